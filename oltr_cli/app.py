@@ -1,0 +1,75 @@
+"""The ``oltr`` command: registers one function a command and turns errors into one line and an exit code.
+
+Nothing here or at the top of ``oltr_cli.commands`` imports torch, mlflow or optuna: ``oltr --help`` answers at once.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from oltr_cli import __version__
+from oltr_cli.commands.compare import compare
+from oltr_cli.commands.evaluate import evaluate
+from oltr_cli.commands.ls import cp, ls, show
+from oltr_cli.commands.run import run
+from oltr_cli.commands.tune import tune_app
+from oltr_cli.commands.ui import ui
+from oltr_cli.errors import OltrError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"oltr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show it.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Open long-tailed recognition: train every method on the same footing, keep every run, see it beside the paper.
+
+    Start with **oltr run dme**: it trains the paper's method on a built-in dataset in a few minutes.
+
+    Results go to stdout, progress to stderr. Exit codes: 0 done · 1 a run failed · 2 usage or recipe · 3 data missing or
+    corrupt · 4 loss not finite · 130/143 stopped with a checkpoint.
+    """
+
+
+app.command()(run)
+app.command()(evaluate)
+app.command()(compare)
+app.add_typer(tune_app, name="tune")
+app.command()(ls)
+app.command()(show)
+app.command()(cp)
+app.command()(ui)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except OltrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left (``oltr ls | head``); keep the interpreter from complaining as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

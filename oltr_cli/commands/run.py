@@ -1,0 +1,119 @@
+"""``oltr run METHOD``."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from oltr_cli.pipeline import Planned
+    from oltr_cli.progress import Display
+
+
+def run(
+    method: Annotated[str, typer.Argument(help="Method to run, for example dme; see: oltr ls methods")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Built-in recipe; default glyphs-lt. See: oltr ls datasets")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Recipe file of your own; start one with: oltr cp")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.epochs=3, params.lambda=0.1; repeatable"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, write nothing")] = False,
+    no_track: Annotated[bool, typer.Option("--no-track", help="Leave MLflow out")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")] = False,
+) -> None:
+    """Train and evaluate a method, with every run it starts from.
+
+    A finished run prints its result; an interrupted one goes on where it stopped; a failed one is tried again.
+
+    \b
+    oltr run dme                                   the paper's method on the built-in set
+    oltr run dme --dataset tiny-imagenet-lt        on photographs below $OLTR_DATA
+    oltr run dme --set params.lambda=0.1 --seed 1  another λ, another seed
+    oltr run dme --set plain.train.epochs=3        a key of the run it starts from
+    """
+    from oltr_cli.errors import UsageProblem
+    from oltr_cli.pipeline import finished, plan, run_method
+    from oltr_cli.progress import Display
+
+    if dataset and recipe:
+        raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
+    source = recipe or dataset or "glyphs-lt"
+    display = Display(quiet)
+    planned = plan(method, source, sets or [], seed)
+    if dry_run:
+        _show_plan(planned, json_)
+        return
+    was_there = finished(planned[-1].run) is not None
+    result = run_method(method, source, sets, seed, device=device, workers=workers, track=not no_track, display=display)
+    if not is_main_process():
+        return
+    if json_:
+        print(json.dumps(result))
+        return
+    from rich.console import Console
+
+    from oltr_cli.evaluate import table
+
+    Console(highlight=False).print(table(result))
+    _next_steps(result, planned, display, was_there)
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for the group that ``torchrun`` started; true without one."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
+    """What would run: each run of the chain, how many steps, and what is there already."""
+    from oltr_cli.data.loading import open_dataset
+    from oltr_cli.data.sampling import steps_per_epoch
+
+    dataset = open_dataset(planned[-1].link.recipe.data)
+    images = len(dataset.splits["train"])
+    rows = []
+    for p in planned:
+        train = p.link.recipe.train
+        steps = steps_per_epoch(images, train.batch_size)
+        rows.append(
+            {
+                "run": p.run.name,
+                "status": p.run.status(),
+                "starts_from": p.parent.name if p.parent else None,
+                "epochs": train.epochs,
+                "steps_per_epoch": steps,
+                "steps": steps * train.epochs,
+                "sampler": train.sampler,
+            }
+        )
+    if as_json:
+        print(json.dumps({"images": images, "classes": len(dataset.class_names), "runs": rows}))
+        return
+    print(f"{planned[-1].run.dataset}: {images:,} training images of {len(dataset.class_names)} classes")
+    for row in rows:
+        origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
+        print(
+            f"  {row['run']}  {row['status']}: {row['epochs']} epochs × {row['steps_per_epoch']} steps = "
+            f"{row['steps']:,} steps, {row['sampler']} sampling, {origin}"
+        )
+    print("nothing was written; leave out --dry-run to start", file=sys.stderr)
+
+
+def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool) -> None:
+    path = planned[-1].run.path
+    if result["undecodable"]:
+        shown = ", ".join(result["undecodable"][:3])
+        display.warn(f"{len(result['undecodable'])} training images could not be decoded and were replaced: {shown}")
+    display.say(f"\n[dim]run[/]   {path}{'  [dim](was finished already)[/]' if was_there else ''}")
+    display.say(f"[dim]plots[/] {path / 'plots'}")
+    display.say(f"[dim]next[/]  oltr compare --table 3a --dataset {result['dataset']}")
+    display.say(f"      oltr tune threshold --method {result['method']} --dataset {result['dataset']}")

@@ -1,0 +1,326 @@
+"""One training loop for all methods.
+
+Everything random is keyed by (seed, epoch, step), so a checkpoint needs no generator's state: resumed at any step, a
+run on a CPU ends in the same bits as an unbroken one.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from oltr_cli.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from oltr_cli.data.loading import Batch, OpenedDataset, TrainingLoader, evaluation_batches, rank_share
+from oltr_cli.data.transforms import DeviceTransform
+from oltr_cli.errors import DataProblem, NotFinite, Stopped
+from oltr_cli.files import write_text
+from oltr_cli.history import as_lines
+from oltr_cli.method import Method, Setup
+from oltr_cli.metrics import all_metrics
+from oltr_cli.progress import Bar, Display, epoch_header, epoch_line
+from oltr_cli.randomness import derive
+from oltr_cli.recipe import Link
+from oltr_cli.runs import Run
+from oltr_cli.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
+from oltr_cli.scoring import BATCH, score_split
+from oltr_cli.specs import Recipe
+from oltr_cli.stopping import StopRequest
+from oltr_cli.weights import inherit_state, load_weights
+
+MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
+SELECT_BY = "val/closed/overall"
+
+
+@dataclass
+class Progress:
+    """How far a run has come; all of it goes into the checkpoint and comes back from it."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the epoch after them
+    sums: dict[str, float] = field(default_factory=dict)  # loss terms summed over those steps
+    epoch_seconds: float = 0.0  # spent on those steps
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
+    best_epoch: int = 0
+    best_value: float = -1.0
+    failed: list[int] = field(default_factory=list)  # training images that could not be decoded
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to train, with everything it needs."""
+
+    run: Run
+    link: Link
+    cls: type[Method]
+    dataset: OpenedDataset
+    parent: Run | None
+    accelerator: Accelerator
+    workers: int
+    display: Display
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.link.recipe
+
+
+class _Loss(nn.Module):
+    """Makes ``training_loss`` the forward pass, which is what distributed wrappers and autocast hook into."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return self.method.training_loss(images, labels)
+
+
+@dataclass(frozen=True)
+class _TrainingPass:
+    """The training set in order under the evaluation transform, for ``Method.prepare``."""
+
+    task: Task
+    bar: Bar
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        task = self.task
+        transform = DeviceTransform(task.recipe.data, task.accelerator.device)
+        for batch in evaluation_batches(task.dataset.splits["train"], task.recipe.data, BATCH, task.workers):
+            yield transform.evaluate(batch.images), batch.labels.to(task.accelerator.device)
+            self.bar.advance(len(batch.labels))
+
+
+def build_method(cls: type[Method], recipe: Recipe, dataset: OpenedDataset, seed: int) -> Method:
+    """The method with its random first weights, which depend on the seed alone."""
+    torch.manual_seed(derive(seed, "init", recipe.method))
+    counts = tuple(int(c) for c in dataset.class_counts)
+    method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
+    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+
+def load_best(run: Run, cls: type[Method], recipe: Recipe, dataset: OpenedDataset) -> Method:
+    """The method of a finished run with the weights of its best epoch."""
+    method = build_method(cls, recipe, dataset, run.seed)
+    method.load_state_dict(load_checkpoint(run.path / "best.pt")["model"])
+    return method
+
+
+def train(task: Task, log_epoch: Callable[[dict[str, Any]], None] = lambda row: None) -> Progress:
+    """Train ``task`` to its last epoch, from its checkpoint where there is one.
+
+    Args:
+        log_epoch: called with the row of each epoch that ends, and of those that ended before a resumption.
+    Returns:
+        the history and the best epoch; the weights are in last.pt and best.pt.
+    Raises:
+        Stopped: a signal came; last.pt holds the very step.
+        NotFinite: a loss term or a weight is NaN or infinite; no step was taken with it.
+        DataProblem: more than 1 % of the training images cannot be decoded, or none of a class.
+    """
+    return _Training(task).run(log_epoch)
+
+
+class _Training:
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        train_spec, accelerator = task.recipe.train, task.accelerator
+        self.last, self.best = task.run.path / "last.pt", task.run.path / "best.pt"
+        self.progress = Progress()
+        self.method = build_method(task.cls, task.recipe, task.dataset, task.run.seed)
+        checkpoint, warning = load_latest(self.last)
+        if warning:
+            task.display.warn(warning)
+        if checkpoint is None:
+            self._first_weights()
+        else:
+            self._check_origin(checkpoint)
+            self.method.load_state_dict(checkpoint["model"])
+            self.progress = Progress(**checkpoint["progress"])
+        self.method.to(accelerator.device)
+        if train_spec.freeze_backbone:
+            freeze_backbone(self.method)
+        if checkpoint is None:
+            self._prepare()
+        share = (accelerator.process_index, accelerator.num_processes)
+        self.loader = TrainingLoader(
+            task.dataset.splits["train"], task.recipe.data, train_spec, task.run.seed, task.workers, *share
+        )
+        optimizer = build_optimizer(self.method, train_spec)
+        self.scheduler = build_scheduler(optimizer, train_spec, self.loader.steps)
+        if checkpoint is not None:
+            optimizer.load_state_dict(checkpoint["optimizer"])
+            self.scheduler.load_state_dict(checkpoint["scheduler"])
+        self.optimizer = optimizer
+        self.loss = accelerator.prepare_model(_Loss(self.method))
+        self.transform = DeviceTransform(task.recipe.data, accelerator.device)
+
+    def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
+        task, progress = self.task, self.progress
+        epochs = task.recipe.train.epochs
+        for row in progress.history:
+            log_epoch(row)
+        if progress.epoch < epochs:
+            if progress.epoch or progress.step:
+                task.display.say(f"[dim]resuming after epoch {progress.epoch}, step {progress.step}[/]")
+            task.display.say(epoch_header())
+        total = epochs * self.loader.steps
+        with StopRequest() as stop, task.display.bar(task.recipe.method, total) as bar:
+            bar.progress.update(bar.task, completed=progress.epoch * self.loader.steps + progress.step)
+            while progress.epoch < epochs:
+                self._epoch(stop, bar)
+                row = self._finish_epoch()
+                if task.accelerator.is_main_process:
+                    log_epoch(row)
+                    task.display.say(epoch_line(row, epochs, progress.best_epoch == row["epoch"]))
+                if stop.signal_number is not None and progress.epoch < epochs:
+                    self._stop(stop.signal_number)
+        return progress
+
+    def _first_weights(self) -> None:
+        task = self.task
+        if task.parent is not None:
+            parent = load_checkpoint(task.parent.path / "best.pt")["model"]
+            report = inherit_state(self.method, parent, task.cls.renames)
+            lost = [n for n in report.missing if n.startswith("backbone.") and "extra_fc" not in n]
+            if lost:
+                raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")
+            task.display.say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
+        elif task.recipe.backbone.weights:
+            report = load_weights(self.method.backbone, task.recipe.backbone.weights)  # type: ignore[arg-type]
+            task.display.say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
+
+    def _check_origin(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint goes on only with the lists it began with."""
+        if checkpoint["data_digest"] != self.task.dataset.digest:
+            raise DataProblem(
+                f"{self.last}: was begun with other image lists of '{self.task.run.dataset}'; restore them, or remove "
+                f"{self.task.run.path} to begin anew"
+            )
+
+    def _prepare(self) -> None:
+        if type(self.method).prepare is not Method.prepare:
+            self.method.eval()
+            with self.task.display.bar("preparing", len(self.task.dataset.splits["train"])) as bar:
+                self.method.prepare(_TrainingPass(self.task, bar))
+
+    def _epoch(self, stop: StopRequest, bar: Bar) -> None:
+        """The steps of one epoch that are still to do."""
+        task, progress = self.task, self.progress
+        self.method.train()
+        if task.recipe.train.freeze_backbone:
+            keep_frozen_statistics(self.method)
+        began = time.monotonic() - progress.epoch_seconds
+        epoch = progress.epoch
+        title = f"{task.recipe.method} · epoch {epoch + 1}/{task.recipe.train.epochs}"
+        for batch in self.loader.epoch(epoch, progress.step):
+            terms = self._step(batch, epoch, progress.step)
+            for name, value in terms.items():
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.step += 1
+            progress.epoch_seconds = time.monotonic() - began
+            bar.advance(1, task.recipe.train.batch_size, title)
+            if self._stop_wanted(stop) and progress.step < self.loader.steps:
+                self._stop(stop.signal_number or 15)
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
+        """One optimizer step; returns the loss terms as numbers."""
+        task, seed = self.task, self.task.run.seed
+        self._count_failures(batch.failed)
+        torch.manual_seed(derive(seed, "step", epoch, step))  # for methods with dropout or noise of their own
+        accelerator = task.accelerator
+        size = min(task.recipe.train.batch_size, len(task.dataset.splits["train"]))
+        share = rank_share(size, accelerator.process_index, accelerator.num_processes)
+        images = self.transform.train(batch.images, (seed, "augment", epoch, step), share)
+        labels = batch.labels.to(accelerator.device, non_blocking=True)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = self.loss(images, labels)
+        total = torch.stack(list(terms.values())).sum()
+        accelerator.backward(total)
+        # Read after the backward pass was queued: a GPU is busy with it while the numbers travel.
+        values = dict(zip(terms, torch.stack([t.detach().double() for t in terms.values()]).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NotFinite(
+                    f"{task.run.name}: loss term '{name}' is {value} at epoch {epoch + 1}, step {step + 1}; no step was "
+                    f"taken with it. Lower train.lr ({', '.join(f'{k} {v:g}' for k, v in task.recipe.train.lr.items())})"
+                )
+        self.optimizer.step()
+        self.scheduler.step()
+        return values
+
+    def _count_failures(self, failed: list[int]) -> None:
+        if not failed:
+            return
+        known = set(self.progress.failed)
+        self.progress.failed += sorted(set(failed) - known)
+        split = self.task.dataset.splits["train"]
+        if len(self.progress.failed) > MOST_FAILED * len(split):
+            raise DataProblem(
+                f"{len(self.progress.failed)} of {len(split):,} training images cannot be decoded, more than 1 %; the "
+                f"first is {split.names[self.progress.failed[0]]}"
+            )
+
+    def _finish_epoch(self) -> dict[str, Any]:
+        """Validate, note the row, keep the weights when they are the best so far, and write last.pt."""
+        task, progress = self.task, self.progress
+        if not all(torch.isfinite(p).all() for p in self.method.parameters()):
+            raise NotFinite(f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}; lower train.lr")
+        began = time.monotonic()
+        val = task.dataset.splits["val"]
+        scores = score_split(self.method, val, task.recipe.data, task.accelerator, task.workers, keep_all=False)
+        metrics = all_metrics(scores, None, task.dataset.class_counts, threshold=0.0)
+        terms = {name: total / self.loader.steps for name, total in progress.sums.items()}
+        seconds = progress.epoch_seconds
+        row: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "loss": sum(terms.values()),
+            **{f"loss/{name}": value for name, value in terms.items()},
+            **{f"val/{name}": value for name, value in metrics.items() if name.startswith("closed/")},
+            **{f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups},
+            "images_per_second": self.loader.steps * task.recipe.train.batch_size / max(seconds, 1e-9),
+            "seconds": seconds + time.monotonic() - began,
+        }
+        progress.epoch, progress.step, progress.sums, progress.epoch_seconds = progress.epoch + 1, 0, {}, 0.0
+        progress.history.append(row)
+        value = row[SELECT_BY]
+        if value > progress.best_value:
+            progress.best_epoch, progress.best_value = progress.epoch, value
+            self._save(self.best, {"epoch": progress.epoch, "value": value})
+        self._save_last()
+        if task.accelerator.is_main_process:
+            write_text(task.run.path / "metrics.jsonl", as_lines(progress.history))
+        return row
+
+    def _stop_wanted(self, stop: StopRequest) -> bool:
+        """Whether any process was told to stop: a launcher signals them one by one."""
+        if self.task.accelerator.num_processes == 1:
+            return stop.signal_number is not None
+        told = torch.tensor(int(stop.signal_number is not None), device=self.task.accelerator.device)
+        return bool(self.task.accelerator.reduce(told, "sum").item())
+
+    def _stop(self, signal_number: int) -> None:
+        self._save_last()
+        raise Stopped(
+            f"stopped {self.task.run.name} after epoch {self.progress.epoch}, step {self.progress.step}; "
+            "the same command goes on from there",
+            signal_number,
+        )
+
+    def _save_last(self) -> None:
+        content = {
+            "progress": {**vars(self.progress)},
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
+        self._save(self.last, content, keep_previous=True)
+
+    def _save(self, path: Any, content: dict[str, Any], keep_previous: bool = False) -> None:
+        if not self.task.accelerator.is_main_process:
+            return
+        run = self.task.run
+        identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.dataset.digest}
+        save_checkpoint(path, {**identity, **content, "model": self.method.state_dict()}, keep_previous=keep_previous)

@@ -1,0 +1,57 @@
+"""Errors that a user can cause: one clear line each, and the exit code that scripts can rely on.
+
+0 done · 1 a run failed · 2 usage or recipe · 3 data missing or corrupt · 4 loss not finite · 130/143 stopped with a checkpoint.
+Anything else that is raised is a fault of oltr's own and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class OltrError(Exception):
+    """A run failed for a reason that can be named in one line."""
+
+    exit_code = 1
+
+
+class UsageProblem(OltrError):
+    """The command line or a recipe asks for something that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class DataProblem(OltrError):
+    """A file is missing, cannot be decoded or says something impossible; the message names it."""
+
+    exit_code = 3
+
+
+class NotFinite(OltrError):
+    """A loss term became NaN or infinite; the last good checkpoint is kept."""
+
+    exit_code = 4
+
+
+class Stopped(OltrError):
+    """SIGINT or SIGTERM arrived and a checkpoint was written; ``exit_code`` is 128 + the signal's number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the known name nearest to a misspelt one, or the list of the known names."""
+    names = sorted(set(known))
+    lowered = {n.lower(): n for n in names}
+    close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{lowered[close[0]]}'?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def several(where: str, problems: list[str]) -> str:
+    """One problem as one line, more as a list, all of them at once."""
+    if len(problems) == 1:
+        return f"{where}: {problems[0]}"
+    return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)

@@ -1,0 +1,103 @@
+"""The machine a run happens on: device, precision, processes, workers. None of it is part of what a run is."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oltr_cli import __version__
+from oltr_cli.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def make_accelerator(device: str | None = None) -> "Accelerator":
+    """An Accelerator on ``device`` (``cpu``, ``cuda``, ``mps``; None: the best there is), bf16 where the GPU has it.
+
+    Under ``torchrun`` or ``accelerate launch`` it joins the group of processes.
+
+    Raises:
+        UsageProblem: the device does not exist here.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is not None and not available.get(device.split(":")[0], False):
+        here = ", ".join(name for name, there in available.items() if there)
+        raise UsageProblem(f"--device {device}: not available here; available: {here}")
+    if device is not None and device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    use_gpu = available["cuda"] and device != "cpu"
+    if use_gpu:
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
+        # Switched-off parts of a method (no memory, no selector) leave parameters without gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def default_workers() -> int:
+    """Loading processes: one on two cores, where training itself needs the rest, up to eight."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // 2))
+
+
+def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
+    """What environment.json says: versions, device, precision, processes, commit, command."""
+    import torch
+
+    device = accelerator.device
+    return {
+        "oltr": __version__,
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in ("torch", "torchvision", "accelerate", "numpy", "mlflow")},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device_type": device.type,
+        "precision": "bf16" if accelerator.mixed_precision == "bf16" else "float32",
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "workers": workers,
+        "command": ["oltr", *sys.argv[1:]],
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package is run from, or None when it is installed."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.machine()} CPU, {cores} cores"

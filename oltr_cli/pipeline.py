@@ -1,0 +1,299 @@
+"""From a method's name to a finished run: resolve the chain, find or train each run of it, score, evaluate, record."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from filelock import Timeout
+
+from oltr_cli.errors import DataProblem, OltrError, Stopped
+from oltr_cli.files import write_json, write_text
+from oltr_cli.progress import Display, duration
+from oltr_cli.recipe import Link, resolve_chain
+from oltr_cli.recipe_files import find_recipe
+from oltr_cli.registry import method_chain
+from oltr_cli.runs import Run, runs_root
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from oltr_cli.data.loading import OpenedDataset
+    from oltr_cli.engine import Progress
+    from oltr_cli.method import Method
+
+SPLITS = ("val", "test", "open", "open_val")
+DEFAULT_RULE = "fixed:0.1"  # the paper's
+OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without a look at the test set
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a chain, to be found or made."""
+
+    run: Run
+    link: Link
+    cls: "type[Method]"
+    parent: Run | None
+
+
+def plan(method: str, recipe: str, sets: list[str], seed: int, root: Path | None = None) -> list[Planned]:
+    """The runs that ``oltr run METHOD`` consists of, first ancestor first; nothing is written.
+
+    Raises:
+        UsageProblem: unknown method, recipe or key.
+    """
+    chain = method_chain(method)
+    links = resolve_chain(find_recipe(recipe), chain, sets)
+    planned: list[Planned] = []
+    for (name, cls), link in zip(chain, links, strict=True):
+        run = Run(root or runs_root(), link.recipe.data.name, name, link.hash, seed)
+        planned.append(Planned(run, link, cls, planned[-1].run if planned else None))
+    return planned
+
+
+def run_method(
+    method: str,
+    recipe: str,
+    sets: list[str] | None = None,
+    seed: int = 0,
+    *,
+    device: str | None = None,
+    workers: int | None = None,
+    track: bool = True,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """The result of a run, made first where it does not exist, with all runs it starts from.
+
+    Returns:
+        the content of result.json.
+    Raises:
+        OltrError: with the exit code of what went wrong; a failed run keeps its checkpoints and says why in result.json.
+    """
+    display = display or Display()
+    planned = plan(method, recipe, sets or [], seed)
+    results = [finished(p.run) for p in planned]
+    if results[-1] is not None:
+        display.say(f"[dim]{planned[-1].run.name} is finished[/]")
+        return results[-1]
+    display.say("[dim]starting torch …[/]")
+    from oltr_cli.data.loading import open_dataset
+    from oltr_cli.machine import default_workers, make_accelerator
+
+    accelerator = make_accelerator(device)
+    if not accelerator.is_main_process:
+        display.quiet = True
+    with accelerator.main_process_first():
+        dataset = open_dataset(planned[-1].link.recipe.data)
+    session = _Session(accelerator, dataset, default_workers() if workers is None else workers, track, display)
+    for p, result in zip(planned, results, strict=True):
+        if result is None:
+            result = session.make(p)
+        else:
+            display.say(f"[dim]{p.run.name} is finished[/]")
+    assert result is not None
+    return result
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """The result of a run that is done, else None."""
+    result = run.result()
+    return result if result is not None and result.get("status") == "done" else None
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What all runs of one command share."""
+
+    accelerator: "Accelerator"
+    dataset: "OpenedDataset"
+    workers: int
+    track: bool
+    display: Display
+
+    def make(self, p: Planned) -> dict[str, Any]:
+        with self._only_one(p.run):
+            result = finished(p.run)  # another process may have made it while this one waited
+            if result is not None:
+                return result
+            if self.accelerator.is_main_process:
+                self._record_recipe(p)
+            try:
+                return self._train_and_score(p)
+            except Stopped:
+                raise
+            except OltrError as error:
+                if self.accelerator.is_main_process:
+                    self._record_failure(p, error)
+                raise
+
+    @contextmanager
+    def _only_one(self, run: Run) -> Iterator[None]:
+        """Hold the run's lock in the main process; wait, and say so, while another process trains it."""
+        if not self.accelerator.is_main_process:
+            self.accelerator.wait_for_everyone()
+            yield
+            return
+        lock = run.lock()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.display.warn(f"another process is working on {run.name}; waiting for it (Ctrl-C leaves it alone)")
+            lock.acquire(poll_interval=1.0)
+        try:
+            self.accelerator.wait_for_everyone()
+            yield
+        finally:
+            lock.release()
+
+    def _record_recipe(self, p: Planned) -> None:
+        from oltr_cli.machine import describe
+
+        write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
+        write_json(p.run.path / "environment.json", describe(self.accelerator, self.workers))
+
+    def _record_failure(self, p: Planned, error: OltrError) -> None:
+        failure = {**_identity(p), "status": "failed", "error": str(error), "exit_code": error.exit_code}
+        try:
+            write_json(p.run.path / "result.json", failure)
+        except OltrError as second:  # the disk is full: the first error is the one to report
+            self.display.warn(str(second))
+
+    def _train_and_score(self, p: Planned) -> dict[str, Any]:
+        from oltr_cli.engine import Task, train
+        from oltr_cli.tracking import Tracker
+
+        recipe = p.link.recipe
+        self.display.say(f"[bold]{p.run.name}[/]: {recipe.train.epochs} epochs, {recipe.train.sampler} sampling")
+        task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.workers, self.display)
+        tracker = Tracker.start(
+            p.run,
+            flatten(recipe.as_toml()),
+            {"method": recipe.method, "dataset": recipe.data.name, "hash": p.link.hash, "seed": str(p.run.seed)},
+            {"name": recipe.data.name, "digest": self.dataset.digest, "num_train": len(self.dataset.splits["train"])},
+            enabled=self.track and self.accelerator.is_main_process,
+            warn=self.display.warn,
+        )
+        status = "FAILED"
+        try:
+            progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
+            result = self._score(p, progress)
+            pictures = self._pictures(p.run)
+            status = "FINISHED"
+        except (Stopped, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            if status == "FINISHED":
+                tracker.finish("FINISHED", result["metrics"], pictures)
+            else:
+                tracker.finish(status, {}, [])
+        return result
+
+    def _score(self, p: Planned, progress: "Progress") -> dict[str, Any]:
+        """Scores of every split from the best epoch's weights, and the result made of them."""
+        from oltr_cli.engine import load_best
+        from oltr_cli.scoring import score_split
+
+        began = time.monotonic()
+        method = load_best(p.run, p.cls, p.link.recipe, self.dataset).to(self.accelerator.device)
+        splits = {name: self.dataset.splits[name] for name in SPLITS if name in self.dataset.splits}
+        with self.display.bar("scoring", sum(map(len, splits.values()))) as bar:
+            for name, split in splits.items():
+                scores = score_split(
+                    method, split, p.link.recipe.data, self.accelerator, self.workers, advance=bar.advance
+                )
+                if self.accelerator.is_main_process:
+                    scores.save(p.run.scores(name))
+        self.accelerator.wait_for_everyone()
+        result = make_result(p, progress, self.dataset, self.accelerator.device.type)
+        if self.accelerator.is_main_process:
+            write_json(p.run.path / "result.json", result)
+            self.display.say(
+                f"[dim]best epoch {result['best_epoch']}; trained in {duration(result['seconds'])}, "
+                f"scored in {duration(time.monotonic() - began)}[/]"
+            )
+        self.accelerator.wait_for_everyone()
+        return result
+
+    def _pictures(self, run: Run) -> list[Path]:
+        """The run's plots; one that cannot be drawn costs a warning, not the run."""
+        if not self.accelerator.is_main_process:
+            return []
+        from oltr_cli.plots import save_run_plots
+
+        try:
+            return save_run_plots(run.path)
+        except (OltrError, OSError, ValueError) as error:
+            self.display.warn(f"plots of {run.name} were not drawn: {error}")
+            return []
+
+
+def make_result(p: Planned, progress: "Progress", dataset: "OpenedDataset", device: str) -> dict[str, Any]:
+    """What result.json says of a finished run; metrics from the saved scores, for each rule that needs no test data."""
+    from oltr_cli.evaluate import evaluate_scores
+    from oltr_cli.scores import SavedScores
+    from oltr_cli.thresholds import ThresholdRule
+
+    scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
+    rules = {}
+    for text in (DEFAULT_RULE, *OTHER_RULES):
+        rule = ThresholdRule.parse(text)
+        try:
+            rules[text] = evaluate_scores(
+                scores["test"],
+                scores.get("open"),
+                dataset.class_counts,
+                rule,
+                "paper",
+                val=scores["val"],
+                open_val=scores.get("open_val"),
+            )
+        except DataProblem:  # no open validation images: that rule has nothing to choose by
+            continue
+    main = rules.pop(DEFAULT_RULE)
+    parent = p.parent.result() if p.parent else None
+    seconds = sum(row["seconds"] for row in progress.history)
+    train = dataset.splits["train"]
+    return {
+        **_identity(p),
+        "status": "done",
+        "shots": "paper",
+        "threshold": main["threshold"],
+        "metrics": main["metrics"],
+        "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in rules.items()},
+        "best_epoch": progress.best_epoch,
+        "epochs": len(progress.history),
+        "epochs_total": len(progress.history) + (parent["epochs_total"] if parent else 0),
+        "seconds": seconds,
+        "seconds_total": seconds + (parent["seconds_total"] if parent else 0.0),
+        "device": device,
+        "starts_from": p.parent.name if p.parent else None,
+        "undecodable": [train.names[i] for i in progress.failed],
+        "class_counts": dataset.class_counts.tolist(),
+        "class_names": dataset.class_names,
+        "data_digest": dataset.digest,
+    }
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str | int | float | bool) else str(value)
+    return flat
+
+
+def _identity(p: Planned) -> dict[str, Any]:
+    run = p.run
+    return {"run": run.name, "method": run.method, "dataset": run.dataset, "seed": run.seed, "hash": run.hash}
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name != "epoch"}

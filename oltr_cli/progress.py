@@ -1,0 +1,101 @@
+"""What a person sees while a run goes on, on stderr: a table that grows by a line an epoch, and a bar with the time left.
+
+Without a terminal the same lines come plain and the bar is left out.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+_COLUMNS = (("epoch", 7), ("loss", 8), ("val", 6), ("many", 6), ("med.", 6), ("few", 6), ("images/s", 9), ("time", 7))
+
+
+class Display:
+    """Writes to ``console`` (stderr); ``quiet`` shows warnings only."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        if not self.quiet:
+            self.console.print(text, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line that is shown in any case."""
+        self.console.print(Text("warning: ", style="yellow"), Text(text), sep="", soft_wrap=True)
+
+    @contextmanager
+    def bar(self, title: str, total: int, unit: str = "images") -> Iterator["Bar"]:
+        """A progress bar with the time left; silent when quiet or not on a terminal."""
+        shown = self.console.is_terminal and not self.quiet
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("[dim]{task.fields[rate]}[/]"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not shown,
+        ) as progress:
+            yield Bar(progress, title, total, unit)
+
+
+class Bar:
+    """One running bar; ``advance`` counts and shows the rate over the last seconds."""
+
+    def __init__(self, progress: Progress, title: str, total: int, unit: str) -> None:
+        self.progress, self.unit = progress, unit
+        self.task = progress.add_task(title, total=total, rate="")
+        self.mark = (time.monotonic(), 0)
+        self.done = 0
+
+    def advance(self, amount: int = 1, per_step: int = 1, title: str | None = None) -> None:
+        """Count ``amount``; one of it stands for ``per_step`` units in the shown rate."""
+        self.done += amount * per_step
+        now = time.monotonic()
+        since, then = self.mark
+        if now - since > 1.0:
+            self.progress.update(self.task, rate=f"{(self.done - then) / (now - since):,.0f} {self.unit}/s")
+            self.mark = (now, self.done)
+        self.progress.update(self.task, advance=amount, description=title)
+
+
+def epoch_header() -> str:
+    """The head of the epoch table."""
+    return "[dim]" + " ".join(f"{name:>{width}}" for name, width in _COLUMNS) + "[/]"
+
+
+def epoch_line(row: dict[str, Any], epochs: int, best: bool) -> str:
+    """One epoch as a line; accuracies in percent, the best so far marked."""
+    cells = [
+        f"{row['epoch']}/{epochs}",
+        f"{row['loss']:.3f}",
+        *(percent(row.get(f"val/closed/{group}")) for group in ("overall", "many", "medium", "few")),
+        f"{row['images_per_second']:,.0f}",
+        duration(row["seconds"]),
+    ]
+    line = " ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, _COLUMNS, strict=True))
+    return f"{line}  [green]best[/]" if best else line
+
+
+def percent(value: float | None) -> str:
+    """0.312 → 31.2, None → –."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``42 s``, ``3:05`` or ``2:10:00``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

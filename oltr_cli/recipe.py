@@ -1,0 +1,172 @@
+"""Recipes: typed, merged in a fixed order, with a record of where each value came from.
+
+Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < its ``[method.NAME]`` < ``--set key=value``.
+``[stage1]`` holds for methods that start from nothing, ``[stage2]`` for those that start from another run.
+"""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
+from oltr_cli.recipe_files import read_recipe
+from oltr_cli.specs import DataSpec, Recipe, TrainSpec
+
+if TYPE_CHECKING:
+    from oltr_cli.method import Method
+
+SECTIONS = ("data", "backbone", "train", "params")
+SHARED = ("data", "backbone")  # must agree along a chain of runs
+
+
+@dataclass(frozen=True)
+class Link:
+    """One run of a chain: its recipe, its hash and where each value came from (dotted key → origin)."""
+
+    recipe: Recipe
+    hash: str
+    origin: dict[str, str] = field(default_factory=dict)
+
+
+def parse_set(assignment: str) -> tuple[str, Any]:
+    """``key.sub=value`` → key and value; the value is TOML where it parses as such, otherwise a string."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise UsageProblem(f"--set {assignment}: write it as KEY=VALUE, for example --set train.epochs=3")
+    try:
+        return key.strip(), tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), text
+
+
+def resolve_chain(recipe_file: Path, chain: "list[tuple[str, type[Method]]]", sets: list[str]) -> list[Link]:
+    """Resolve every run of ``chain`` (first ancestor first, the asked-for method last).
+
+    ``--set`` speaks of the last one; ``data.*`` and ``backbone.*`` of all; ``NAME.key`` of the ancestor NAME.
+
+    Raises:
+        UsageProblem: unknown keys, values that do not fit, or a ``--set`` for a method that is not in the chain;
+            all problems of the first recipe that has any, at once.
+    """
+    content = read_recipe(recipe_file)
+    names = [name for name, _ in chain]
+    parsed = [parse_set(s) for s in sets]
+    for key, _ in parsed:
+        head, _, rest = key.partition(".")
+        if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
+            hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in _keys(model)])
+            raise UsageProblem(f"--set {key}: unknown key{hint}")
+    links: list[Link] = []
+    for position, (name, cls) in enumerate(chain):
+        layers = _layers(content, recipe_file.name, name, "stage2" if cls.starts_from else "stage1")
+        for key, value in parsed:
+            head, _, rest = key.partition(".")
+            if head == name:
+                layers.append((f"--set {key}", _nested(rest, value)))
+            elif head in SHARED or (head in SECTIONS and position == len(chain) - 1):
+                layers.append((f"--set {key}", _nested(key, value)))
+        links.append(_resolve(name, cls, layers, links[-1] if links else None, str(recipe_file)))
+    return links
+
+
+def _layers(content: dict[str, Any], file: str, name: str, stage: str) -> list[tuple[str, dict[str, Any]]]:
+    """The recipe file's layers for one method, weakest first."""
+    return [
+        (file, {s: content[s] for s in ("data", "backbone", "train") if s in content}),
+        (f"{file} [{stage}]", {"train": content.get(stage, {})}),
+        (f"{file} [method.{name}]", content.get("method", {}).get(name, {})),
+    ]
+
+
+def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], parent: Link | None, file: str) -> Link:
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, layer in layers:
+        _merge(merged, layer, origin, source)
+    models = _models(cls)
+    problems = [f"unknown key '{k}' ({origin.get(k, file)}){nearest(k, models)}" for k in merged if k not in models]
+    values: dict[str, Any] = {}
+    for section, model in models.items():
+        given = merged.get(section, {})
+        if not isinstance(given, dict):
+            problems.append(f"{section} must be a table ({origin.get(section, file)})")
+            continue
+        if section == "train" and isinstance(given.get("lr"), dict):
+            given = {**given, "lr": {**TrainSpec().lr, **given["lr"]}}
+        try:
+            values[section] = model.model_validate(given)
+        except ValidationError as error:
+            problems += [_explain(section, model, e, origin) for e in error.errors()]
+    if problems:
+        raise UsageProblem(several(file, problems))
+    recipe = Recipe(method=name, **values)
+    return Link(recipe, _hash(recipe, parent.hash if parent else None), origin)
+
+
+def _models(cls: "type[Method]") -> dict[str, type[BaseModel]]:
+    return {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec, "params": cls.Params}
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _merge(into: dict, layer: dict, origin: dict[str, str], source: str, prefix: str = "") -> None:
+    """Lay ``layer`` over ``into`` in place, table by table, noting the source of every value."""
+    for key, value in layer.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, dict):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            origin[dotted] = source
+            _merge(into[key], value, origin, source, f"{dotted}.")
+        else:
+            into[key] = value
+            origin[dotted] = source
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    for key in reversed(dotted.split(".")):
+        value = {key: value}
+    return value
+
+
+def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str, str]) -> str:
+    """One line for one pydantic error: key, what is wrong, nearest name, where it was written."""
+    location = [str(part) for part in error["loc"]]
+    dotted = ".".join([section, *location])
+    written = next((origin[k] for k in (dotted, ".".join([section, *location[:1]])) if k in origin), "")
+    where = f" ({written})" if written else ""
+    if error["type"] == "extra_forbidden":
+        inner = model
+        for part in location[:-1]:
+            inner = inner.model_fields[part].annotation  # type: ignore[assignment]
+        return f"unknown key '{dotted}'{where}{nearest(location[-1], _keys(inner))}"
+    message = error["msg"].removeprefix("Value error, ")
+    given = f", not {error['input']!r}" if error["type"] != "value_error" and location else ""
+    return f"{dotted}: {message[0].lower()}{message[1:]}{given}{where}"
+
+
+def _hash(recipe: Recipe, parent: str | None) -> str:
+    """Ten hex digits of what the run is. Where files lie does not count; what a weight file holds does."""
+    identity = recipe.as_toml()
+    for key in ("root", "lists") + (() if recipe.data.kind == "glyphs" else ("glyphs",)):
+        identity["data"].pop(key)
+    if recipe.backbone.weights:
+        identity["backbone"]["weights"] = _digest(Path(recipe.backbone.weights).expanduser())
+    identity["starts_from"] = parent
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataProblem(f"backbone.weights: {path} cannot be read ({error.strerror})") from None

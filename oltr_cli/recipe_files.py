@@ -1,0 +1,63 @@
+"""Where recipes lie: the built-in ones by name, anyone's own by path."""
+
+import os
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from oltr_cli.errors import UsageProblem, nearest, several
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """Name → file of the recipes that come with oltr."""
+    with resources.as_file(resources.files("oltr_cli.recipes")) as folder:
+        return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_recipe(name_or_file: str) -> Path:
+    """The built-in recipe of that name, or the file at that path.
+
+    Raises:
+        UsageProblem: neither exists.
+    """
+    known = builtin_recipes()
+    if name_or_file in known:
+        return known[name_or_file]
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or os.sep in name_or_file:
+        if path.is_file():
+            return path
+        raise UsageProblem(f"no recipe file {path}; start one with: oltr cp {next(iter(known))} {path}")
+    raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The tables of a recipe file, top level checked.
+
+    Raises:
+        UsageProblem: not readable, not TOML, or with an unknown top-level table.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"{path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageProblem(f"{path}: is not TOML: {error}") from None
+    known = ("data", "backbone", "train", "stage1", "stage2", "method")
+    problems = [f"unknown table [{key}]{nearest(key, known)}" for key in content if key not in known]
+    problems += [f"[{key}] must be a table" for key in known if not isinstance(content.get(key, {}), dict)]
+    if problems:
+        raise UsageProblem(several(str(path), problems))
+    content.setdefault("data", {}).setdefault("name", path.stem)
+    return content
+
+
+def first_comment(path: Path) -> str:
+    """The comment that opens a recipe file, as one line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines)

@@ -1,0 +1,62 @@
+"""From a trained method and a split to saved scores: the only place where evaluation touches the network."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from oltr_cli.data.loading import Split, evaluation_batches
+from oltr_cli.data.transforms import DeviceTransform
+from oltr_cli.method import Method
+from oltr_cli.scores import SavedScores
+from oltr_cli.specs import DataSpec
+
+BATCH = 256  # fixed, so that a run's scores do not depend on its training batch
+
+
+@torch.inference_mode()
+def score_split(
+    method: Method,
+    split: Split,
+    spec: DataSpec,
+    accelerator: Accelerator,
+    workers: int,
+    *,
+    keep_all: bool = True,
+    advance: Callable[[int], None] = lambda images: None,
+) -> SavedScores:
+    """Scores of every image of ``split`` in order, computed in shares by all processes.
+
+    Args:
+        keep_all: with logits, features and names; validation during training needs only prediction and confidence.
+        advance: told how many images were done.
+    Raises:
+        DataProblem: an image cannot be decoded; the message names it.
+    """
+    method.eval()
+    transform = DeviceTransform(spec, accelerator.device)
+    parts: list[tuple[np.ndarray, ...]] = []
+    share = (accelerator.process_index, accelerator.num_processes)
+    for batch in evaluation_batches(split, spec, BATCH, workers, *share):
+        with accelerator.autocast():
+            scores = method(transform.evaluate(batch.images))
+        logits = scores.logits.float()
+        row = [batch.indices.numpy(), _numpy(logits.argmax(dim=1)), _numpy(scores.confidence.float())]
+        if keep_all:
+            row += [_numpy(logits), _numpy(scores.features.float())]
+        parts.append(tuple(row))
+        advance(len(batch.indices) * accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        parts = gather_object(parts)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[0])
+    prediction, confidence, *rest = (column[order] for column in columns[1:])
+    logits_all, features = rest if keep_all else (None, None)
+    names = np.array(split.names) if keep_all else None
+    return SavedScores(prediction, confidence, np.asarray(split.labels), logits_all, features, names)
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()

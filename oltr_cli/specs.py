@@ -1,0 +1,87 @@
+"""What a recipe may say: typed tables with defaults, checked when read. No torch needed to read one."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.data.glyphs import GlyphsSpec
+from oltr_cli.params import MethodParams
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSpec(_Spec):
+    """Which images, and what is done to them on the way in."""
+
+    name: str
+    kind: Literal["lists", "glyphs"] = "lists"
+    root: str = Field("", description="folder the lists' paths start from; empty: $OLTR_DATA/<name>")
+    lists: str = Field("", description="folder of the list files; empty: root")
+    glyphs: GlyphsSpec = GlyphsSpec()
+    image_size: int = Field(224, ge=8, le=1024)
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    eval_resize: int = Field(256, ge=8, le=2048)
+    flip: bool = True
+    color_jitter: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="brightness, contrast, saturation")
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "DataSpec":
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale must be 0 < low <= high <= 1, not {list(self.crop_scale)}")
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(f"crop_ratio must be 0 < low <= high, not {list(self.crop_ratio)}")
+        if self.eval_resize < self.image_size:
+            raise ValueError(f"eval_resize {self.eval_resize} is below image_size {self.image_size}")
+        if min(self.color_jitter) < 0 or max(self.color_jitter) > 1:
+            raise ValueError("color_jitter strengths lie in 0..1")
+        if min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+
+class TrainSpec(_Spec):
+    """One training stage: SGD with a learning rate for each part of the model."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(128, ge=1)
+    sampler: Literal["instance", "class_aware"] = "instance"
+    images_per_class: int = Field(4, ge=1, description="class_aware: images of each class drawn into a batch")
+    lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["step", "cosine", "onecycle"] = "step"
+    step_size: int = Field(10, ge=1, description="step: epochs between reductions")
+    gamma: float = Field(0.1, gt=0, le=1, description="step: factor of a reduction")
+    freeze_backbone: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainSpec":
+        if self.sampler == "class_aware" and self.batch_size % self.images_per_class:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of images_per_class {self.images_per_class}"
+            )
+        bad = [f"{part}={rate}" for part, rate in self.lr.items() if not 0 <= rate < float("inf")]
+        if bad:
+            raise ValueError(f"lr must be finite and not negative: {', '.join(bad)}")
+        return self
+
+
+class Recipe(_Spec):
+    """What one run is, completely: nothing else may change its result but the seed and the machine."""
+
+    method: str
+    data: DataSpec
+    backbone: BackboneSpec = BackboneSpec()
+    train: TrainSpec = TrainSpec()
+    params: SerializeAsAny[MethodParams] = MethodParams()
+
+    def as_toml(self) -> dict[str, Any]:
+        """Plain nested dict under the names of a recipe file."""
+        return self.model_dump(mode="json", by_alias=True)
