@@ -99,7 +99,7 @@ def build_method(cls: type[Method], recipe: Recipe, dataset: OpenedDataset, seed
     torch.manual_seed(derive(seed, "init", recipe.method))
     counts = tuple(int(c) for c in dataset.class_counts)
     method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
-    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return method.to(memory_format=torch.channels_last)
 
 
 def load_best(run: Run, cls: type[Method], recipe: Recipe, dataset: OpenedDataset) -> Method:
@@ -190,7 +190,7 @@ class _Training:
                 raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")
             task.display.say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
         elif task.recipe.backbone.weights:
-            report = load_weights(self.method.backbone, task.recipe.backbone.weights)  # type: ignore[arg-type]
+            report = load_weights(self.method.backbone, task.recipe.backbone.weights)
             task.display.say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
 
     def _check_origin(self, checkpoint: dict[str, Any]) -> None:
@@ -245,8 +245,8 @@ class _Training:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NotFinite(
-                    f"{task.run.name}: loss term '{name}' is {value} at epoch {epoch + 1}, step {step + 1}; no step was "
-                    f"taken with it. Lower train.lr ({', '.join(f'{k} {v:g}' for k, v in task.recipe.train.lr.items())})"
+                    f"{task.run.name}: loss term '{name}' is {value} at epoch {epoch + 1}, step {step + 1}; no step "
+                    f"was taken with it. Lower train.lr (now {task.recipe.train.lr})"
                 )
         self.optimizer.step()
         self.scheduler.step()

@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor, nn
 
 from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.backbones import Backbone
 from oltr_cli.params import MethodParams
 
 
@@ -78,7 +79,7 @@ class Method(nn.Module):
     class Params(MethodParams):
         """None of its own."""
 
-    backbone: nn.Module
+    backbone: Backbone
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()

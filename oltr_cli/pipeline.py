@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import Timeout
 
-from oltr_cli.errors import DataProblem, OltrError, Stopped
+from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.files import write_json, write_text
 from oltr_cli.progress import Display, duration
 from oltr_cli.recipe import Link, resolve_chain
@@ -71,7 +71,7 @@ def run_method(
     Returns:
         the content of result.json.
     Raises:
-        OltrError: with the exit code of what went wrong; a failed run keeps its checkpoints and says why in result.json.
+        OltrError: what went wrong, with its exit code; a failed run keeps its checkpoints and an error in result.json.
     """
     display = display or Display()
     planned = plan(method, recipe, sets or [], seed)
@@ -239,22 +239,13 @@ def make_result(p: Planned, progress: "Progress", dataset: "OpenedDataset", devi
     from oltr_cli.thresholds import ThresholdRule
 
     scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
-    rules = {}
-    for text in (DEFAULT_RULE, *OTHER_RULES):
-        rule = ThresholdRule.parse(text)
-        try:
-            rules[text] = evaluate_scores(
-                scores["test"],
-                scores.get("open"),
-                dataset.class_counts,
-                rule,
-                "paper",
-                val=scores["val"],
-                open_val=scores.get("open_val"),
-            )
-        except DataProblem:  # no open validation images: that rule has nothing to choose by
-            continue
-    main = rules.pop(DEFAULT_RULE)
+    known, open_ = scores["test"], scores.get("open")
+    val, open_val = scores["val"], scores.get("open_val")
+    main = evaluate_scores(known, open_, dataset.class_counts, ThresholdRule.parse(DEFAULT_RULE), "paper")
+    others = {}
+    for rule in map(ThresholdRule.parse, OTHER_RULES):
+        if all(split in scores for split in rule.splits):
+            others[rule.text] = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val)
     parent = p.parent.result() if p.parent else None
     seconds = sum(row["seconds"] for row in progress.history)
     train = dataset.splits["train"]
@@ -264,7 +255,7 @@ def make_result(p: Planned, progress: "Progress", dataset: "OpenedDataset", devi
         "shots": "paper",
         "threshold": main["threshold"],
         "metrics": main["metrics"],
-        "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in rules.items()},
+        "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in others.items()},
         "best_epoch": progress.best_epoch,
         "epochs": len(progress.history),
         "epochs_total": len(progress.history) + (parent["epochs_total"] if parent else 0),

@@ -12,7 +12,6 @@ paths          str (N,)          optional; the sample's name inside its dataset
 =============  ================  =====================================================================
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,18 +112,22 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         DataProblem: missing, not an .npz file, cut short, or with pickled objects inside.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataProblem(f"{path}: is a single .npy array; save the arrays by name with np.savez")
-            return {name: archive[name] for name in archive.files}
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.ndarray):
+            with archive:
+                loaded = {name: archive[name] for name in archive.files}
+                # A member that is not .npy comes as bytes; it is none of ours.
+                return {name: array for name, array in loaded.items() if isinstance(array, np.ndarray)}
     except FileNotFoundError:
         raise DataProblem(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except Exception as error:
+        # Broken bytes make zipfile, zlib and numpy's reader of headers each raise kinds of their own.
         raise DataProblem(f"{path}: cannot be read as .npz without pickle ({error})") from None
+    raise DataProblem(f"{path}: is a single .npy array; save the arrays by name with np.savez")
 
 
 def max_softmax(logits: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Prediction (N,) and maximum softmax probability (N,) of logits (N, K), in blocks so that no copy of all is made."""
+    """Prediction (N,) and maximum softmax probability (N,) of logits (N, K), in blocks, without a copy of all."""
     prediction = np.empty(len(logits), np.int64)
     confidence = np.empty(len(logits), np.float32)
     for start in range(0, len(logits), 8192):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from oltr_cli.data.sampling import ClassAware, instance_balanced, steps_per_epoch
 
 

@@ -18,9 +18,10 @@ def ls(
 ) -> None:
     """List methods, datasets, the paper's tables and runs.
 
-    \b
+    ```
     oltr ls methods
     oltr ls runs --json
+    ```
     """
     from oltr_cli.errors import UsageProblem, nearest
 
@@ -45,10 +46,11 @@ def show(
 ) -> None:
     """Show a recipe as it resolves, with where each value came from; or a method with its parameters.
 
-    \b
+    ```
     oltr show glyphs-lt
     oltr show imagenet-lt --method plain --set train.epochs=90
     oltr show dme
+    ```
     """
     from oltr_cli.registry import list_methods, method_chain
 
@@ -84,9 +86,10 @@ def cp(
 ) -> None:
     """Copy a recipe to a file of your own.
 
-    \b
+    ```
     oltr cp tiny-imagenet-lt mine.toml
     oltr run dme --recipe mine.toml
+    ```
     """
     from oltr_cli.errors import UsageProblem
     from oltr_cli.files import write_text

@@ -33,11 +33,12 @@ def run(
 
     A finished run prints its result; an interrupted one goes on where it stopped; a failed one is tried again.
 
-    \b
+    ```
     oltr run dme                                   the paper's method on the built-in set
     oltr run dme --dataset tiny-imagenet-lt        on photographs below $OLTR_DATA
     oltr run dme --set params.lambda=0.1 --seed 1  another λ, another seed
     oltr run dme --set plain.train.epochs=3        a key of the run it starts from
+    ```
     """
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline import finished, plan, run_method

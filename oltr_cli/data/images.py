@@ -1,35 +1,37 @@
-"""Decoding image files to uint8 tensors: torchvision's decoders where they read the file, Pillow for all else."""
+"""Decoding image files to uint8 tensors with Pillow, which reads every format that photographs come in."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torchvision.io import ImageReadMode, decode_image, read_file
+from PIL import Image, ImageOps
 
 from oltr_cli.errors import DataProblem
 
 
 def decode_file(path: Path) -> torch.Tensor:
-    """RGB image as uint8 (3, H, W), turned upright by its EXIF tag.
+    """RGB image as uint8 (3, H, W), turned upright by its EXIF tag; 16-bit greys keep their upper eight bits.
 
     Raises:
         DataProblem: missing, cut short or no image; the message names the file.
     """
     try:
-        return decode_image(read_file(str(path)), ImageReadMode.RGB, apply_exif_orientation=True)
-    except RuntimeError:
-        # Pillow knows more formats (BMP, TIFF, 16-bit); what it refuses as well is really broken.
-        return _decode_with_pillow(path)
-
-
-def _decode_with_pillow(path: Path) -> torch.Tensor:
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.asarray(upright.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd EXIF and palettes: the pixels are what counts
+            with Image.open(path) as image:
+                pixels = _rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise DataProblem(f"{path}: no such image") from None
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataProblem(f"{path}: cannot be decoded ({error})") from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "no image" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise DataProblem(f"{path}: cannot be decoded ({reason})") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Pixels as uint8 (H, W, 3)."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

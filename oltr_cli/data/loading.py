@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -176,7 +176,7 @@ class _EpochBatches:
 
 
 def rank_share(size: int, rank: int, world: int) -> slice:
-    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes: neighbours, so classes stay whole."""
+    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes: neighbours keep classes whole."""
     return slice(size * rank // world, size * (rank + 1) // world)
 
 
@@ -201,9 +201,8 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """All images of a split in order under the evaluation transform; rank r of w takes every w-th batch."""
     batches = [list(range(i, min(i + batch_size, len(split)))) for i in range(0, len(split), batch_size)]
-    return _checked(
-        _loader(_EvaluationImages(split, data), workers, batch_sampler=batches[rank::world], persistent=False)
-    )
+    images = _EvaluationImages(split, data)
+    return _checked(_loader(images, workers, batch_sampler=batches[rank::world], persistent=False))
 
 
 def _checked(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -229,7 +228,8 @@ def _loader(dataset: Dataset, workers: int, *, batch_sampler: object, persistent
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
+    """The datasets above return whole batches: nothing is left to collate."""
     return batch
 
 

@@ -1,0 +1,98 @@
+"""``oltr evaluate``: every metric, from saved scores."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|FILE.npz",
+            help="A run (its folder, its name or a part of it), or a file of scores: labels with −1 = open, and "
+            "logits, or prediction and confidence.",
+            show_default=False,
+        ),
+    ],
+    class_counts: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a file: training images of each class. One count a line, 'label count' a line, a training "
+            "list, a JSON list or .npy.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="How τ is chosen: fixed:0.1, id_quantile:0.95, val_open, oracle_test (marked †) or tuned.",
+            metavar="RULE",
+        ),
+    ] = "fixed:0.1",
+    shots: Annotated[
+        str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20).", metavar="paper|code")
+    ] = "paper",
+    val: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a file: validation scores of the same form, for id_quantile and val_open.",
+            metavar="FILE.npz",
+            show_default=False,
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Every metric of a run's saved scores, or of anybody's.
+
+    ```
+    oltr evaluate glyphs-lt/dme                         by any part of its name
+    oltr evaluate glyphs-lt/dme --threshold val_open    another choice of τ
+    oltr evaluate scores.npz --class-counts counts.txt  anybody's scores
+    ```
+    """
+    from rich.console import Console
+
+    from oltr_cli.errors import UsageProblem
+    from oltr_cli.evaluate import evaluate_file, evaluate_run, table
+    from oltr_cli.shots import shot_groups
+    from oltr_cli.thresholds import ThresholdRule
+
+    rule = ThresholdRule.parse(threshold)
+    shot_groups([], shots)  # a misspelt definition is refused before anything is read
+    if target.endswith(".npz"):
+        if class_counts is None:
+            raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
+        if rule.name == "tuned":
+            raise UsageProblem("threshold tuned is saved with a run; for a file take fixed, id_quantile or val_open")
+        if val is None and "val" in rule.splits:
+            raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
+        result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
+    else:
+        from oltr_cli.runs import resolve_run
+
+        if class_counts is not None or val is not None:
+            raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
+        result = evaluate_run(resolve_run(target), rule, shots)
+    if json_:
+        print(json.dumps(result, allow_nan=False, ensure_ascii=False))
+        return
+    Console(highlight=False).print(table(result))
+    Console(stderr=True, highlight=False).print(
+        "[dim]next[/]", _next_command(target, result, class_counts), markup=True, soft_wrap=True
+    )
+
+
+def _next_command(target: str, result: dict, class_counts: Path | None) -> str:
+    """What to type next: while τ is not chosen on validation data, that; then the paper's table or bare numbers."""
+    on_validation = result["threshold"]["rule"].startswith(("id_quantile", "val_open", "tuned"))
+    if "run" in result:
+        if not on_validation:
+            return shlex.join(["oltr", "tune", "threshold", "--run", target])
+        return shlex.join(["oltr", "compare", "--table", "3a", "--dataset", result["run"].split("/")[0]])
+    command = shlex.join(["oltr", "evaluate", target, "--class-counts", str(class_counts)])
+    return command + (" --json" if on_validation else " --threshold id_quantile:0.95 --val FILE.npz")

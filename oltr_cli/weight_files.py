@@ -1,0 +1,75 @@
+"""Reading files of weights without trusting them: nothing in them is executed, and only plain tensors come out."""
+
+import pickle
+import re
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oltr_cli.errors import DataProblem
+
+COUNTER = ".num_batches_tracked"  # absent from older files, and unused as long as batch-norm has a momentum
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every dense tensor of numbers in a file, on the CPU, by its dotted path through nested dicts.
+
+    ``.npz`` is read without pickles, ``.safetensors`` by its package, anything else by torch with ``weights_only``.
+
+    Raises:
+        DataProblem: the file is missing, cannot be opened, asks to run code, or is cut short.
+    """
+    return _tensors(_read(path))
+
+
+def _read(path: Path) -> Any:
+    """Whatever the file holds, on the CPU."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {n: torch.from_numpy(a) for n in file.files if (a := file[n]).dtype.kind in "fiu"}
+        with warnings.catch_warnings():
+            # torch warns of old pickle protocols; what cannot be read is said below, in one line.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataProblem(f"{path}: no such file of weights") from None
+    except OSError as error:
+        raise DataProblem(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # bytes that are no archive can make a reader fail in any way
+        if isinstance(error, pickle.UnpicklingError) or "allow_pickle" in str(error):
+            asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = f"it asks to call {asked[1]}" if asked else "it holds more than tensors and plain types"
+            raise DataProblem(f"{path}: is refused: {what}; save the network's state_dict() alone") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0][:120]
+        raise DataProblem(f"{path}: is cut short or no file of weights ({reason})") from None
+
+
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """Every plain tensor in nested dicts, under its dotted path."""
+    entries: dict[str, Tensor] = {}
+    # No recursion, and no dict twice: a file may nest dicts without end or put one inside itself.
+    waiting, seen = deque([("", content)]), set()
+    while waiting:
+        path, value = waiting.popleft()
+        if isinstance(value, Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend((f"{path}.{key}" if path else str(key), inner) for key, inner in value.items())
+        elif isinstance(value, Tensor) and _is_plain(value, path):
+            entries[path] = value
+    return entries
+
+
+def _is_plain(value: Tensor, name: str) -> bool:
+    dense = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+    return dense and (value.is_floating_point() or name.endswith(COUNTER))

@@ -1,0 +1,154 @@
+"""Backbones: shapes on every image size, parameters and features against torchvision's own networks."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torchvision
+from pydantic import ValidationError
+from torch import nn
+
+from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.backbones import build_backbone
+
+NAMES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+STEMS = ("imagenet", "small", "small-stride2")
+
+
+def images(size: int, batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(size))
+
+
+def torchvision_resnet(name: str) -> nn.Module:
+    if name == "resnet10":
+        return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1])
+    return torchvision.models.get_model(name, weights=None)
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_of_every_depth(name: str, stem: str, size: int) -> None:
+    backbone = build_backbone(BackboneSpec(name=name, stem=stem, width=4)).eval()
+    with torch.no_grad():
+        feature_map = backbone.feature_map(images(size, batch=1))
+        v = backbone(images(size, batch=1))
+    channels = 8 * 4 * (1 if name in NAMES[:3] else 4)
+    assert backbone.map_channels == backbone.feature_dim == channels
+    assert feature_map.shape == (1, channels, *backbone.map_size(size))
+    assert v.shape == (1, channels)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_map_size_of_odd_images_agrees_with_a_real_forward(stem: str) -> None:
+    backbone = build_backbone(BackboneSpec(stem=stem, width=4)).eval()
+    for size in (8, 15, 16, 17, 31, 33, 63, 65, 97):
+        with torch.no_grad():
+            assert tuple(backbone.feature_map(images(size, batch=1)).shape[2:]) == backbone.map_size(size)
+
+
+def test_map_sizes_of_the_known_settings() -> None:
+    assert build_backbone(BackboneSpec()).map_size(224) == (7, 7)
+    assert build_backbone(BackboneSpec(stem="small")).map_size(32) == (4, 4)
+    assert build_backbone(BackboneSpec(stem="small-stride2")).map_size(32) == (2, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_full_width_has_torchvisions_entries_in_its_order(name: str) -> None:
+    theirs = {n: tuple(v.shape) for n, v in torchvision_resnet(name).state_dict().items() if not n.startswith("fc.")}
+    ours = {n: tuple(v.shape) for n, v in build_backbone(BackboneSpec(name=name)).state_dict().items()}
+    assert list(ours.items()) == list(theirs.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("resnet10", 4_905_792), ("resnet18", 11_176_512), ("resnet50", 23_508_032)]
+)
+def test_parameter_counts_without_the_classifier(name: str, known: int) -> None:
+    count = sum(p.numel() for p in build_backbone(BackboneSpec(name=name)).parameters())
+    network = torchvision_resnet(name)
+    assert count == sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in network.fc.parameters())
+    assert count == known
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet50"])
+def test_features_in_training_mode_are_torchvisions(name: str) -> None:
+    theirs = torchvision_resnet(name)
+    theirs.fc = nn.Identity()
+    ours = build_backbone(BackboneSpec(name=name))
+    ours.load_state_dict(theirs.state_dict())
+    x = images(64)
+    assert torch.equal(ours.train()(x), theirs.train()(x))
+    # The running statistics moved alike, too.
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+def test_convolutions_begin_with_the_fan_out_rule() -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneSpec(name="resnet50"))
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 20_000:
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05), name
+        elif isinstance(module, nn.BatchNorm2d):
+            assert torch.equal(module.weight, torch.ones_like(module.weight)), name
+            assert torch.equal(module.bias, torch.zeros_like(module.bias)), name
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    def begin(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed)
+        return build_backbone(BackboneSpec(width=8), extra_fc=True).state_dict()
+
+    first, same, other = begin(1), begin(1), begin(2)
+    assert all(torch.equal(first[n], same[n]) for n in first)
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet50"])
+def test_pool_is_mean_then_extra_fc_then_relu(name: str) -> None:
+    backbone = build_backbone(BackboneSpec(name=name, width=4), extra_fc=True)
+    feature_map = torch.randn(3, backbone.map_channels, 5, 4)
+    w, b = backbone.extra_fc.weight.double(), backbone.extra_fc.bias.double()
+    assert w.shape == (backbone.map_channels, backbone.map_channels)
+    expected = (feature_map.double().sum((2, 3)) / 20 @ w.T + b).clamp_min(0)
+    torch.testing.assert_close(backbone.pool(feature_map).double(), expected, rtol=1e-5, atol=1e-6)
+    assert (expected == 0).any()
+    assert {n for n in backbone.state_dict() if "extra_fc" in n} == {"extra_fc.weight", "extra_fc.bias"}
+
+
+def test_without_extra_fc_there_is_no_such_entry() -> None:
+    backbone = build_backbone(BackboneSpec(width=4))
+    assert not [n for n in backbone.state_dict() if "extra_fc" in n]
+    feature_map = torch.randn(3, backbone.map_channels, 5, 4)
+    torch.testing.assert_close(backbone.pool(feature_map), feature_map.mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet34", "resnet50"])
+def test_final_relu_off_opens_the_last_block_and_no_other(name: str) -> None:
+    closed = build_backbone(BackboneSpec(name=name, stem="small", width=4))
+    opened = build_backbone(BackboneSpec(name=name, stem="small", width=4, final_relu=False))
+    opened.load_state_dict(closed.state_dict())
+    x = images(32)
+    f = opened.train().feature_map(x)
+    assert (f < 0).any()
+    torch.testing.assert_close(f.clamp_min(0), closed.train().feature_map(x))
+
+
+def test_channels_last_stays_so_and_every_parameter_learns() -> None:
+    backbone = build_backbone(BackboneSpec(width=8), extra_fc=True).to(memory_format=torch.channels_last)
+    feature_map = backbone.feature_map(images(64).contiguous(memory_format=torch.channels_last))
+    assert feature_map.is_contiguous(memory_format=torch.channels_last)
+    backbone.pool(feature_map).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("wrong", [{"name": "resnet11"}, {"stem": "tiny"}, {"width": 0}, {"depth": 10}])
+def test_a_spec_refuses_what_it_does_not_know(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        BackboneSpec(**wrong)
+
+
+def test_reading_a_spec_needs_no_torch() -> None:
+    code = "import sys, oltr_cli.backbone_spec; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

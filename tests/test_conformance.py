@@ -1,0 +1,55 @@
+"""Every method at hand, by name, through the conformance suite; and a bad one, which must not pass."""
+
+import pytest
+import torch
+
+from oltr_cli import conformance
+from oltr_cli.methods.plain import Plain
+from oltr_cli.registry import list_methods
+
+
+@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("name", list_methods())
+def test_method(name, check):
+    check(name)
+
+
+class _NotFinite(Plain):
+    def training_loss(self, images, labels):
+        return {"cross_entropy": super().training_loss(images, labels)["cross_entropy"] * float("nan")}
+
+
+class _BatchDependent(Plain):
+    def forward(self, images):
+        scores = super().forward(images)
+        return type(scores)(scores.logits - scores.logits.mean(0), scores.confidence, scores.features)
+
+
+class _LeavesOut(Plain):
+    def parts(self):
+        return {"features": list(self.backbone.parameters())}
+
+
+class _NotSaved(Plain):
+    def __init__(self, setup):
+        super().__init__(setup)
+        self.offset = torch.randn(setup.num_classes)
+
+    def forward(self, images):
+        scores = super().forward(images)
+        return type(scores)(scores.logits + self.offset, scores.confidence, scores.features)
+
+
+@pytest.mark.parametrize(
+    ("cls", "failing"),
+    [
+        (_NotFinite, conformance.check_learns_without_trouble),
+        (_BatchDependent, conformance.check_scores_do_not_depend_on_the_batch),
+        (_LeavesOut, conformance.check_every_parameter_has_one_part),
+        (_NotSaved, conformance.check_saving_and_loading_changes_nothing),
+    ],
+)
+def test_the_suite_catches(monkeypatch, cls, failing):
+    monkeypatch.setattr(conformance, "method_chain", lambda name: [(name, cls)])
+    with pytest.raises(AssertionError):
+        failing("bad")

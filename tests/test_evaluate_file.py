@@ -1,0 +1,294 @@
+"""``oltr evaluate``: files of scores from anywhere, and runs, through the functions and through the command."""
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from oltr_cli.commands.evaluate import evaluate
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.evaluate import evaluate_file, evaluate_run, evaluate_scores, table
+from oltr_cli.metrics import METRICS, all_metrics
+from oltr_cli.scores import SavedScores, max_softmax
+from oltr_cli.thresholds import ThresholdRule, best_f_measure, quantile_threshold
+
+COUNTS = [300, 150, 60, 20, 12, 5]
+FIXED = ThresholdRule.parse("fixed:0.1")
+
+
+def mixed(seed: int, known: int = 120, open_: int = 50) -> dict[str, np.ndarray]:
+    """Labels with −1 among them, in mixed order, and logits (negative ones too) that know something of the labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.r_[rng.integers(len(COUNTS), size=known), np.full(open_, -1)])
+    logits = rng.normal(size=(known + open_, len(COUNTS))) - 6.0
+    rows = np.flatnonzero(labels >= 0)
+    logits[rows, labels[rows]] += 2.0
+    return {"labels": labels, "logits": logits.astype(np.float32)}
+
+
+def parts(arrays: dict[str, np.ndarray]) -> tuple[SavedScores, SavedScores]:
+    prediction, confidence = max_softmax(arrays["logits"])
+    known = arrays["labels"] >= 0
+    return tuple(SavedScores(prediction[m], confidence[m], arrays["labels"][m]) for m in (known, ~known))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A test file, a validation file and class counts."""
+    np.savez(tmp_path / "test.npz", **mixed(0))
+    np.savez(tmp_path / "val.npz", **mixed(1))
+    (tmp_path / "counts.txt").write_text("\n".join(map(str, COUNTS)))
+    return tmp_path
+
+
+@pytest.fixture
+def run_dir(tmp_path, monkeypatch):
+    """A finished run, as the engine leaves it."""
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    path = tmp_path / "runs" / "tiny" / "dme" / "0123abcd-s0"
+    for (known_name, open_name), seed in ((("test", "open"), 0), (("val", "open_val"), 1)):
+        known, open_ = parts(mixed(seed))
+        known.save(path / "scores" / f"{known_name}.npz")
+        open_.save(path / "scores" / f"{open_name}.npz")
+    (path / "recipe.toml").write_text("")
+    (path / "result.json").write_text(json.dumps({"status": "done", "class_counts": COUNTS}))
+    return path
+
+
+def shown(result, width: int = 80) -> str:
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(table(result))
+    return capture.get()
+
+
+def test_a_file_of_logits_gets_every_metric(files):
+    result = evaluate_file(files / "test.npz", files / "counts.txt", FIXED)
+    known, open_ = parts(mixed(0))
+    assert result["metrics"] == all_metrics(known, open_, COUNTS, 0.1)
+    assert set(result["metrics"]) == set(METRICS)
+    assert result["threshold"] == {"rule": "fixed:0.1", "value": 0.1}
+    assert result["shots"] == "paper"
+    assert result["counts"] == {"known": 120, "open": 50, "classes": 6, "many": 2, "medium": 2, "few": 2}
+    json.dumps(result, allow_nan=False)
+
+
+def test_prediction_and_confidence_are_as_good_as_logits(files):
+    arrays = mixed(0)
+    prediction, confidence = max_softmax(arrays["logits"])
+    np.savez(files / "short.npz", labels=arrays["labels"], prediction=prediction, confidence=confidence)
+    counts = files / "counts.txt"
+    long, short = (evaluate_file(files / name, counts, FIXED) for name in ("test.npz", "short.npz"))
+    assert long["metrics"] == short["metrics"]
+
+
+def test_shot_definition_and_rule_are_followed(files):
+    counts, (val, open_val), (test, open_test) = files / "counts.txt", parts(mixed(1)), parts(mixed(0))
+    for text, expected in (
+        ("id_quantile:0.9", quantile_threshold(val, 0.9)),
+        ("val_open", best_f_measure(val, open_val)[0]),
+        ("oracle_test", best_f_measure(test, open_test)[0]),
+    ):
+        rule = ThresholdRule.parse(text)
+        result = evaluate_file(files / "test.npz", counts, rule, "code", files / "val.npz")
+        assert result["threshold"] == {"rule": text, "value": expected}
+        assert result["metrics"] == all_metrics(test, open_test, COUNTS, expected, "code")
+        assert result["counts"]["few"] == 3
+
+
+def test_a_file_without_open_samples(files):
+    arrays = mixed(2, open_=0)
+    np.savez(files / "closed.npz", **arrays)
+    result = evaluate_file(files / "closed.npz", files / "counts.txt", FIXED)
+    assert result["metrics"]["open/auroc"] is None
+    assert result["metrics"]["closed/overall"] > 0
+    text = shown(result)
+    assert "no open samples" in text
+    assert "nan" not in text.lower()
+    with pytest.raises(DataProblem, match="no scores of open"):
+        evaluate_file(files / "closed.npz", files / "counts.txt", ThresholdRule.parse("oracle_test"))
+    with pytest.raises(DataProblem, match="no scores of open_val"):
+        evaluate_file(
+            files / "test.npz", files / "counts.txt", ThresholdRule.parse("val_open"), val_path=files / "closed.npz"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": np.r_[np.zeros(168, int), 6, 7]}, r"0 … 5; sample 168 \(6\) is the first of 2"),
+        ({"labels": np.r_[np.zeros(169, int), -2]}, "below −1"),
+        ({"labels": np.full(170, -1)}, "no sample of a known class"),
+        ({"labels": np.zeros(170)}, "'labels' must be integers"),
+        ({"labels": np.zeros(3, int)}, "differ in length"),
+        ({"logits": np.zeros((170, 7), np.float32)}, "logits are of 7 classes, but 6 class counts"),
+        ({"logits": np.full((170, 6), np.nan, np.float32)}, "NaN or infinity; sample 0 is the first of 170"),
+        ({"logits": np.full((170, 6), np.inf, np.float32)}, "NaN or infinity"),
+        ({"logits": np.zeros((170, 6), int)}, "must be floating"),
+        ({"prediction": np.full(170, -1), "confidence": np.zeros(170)}, "made before any rejection"),
+        ({"prediction": np.full(170, 6), "confidence": np.zeros(170)}, r"sample 0 \(6\)"),
+        ({"confidence": np.r_[np.zeros(169), np.nan]}, "holds 1 NaN"),
+        ({"confidence": np.r_[np.zeros(169), np.inf]}, "not finite"),
+        ({"logits": None}, "needs 'prediction' and 'confidence', or 'logits'"),
+        ({"labels": None}, "no array 'labels'"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_is_wrong(files, change, says):
+    arrays = {name: array for name, array in (mixed(0) | change).items() if array is not None}
+    path = files / "broken.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(DataProblem, match=says) as caught:
+        evaluate_file(path, files / "counts.txt", FIXED)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_and_truncated_files_are_refused(files):
+    np.savez(files / "pickled.npz", labels=np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    content = (files / "test.npz").read_bytes()
+    (files / "cut.npz").write_bytes(content[: len(content) // 2])
+    for name in ("pickled.npz", "cut.npz"):
+        with pytest.raises(DataProblem, match=name):
+            evaluate_file(files / name, files / "counts.txt", FIXED)
+
+
+def test_one_class_and_one_sample(tmp_path):
+    np.savez(tmp_path / "one.npz", labels=np.array([0, -1]), logits=np.array([[-3.0], [-9.0]]))
+    (tmp_path / "counts.txt").write_text("7\n")
+    metrics = evaluate_file(tmp_path / "one.npz", tmp_path / "counts.txt", FIXED)["metrics"]
+    assert metrics["closed/few"] == 1.0
+    assert metrics["open/auroc"] == 0.5  # one class: the softmax is always 1
+    assert not any(value is not None and math.isnan(value) for value in metrics.values())
+
+
+def test_scores_in_the_wrong_split_are_refused():
+    known, open_ = parts(mixed(0))
+    with pytest.raises(DataProblem, match="scores of test: a label is no class"):
+        evaluate_scores(open_, known, COUNTS, FIXED)
+    with pytest.raises(DataProblem, match="scores of open: open samples are labelled −1"):
+        evaluate_scores(known, known, COUNTS, FIXED)
+    with pytest.raises(UsageProblem, match="did you mean 'paper'"):
+        evaluate_scores(known, open_, COUNTS, FIXED, "papers")
+
+
+def test_a_run_is_read_from_its_saved_scores(run_dir):
+    (test, open_test), (val, open_val) = parts(mixed(0)), parts(mixed(1))
+    fixed = evaluate_run(run_dir, FIXED)
+    assert fixed["run"] == "tiny/dme/0123abcd-s0"
+    assert fixed["metrics"] == all_metrics(test, open_test, COUNTS, 0.1)
+    tau = best_f_measure(val, open_val)[0]
+    assert evaluate_run(run_dir, ThresholdRule.parse("val_open"))["threshold"]["value"] == tau
+    quantile = evaluate_run(run_dir, ThresholdRule.parse("id_quantile:0.5"), "code")
+    assert quantile["threshold"]["value"] == quantile_threshold(val, 0.5)
+    assert quantile["shots"] == "code"
+
+
+def test_rules_read_no_split_they_do_not_need(run_dir):
+    for split in ("val", "open_val"):
+        (run_dir / "scores" / f"{split}.npz").write_bytes(b"broken")
+    assert evaluate_run(run_dir, FIXED)["threshold"]["value"] == 0.1
+    with pytest.raises(DataProblem, match=r"val\.npz"):
+        evaluate_run(run_dir, ThresholdRule.parse("id_quantile:0.95"))
+
+
+def test_a_tuned_threshold_is_found_with_the_run(run_dir):
+    tuned = ThresholdRule.parse("tuned")
+    with pytest.raises(UsageProblem, match="oltr tune threshold"):
+        evaluate_run(run_dir, tuned)
+    (run_dir / "threshold.json").write_text('{"rule": "val_open", "value": 0.375}')
+    assert evaluate_run(run_dir, tuned)["threshold"] == {"rule": "tuned", "value": 0.375, "chosen_by": "val_open"}
+    for broken in ("{", "[]", '{"value": null}', '{"value": NaN}'):
+        (run_dir / "threshold.json").write_text(broken)
+        with pytest.raises(DataProblem, match=r"threshold\.json"):
+            evaluate_run(run_dir, tuned)
+
+
+def test_a_run_without_open_scores_or_result(run_dir):
+    (run_dir / "scores" / "open.npz").unlink()
+    assert evaluate_run(run_dir, FIXED)["metrics"]["open/f_measure"] is None
+    (run_dir / "scores" / "open_val.npz").unlink()
+    with pytest.raises(DataProblem, match="no scores of open_val"):
+        evaluate_run(run_dir, ThresholdRule.parse("val_open"))
+    (run_dir / "scores" / "test.npz").unlink()
+    with pytest.raises(DataProblem, match=r"test\.npz: no such file"):
+        evaluate_run(run_dir, FIXED)
+    (run_dir / "result.json").write_text('{"status": "failed"}')
+    with pytest.raises(DataProblem, match="is not finished"):
+        evaluate_run(run_dir, FIXED)
+
+
+def test_the_table_shows_every_number_in_80_columns(files):
+    result = evaluate_file(files / "test.npz", files / "counts.txt", FIXED)
+    text = shown(result)
+    assert "…" not in text
+    for name, value in result["metrics"].items():
+        percent = name.split("/")[1] in {"overall", "many", "medium", "few", "balanced_accuracy", "fpr95"}
+        percent |= "detection_error" in name
+        assert (f"{100 * value:.1f}" if percent else f"{value:.3f}") in text, name
+    assert "†" not in text
+    assert "τ = 0.1 (fixed:0.1) · 120 known and 50 open samples" in text
+
+
+def test_the_table_marks_what_the_test_set_chose(files):
+    result = evaluate_file(files / "test.npz", files / "counts.txt", ThresholdRule.parse("oracle_test"))
+    text = shown(result)
+    metrics = result["metrics"]
+    assert f"{metrics['open/f_measure']:.3f}†" in text
+    assert f"{100 * metrics['open/few']:.1f}†" in text
+    assert f"{metrics['open/auroc']:.3f}†" not in text
+    assert f"{100 * metrics['closed/few']:.1f}†" not in text
+    assert "† τ was chosen on the test set itself" in text
+
+
+def test_the_table_takes_a_result_without_counts():
+    known, open_ = parts(mixed(0))
+    result = evaluate_scores(known, open_, COUNTS, FIXED)
+    del result["counts"]
+    assert f"{result['metrics']['open/f_measure']:.3f}" in shown(result)
+    empty = evaluate_scores(known, open_, [300] * 6, FIXED)
+    assert "–" in shown(empty)
+
+
+def test_the_command_prints_one_json_object(files, capsys):
+    evaluate(str(files / "test.npz"), class_counts=files / "counts.txt", json_=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == evaluate_file(files / "test.npz", files / "counts.txt", FIXED)
+    assert printed.err == ""
+
+
+def test_the_command_prints_a_table_and_what_to_type_next(files, run_dir, capsys):
+    evaluate(str(files / "test.npz"), class_counts=files / "counts.txt")
+    printed = capsys.readouterr()
+    assert "F-measure" in printed.out
+    assert "oltr evaluate" not in printed.out
+    assert f"oltr evaluate {files / 'test.npz'} --class-counts" in printed.err
+    for name in ("tiny/dme/0123abcd-s0", "dme", str(run_dir)):
+        evaluate(name)
+        printed = capsys.readouterr()
+        assert "tiny/dme/0123abcd-s0" in printed.out
+        assert f"oltr tune threshold --run {name}" in printed.err
+    evaluate("dme", threshold="val_open")
+    assert "oltr compare --table 3a --dataset tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"target": "scores.npz"}, "--class-counts"),
+        ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "val_open"}, "--val FILE.npz"),
+        ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "tuned"}, "saved with a run"),
+        ({"target": "dme", "class_counts": "c.txt"}, "belong to a FILE.npz"),
+        ({"target": "dme", "val": "v.npz"}, "belong to a FILE.npz"),
+        ({"target": "dme", "threshold": "val_opn"}, "did you mean 'val_open'"),
+        ({"target": "dme", "shots": "cod"}, "did you mean 'code'"),
+        ({"target": "no-such-run"}, "no run 'no-such-run'"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(run_dir, options, says):
+    with pytest.raises(OltrError, match=says) as caught:
+        evaluate(**options)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)

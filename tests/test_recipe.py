@@ -1,0 +1,169 @@
+"""Recipes: the order of merging, where values come from, hashes, and errors that help."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from oltr_cli.errors import UsageProblem
+from oltr_cli.params import MethodParams
+from oltr_cli.recipe import parse_set, resolve_chain
+from oltr_cli.recipe_files import builtin_recipes, find_recipe, read_recipe
+
+
+class Plain:
+    starts_from = None
+    Params = MethodParams
+
+
+class Ours:
+    starts_from = "plain"
+
+    class Params(MethodParams):
+        lambda_: float = 0.01
+        depth: int = 2
+
+
+CHAIN = [("plain", Plain), ("ours", Ours)]
+
+
+def resolve(tmp_path, text, *sets, chain=CHAIN) -> list:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return resolve_chain(path, chain, list(sets))
+
+
+def test_each_layer_covers_the_one_before(tmp_path):
+    text = """
+    [train]
+    epochs = 2
+    batch_size = 64
+    momentum = 0.5
+    [stage2]
+    epochs = 3
+    batch_size = 32
+    [method.ours.train]
+    epochs = 4
+    """
+    plain, ours = resolve(tmp_path, text, "train.momentum=0.7")
+    assert (plain.recipe.train.epochs, plain.recipe.train.batch_size, plain.recipe.train.momentum) == (2, 64, 0.5)
+    assert (ours.recipe.train.epochs, ours.recipe.train.batch_size, ours.recipe.train.momentum) == (4, 32, 0.7)
+    assert plain.recipe.train.weight_decay == ours.recipe.train.weight_decay == 5e-4
+    assert ours.origin["train.epochs"] == "mine.toml [method.ours]"
+    assert ours.origin["train.batch_size"] == "mine.toml [stage2]"
+    assert ours.origin["train.momentum"] == "--set train.momentum"
+    assert "train.weight_decay" not in ours.origin
+
+
+def test_set_reaches_an_ancestor_by_name_and_shared_keys_reach_all(tmp_path):
+    plain, ours = resolve(tmp_path, "", "plain.train.epochs=7", "data.image_size=48", "ours.params.depth=5")
+    assert plain.recipe.train.epochs == 7
+    assert ours.recipe.train.epochs == 30
+    assert plain.recipe.data.image_size == ours.recipe.data.image_size == 48
+    assert ours.recipe.params.depth == 5
+
+
+def test_lambda_goes_by_its_name(tmp_path):
+    _, ours = resolve(tmp_path, "", "params.lambda=0.1")
+    assert ours.recipe.params.lambda_ == 0.1
+    assert ours.recipe.as_toml()["params"] == {"lambda": 0.1, "depth": 2}
+
+
+def test_learning_rates_are_merged_by_part(tmp_path):
+    _, ours = resolve(tmp_path, "[stage2]\nlr = { features = 0.5 }", "train.lr.centroids=0.25")
+    assert ours.recipe.train.lr == {"features": 0.5, "classifier": 0.1, "centroids": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("train.epochs=3", 3),
+        ("params.lambda=1e-3", 1e-3),
+        ("train.freeze_backbone=true", True),
+        ("data.crop_scale=[0.5, 1.0]", [0.5, 1.0]),
+        ("data.root=/a=b", "/a=b"),
+        ('data.root="x"', "x"),
+        ("data.name=glyphs", "glyphs"),
+    ],
+)
+def test_set_values_are_toml_or_else_text(text, value):
+    assert parse_set(text) == (text.partition("=")[0], value)
+
+
+def test_set_without_a_value():
+    with pytest.raises(UsageProblem, match="KEY=VALUE"):
+        parse_set("train.epochs")
+
+
+@pytest.mark.parametrize(
+    ("text", "sets", "message"),
+    [
+        ("[train]\nepoch = 3", [], r"mine\.toml: unknown key 'train\.epoch' \(mine\.toml\); did you mean 'epochs'\?"),
+        ("[trian]\n", [], r"unknown table \[trian\]; did you mean 'train'"),
+        ("", ["train.epoch=3"], r"'train\.epoch' \(--set train\.epoch\); did you mean 'epochs'"),
+        ("", ["lambda=3"], r"--set lambda: unknown key; did you mean 'params\.lambda'"),
+        ("", ["params.lamda=3"], r"did you mean 'lambda'"),
+        ("", ["lifted.train.epochs=3"], r"--set lifted\.train\.epochs: unknown key"),
+        ("", ["plain.data.image_size=32"], r"--set plain\.data\.image_size: unknown key"),
+        ("", ["train.epochs=none"], r"train\.epochs: .*valid integer.*not 'none'"),
+        ("", ["train.epochs=0"], r"train\.epochs: .*greater than or equal to 1"),
+        ("", ["train.lr.features=-1"], r"lr must be finite and not negative: features=-1"),
+        ("", ["data.crop_scale=[0.9, 0.1]"], r"crop_scale must be"),
+        ("[train]\nsampler = 'class_aware'\nbatch_size = 30", [], r"batch_size 30 is not a multiple"),
+        ("[data\n", [], r"mine\.toml: is not TOML"),
+        ("train = 3", [], r"\[train\] must be a table"),
+    ],
+)
+def test_errors_are_one_line_with_a_hint(tmp_path, text, sets, message):
+    with pytest.raises(UsageProblem, match=message) as caught:
+        resolve(tmp_path, text, *sets)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_errors_at_once(tmp_path):
+    with pytest.raises(UsageProblem) as caught:
+        resolve(tmp_path, "[train]\nepochs = 0\nmomentun = 1\n[data]\nimage_size = 2")
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("3 problems")
+    assert len(lines) == 4
+
+
+def test_the_hash_says_what_a_run_is(tmp_path):
+    def hashes(text="", *sets):
+        return [link.hash for link in resolve(tmp_path, text, *sets)]
+
+    plain, ours = hashes()
+    assert hashes() == [plain, ours]
+    assert hashes("", "params.lambda=0.5")[0] == plain
+    assert hashes("", "params.lambda=0.5")[1] != ours
+    assert hashes("", "params.lambda=0.01") == [plain, ours]  # the default said aloud
+    assert hashes("", "plain.train.epochs=3")[1] != ours  # its ancestor is another
+    assert hashes("", "data.image_size=48")[0] != plain
+    assert hashes("", "data.root=/elsewhere", "data.lists=/there") == [plain, ours]  # where it lies does not count
+
+
+def test_weight_files_count_by_what_they_hold(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"one")
+    (tmp_path / "b.pt").write_bytes(b"one")
+    (tmp_path / "c.pt").write_bytes(b"two")
+    by_file = [resolve(tmp_path, "", f"backbone.weights={tmp_path / f}.pt")[0].hash for f in "abc"]
+    assert by_file[0] == by_file[1] != by_file[2]
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_built_in_recipes_resolve_and_round_trip(name, tmp_path):
+    links = resolve_chain(find_recipe(name), CHAIN, ["ours.params.lambda=0.2"])
+    for link in links:
+        assert link.recipe.data.name == name
+        text = tomli_w.dumps(link.recipe.as_toml())
+        assert tomllib.loads(text) == link.recipe.as_toml()
+
+
+def test_missing_recipes(tmp_path):
+    with pytest.raises(UsageProblem, match="did you mean 'imagenet-lt'"):
+        find_recipe("imagnet-lt")
+    with pytest.raises(UsageProblem, match="start one with: oltr cp"):
+        find_recipe(str(tmp_path / "none.toml"))
+    with pytest.raises(UsageProblem, match="cannot be read"):
+        read_recipe(Path(tmp_path))
