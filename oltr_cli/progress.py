@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, on stderr: a table that grows by a line an epoch, and a bar with the time left.
+"""What a person sees on stderr while a run goes on: a table that grows by a line an epoch, and a bar with an ETA.
 
 Without a terminal the same lines come plain and the bar is left out.
 """

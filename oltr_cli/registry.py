@@ -32,7 +32,7 @@ class MethodInfo:
 
 
 def list_methods() -> dict[str, MethodInfo]:
-    """Name → facts of every method at hand, in alphabetical order. A file ``tau_norm.py`` is the method ``tau-norm``."""
+    """Name → facts of every method at hand, sorted by name. A file ``tau_norm.py`` is the method ``tau-norm``."""
     found: dict[str, MethodInfo] = {}
     for file in resources.files("oltr_cli.methods").iterdir():
         if file.name.endswith(".py") and not file.name.startswith("_"):

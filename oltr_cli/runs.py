@@ -1,4 +1,4 @@
-"""Run directories: ``<root>/<dataset>/<method>/<hash>-s<seed>/``. The files in them are the truth; all else mirrors them.
+"""Run directories: ``<root>/<dataset>/<method>/<hash>-s<seed>/``. The files are the truth; all else mirrors them.
 
 =================  =============================================================================================
 recipe.toml        the resolved recipe; ``environment.json`` says on what it ran

@@ -5,7 +5,7 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """While entered, remembers the first SIGINT or SIGTERM in ``signal_number``; restores the old handlers on leaving."""
+    """While entered, remembers the first SIGINT or SIGTERM in ``signal_number``; leaving restores the old handlers."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None

@@ -1,0 +1,174 @@
+"""``oltr compare``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from oltr_cli.errors import OltrError
+    from oltr_cli.progress import Display
+    from oltr_cli.table_fill import FilledTable
+
+
+def compare(
+    table: Annotated[str, typer.Option("--table", "-t", help="Table of the paper; see: oltr ls tables")] = "3a",
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Lay the table over this dataset; default the table's own")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Lay it over the runs of a recipe file of your own")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Show (and with --run, make) this row only; repeatable")
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Make what is missing first")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
+    device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the best")] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="fixed:0.1, id_quantile:0.95, val_open, tuned, oracle_test; default each run's own"),
+    ] = None,
+    shots: Annotated[str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")] = "paper",
+    format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, tex, csv or json")] = "rich",
+    save: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also save it there as .md, .csv, .json and .tex")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object: --format json")] = False,
+) -> None:
+    """Show a table of the paper with what was measured here beside it: mean ± standard deviation over the seeds.
+
+    Missing rows carry the command that makes them; your own methods come last. Nothing is trained without --run.
+
+    ```
+    oltr compare --table 3a
+    oltr compare --table 3a --dataset tiny-imagenet-lt --run --seeds 3
+    oltr compare --dataset glyphs-lt --threshold val_open --save results/
+    ```
+    """
+    from oltr_cli.commands.run import is_main_process
+    from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.progress import Display
+    from oltr_cli.registry import list_methods
+    from oltr_cli.table_fill import fill, finished_runs
+    from oltr_cli.table_formats import FORMATS
+    from oltr_cli.table_formats import save as save_files
+    from oltr_cli.tables import load_table
+    from oltr_cli.thresholds import ThresholdRule
+
+    fmt = "json" if json_ else format_
+    if fmt not in FORMATS:
+        raise UsageProblem(f"no format '{fmt}'{nearest(fmt, FORMATS)}")
+    if (seeds or device) and not run:
+        raise UsageProblem("--seeds and --device speak of what --run makes; add --run")
+    rule = ThresholdRule.parse(threshold) if threshold else None
+    papers = [row.method for row in load_table(table).rows]
+    known = list_methods()
+    unknown = next((m for m in method or () if m not in {*known, *papers}), None)
+    if unknown is not None:
+        raise UsageProblem(f"no method '{unknown}'{nearest(unknown, {*known, *papers})}")
+
+    name, source, option = _where(dataset, recipe, load_table(table).dataset)
+    display = Display()
+    failures: list[tuple[str, OltrError]] = []
+    if run:
+        if source is None:
+            raise UsageProblem(f"--run needs a recipe, and there is no built-in one for '{name}'; give --recipe FILE")
+        to_make = [m for m in dict.fromkeys(method or papers) if m in known]
+        failures = _make(to_make, range(seeds or 1), source, device, display)
+        if not is_main_process():
+            return
+    wanted = {} if source is None else _hashes(finished_runs(name), source)
+    filled = fill(table, name, rule=rule, shots=shots, wanted=wanted, methods=method, recipe_option=option)
+    _print(filled, fmt)
+    if save is not None:
+        variant = "-".join([threshold or "", shots if shots != "paper" else ""]).strip("-")
+        for path in save_files(filled, save, variant):
+            display.say(f"saved {path}")
+    _next(filled, display)
+    if failures:
+        _report(failures, display)
+        raise typer.Exit(1)
+
+
+def _where(dataset: str | None, recipe: str | None, default: str) -> tuple[str, str | None, str]:
+    """Dataset, the recipe that its runs follow (None: no built-in one), and how a command names that recipe."""
+    from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.recipe_files import builtin_recipes, find_recipe, read_recipe
+    from oltr_cli.runs import find_runs
+
+    if dataset and recipe:
+        raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
+    if recipe:
+        return str(read_recipe(find_recipe(recipe))["data"]["name"]), recipe, f"--recipe {recipe}"
+    name = dataset or default
+    if name in builtin_recipes():
+        return name, name, f"--dataset {name}"
+    measured = {run.dataset for run in find_runs()}
+    if name not in measured:
+        raise UsageProblem(f"no dataset '{name}'{nearest(name, {*measured, *builtin_recipes()})}")
+    return name, None, "--recipe FILE"
+
+
+def _make(
+    methods: "Iterable[str]", seeds: "Iterable[int]", source: str, device: str | None, display: "Display"
+) -> "list[tuple[str, OltrError]]":
+    """Find or make every run of ``methods`` × ``seeds``; what fails is listed, and the rest goes on."""
+    from oltr_cli.errors import OltrError, Stopped
+    from oltr_cli.pipeline import run_method
+
+    failures = []
+    for seed in seeds:
+        for method in methods:
+            try:
+                run_method(method, source, seed=seed, device=device, display=display)
+            except Stopped:
+                raise
+            except OltrError as error:
+                display.warn(f"{method}, seed {seed}: {error}")
+                failures.append((f"{method}, seed {seed}", error))
+    return failures
+
+
+def _hashes(methods: "Iterable[str]", source: str) -> dict[str, str]:
+    """Method → hash of the recipe as it stands now; those that no longer resolve are left out."""
+    from oltr_cli.errors import OltrError
+    from oltr_cli.pipeline import plan
+
+    hashes = {}
+    for method in methods:
+        try:
+            hashes[method] = plan(method, source, [], seed=0)[-1].link.hash
+        except OltrError:
+            continue
+    return hashes
+
+
+def _print(filled: "FilledTable", fmt: str) -> None:
+    from rich.console import Console
+
+    from oltr_cli.table_formats import render
+
+    if fmt == "rich":
+        Console(highlight=False).print(render(filled, fmt))
+    else:
+        sys.stdout.write(str(render(filled, fmt)).rstrip("\n") + "\n")
+
+
+def _next(filled: "FilledTable", display: "Display") -> None:
+    """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
+    commands = {row.method: row.command for row in filled.rows if row.status == "missing" and row.command}
+    if commands:
+        display.say(f"[dim]next[/]  {commands.get('dme') or next(iter(commands.values()))}")
+    elif any(row.status == "measured" for row in filled.rows):
+        display.say(f"[dim]next[/]  oltr tune threshold --dataset {filled.dataset}")
+
+
+def _report(failures: "list[tuple[str, OltrError]]", display: "Display") -> None:
+    """Rows that failed for one reason in one line."""
+    reasons: dict[str, list[str]] = {}
+    for what, error in failures:
+        reasons.setdefault(str(error), []).append(what)
+    for reason, rows in reasons.items():
+        display.warn(f"failed: {'; '.join(rows)}: {reason}")

@@ -1,0 +1,134 @@
+"""``oltr ui``: MLflow's pages on the store that runs are tracked in."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def ui(
+    port: Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine need MLflow's own.")] = (
+        "127.0.0.1"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command, start nothing.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print address, store and command as one JSON object.")] = False,
+) -> None:
+    """Open MLflow on the runs: curves, parameters and pictures side by side, in the browser.
+
+    ```
+    oltr ui                the store of $OLTR_RUNS, or $MLFLOW_TRACKING_URI
+    oltr ui --port 5001    where 5000 is taken
+    ```
+    """
+    from oltr_cli.mirror import is_remote, without_password
+    from oltr_cli.runs import runs_root
+    from oltr_cli.tracking import tracking_uri
+
+    root = runs_root()
+    uri = tracking_uri(root)
+    shown = without_password(uri)
+    if is_remote(uri):
+        # There is a server already: nothing to start.
+        print(json.dumps({"address": shown, "store": shown, "command": None}) if json_ else shown)
+        print("MLFLOW_TRACKING_URI names a server: open that address", file=sys.stderr)
+        return
+    command = _server_command(uri, root, host, port)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    _check(uri, host, port, dry_run)
+    if json_:
+        print(json.dumps({"address": address, "store": shown, "command": command}), flush=True)
+    elif dry_run:
+        print(shlex.join(command))
+    if not dry_run:
+        _serve(command, address, host, port)
+
+
+def _server_command(uri: str, root: "Path", host: str, port: int) -> list[str]:
+    artifacts = (root.absolute() / "mlartifacts").as_uri()
+    # One worker is enough for one person and starts in a quarter of the time and memory of the default's four.
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
+        *("--default-artifact-root", artifacts, "--host", host, "--port", str(port), "--workers", "1"),
+        *("--uvicorn-opts", "--log-level warning"),
+    ]
+
+
+def _check(uri: str, host: str, port: int, dry_run: bool) -> None:
+    """Say in one line what would otherwise come as a traceback of MLflow's."""
+    import importlib.util
+    import socket
+    from pathlib import Path
+
+    from oltr_cli.errors import UsageProblem
+
+    if importlib.util.find_spec("mlflow") is None:
+        raise UsageProblem("MLflow is not installed: pip install mlflow")
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise UsageProblem(f"{uri.removeprefix('sqlite:///')}: no run is tracked there yet; make one: oltr run dme")
+    if dry_run:
+        return
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        another = port + 1 if port < 65535 else 5000
+        raise UsageProblem(f"cannot listen on {host}:{port}: {error.strerror}; try: oltr ui --port {another}") from None
+
+
+def _serve(command: list[str], address: str, host: str, port: int) -> None:
+    """Run the server until Ctrl-C or SIGTERM, and end all of its processes then."""
+    import os
+
+    from oltr_cli.errors import OltrError
+
+    print("starting MLflow …", file=sys.stderr)
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # A group of its own: Ctrl-C reaches this process alone, which then ends the server's processes without noise.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    server = subprocess.Popen(command, env=environment, start_new_session=True, stdout=sys.stderr)
+    try:
+        _wait_until_it_listens(server, host, port)
+        if server.poll() is None:
+            print(f"MLflow: {address} (Ctrl-C ends it)", file=sys.stderr)
+        code = server.wait()
+        raise OltrError(f"MLflow ended with exit code {code}; the lines above say why")
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        _end(server)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait_until_it_listens(server: subprocess.Popen, host: str, port: int) -> None:
+    import socket
+
+    while server.poll() is None:
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+
+
+def _end(server: subprocess.Popen) -> None:
+    import os
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+            server.wait(timeout=5)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

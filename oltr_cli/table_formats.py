@@ -1,0 +1,113 @@
+"""The formats of a filled table, and saving it in all of them. Programs (CSV, JSON) get every number unrounded."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from oltr_cli.files import write_text
+from oltr_cli.table_fill import FilledRow, FilledTable
+from oltr_cli.table_screen import screen
+from oltr_cli.table_text import latex, markdown
+
+FORMATS = ("rich", "md", "tex", "csv", "json")
+FILES = ("md", "csv", "json", "tex")
+
+
+def render(filled: FilledTable, fmt: str) -> RenderableType:
+    """The table in one of ``FORMATS``; a string in all but rich."""
+    return {"rich": screen, "md": markdown, "tex": latex, "csv": _csv, "json": _json}[fmt](filled)
+
+
+def save(filled: FilledTable, folder: Path, variant: str = "") -> list[Path]:
+    """Write ``table-NAME-DATASET[-VARIANT]`` into ``folder`` as Markdown, CSV, JSON and LaTeX.
+
+    Raises:
+        OltrError: the folder cannot be written.
+    """
+    stem = "-".join(part for part in ("table", filled.name, filled.dataset, variant.replace(":", "-")) if part)
+    paths = [folder / f"{stem}.{suffix}" for suffix in FILES]
+    for suffix, path in zip(FILES, paths, strict=True):
+        write_text(path, str(render(filled, suffix)).rstrip("\n") + "\n")
+    return paths
+
+
+def _csv(filled: FilledTable) -> str:
+    """One line a row; for each metric the columns paper_, measured_, std_ and n_, empty where there is no number."""
+    out = io.StringIO()
+    rows = [_facts(filled, row) for row in filled.rows]
+    flat = [
+        {
+            **{key: _joined(value) for key, value in row.items() if key != "cells"},
+            **{
+                f"{key}_{cell['metric']}": cell[key]
+                for cell in row["cells"]
+                for key in ("paper", "measured", "std", "n")
+            },
+        }
+        for row in rows
+    ]
+    names = list(flat[0]) if flat else ["table", "dataset", "label", "method"]
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def _joined(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _json(filled: FilledTable) -> str:
+    """One object with everything: columns, rows with cells, notes."""
+    table = filled.table
+    facts = {
+        "table": filled.name,
+        **table.model_dump(include={"label", "caption", "source"}),
+        "dataset": filled.dataset,
+        "paper_dataset": table.dataset,
+        "comparable": filled.dataset == table.dataset,
+        "shots": filled.shots,
+        "columns": [c.model_dump() for c in table.columns],
+        "rows": [_facts(filled, row) for row in filled.rows],
+        "notes": list(filled.notes),
+    }
+    return json.dumps(facts, ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
+    """A row for programs: every number unrounded, in the column's unit."""
+    return {
+        "table": filled.name,
+        "dataset": filled.dataset,
+        "label": row.label,
+        "method": row.method,
+        "in_paper": row.in_paper,
+        "status": row.status,
+        "command": row.command,
+        "hash": row.hash,
+        "seeds": list(row.seeds),
+        "epochs": row.epochs,
+        "seconds": row.seconds,
+        "devices": list(row.devices),
+        "shots": filled.shots,
+        "threshold_rule": row.threshold_rule,
+        "thresholds": list(row.thresholds),
+        "cells": [
+            {
+                "metric": column.metric,
+                "unit": column.unit,
+                "paper": cell.paper_value,
+                "measured": cell.mean,
+                "std": cell.std,
+                "n": cell.n,
+                "delta": cell.delta,
+                "values": list(cell.values),
+                "best": cell.mean is not None and cell.mean == filled.best(i),
+            }
+            for i, (column, cell) in enumerate(zip(filled.table.columns, row.cells, strict=True))
+        ],
+    }

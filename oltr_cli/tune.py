@@ -1,0 +1,156 @@
+"""Choose τ from a finished run's saved *validation* scores, and keep the choice beside the run.
+
+Nothing here opens the scores of the test set: only ``val`` and ``open_val`` are ever read, so a tuned run's test
+numbers are as honest as those at a fixed τ.
+
+The F-measure as a function of τ is a staircase whose exact optimum one sort finds, and that is what is kept. The Optuna
+study beside it shows what a search with a budget finds on the same objective; it is kept on disk and can be resumed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.files import write_json
+from oltr_cli.runs import Run
+from oltr_cli.scores import SavedScores
+from oltr_cli.thresholds import FMeasureCurve, ThresholdRule, choose_threshold
+
+if TYPE_CHECKING:
+    import optuna
+
+JOURNAL = "threshold.journal"
+TUNABLE = ("val_open", "id_quantile:0.95")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the search found: its best τ, F there, and how many trials it has had."""
+
+    name: str
+    tau: float
+    f_measure: float
+    trials: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The threshold chosen for one run; ``f_measure_val`` is None where there are no open validation samples."""
+
+    run: str
+    rule: str
+    value: float
+    f_measure_val: float | None
+    study: Study | None  # id_quantile has nothing to search for
+
+
+def tuning_rule(text: str) -> ThresholdRule:
+    """Parse a rule that chooses by validation data.
+
+    Raises:
+        UsageProblem: no such rule, or one that has nothing to tune or reads the test set.
+    """
+    rule = ThresholdRule.parse(text)
+    if rule.marks_test_leak:
+        raise UsageProblem(
+            f"{rule.text} reads the test set, and tuning must not; take {' or '.join(TUNABLE)}. "
+            f"To see its numbers, marked †: oltr evaluate RUN --threshold {rule.text}"
+        )
+    if not rule.splits:
+        raise UsageProblem(f"{rule.text} leaves nothing to tune; take {' or '.join(TUNABLE)}")
+    return rule
+
+
+def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
+    """Choose τ for a finished run by ``rule`` and write it to threshold.json in the run's folder.
+
+    Args:
+        rule: from ``tuning_rule``. val_open takes the exact optimum of open/f_measure on validation.
+        trials: the study (val_open only) is brought up to this many; one that has them already gets no more.
+
+    Raises:
+        DataProblem: scores that the rule reads are missing, empty or broken.
+        OltrError: the choice cannot be written.
+    """
+    splits = {name: SavedScores.load(run.scores(name)) for name in ("val", "open_val") if run.scores(name).exists()}
+    val, open_val = splits.get("val"), splits.get("open_val")
+    try:
+        tau = choose_threshold(rule, val=val, open_val=open_val, test=None, open_test=None)
+    except DataProblem as error:
+        raise DataProblem(f"{run.name}: {error}") from None
+    f_measure, study = None, None
+    if val is not None and open_val is not None and len(val) and len(open_val):
+        curve = FMeasureCurve(val, open_val)
+        f_measure = curve.at(tau)
+        if rule.name == "val_open":
+            confidence = np.concatenate([val.confidence, open_val.confidence])
+            if not np.isfinite(confidence).all():
+                raise DataProblem(f"{run.name}: a validation confidence is infinite; mend the scores")
+            bounds = min(0.0, float(confidence.min())), float(confidence.max())
+            study = _search(run, f"{run.name} {rule.text}", curve, bounds, trials)
+    tuned = Tuned(run.name, rule.text, tau, f_measure, study)
+    write_json(
+        run.path / "threshold.json",
+        {
+            "rule": tuned.rule,
+            "value": tuned.value,
+            "f_measure_val": tuned.f_measure_val,
+            "study": study.name if study else None,
+            "trials": study.trials if study else 0,
+        },
+    )
+    return tuned
+
+
+def _search(run: Run, name: str, curve: FMeasureCurve, bounds: tuple[float, float], trials: int) -> Study:
+    """Bring the run's study up to ``trials`` finished trials, by ask and tell; each costs one binary search."""
+    import optuna
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = run.path / JOURNAL
+    storage, names = _open(journal)
+    try:
+        if name not in names:  # asking to create it again would add a line to the journal
+            optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        study = optuna.load_study(study_name=name, storage=storage)
+        done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        # Equal scores make equal studies; a resumed one must not ask the first questions again.
+        study.sampler = optuna.samplers.TPESampler(seed=run.seed + done)
+        for _ in range(trials - done):
+            trial = study.ask()
+            study.tell(trial, curve.at(trial.suggest_float("tau", *bounds)))
+    except OSError as error:
+        raise OltrError(f"{journal}: cannot be written: {error}") from None
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return Study(name, float(study.best_params["tau"]), float(study.best_value), len(finished))
+
+
+def _open(journal: Path) -> "tuple[optuna.storages.JournalStorage, list[str]]":
+    """The studies' file and their names; its lock is freed by the system when the holder dies (Optuna's own is not)."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    lock = FileLock(journal.with_name(f".{journal.name}.lock"))
+    try:
+        with lock:
+            _drop_torn_line(journal)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+        return storage, optuna.get_all_study_names(storage)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataProblem(f"{journal}: is no journal of studies ({error}); remove it to start anew") from None
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """Cut off a last line that a kill left without its end; anything appended to it could never be read."""
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with journal.open("r+b") as file:
+            file.truncate(whole)
