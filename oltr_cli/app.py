@@ -34,7 +34,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Show it.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Open long-tailed recognition: train every method on the same footing, keep every run, see it beside the paper.
 
@@ -57,6 +59,8 @@ app.command()(ui)
 
 def main() -> None:
     """Entry point of the console script."""
+    # Read when torch is imported, later on. Threads that spin while they wait halve the speed of a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except OltrError as error:

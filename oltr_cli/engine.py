@@ -5,6 +5,7 @@ run on a CPU ends in the same bits as an unbroken one.
 """
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from oltr_cli.checkpoint import load_checkpoint, load_latest, save_checkpoint
@@ -176,8 +178,9 @@ class _Training:
                 if task.accelerator.is_main_process:
                     log_epoch(row)
                     task.display.say(epoch_line(row, epochs, progress.best_epoch == row["epoch"]))
-                if stop.signal_number is not None and progress.epoch < epochs:
-                    self._stop(stop.signal_number)
+                if self._stop_wanted(stop) and progress.epoch < epochs:
+                    self._stop(stop.signal_number or signal.SIGTERM)
+        task.accelerator.wait_for_everyone()  # best.pt is about to be read by all, and one writes it
         return progress
 
     def _first_weights(self) -> None:
@@ -224,7 +227,7 @@ class _Training:
             progress.epoch_seconds = time.monotonic() - began
             bar.advance(1, task.recipe.train.batch_size, title)
             if self._stop_wanted(stop) and progress.step < self.loader.steps:
-                self._stop(stop.signal_number or 15)
+                self._stop(stop.signal_number or signal.SIGTERM)
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
         """One optimizer step; returns the loss terms as numbers."""
@@ -270,6 +273,9 @@ class _Training:
         if not all(torch.isfinite(p).all() for p in self.method.parameters()):
             raise NotFinite(f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}; lower train.lr")
         began = time.monotonic()
+        if task.accelerator.num_processes > 1:
+            # Each process kept batch-norm statistics of its own share; the first one's are the run's.
+            broadcast(list(self.method.buffers()))
         val = task.dataset.splits["val"]
         scores = score_split(self.method, val, task.recipe.data, task.accelerator, task.workers, keep_all=False)
         metrics = all_metrics(scores, None, task.dataset.class_counts, threshold=0.0)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from oltr_cli.data.loading import OpenedDataset
     from oltr_cli.engine import Progress
     from oltr_cli.method import Method
+    from oltr_cli.mirror import Status
 
 SPLITS = ("val", "test", "open", "open_val")
 DEFAULT_RULE = "fixed:0.1"  # the paper's
@@ -86,8 +87,8 @@ def run_method(
     accelerator = make_accelerator(device)
     if not accelerator.is_main_process:
         display.quiet = True
-    with accelerator.main_process_first():
-        dataset = open_dataset(planned[-1].link.recipe.data)
+    with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
+        dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
     session = _Session(accelerator, dataset, default_workers() if workers is None else workers, track, display)
     for p, result in zip(planned, results, strict=True):
         if result is None:
@@ -177,7 +178,7 @@ class _Session:
             enabled=self.track and self.accelerator.is_main_process,
             warn=self.display.warn,
         )
-        status = "FAILED"
+        status: Status = "FAILED"
         try:
             progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
             result = self._score(p, progress)

@@ -58,6 +58,10 @@ class Bar:
         self.mark = (time.monotonic(), 0)
         self.done = 0
 
+    def reached(self, done: int, total: int) -> None:
+        """So far ``done`` of ``total``, where the total is known only now."""
+        self.progress.update(self.task, completed=done, total=total)
+
     def advance(self, amount: int = 1, per_step: int = 1, title: str | None = None) -> None:
         """Count ``amount``; one of it stands for ``per_step`` units in the shown rate."""
         self.done += amount * per_step

@@ -1,4 +1,4 @@
-"""Documents that are tried: every command line parses, the example method passes the suite, every link leads somewhere."""
+"""Documents that are tried: command lines parse, the example method passes the suite, links lead somewhere."""
 
 import re
 import shlex
@@ -11,19 +11,22 @@ import typer
 
 from oltr_cli import conformance
 from oltr_cli.app import app
-from oltr_cli.commands.tune import tune_app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *(ROOT / "results").glob("*.md")]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "results").glob("*.md"))
 
 
 def commands():
-    """(page, line) of every line that starts with ``oltr`` in a code block, and of every inline one with arguments."""
+    """(page, line) of every line that starts with ``oltr`` in a code block, and every inline one with arguments."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        lines = [line for block in re.findall(r"```(?:bash|console)?\n(.*?)```", text, re.S) for line in block.splitlines()]
-        lines += [code for code in re.findall(r"`(oltr [^`\n]+)`", text) if not code.startswith("oltr_")]
+        blocks = re.findall(r"```(?:bash|console)?\n(.*?)```", text, re.S)
+        lines = [line for block in blocks for line in block.splitlines()]
+        lines += re.findall(
+            r"`(oltr [^`\n]+ [^`\n]+)`", text
+        )  # `oltr run` alone names a command, it is no line to type
         for line in lines:
             line = line.removeprefix("$ ").split("#")[0].strip()
             if line.startswith("oltr "):
@@ -46,8 +49,6 @@ def parse(words):
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_command_parses(page, line):
     words = shlex.split(line)[1:]
-    if any(word.isupper() and len(word) > 2 and "." not in word for word in words):
-        words = [word if not word.isupper() else "x" for word in words]  # METHOD, RUN: stands for something
     parse(words)
 
 
@@ -55,7 +56,6 @@ def test_a_wrong_command_would_be_noticed():
     with pytest.raises(Exception, match="No such option"):
         parse(["run", "dme", "--datasett", "x"])
     assert len(commands()) > 10
-    assert tune_app is not None
 
 
 def test_links_lead_somewhere():

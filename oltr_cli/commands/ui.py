@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def ui(
     port: Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on.")] = 5000,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine need MLflow's own.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = ("127.0.0.1"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command, start nothing.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print address, store and command as one JSON object.")] = False,
 ) -> None:

@@ -6,7 +6,7 @@ epoch and the place in it, so what a worker makes of an image depends neither on
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,16 +56,18 @@ def data_home() -> Path:
     return Path(os.environ.get("OLTR_DATA", "") or "data").expanduser()
 
 
-def open_dataset(spec: DataSpec) -> OpenedDataset:
+def open_dataset(spec: DataSpec, progress: Callable[[int, int], None] | None = None) -> OpenedDataset:
     """Open the dataset of a recipe.
 
+    Args:
+        progress: called with (done, total) images while the built-in set is drawn for the first time.
     Raises:
         DataProblem: something is missing or does not fit; one line that names it.
     """
     if spec.kind == "glyphs":
         from oltr_cli.data.glyphs import open_glyphs
 
-        splits, names, digest = open_glyphs(spec.glyphs)
+        splits, names, digest = open_glyphs(spec.glyphs, progress)
         return OpenedDataset(spec, dict(splits), names, digest)
     from oltr_cli.data.lists import open_lists
 
