@@ -1,7 +1,7 @@
 """The meta-embedding head and its loss against the naive (B, K, D) form, forward and backward: time and peak memory.
 
-    python benchmarks/dme_head.py            ImageNet-LT's size, both forms, and the ratio
-    python benchmarks/dme_head.py --large    MS1M-LT's 74,500 classes, which the naive form cannot hold
+python benchmarks/dme_head.py            ImageNet-LT's size, both forms, and the ratio
+python benchmarks/dme_head.py --large    MS1M-LT's 74,500 classes, which the naive form cannot hold
 """
 
 import argparse

@@ -8,66 +8,31 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from oltr_cli.checkpoint import load_checkpoint, load_latest, save_checkpoint
-from oltr_cli.data.loading import Batch, OpenedDataset, TrainingLoader, evaluation_batches, rank_share
+from oltr_cli.data.loading import Batch, TrainingLoader, evaluation_batches, rank_share
 from oltr_cli.data.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.files import write_text
 from oltr_cli.history import as_lines
-from oltr_cli.method import Method, Setup
+from oltr_cli.method import Method
 from oltr_cli.metrics import all_metrics
-from oltr_cli.progress import Bar, Display, epoch_header, epoch_line
+from oltr_cli.progress import Bar, epoch_header, epoch_line
 from oltr_cli.randomness import derive
-from oltr_cli.recipe import Link
-from oltr_cli.runs import Run
 from oltr_cli.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.scoring import BATCH, score_split
-from oltr_cli.specs import Recipe
 from oltr_cli.stopping import StopRequest
+from oltr_cli.task import Progress, Task, build_method
 from oltr_cli.weights import inherit_state, load_weights
 
 MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
 SELECT_BY = "val/closed/overall"
-
-
-@dataclass
-class Progress:
-    """How far a run has come; all of it goes into the checkpoint and comes back from it."""
-
-    epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps of the epoch after them
-    sums: dict[str, float] = field(default_factory=dict)  # loss terms summed over those steps
-    epoch_seconds: float = 0.0  # spent on those steps
-    history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
-    best_epoch: int = 0
-    best_value: float = -1.0
-    failed: list[int] = field(default_factory=list)  # training images that could not be decoded
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run to train, with everything it needs."""
-
-    run: Run
-    link: Link
-    cls: type[Method]
-    dataset: OpenedDataset
-    parent: Run | None
-    accelerator: Accelerator
-    workers: int
-    display: Display
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.link.recipe
 
 
 class _Loss(nn.Module):
@@ -94,21 +59,6 @@ class _TrainingPass:
         for batch in evaluation_batches(task.dataset.splits["train"], task.recipe.data, BATCH, task.workers):
             yield transform.evaluate(batch.images), batch.labels.to(task.accelerator.device)
             self.bar.advance(len(batch.labels))
-
-
-def build_method(cls: type[Method], recipe: Recipe, dataset: OpenedDataset, seed: int) -> Method:
-    """The method with its random first weights, which depend on the seed alone."""
-    torch.manual_seed(derive(seed, "init", recipe.method))
-    counts = tuple(int(c) for c in dataset.class_counts)
-    method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
-    return method.to(memory_format=torch.channels_last)
-
-
-def load_best(run: Run, cls: type[Method], recipe: Recipe, dataset: OpenedDataset) -> Method:
-    """The method of a finished run with the weights of its best epoch."""
-    method = build_method(cls, recipe, dataset, run.seed)
-    method.load_state_dict(load_checkpoint(run.path / "best.pt")["model"])
-    return method
 
 
 def train(task: Task, log_epoch: Callable[[dict[str, Any]], None] = lambda row: None) -> Progress:
@@ -181,6 +131,10 @@ class _Training:
                 if self._stop_wanted(stop) and progress.epoch < epochs:
                     self._stop(stop.signal_number or signal.SIGTERM)
         task.accelerator.wait_for_everyone()  # best.pt is about to be read by all, and one writes it
+        # A kill between writing best.pt and last.pt can leave a best epoch that a GPU does not find again: the file
+        # counts.
+        best = load_checkpoint(self.best)
+        progress.best_epoch, progress.best_value = best["epoch"], best["value"]
         return progress
 
     def _first_weights(self) -> None:

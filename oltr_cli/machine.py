@@ -62,6 +62,11 @@ def _keep_freed_memory() -> None:
         libc.mallopt(top_pad, 64 << 20)
 
 
+def is_main_process() -> bool:
+    """Whether this process speaks for the group that ``torchrun`` started; true without one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def default_workers() -> int:
     """Loading processes: one on two cores, where training itself needs the rest, up to eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

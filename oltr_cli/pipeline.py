@@ -12,48 +12,17 @@ from filelock import Timeout
 
 from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.files import write_json, write_text
+from oltr_cli.plan import Planned, finished, plan
 from oltr_cli.progress import Display, duration
-from oltr_cli.recipe import Link, resolve_chain
-from oltr_cli.recipe_files import find_recipe
-from oltr_cli.registry import method_chain
-from oltr_cli.runs import Run, runs_root
+from oltr_cli.recipe import flatten
+from oltr_cli.runs import Run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from oltr_cli.data.loading import OpenedDataset
-    from oltr_cli.engine import Progress
-    from oltr_cli.method import Method
     from oltr_cli.mirror import Status
-
-SPLITS = ("val", "test", "open", "open_val")
-DEFAULT_RULE = "fixed:0.1"  # the paper's
-OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without a look at the test set
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One run of a chain, to be found or made."""
-
-    run: Run
-    link: Link
-    cls: "type[Method]"
-    parent: Run | None
-
-
-def plan(method: str, recipe: str, sets: list[str], seed: int, root: Path | None = None) -> list[Planned]:
-    """The runs that ``oltr run METHOD`` consists of, first ancestor first; nothing is written.
-
-    Raises:
-        UsageProblem: unknown method, recipe or key.
-    """
-    chain = method_chain(method)
-    links = resolve_chain(find_recipe(recipe), chain, sets)
-    planned: list[Planned] = []
-    for (name, cls), link in zip(chain, links, strict=True):
-        run = Run(root or runs_root(), link.recipe.data.name, name, link.hash, seed)
-        planned.append(Planned(run, link, cls, planned[-1].run if planned else None))
-    return planned
+    from oltr_cli.task import Progress
 
 
 def run_method(
@@ -97,12 +66,6 @@ def run_method(
             display.say(f"[dim]{p.run.name} is finished[/]")
     assert result is not None
     return result
-
-
-def finished(run: Run) -> dict[str, Any] | None:
-    """The result of a run that is done, else None."""
-    result = run.result()
-    return result if result is not None and result.get("status") == "done" else None
 
 
 @dataclass(frozen=True)
@@ -157,14 +120,17 @@ class _Session:
         write_json(p.run.path / "environment.json", describe(self.accelerator, self.workers))
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
-        failure = {**_identity(p), "status": "failed", "error": str(error), "exit_code": error.exit_code}
+        from oltr_cli.result import identity
+
+        failure = {**identity(p.run), "status": "failed", "error": str(error), "exit_code": error.exit_code}
         try:
             write_json(p.run.path / "result.json", failure)
         except OltrError as second:  # the disk is full: the first error is the one to report
             self.display.warn(str(second))
 
     def _train_and_score(self, p: Planned) -> dict[str, Any]:
-        from oltr_cli.engine import Task, train
+        from oltr_cli.engine import train
+        from oltr_cli.task import Task
         from oltr_cli.tracking import Tracker
 
         recipe = p.link.recipe
@@ -196,8 +162,9 @@ class _Session:
 
     def _score(self, p: Planned, progress: "Progress") -> dict[str, Any]:
         """Scores of every split from the best epoch's weights, and the result made of them."""
-        from oltr_cli.engine import load_best
+        from oltr_cli.result import SPLITS, make_result
         from oltr_cli.scoring import score_split
+        from oltr_cli.task import load_best
 
         began = time.monotonic()
         method = load_best(p.run, p.cls, p.link.recipe, self.dataset).to(self.accelerator.device)
@@ -231,60 +198,6 @@ class _Session:
         except (OltrError, OSError, ValueError) as error:
             self.display.warn(f"plots of {run.name} were not drawn: {error}")
             return []
-
-
-def make_result(p: Planned, progress: "Progress", dataset: "OpenedDataset", device: str) -> dict[str, Any]:
-    """What result.json says of a finished run; metrics from the saved scores, for each rule that needs no test data."""
-    from oltr_cli.evaluate import evaluate_scores
-    from oltr_cli.scores import SavedScores
-    from oltr_cli.thresholds import ThresholdRule
-
-    scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
-    known, open_ = scores["test"], scores.get("open")
-    val, open_val = scores["val"], scores.get("open_val")
-    main = evaluate_scores(known, open_, dataset.class_counts, ThresholdRule.parse(DEFAULT_RULE), "paper")
-    others = {}
-    for rule in map(ThresholdRule.parse, OTHER_RULES):
-        if all(split in scores for split in rule.splits):
-            others[rule.text] = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val)
-    parent = p.parent.result() if p.parent else None
-    seconds = sum(row["seconds"] for row in progress.history)
-    train = dataset.splits["train"]
-    return {
-        **_identity(p),
-        "status": "done",
-        "shots": "paper",
-        "threshold": main["threshold"],
-        "metrics": main["metrics"],
-        "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in others.items()},
-        "best_epoch": progress.best_epoch,
-        "epochs": len(progress.history),
-        "epochs_total": len(progress.history) + (parent["epochs_total"] if parent else 0),
-        "seconds": seconds,
-        "seconds_total": seconds + (parent["seconds_total"] if parent else 0.0),
-        "device": device,
-        "starts_from": p.parent.name if p.parent else None,
-        "undecodable": [train.names[i] for i in progress.failed],
-        "class_counts": dataset.class_counts.tolist(),
-        "class_names": dataset.class_names,
-        "data_digest": dataset.digest,
-    }
-
-
-def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str | int | float | bool) else str(value)
-    return flat
-
-
-def _identity(p: Planned) -> dict[str, Any]:
-    run = p.run
-    return {"run": run.name, "method": run.method, "dataset": run.dataset, "seed": run.seed, "hash": run.hash}
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

@@ -25,11 +25,13 @@ width = 8
 [stage1]
 epochs = 3
 batch_size = 8
+schedule = "onecycle"
 lr = { features = 0.05, classifier = 0.05 }
 
 [stage2]
 epochs = 2
 batch_size = 8
+schedule = "cosine"
 images_per_class = 2
 sampler = "class_aware"
 lr = { features = 0.01, classifier = 0.05, centroids = 0.01 }

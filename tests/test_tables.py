@@ -18,9 +18,9 @@ from oltr_cli import registry
 from oltr_cli.commands.compare import compare
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped, UsageProblem
 from oltr_cli.evaluate import evaluate_run
-from oltr_cli.table_fill import Cell, FilledRow, FilledTable, fill
-from oltr_cli.table_formats import FORMATS, render, save
-from oltr_cli.tables import Column, Row, Table, list_tables, load_table
+from oltr_cli.tables.fill import Cell, FilledRow, FilledTable, fill
+from oltr_cli.tables.formats import FORMATS, render, save
+from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.thresholds import ThresholdRule
 
 METRICS = [
@@ -53,7 +53,7 @@ def methods_at_hand(monkeypatch):
         name: registry.MethodInfo(name, "", "", "", None, f"oltr_cli.methods.{name}", name)
         for name in ("plain", "dme", "mine_100%")
     }
-    monkeypatch.setattr("oltr_cli.table_fill.list_methods", lambda: infos)
+    monkeypatch.setattr("oltr_cli.tables.fill.list_methods", lambda: infos)
     monkeypatch.setattr("oltr_cli.registry.list_methods", lambda: infos)
     return infos
 

@@ -13,7 +13,7 @@ from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.evaluate import evaluate_run
 from oltr_cli.files import read_json
 from oltr_cli.scores import SavedScores
-from oltr_cli.table_fill import fill
+from oltr_cli.tables.fill import fill
 from oltr_cli.thresholds import ThresholdRule
 from oltr_cli.tune import JOURNAL, tune_threshold, tuning_rule
 

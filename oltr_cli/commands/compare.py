@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from oltr_cli.errors import OltrError
     from oltr_cli.progress import Display
-    from oltr_cli.table_fill import FilledTable
+    from oltr_cli.tables.fill import FilledTable
 
 
 def compare(
@@ -47,14 +47,14 @@ def compare(
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
     ```
     """
-    from oltr_cli.commands.run import is_main_process
     from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.machine import is_main_process
     from oltr_cli.progress import Display
     from oltr_cli.registry import list_methods
-    from oltr_cli.table_fill import fill, finished_runs
-    from oltr_cli.table_formats import FORMATS
-    from oltr_cli.table_formats import save as save_files
-    from oltr_cli.tables import load_table
+    from oltr_cli.tables.fill import fill, finished_runs
+    from oltr_cli.tables.formats import FORMATS
+    from oltr_cli.tables.formats import save as save_files
+    from oltr_cli.tables.paper import load_table
     from oltr_cli.thresholds import ThresholdRule
 
     fmt = "json" if json_ else format_
@@ -134,7 +134,7 @@ def _make(
 def _hashes(methods: "Iterable[str]", source: str) -> dict[str, str]:
     """Method → hash of the recipe as it stands now; those that no longer resolve are left out."""
     from oltr_cli.errors import OltrError
-    from oltr_cli.pipeline import plan
+    from oltr_cli.plan import plan
 
     hashes = {}
     for method in methods:
@@ -148,7 +148,7 @@ def _hashes(methods: "Iterable[str]", source: str) -> dict[str, str]:
 def _print(filled: "FilledTable", fmt: str) -> None:
     from rich.console import Console
 
-    from oltr_cli.table_formats import render
+    from oltr_cli.tables.formats import render
 
     if fmt == "rich":
         Console(highlight=False).print(render(filled, fmt))

@@ -57,8 +57,7 @@ def show(
     if name in list_methods():
         _show_method(name, json_)
         return
-    from oltr_cli.pipeline import flatten
-    from oltr_cli.recipe import resolve_chain
+    from oltr_cli.recipe import flatten, resolve_chain
     from oltr_cli.recipe_files import find_recipe
 
     path = find_recipe(name)
@@ -76,7 +75,7 @@ def show(
             if key != "method" and not (key.startswith("data.glyphs.") and link.recipe.data.kind != "glyphs"):
                 source = link.origin.get(key, "default")
                 style = "dim" if source == "default" else ""
-                console.print(f"  {key:<30} {value!s:<28} {source}", style=style, soft_wrap=True)
+                console.print(f"  {key:<30} {value!s:<28} {source}", style=style, soft_wrap=True, markup=False)
 
 
 def cp(
@@ -118,7 +117,7 @@ def _list(kind: str) -> list[dict[str, Any]]:
 
         return [{"name": name, "summary": first_comment(path)} for name, path in builtin_recipes().items()]
     if kind == "tables":
-        from oltr_cli.tables import list_tables
+        from oltr_cli.tables.paper import list_tables
 
         return [{"name": name, "caption": caption} for name, caption in list_tables().items()]
     return [_run_facts(run) for run in _runs()]

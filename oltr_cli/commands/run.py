@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from oltr_cli.pipeline import Planned
+    from oltr_cli.plan import Planned
     from oltr_cli.progress import Display
 
 
@@ -41,7 +41,9 @@ def run(
     ```
     """
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.pipeline import finished, plan, run_method
+    from oltr_cli.machine import is_main_process
+    from oltr_cli.pipeline import run_method
+    from oltr_cli.plan import finished, plan
     from oltr_cli.progress import Display
 
     if dataset and recipe:
@@ -63,15 +65,11 @@ def run(
 
     from oltr_cli.evaluate import table
 
-    Console(highlight=False).print(table(result))
+    console = Console(highlight=False)
+    console.print(table(result))
+    if result["other_thresholds"]:
+        console.print(_other_thresholds(result))
     _next_steps(result, planned, display, was_there)
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks for the group that ``torchrun`` started; true without one."""
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
@@ -107,6 +105,16 @@ def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
             f"{row['steps']:,} steps, {row['sampler']} sampling, {origin}"
         )
     print("nothing was written; leave out --dry-run to start", file=sys.stderr)
+
+
+def _other_thresholds(result: dict) -> str:
+    """The F-measure at thresholds that were chosen on validation data."""
+    shown = [
+        f"{other['metrics']['open/f_measure']:.3f} at {rule} (τ = {other['value']:.3g})"
+        for rule, other in result["other_thresholds"].items()
+        if other["metrics"]["open/f_measure"] is not None
+    ]
+    return f"F-measure with τ chosen on validation: {', '.join(shown)}" if shown else ""
 
 
 def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool) -> None:

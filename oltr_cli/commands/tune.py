@@ -83,7 +83,7 @@ def _selected(dataset: str | None, method: str | None, run: str | None) -> "list
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.registry import list_methods
     from oltr_cli.runs import find_runs, resolve_run, run_from_path
-    from oltr_cli.table_fill import finished_runs
+    from oltr_cli.tables.fill import finished_runs
 
     if run is not None:
         if dataset or method:

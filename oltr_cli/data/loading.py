@@ -236,6 +236,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread a worker; Ctrl-C is for the main process, which stops after a checkpoint."""
+    """One thread a worker; signals are for the main process, which stops after a checkpoint and ends its workers."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

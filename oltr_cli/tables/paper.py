@@ -1,7 +1,7 @@
 """The paper's tables as it prints them, from the TOML files in recipes/tables/.
 
 A file's columns name a metric and a unit, its rows a method and the paper's figures, cell by cell as printed.
-``oltr_cli.table_fill`` sets measured numbers beside them, ``oltr_cli.table_formats`` turns the outcome into text.
+``oltr_cli.tables.fill`` sets measured numbers beside them, ``oltr_cli.tables.formats`` turns the outcome into text.
 """
 
 import tomllib

@@ -11,7 +11,7 @@ from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.registry import list_methods
 from oltr_cli.runs import Run, find_runs
 from oltr_cli.shots import DEFINITIONS
-from oltr_cli.tables import DASH, Column, Table, load_table
+from oltr_cli.tables.paper import DASH, Column, Table, load_table
 
 if TYPE_CHECKING:
     from oltr_cli.thresholds import ThresholdRule

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import RenderableType
 
 from oltr_cli.files import write_text
-from oltr_cli.table_fill import FilledRow, FilledTable
-from oltr_cli.table_screen import screen
-from oltr_cli.table_text import latex, markdown
+from oltr_cli.tables.fill import FilledRow, FilledTable
+from oltr_cli.tables.screen import screen
+from oltr_cli.tables.text import latex, markdown
 
 FORMATS = ("rich", "md", "tex", "csv", "json")
 FILES = ("md", "csv", "json", "tex")

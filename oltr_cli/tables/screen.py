@@ -7,8 +7,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from oltr_cli.table_fill import FilledTable
-from oltr_cli.table_text import HEADS, details, measured, missing, paper, title
+from oltr_cli.tables.fill import FilledTable
+from oltr_cli.tables.text import HEADS, details, measured, missing, paper, title
 
 _LABEL_WIDTH = 24  # longest label shown whole
 

@@ -8,7 +8,7 @@ import re
 from itertools import groupby
 
 from oltr_cli.progress import duration
-from oltr_cli.table_fill import Cell, FilledTable
+from oltr_cli.tables.fill import Cell, FilledTable
 
 NONE = "–"
 HEADS = ("row", "recipe", "seeds", "epochs", "threshold", "τ", "training", "on")

@@ -1,0 +1,54 @@
+"""result.json: what a finished run has to say, made from its saved scores."""
+
+from typing import Any
+
+from oltr_cli.data.loading import OpenedDataset
+from oltr_cli.evaluate import evaluate_scores
+from oltr_cli.plan import Planned
+from oltr_cli.runs import Run
+from oltr_cli.scores import SavedScores
+from oltr_cli.task import Progress
+from oltr_cli.thresholds import ThresholdRule
+
+SPLITS = ("val", "test", "open", "open_val")
+DEFAULT_RULE = "fixed:0.1"  # the paper's
+OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without a look at the test set
+
+
+def make_result(p: Planned, progress: Progress, dataset: OpenedDataset, device: str) -> dict[str, Any]:
+    """What result.json says of a finished run; metrics from the saved scores, for each rule that needs no test data."""
+    scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
+    known, open_ = scores["test"], scores.get("open")
+    val, open_val = scores["val"], scores.get("open_val")
+    main = evaluate_scores(known, open_, dataset.class_counts, ThresholdRule.parse(DEFAULT_RULE), "paper")
+    others = {}
+    for rule in map(ThresholdRule.parse, OTHER_RULES):
+        if all(split in scores for split in rule.splits):
+            others[rule.text] = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val)
+    parent = p.parent.result() if p.parent else None
+    seconds = sum(row["seconds"] for row in progress.history)
+    train = dataset.splits["train"]
+    return {
+        **identity(p.run),
+        "status": "done",
+        "shots": "paper",
+        "threshold": main["threshold"],
+        "metrics": main["metrics"],
+        "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in others.items()},
+        "best_epoch": progress.best_epoch,
+        "epochs": len(progress.history),
+        "epochs_total": len(progress.history) + (parent["epochs_total"] if parent else 0),
+        "seconds": seconds,
+        "seconds_total": seconds + (parent["seconds_total"] if parent else 0.0),
+        "device": device,
+        "starts_from": p.parent.name if p.parent else None,
+        "undecodable": [train.names[i] for i in progress.failed],
+        "class_counts": dataset.class_counts.tolist(),
+        "class_names": dataset.class_names,
+        "data_digest": dataset.digest,
+    }
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """The fields of result.json that say which run it is, failed or done."""
+    return {"run": run.name, "method": run.method, "dataset": run.dataset, "seed": run.seed, "hash": run.hash}
