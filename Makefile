@@ -14,7 +14,7 @@ demo: environment
 	@$(BIN)/oltr compare --table 3a --dataset glyphs-lt
 
 test: environment lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: environment
 	$(BIN)/ruff format --check .

@@ -61,6 +61,8 @@ def main() -> None:
     """Entry point of the console script."""
     # Read when torch is imported, later on. Threads that spin while they wait halve the speed of a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Distributed training: torch's C++ side would warn, once a process, that every parameter got a gradient.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         app()
     except OltrError as error:

@@ -12,6 +12,7 @@ from filelock import Timeout
 
 from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.files import write_json, write_text
+from oltr_cli.machine import default_workers, is_main_process, make_accelerator
 from oltr_cli.plan import Planned, finished, plan
 from oltr_cli.progress import Display, duration
 from oltr_cli.recipe import flatten
@@ -44,6 +45,8 @@ def run_method(
         OltrError: what went wrong, with its exit code; a failed run keeps its checkpoints and an error in result.json.
     """
     display = display or Display()
+    if not is_main_process():
+        display.quiet = True
     planned = plan(method, recipe, sets or [], seed)
     results = [finished(p.run) for p in planned]
     if results[-1] is not None:
@@ -51,11 +54,8 @@ def run_method(
         return results[-1]
     display.say("[dim]starting torch …[/]")
     from oltr_cli.data.loading import open_dataset
-    from oltr_cli.machine import default_workers, make_accelerator
 
     accelerator = make_accelerator(device)
-    if not accelerator.is_main_process:
-        display.quiet = True
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
         dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
     session = _Session(accelerator, dataset, default_workers() if workers is None else workers, track, display)

@@ -98,6 +98,21 @@ def test_evaluate_a_run_by_part_of_its_name(finished):
     assert "fits 2 runs" in error
 
 
+def test_compare_makes_what_is_missing(tmp_path, tiny_data, tiny_recipe):
+    oltr = Oltr(tmp_path / "runs", tiny_data)
+    options = ("compare", "--recipe", tiny_recipe, "--method", "plain", "--method", "dme", "--json")
+    before = json.loads(oltr(*options).stdout)
+    made = json.loads(oltr(*options, "--run", "--seeds", 2, "--save", tmp_path / "saved").stdout)
+
+    def measured(table, method):
+        row = next(row for row in table["rows"] if row["method"] == method)
+        return row["status"], row["seeds"]
+
+    assert measured(before, "dme") == ("missing", [])
+    assert measured(made, "dme") == measured(made, "plain") == ("measured", [0, 1])
+    assert {path.suffix for path in (tmp_path / "saved").iterdir()} == {".md", ".csv", ".json", ".tex"}
+
+
 def test_cp_makes_a_recipe_to_run(oltr, tmp_path):
     file = tmp_path / "mine.toml"
     oltr("cp", "glyphs-lt", file)

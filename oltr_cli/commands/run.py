@@ -68,7 +68,7 @@ def run(
     console = Console(highlight=False)
     console.print(table(result))
     if result["other_thresholds"]:
-        console.print(_other_thresholds(result))
+        console.print(_other_thresholds(result), soft_wrap=True)
     _next_steps(result, planned, display, was_there)
 
 
