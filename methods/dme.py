@@ -214,11 +214,11 @@ class DME(Method):
     def prepare(self, data: TrainingData) -> None:
         """Centroids = class means of the direct features over the training set."""
         centroids = self.centroid_loss.centroids
-        sums = torch.zeros_like(centroids, dtype=torch.float64)
+        sums = torch.zeros(centroids.shape, dtype=torch.float64)  # on the CPU: not every device knows doubles
         counts = sums.new_zeros(len(centroids))
         for images, labels in data.batches():
-            sums.index_add_(0, labels, self.direct(images).double())
-            counts += torch.bincount(labels, minlength=len(counts))
+            sums.index_add_(0, labels.cpu(), self.direct(images).cpu().double())
+            counts += torch.bincount(labels.cpu(), minlength=len(counts))
         centroids.copy_(sums / counts.clamp_min(1).unsqueeze(1))
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from oltr_cli.checkpoint import load_checkpoint, load_latest, save_checkpoint
-from oltr_cli.data.loading import Batch, TrainingLoader, evaluation_batches, rank_share
+from oltr_cli.data.loading import Batch, TrainingLoader, evaluation_batches
 from oltr_cli.data.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.files import write_text
@@ -189,16 +189,14 @@ class _Training:
         self._count_failures(batch.failed)
         torch.manual_seed(derive(seed, "step", epoch, step))  # for methods with dropout or noise of their own
         accelerator = task.accelerator
-        size = min(task.recipe.train.batch_size, len(task.dataset.splits["train"]))
-        share = rank_share(size, accelerator.process_index, accelerator.num_processes)
-        images = self.transform.train(batch.images, (seed, "augment", epoch, step), share)
+        images = self.transform.train(batch.images, (seed, "augment", epoch, step), self.loader.share)
         labels = batch.labels.to(accelerator.device, non_blocking=True)
         self.optimizer.zero_grad(set_to_none=True)
         terms = self.loss(images, labels)
         total = torch.stack(list(terms.values())).sum()
         accelerator.backward(total)
         # Read after the backward pass was queued: a GPU is busy with it while the numbers travel.
-        values = dict(zip(terms, torch.stack([t.detach().double() for t in terms.values()]).tolist(), strict=True))
+        values = dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NotFinite(

@@ -33,7 +33,10 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
         here = ", ".join(name for name, there in available.items() if there)
         raise UsageProblem(f"--device {device}: not available here; available: {here}")
     if device is not None and device.startswith("cuda:"):
-        torch.cuda.set_device(device)
+        number = device.removeprefix("cuda:")
+        if not number.isdigit() or int(number) >= torch.cuda.device_count():
+            raise UsageProblem(f"--device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+        torch.cuda.set_device(int(number))
     use_gpu = available["cuda"] and device != "cpu"
     if use_gpu:
         torch.backends.cudnn.benchmark = True

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.files import read_json
 
 
@@ -56,7 +56,10 @@ class Run:
 
     def lock(self) -> FileLock:
         """Held by the one process that trains this run; the system frees it when that process dies."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OltrError(f"{self.path}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
         return FileLock(self.path / ".lock")
 
     def status(self) -> str:

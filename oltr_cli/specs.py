@@ -16,7 +16,7 @@ class _Spec(BaseModel):
 class DataSpec(_Spec):
     """Which images, and what is done to them on the way in."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w. -]*$", description="runs are filed under it")
     kind: Literal["lists", "glyphs"] = "lists"
     root: str = Field("", description="folder the lists' paths start from; empty: $OLTR_DATA/<name>")
     lists: str = Field("", description="folder of the list files; empty: root")

@@ -97,6 +97,7 @@ class Oltr:
             "OLTR_RUNS": str(runs),
             "OLTR_DATA": str(data),
             "OLTR_TRACKING": "off",
+            "XDG_CACHE_HOME": str(runs.parent / "cache"),
             "OMP_NUM_THREADS": "1",
             "COLUMNS": "120",
         }

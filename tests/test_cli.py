@@ -136,6 +136,7 @@ def test_dry_run_writes_nothing(oltr, tiny_recipe):
         (["run", "dme", "--dataset", "glyph-lt"], 2, "did you mean 'glyphs-lt'?"),
         (["run", "dme", "--set", "train.epoch=3"], 2, "did you mean 'epochs'?"),
         (["run", "dme", "--set", "epochs"], 2, "KEY=VALUE"),
+        (["run", "dme", "--set", "data.name=../elsewhere"], 2, "data.name"),
         (["run", "dme", "--recipe", "none.toml"], 2, "none.toml"),
         (["run", "dme", "--recipe", "x.toml", "--dataset", "glyphs-lt"], 2, "give one of them"),
         (["run", "dme", "--dataset", "imagenet-lt"], 3, "OLTR_DATA"),
@@ -149,6 +150,18 @@ def test_dry_run_writes_nothing(oltr, tiny_recipe):
 )
 def test_what_a_user_gets_wrong_is_one_line(oltr, arguments, code, words):
     assert words in one_line(oltr(*arguments, check=code))
+
+
+def test_batches_larger_than_the_training_set(oltr, tiny_recipe):
+    larger = ["--set", "train.batch_size=64", "--set", "plain.train.batch_size=64"]
+    result = json.loads(oltr("run", "dme", "--recipe", tiny_recipe, *larger, "--json").stdout)
+    assert result["epochs"] == 2
+
+
+def test_runs_folder_that_cannot_be_made(oltr, tiny_recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = oltr("run", "plain", "--recipe", tiny_recipe, check=1, OLTR_RUNS=str(tmp_path / "file" / "runs"))
+    assert "OLTR_RUNS" in one_line(done)
 
 
 def test_several_mistakes_are_shown_at_once(oltr):

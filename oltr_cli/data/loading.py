@@ -161,6 +161,8 @@ class _EpochBatches:
             if train.sampler == "class_aware"
             else None
         )
+        # Class-aware batches are always full: small classes lend their images several times.
+        self.rows = train.batch_size if self.class_aware else min(train.batch_size, self.num_images)
         self.epoch = self.first_step = 0
 
     def __len__(self) -> int:
@@ -171,7 +173,7 @@ class _EpochBatches:
             indices = self.class_aware.epoch(self.epoch)
         else:
             indices = instance_balanced(self.num_images, self.train.batch_size, self.seed, self.epoch)
-        share = rank_share(indices.shape[1], self.rank, self.world)
+        share = rank_share(self.rows, self.rank, self.world)
         for step in range(self.first_step, len(indices)):
             places = range(step * indices.shape[1] + share.start, step * indices.shape[1] + share.stop)
             yield [(self.epoch, p, i) for p, i in zip(places, indices[step, share].tolist(), strict=True)]
@@ -191,6 +193,7 @@ class TrainingLoader:
         self.sampler = _EpochBatches(split, train, seed, rank, world)
         self.loader = _loader(_TrainingImages(split, data, seed), workers, batch_sampler=self.sampler)
         self.steps = steps_per_epoch(len(split), train.batch_size)
+        self.share = rank_share(self.sampler.rows, rank, world)  # of each batch: what this process computes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 0), skipping the first ``first_step`` without loading them."""

@@ -60,14 +60,13 @@ class DeviceTransform:
         scaled = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
         return scaled.sub_(self.mean).div_(self.std)
 
-    def train(self, images: Tensor, key: tuple[int | str, ...], part: slice = slice(None)) -> Tensor:
-        """As ``evaluate`` after flip and colour jitter, drawn for the whole batch from ``key``; ``part`` selects the
-        rows that ``images`` are when a batch is shared by several processes."""
+    def train(self, images: Tensor, key: tuple[int | str, ...], share: slice) -> Tensor:
+        """As ``evaluate`` after flip and colour jitter. The draws are made from ``key`` for a whole batch, of which
+        ``images`` are the rows ``share``."""
         images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
         x = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
-        rows = len(images) if part == slice(None) else part.stop
-        rng = generator(*key)
-        draws = torch.from_numpy(rng.random((4, rows), dtype=np.float32)[:, part]).to(self.device, non_blocking=True)
+        drawn = generator(*key).random((share.stop, 4), dtype=np.float32)[share].T
+        draws = torch.from_numpy(drawn.copy()).to(self.device, non_blocking=True)
         if self.spec.flip:
             x = torch.where((draws[0] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
         x = self._jitter(x, draws[1:])

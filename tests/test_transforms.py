@@ -1,0 +1,120 @@
+"""Augmentation: what it may do to an image, that it follows from its key alone, and that shares of a batch agree."""
+
+import numpy as np
+import pytest
+import torch
+
+from oltr_cli.data.transforms import DeviceTransform, evaluation_crop, training_crop
+from oltr_cli.randomness import derive, generator
+from oltr_cli.specs import DataSpec
+
+CPU = torch.device("cpu")
+
+
+def spec(**changes):
+    plain = {"name": "x", "image_size": 16, "eval_resize": 20, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    return DataSpec(**{**plain, **changes})
+
+
+def images(n=6, size=16, channels=3):
+    return torch.randint(
+        0, 256, (n, channels, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def test_evaluation_is_normalisation_alone():
+    x = images()
+    out = DeviceTransform(spec(), CPU).evaluate(x)
+    mean, std = np.array([0.5, 0.4, 0.3])[:, None, None], np.array([0.2, 0.3, 0.4])[:, None, None]
+    np.testing.assert_allclose(out.numpy(), (x.numpy() / 255 - mean) / std, atol=1e-5)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_grey_images_become_three_channels():
+    out = DeviceTransform(spec(mean=(0.5,) * 3, std=(0.5,) * 3), CPU).evaluate(images(channels=1))
+    assert out.shape == (6, 3, 16, 16)
+    assert torch.equal(out[:, 0], out[:, 1])
+
+
+def test_flips_some_images_and_leaves_the_others():
+    x = images(64)
+    transform = DeviceTransform(spec(), CPU)
+    out, plain = transform.train(x, ("k",), slice(0, 64)), transform.evaluate(x)
+    same = [torch.equal(a, b) for a, b in zip(out, plain, strict=True)]
+    flipped = [torch.equal(a, b.flip(-1)) for a, b in zip(out, plain, strict=True)]
+    assert all(s != f for s, f in zip(same, flipped, strict=True))
+    assert 15 < sum(flipped) < 49
+    assert torch.equal(DeviceTransform(spec(flip=False), CPU).train(x, ("k",), slice(0, 64)), plain)
+
+
+@pytest.mark.parametrize("strengths", [(0.4, 0, 0), (0, 0.4, 0), (0, 0, 0.4), (0.4, 0.4, 0.4)])
+def test_jitter_by_formula(strengths):
+    data = spec(flip=False, color_jitter=strengths)
+    x = images()
+    out = DeviceTransform(data, CPU).train(x, ("key", 3), slice(0, 6)).numpy()
+    draws = generator("key", 3).random((6, 4), dtype=np.float32)
+    luma = np.array([0.299, 0.587, 0.114])[:, None, None]
+    for n in range(6):
+        p = x[n].numpy() / 255.0
+        brightness, contrast, saturation = (1 + s * (2 * d - 1) for s, d in zip(strengths, draws[n, 1:], strict=True))
+        p = np.clip(p * brightness, 0, 1)
+        mean = (p * luma).sum(0).mean()
+        p = np.clip((p - mean) * contrast + mean, 0, 1)
+        grey = (p * luma).sum(0, keepdims=True)
+        p = np.clip((p - grey) * saturation + grey, 0, 1)
+        expected = (p - np.array(data.mean)[:, None, None]) / np.array(data.std)[:, None, None]
+        np.testing.assert_allclose(out[n], expected, atol=2e-5)
+
+
+def test_two_halves_of_a_batch_make_the_whole():
+    x = images(10)
+    transform = DeviceTransform(spec(color_jitter=(0.4, 0.4, 0.4)), CPU)
+    whole = transform.train(x, ("k", 1), slice(0, 10))
+    halves = [transform.train(x[s], ("k", 1), s) for s in (slice(0, 5), slice(5, 10))]
+    assert torch.equal(torch.cat(halves), whole)
+    assert not torch.equal(transform.train(x, ("k", 2), slice(0, 10)), whole)
+
+
+def test_training_crop_has_the_size_and_follows_from_its_key():
+    image = images(1, 40)[0]
+    data = spec(crop_scale=(0.2, 0.6))
+    crops = [training_crop(image, data, generator(0, "crop", 1, place)) for place in range(20)]
+    assert all(c.shape == (3, 16, 16) and c.dtype == torch.uint8 for c in crops)
+    assert len({c.numpy().tobytes() for c in crops}) > 15
+    assert torch.equal(crops[3], training_crop(image, data, generator(0, "crop", 1, 3)))
+
+
+def test_training_crop_covers_the_areas_it_is_asked_for():
+    """On a ramp along x, the width of a crop can be read from its values; ratio 1 makes it the root of the area."""
+    ramp = torch.arange(200, dtype=torch.uint8).expand(3, 200, 200)
+    data = spec(crop_scale=(0.25, 0.64), crop_ratio=(1.0, 1.0))
+    spans = []
+    for place in range(200):
+        crop = training_crop(ramp, data, generator(0, place)).float()
+        spans.append((crop[0, :, -1] - crop[0, :, 0]).mean().item() * 16 / 15)
+    assert 96 < min(spans) < 108
+    assert 152 < max(spans) < 164
+
+
+def test_an_extreme_shape_falls_back_to_its_middle():
+    strip = torch.zeros(3, 4, 400, dtype=torch.uint8)
+    strip[:, :, 198:202] = 255
+    crop = training_crop(strip, spec(crop_scale=(0.9, 1.0), crop_ratio=(1.0, 1.0)), generator(1))
+    assert crop.shape == (3, 16, 16)
+    assert crop.min() == 255
+
+
+def test_evaluation_crop_is_the_middle_square():
+    image = torch.zeros(3, 20, 60, dtype=torch.uint8)
+    image[:, :, 22:38] = 200
+    crop = evaluation_crop(image, spec())
+    assert crop.shape == (3, 16, 16)
+    assert crop.min() == 200
+    assert evaluation_crop(images(1, 40)[0], spec()).shape == (3, 16, 16)
+
+
+def test_keys_do_not_collide_and_stay_the_same_for_ever():
+    assert derive(0, "crop", 1, 2) != derive(0, "crop", 12)
+    assert derive(0, "crop", 1) != derive(0, "crop", "1")
+    assert derive(0, "init", "plain") == 1217153429408534170  # another value would change every run there is
+    assert 0 <= derive("anything") < 2**63
