@@ -86,7 +86,8 @@ class _Session:
             if self.accelerator.is_main_process:
                 self._record_recipe(p)
             try:
-                return self._train_and_score(p)
+                with _named_shortages():
+                    return self._train_and_score(p)
             except Stopped:
                 raise
             except OltrError as error:
@@ -198,6 +199,24 @@ class _Session:
         except (OltrError, OSError, ValueError) as error:
             self.display.warn(f"plots of {run.name} were not drawn: {error}")
             return []
+
+
+@contextmanager
+def _named_shortages() -> Iterator[None]:
+    """Turn what the machine runs out of into one line that says what to do."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OltrError(f"out of GPU memory; lower train.batch_size ({str(error).splitlines()[0]})") from error
+    except RuntimeError as error:
+        text = str(error).splitlines()[0]
+        if "DataLoader worker" in text:
+            raise OltrError(f"a loading process was killed, perhaps for memory; try --workers 0 ({text})") from error
+        if "can't allocate memory" in text:
+            raise OltrError(f"out of memory; lower train.batch_size ({text})") from error
+        raise
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """What ``oltr run METHOD`` consists of: the runs of its chain, found or still to be made. Nothing is written."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli.recipe import Link, resolve_chain
@@ -23,7 +22,7 @@ class Planned:
     parent: Run | None
 
 
-def plan(method: str, recipe: str, sets: list[str], seed: int, root: Path | None = None) -> list[Planned]:
+def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[Planned]:
     """The runs that ``oltr run METHOD`` consists of, first ancestor first; nothing is written.
 
     Raises:
@@ -33,7 +32,7 @@ def plan(method: str, recipe: str, sets: list[str], seed: int, root: Path | None
     links = resolve_chain(find_recipe(recipe), chain, sets)
     planned: list[Planned] = []
     for (name, cls), link in zip(chain, links, strict=True):
-        run = Run(root or runs_root(), link.recipe.data.name, name, link.hash, seed)
+        run = Run(runs_root(), link.recipe.data.name, name, link.hash, seed)
         planned.append(Planned(run, link, cls, planned[-1].run if planned else None))
     return planned
 
