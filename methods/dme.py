@@ -14,7 +14,7 @@ the paper's wording is an option of ``Params``:
 Deviation: the code fixes attention to 7×7 maps; here the map's size follows from backbone and image size.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -158,7 +158,7 @@ class DME(Method):
     starts_from = "plain"
     family = "open long-tailed recognition"
     source = "Liu et al., CVPR 2019"
-    renames = {"classifier.": "head.hallucinator."}  # noqa: RUF012 - a constant; the base declares it ClassVar
+    renames: ClassVar[dict[str, str]] = {"classifier.": "head.hallucinator."}
 
     class Params(MethodParams):
         """Symbols as in the paper; see the module's docstring for the two readings of each."""

@@ -76,8 +76,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(oltr, tiny_recipe, unbr
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, unbroken, number):
     process = oltr.start("run", "plain", "--recipe", tiny_recipe, "--workers", 1)
-    metrics = lambda: any((oltr.runs / "tiny" / "plain").glob("*/metrics.jsonl"))  # noqa: E731
-    wait_for(metrics, process)
+    wait_for(lambda: any((oltr.runs / "tiny" / "plain").glob("*/metrics.jsonl")), process)
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
