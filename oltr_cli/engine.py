@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, gather_object
 from torch import Tensor, nn
 
 from oltr_cli.checkpoint import load_checkpoint, load_latest, save_checkpoint
@@ -228,6 +228,7 @@ class _Training:
         if task.accelerator.num_processes > 1:
             # Each process kept batch-norm statistics of its own share; the first one's are the run's.
             broadcast(list(self.method.buffers()))
+            progress.failed = sorted(set(gather_object(progress.failed)))
         val = task.dataset.splits["val"]
         scores = score_split(self.method, val, task.recipe.data, task.accelerator, task.workers, keep_all=False)
         metrics = all_metrics(scores, None, task.dataset.class_counts, threshold=0.0)

@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+LONG = ("--set", "train.epochs=25")
 EPOCH_FIELDS = ("epoch", "loss", "val/closed/overall", "lr/features")
 
 
@@ -44,6 +45,16 @@ def unbroken(tmp_path_factory, tiny_data, tiny_recipe):
     return {method: outcome(oltr, method) for method in ("plain", "dme")}
 
 
+@pytest.fixture(scope="module")
+def long_unbroken(tmp_path_factory, tiny_data, tiny_recipe):
+    """Many short epochs, so that a signal surely arrives before the last one."""
+    from conftest import Oltr
+
+    oltr = Oltr(tmp_path_factory.mktemp("long") / "runs", tiny_data)
+    oltr("run", "plain", "--recipe", tiny_recipe, *LONG)
+    return outcome(oltr, "plain")
+
+
 def wait_for(condition, process, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -74,8 +85,8 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(oltr, tiny_recipe, unbr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, unbroken, number):
-    process = oltr.start("run", "plain", "--recipe", tiny_recipe, "--workers", 1)
+def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, long_unbroken, number):
+    process = oltr.start("run", "plain", "--recipe", tiny_recipe, *LONG, "--workers", 1)
     wait_for(lambda: any((oltr.runs / "tiny" / "plain").glob("*/metrics.jsonl")), process)
     os.killpg(process.pid, number)
     _, err = process.communicate(timeout=60)
@@ -84,9 +95,9 @@ def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, un
     assert "the same command goes on" in err
     assert "Traceback" not in err
     checkpoint = torch.load(run_dir(oltr, "plain") / "last.pt", weights_only=True)
-    assert checkpoint["progress"]["epoch"] * 5 + checkpoint["progress"]["step"] > 0
-    oltr("run", "plain", "--recipe", tiny_recipe)
-    assert_equal(outcome(oltr, "plain"), unbroken["plain"])
+    assert 0 < checkpoint["progress"]["epoch"] < 25
+    oltr("run", "plain", "--recipe", tiny_recipe, *LONG)
+    assert_equal(outcome(oltr, "plain"), long_unbroken)
 
 
 def test_a_checkpoint_cut_short_falls_back_to_the_one_before(oltr, tiny_recipe, unbroken):
