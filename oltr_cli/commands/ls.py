@@ -34,7 +34,9 @@ def ls(
     from rich.console import Console
 
     console = Console(highlight=False)
-    for name, rows in listed.items():
+    for number, (name, rows) in enumerate(listed.items()):
+        if number:
+            console.print()
         console.print(_as_table(name, rows))
 
 
