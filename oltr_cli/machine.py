@@ -100,20 +100,24 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
 def git_commit() -> str | None:
     """Commit of the checkout this package is run from, or None when it is installed."""
     folder = Path(__file__).parent.parent
-    if not (folder / ".git").exists():
-        return None
+    return git(folder, "describe", "--always", "--dirty") if (folder / ".git").exists() else None
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """What ``git`` prints when asked in ``folder``; None without git, without a checkout, or without an answer."""
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
+            ["git", *arguments],
             cwd=folder,
             capture_output=True,
             text=True,
             timeout=5,
+            stdin=subprocess.DEVNULL,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.strip() or None
 
 
 def _version(package: str) -> str | None:

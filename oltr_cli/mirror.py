@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from oltr_cli.files import read_json, write_json
+from oltr_cli.machine import git
 from oltr_cli.runs import Run
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -104,7 +104,7 @@ class Mirror:
 
     def _created(self) -> str:
         run, tags = self.description.run, self.description.tags
-        commit = _git_commit()
+        commit = git(Path.cwd(), "rev-parse", "HEAD")  # of the work that uses oltr; environment.json has oltr's own
         if commit:
             tags = {**tags, "mlflow.source.git.commit": commit}
         name = f"{run.method} {run.hash}-s{run.seed}"
@@ -168,13 +168,3 @@ def without_password(uri: str) -> str:
 
 def _batches(values: list[Any], size: int) -> list[list[Any]]:
     return [values[start : start + size] for start in range(0, len(values), size)]
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout that the current folder is in, if it is in one."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, stdin=subprocess.DEVNULL, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
