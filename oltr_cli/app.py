@@ -11,9 +11,11 @@ import typer
 
 from oltr_cli import __version__
 from oltr_cli.commands.compare import compare
+from oltr_cli.commands.data import data_app
 from oltr_cli.commands.evaluate import evaluate
-from oltr_cli.commands.ls import cp, ls, show
+from oltr_cli.commands.ls import cp, ls
 from oltr_cli.commands.run import run
+from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
 from oltr_cli.errors import OltrError
@@ -51,6 +53,7 @@ app.command()(run)
 app.command()(evaluate)
 app.command()(compare)
 app.add_typer(tune_app, name="tune")
+app.add_typer(data_app, name="data")
 app.command()(ls)
 app.command()(show)
 app.command()(cp)

@@ -1,13 +1,14 @@
-"""What every method must do, whoever wrote it: run ``check`` on a name, or parametrise a test over ``CHECKS``.
+"""What every method and detector must do, whoever wrote it: run ``check`` on a name, or parametrise a test.
 
     import pytest
-    from oltr_cli.conformance import CHECKS
+    from oltr_cli.conformance import checks_of
 
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+    @pytest.mark.parametrize("check", checks_of("my-method"), ids=lambda c: c.__name__)
     def test_mine(check):
         check("my-method")
 
-Each check trains on a few random images of four classes, one of which has a single image.
+Each check of a method trains on a few random images of four classes, one of which has a single image. Those of a
+detector put it on random scores of such classes.
 """
 
 import io
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 
 from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.method import Method, Setup
-from oltr_cli.registry import load_method, method_chain
+from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
+from oltr_cli.registry import method_chain
 from oltr_cli.weights import inherit_state
 
 CLASS_COUNTS = (120, 30, 5, 1)
@@ -48,18 +49,31 @@ def build(name: str, seed: int = 0) -> Method:
         if parent is not None:
             inherit_state(method, parent, cls.renames)
         method.eval()
-        method.prepare(RandomData(seed))
+        prepare(method, RandomData(seed))
         parent = method.state_dict()
     return method
 
 
+def prepare(method: Method, data: RandomData) -> None:
+    """Let the method look at the data once, as images or as features; they serve as validation too."""
+    if isinstance(method, FeatureMethod):
+        with torch.no_grad():
+            features = FeatureSet(method.backbone(data.images), data.labels)
+        method.prepare_features(features, features)
+    else:
+        method.prepare(data)
+
+
 def train_steps(method: Method, steps: int = 3) -> list[dict[str, Tensor]]:
     """A few SGD steps; returns the loss terms of each."""
+    if not method.trains:
+        return []
     data = RandomData()
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
     method.train()
     history = []
-    for _ in range(steps):
+    for step in range(steps):
+        method.progress = step / steps
         optimizer.zero_grad()
         terms = method.training_loss(data.images, data.labels)
         torch.stack(list(terms.values())).sum().backward()
@@ -80,7 +94,8 @@ def check_learns_without_trouble(name: str) -> None:
     for n, p in method.named_parameters():
         assert p.grad is None or p.grad.isfinite().all(), f"gradient of {n} is not finite"
         assert p.isfinite().all(), f"{n} is not finite after three steps"
-    assert any(not torch.equal(before[n], p) for n, p in method.named_parameters()), "no weight moved"
+    moved = any(not torch.equal(before[n], p) for n, p in method.named_parameters())
+    assert moved or not method.trains, "no weight moved"
 
 
 def check_scores_have_the_right_form(name: str) -> None:
@@ -139,6 +154,8 @@ def check_every_parameter_has_one_part(name: str) -> None:
 def check_a_batch_of_one_class_is_no_trouble(name: str) -> None:
     """Class-aware batches of a class with one image hold that image several times."""
     method = build(name).train()
+    if not method.trains:
+        return
     data = RandomData()
     images, labels = data.images[-1:].repeat(4, 1, 1, 1), data.labels[-1:].repeat(4)
     total = torch.stack(list(method.training_loss(images, labels).values())).sum()
@@ -166,8 +183,16 @@ CHECKS: tuple[Callable[[str], None], ...] = (
 )
 
 
+def checks_of(name: str) -> tuple[Callable[[str], None], ...]:
+    """The checks that apply to a method or to a detector of that name."""
+    from oltr_cli.detector_conformance import DETECTOR_CHECKS
+    from oltr_cli.registry import list_methods
+
+    info = list_methods().get(name)
+    return DETECTOR_CHECKS if info is not None and info.kind == "detector" else CHECKS
+
+
 def check(name: str) -> None:
-    """Put the method ``name`` through all checks; raises AssertionError at the first that fails."""
-    load_method(name)
-    for one in CHECKS:
+    """Put a method or a detector through all of its checks; raises AssertionError at the first that fails."""
+    for one in checks_of(name):
         one(name)

@@ -7,58 +7,29 @@ run on a CPU ends in the same bits as an unbroken one.
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast, gather_object
-from torch import Tensor, nn
 
 from oltr_cli.checkpoint import load_checkpoint, load_latest, save_checkpoint
-from oltr_cli.data.loading import Batch, TrainingLoader, evaluation_batches
-from oltr_cli.data.transforms import DeviceTransform
+from oltr_cli.data.loading import Batch
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
+from oltr_cli.feeds import make_feed
 from oltr_cli.files import write_text
 from oltr_cli.history import as_lines
-from oltr_cli.method import Method
+from oltr_cli.method import FeatureMethod
 from oltr_cli.metrics import all_metrics
 from oltr_cli.progress import Bar, epoch_header, epoch_line
 from oltr_cli.randomness import derive
 from oltr_cli.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
-from oltr_cli.scoring import BATCH, score_split
 from oltr_cli.stopping import StopRequest
 from oltr_cli.task import Progress, Task, build_method
 from oltr_cli.weights import inherit_state, load_weights
 
 MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
 SELECT_BY = "val/closed/overall"
-
-
-class _Loss(nn.Module):
-    """Makes ``training_loss`` the forward pass, which is what distributed wrappers and autocast hook into."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self.method.training_loss(images, labels)
-
-
-@dataclass(frozen=True)
-class _TrainingPass:
-    """The training set in order under the evaluation transform, for ``Method.prepare``."""
-
-    task: Task
-    bar: Bar
-
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        task = self.task
-        transform = DeviceTransform(task.recipe.data, task.accelerator.device)
-        for batch in evaluation_batches(task.dataset.splits["train"], task.recipe.data, BATCH, task.workers):
-            yield transform.evaluate(batch.images), batch.labels.to(task.accelerator.device)
-            self.bar.advance(len(batch.labels))
 
 
 def train(task: Task, log_epoch: Callable[[dict[str, Any]], None] = lambda row: None) -> Progress:
@@ -86,31 +57,43 @@ class _Training:
         checkpoint, warning = load_latest(self.last)
         if warning:
             task.display.warn(warning)
-        if checkpoint is None:
-            self._first_weights()
-        else:
+        # What a feature method keeps of the training set is no weight: it looks at it again when a run goes on.
+        on_features = issubclass(task.cls, FeatureMethod)
+        if checkpoint is None or on_features:
+            self._first_weights(quiet=checkpoint is not None)
+        if checkpoint is not None:
             self._check_origin(checkpoint)
-            self.method.load_state_dict(checkpoint["model"])
             self.progress = Progress(**checkpoint["progress"])
         self.method.to(accelerator.device)
-        if train_spec.freeze_backbone:
+        if train_spec.freeze_backbone or on_features:
             freeze_backbone(self.method)
-        if checkpoint is None:
-            self._prepare()
-        share = (accelerator.process_index, accelerator.num_processes)
-        self.loader = TrainingLoader(
-            task.dataset.splits["train"], task.recipe.data, train_spec, task.run.seed, task.workers, *share
-        )
-        optimizer = build_optimizer(self.method, train_spec)
-        self.scheduler = build_scheduler(optimizer, train_spec, self.loader.steps)
+        self.feed = make_feed(task)
+        if checkpoint is None or on_features:
+            self.feed.prepare(self.method)
         if checkpoint is not None:
-            optimizer.load_state_dict(checkpoint["optimizer"])
+            self.method.load_state_dict(checkpoint["model"])
+        if not task.cls.trains:
+            return
+        self.optimizer = build_optimizer(self.method, train_spec)
+        self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
+        if checkpoint is not None:
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
             self.scheduler.load_state_dict(checkpoint["scheduler"])
-        self.optimizer = optimizer
-        self.loss = accelerator.prepare_model(_Loss(self.method))
-        self.transform = DeviceTransform(task.recipe.data, accelerator.device)
+        self.loss = accelerator.prepare_model(self.feed.loss(self.method))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
+        if self.task.cls.trains:
+            self._epochs(log_epoch)
+        else:
+            self._save(self.best, {"epoch": 0, "value": self._validate()[SELECT_BY]})
+        self.task.accelerator.wait_for_everyone()  # best.pt is about to be read by all, and one writes it
+        # A kill between writing best.pt and last.pt can leave a best epoch that a GPU does not find again: the file
+        # counts.
+        best = load_checkpoint(self.best)
+        self.progress.best_epoch, self.progress.best_value = best["epoch"], best["value"]
+        return self.progress
+
+    def _epochs(self, log_epoch: Callable[[dict[str, Any]], None]) -> None:
         task, progress = self.task, self.progress
         epochs = task.recipe.train.epochs
         for row in progress.history:
@@ -119,9 +102,9 @@ class _Training:
             if progress.epoch or progress.step:
                 task.display.say(f"[dim]resuming after epoch {progress.epoch}, step {progress.step}[/]")
             task.display.say(epoch_header())
-        total = epochs * self.loader.steps
+        total = epochs * self.feed.steps
         with StopRequest() as stop, task.display.bar(task.recipe.method, total) as bar:
-            bar.progress.update(bar.task, completed=progress.epoch * self.loader.steps + progress.step)
+            bar.progress.update(bar.task, completed=progress.epoch * self.feed.steps + progress.step)
             while progress.epoch < epochs:
                 self._epoch(stop, bar)
                 row = self._finish_epoch()
@@ -130,25 +113,20 @@ class _Training:
                     task.display.say(epoch_line(row, epochs, progress.best_epoch == row["epoch"]))
                 if self._stop_wanted(stop) and progress.epoch < epochs:
                     self._stop(stop.signal_number or signal.SIGTERM)
-        task.accelerator.wait_for_everyone()  # best.pt is about to be read by all, and one writes it
-        # A kill between writing best.pt and last.pt can leave a best epoch that a GPU does not find again: the file
-        # counts.
-        best = load_checkpoint(self.best)
-        progress.best_epoch, progress.best_value = best["epoch"], best["value"]
-        return progress
 
-    def _first_weights(self) -> None:
+    def _first_weights(self, quiet: bool) -> None:
         task = self.task
+        say = (lambda line: None) if quiet else task.display.say
         if task.parent is not None:
             parent = load_checkpoint(task.parent.path / "best.pt")["model"]
             report = inherit_state(self.method, parent, task.cls.renames)
             lost = [n for n in report.missing if n.startswith("backbone.") and "extra_fc" not in n]
             if lost:
                 raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")
-            task.display.say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
+            say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
         elif task.recipe.backbone.weights:
             report = load_weights(self.method.backbone, task.recipe.backbone.weights)
-            task.display.say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
+            say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
 
     def _check_origin(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint goes on only with the lists it began with."""
@@ -157,12 +135,6 @@ class _Training:
                 f"{self.last}: was begun with other image lists of '{self.task.run.dataset}'; restore them, or remove "
                 f"{self.task.run.path} to begin anew"
             )
-
-    def _prepare(self) -> None:
-        if type(self.method).prepare is not Method.prepare:
-            self.method.eval()
-            with self.task.display.bar("preparing", len(self.task.dataset.splits["train"])) as bar:
-                self.method.prepare(_TrainingPass(self.task, bar))
 
     def _epoch(self, stop: StopRequest, bar: Bar) -> None:
         """The steps of one epoch that are still to do."""
@@ -173,14 +145,14 @@ class _Training:
         began = time.monotonic() - progress.epoch_seconds
         epoch = progress.epoch
         title = f"{task.recipe.method} · epoch {epoch + 1}/{task.recipe.train.epochs}"
-        for batch in self.loader.epoch(epoch, progress.step):
+        for batch in self.feed.epoch(epoch, progress.step):
             terms = self._step(batch, epoch, progress.step)
             for name, value in terms.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.step += 1
             progress.epoch_seconds = time.monotonic() - began
             bar.advance(1, task.recipe.train.batch_size, title)
-            if self._stop_wanted(stop) and progress.step < self.loader.steps:
+            if self._stop_wanted(stop) and progress.step < self.feed.steps:
                 self._stop(stop.signal_number or signal.SIGTERM)
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
@@ -189,10 +161,11 @@ class _Training:
         self._count_failures(batch.failed)
         torch.manual_seed(derive(seed, "step", epoch, step))  # for methods with dropout or noise of their own
         accelerator = task.accelerator
-        images = self.transform.train(batch.images, (seed, "augment", epoch, step), self.loader.share)
+        self.method.progress = (epoch * self.feed.steps + step) / (task.recipe.train.epochs * self.feed.steps)
+        inputs = self.feed.inputs(batch, epoch, step)
         labels = batch.labels.to(accelerator.device, non_blocking=True)
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self.loss(images, labels)
+        terms = self.loss(inputs, labels)
         total = torch.stack(list(terms.values())).sum()
         accelerator.backward(total)
         # Read after the backward pass was queued: a GPU is busy with it while the numbers travel.
@@ -229,18 +202,16 @@ class _Training:
             # Each process kept batch-norm statistics of its own share; the first one's are the run's.
             broadcast(list(self.method.buffers()))
             progress.failed = sorted(set(gather_object(progress.failed)))
-        val = task.dataset.splits["val"]
-        scores = score_split(self.method, val, task.recipe.data, task.accelerator, task.workers, keep_all=False)
-        metrics = all_metrics(scores, None, task.dataset.class_counts, threshold=0.0)
-        terms = {name: total / self.loader.steps for name, total in progress.sums.items()}
+        validation = self._validate()
+        terms = {name: total / self.feed.steps for name, total in progress.sums.items()}
         seconds = progress.epoch_seconds
         row: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "loss": sum(terms.values()),
             **{f"loss/{name}": value for name, value in terms.items()},
-            **{f"val/{name}": value for name, value in metrics.items() if name.startswith("closed/")},
+            **validation,
             **{f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups},
-            "images_per_second": self.loader.steps * task.recipe.train.batch_size / max(seconds, 1e-9),
+            "images_per_second": self.feed.steps * task.recipe.train.batch_size / max(seconds, 1e-9),
             "seconds": seconds + time.monotonic() - began,
         }
         progress.epoch, progress.step, progress.sums, progress.epoch_seconds = progress.epoch + 1, 0, {}, 0.0
@@ -253,6 +224,11 @@ class _Training:
         if task.accelerator.is_main_process:
             write_text(task.run.path / "metrics.jsonl", as_lines(progress.history))
         return row
+
+    def _validate(self) -> dict[str, float | None]:
+        """The closed-set metrics of the validation split."""
+        metrics = all_metrics(self.feed.validate(self.method), None, self.task.dataset.class_counts, threshold=0.0)
+        return {f"val/{name}": value for name, value in metrics.items() if name.startswith("closed/")}
 
     def _stop_wanted(self, stop: StopRequest) -> bool:
         """Whether any process was told to stop: a launcher signals them one by one."""

@@ -3,16 +3,19 @@
 A method is an ``nn.Module`` with a loss for training and scores for everything after it. It is built from a ``Setup``,
 starts from the weights of the run named by ``starts_from``, may look at the training set once in ``prepare``, and
 tells the engine which of its parameters share a learning rate in ``parts``. docs/adding-a-method.md walks through one.
+A ``FeatureMethod`` is one whose backbone stays as it is. What needs no training at all is a ``Detector``
+(oltr_cli/detector.py).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.backbones import Backbone
+from oltr_cli.backbones import Backbone, build_backbone
 from oltr_cli.params import MethodParams
 
 
@@ -69,12 +72,21 @@ class Method(nn.Module):
         family: heading under which ``oltr ls methods`` lists it.
         source: paper that introduced it.
         renames: prefixes of the ancestor's parameters that go by another name here.
+        trains: False for a method whose ``prepare`` does everything; its run takes no step and has no epochs.
+        train_defaults: keys of the recipe's [train] that the method is made for, such as {"sampler": "instance"};
+            stronger than the recipe's [stage1] and [stage2], weaker than its [method.NAME].
+
+    Attributes:
+        progress: share of the run's steps that are done, 0 … 1; the engine sets it before each step, for losses with a
+            schedule of their own.
     """
 
     starts_from: ClassVar[str | None] = None
     family: ClassVar[str] = ""
     source: ClassVar[str] = ""
     renames: ClassVar[dict[str, str]] = {}
+    trains: ClassVar[bool] = True
+    train_defaults: ClassVar[dict[str, Any]] = {}
 
     class Params(MethodParams):
         """None of its own."""
@@ -84,6 +96,7 @@ class Method(nn.Module):
     def __init__(self, setup: Setup) -> None:
         super().__init__()
         self.setup = setup
+        self.progress = 0.0
 
     def prepare(self, data: TrainingData) -> None:
         """Look at the training set once, after the ancestor's weights are in and before the first step."""
@@ -103,3 +116,45 @@ class Method(nn.Module):
             "features": list(self.backbone.parameters()),
             "classifier": [p for p in self.parameters() if id(p) not in inside],
         }
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Pooled features (N, D) float32 of one split, on the model's device, with labels (N,) int64."""
+
+    features: Tensor
+    labels: Tensor
+
+
+class FeatureMethod(Method):
+    """Base of methods that train a head on the frozen features of the run they start from.
+
+    The engine feeds them the features which that run saved, instead of images, so that a run takes seconds; the
+    backbone comes along for everything that later starts from images. Image augmentation has no part in it.
+    """
+
+    starts_from = "plain"
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.backbone = build_backbone(setup.backbone)
+
+    def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
+        """Look at both splits once, after the ancestor's weights are in and before the first step."""
+
+    def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Named scalar terms whose sum is minimised; features (B, D), labels (B,) int64."""
+        raise NotImplementedError
+
+    def score_features(self, features: Tensor) -> Scores:
+        """Scores of features (B, D)."""
+        raise NotImplementedError
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``feature_loss`` of the images' features, which take no gradient."""
+        with torch.no_grad():
+            features = self.backbone(images)
+        return self.feature_loss(features.float(), labels)
+
+    def forward(self, images: Tensor) -> Scores:
+        return self.score_features(self.backbone(images).float())

@@ -65,7 +65,7 @@ def all_metrics(
     accepted_open = int(accepted(open_, threshold).sum())
     results["open/f_measure"] = float(f_measure(right, len(known) - right, accepted_open))
     results["open/f_measure_2019"] = float(f_measure(right, accepted_known - right, accepted_open))
-    results |= _ranking_metrics(rank_curve(known, open_))
+    results |= ranking_metrics(rank_curve(known, open_))
     return results | _classes_with_open(known, open_, len(class_counts), threshold)
 
 
@@ -209,7 +209,7 @@ def _mean(values: NDArray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _ranking_metrics(curve: RankCurve) -> dict[str, float | None]:
+def ranking_metrics(curve: RankCurve) -> dict[str, float | None]:
     """The numbers that need no threshold; known is the positive class unless said otherwise."""
     known, open_ = curve.known, curve.open
     true_positive_rate, false_positive_rate = known / known[-1], open_ / open_[-1]

@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.files import write_json, write_text
-from oltr_cli.machine import default_workers, is_main_process, make_accelerator
+from oltr_cli.machine import is_main_process, make_accelerator
 from oltr_cli.plan import Planned, finished, plan
 from oltr_cli.progress import Display, duration
 from oltr_cli.recipe import flatten
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from oltr_cli.data.loading import OpenedDataset
     from oltr_cli.mirror import Status
+    from oltr_cli.network_scores import NetworkScores
+    from oltr_cli.scores import SavedScores
     from oltr_cli.task import Progress
+    from oltr_cli.tracking import Tracker
 
 
 def run_method(
@@ -58,7 +61,10 @@ def run_method(
     accelerator = make_accelerator(device)
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
         dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
-    session = _Session(accelerator, dataset, default_workers() if workers is None else workers, track, display)
+    from oltr_cli.network_scores import NetworkScores
+
+    networks = NetworkScores(planned, dataset, accelerator, display, workers)
+    session = _Session(planned, networks, track)
     for p, result in zip(planned, results, strict=True):
         if result is None:
             result = session.make(p)
@@ -72,11 +78,21 @@ def run_method(
 class _Session:
     """What all runs of one command share."""
 
-    accelerator: "Accelerator"
-    dataset: "OpenedDataset"
-    workers: int
+    planned: list[Planned]
+    networks: "NetworkScores"
     track: bool
-    display: Display
+
+    @property
+    def accelerator(self) -> "Accelerator":
+        return self.networks.accelerator
+
+    @property
+    def dataset(self) -> "OpenedDataset":
+        return self.networks.dataset
+
+    @property
+    def display(self) -> Display:
+        return self.networks.display
 
     def make(self, p: Planned) -> dict[str, Any]:
         with self._only_one(p.run):
@@ -87,7 +103,7 @@ class _Session:
                 self._record_recipe(p)
             try:
                 with _named_shortages():
-                    return self._train_and_score(p)
+                    return self._make_and_record(p)
             except Stopped:
                 raise
             except OltrError as error:
@@ -118,7 +134,7 @@ class _Session:
         from oltr_cli.machine import describe
 
         write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
-        write_json(p.run.path / "environment.json", describe(self.accelerator, self.workers))
+        write_json(p.run.path / "environment.json", describe(self.accelerator, self.networks.workers))
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
         from oltr_cli.result import identity
@@ -129,14 +145,10 @@ class _Session:
         except OltrError as second:  # the disk is full: the first error is the one to report
             self.display.warn(str(second))
 
-    def _train_and_score(self, p: Planned) -> dict[str, Any]:
-        from oltr_cli.engine import train
-        from oltr_cli.task import Task
+    def _make_and_record(self, p: Planned) -> dict[str, Any]:
         from oltr_cli.tracking import Tracker
 
         recipe = p.link.recipe
-        self.display.say(f"[bold]{p.run.name}[/]: {recipe.train.epochs} epochs, {recipe.train.sampler} sampling")
-        task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.workers, self.display)
         tracker = Tracker.start(
             p.run,
             flatten(recipe.as_toml()),
@@ -147,8 +159,7 @@ class _Session:
         )
         status: Status = "FAILED"
         try:
-            progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
-            result = self._score(p, progress)
+            result = self._detect(p) if p.is_detector else self._train_and_score(p, tracker)
             pictures = self._pictures(p.run)
             status = "FINISHED"
         except (Stopped, KeyboardInterrupt):
@@ -161,30 +172,68 @@ class _Session:
                 tracker.finish(status, {}, [])
         return result
 
-    def _score(self, p: Planned, progress: "Progress") -> dict[str, Any]:
-        """Scores of every split from the best epoch's weights, and the result made of them."""
-        from oltr_cli.result import SPLITS, make_result
-        from oltr_cli.scoring import score_split
-        from oltr_cli.task import load_best
+    def _train_and_score(self, p: Planned, tracker: "Tracker") -> dict[str, Any]:
+        """Train, then score every split with the best epoch's weights."""
+        from oltr_cli.engine import train
+        from oltr_cli.method import FeatureMethod, Method
+        from oltr_cli.task import Task
 
+        assert issubclass(p.cls, Method)
+        recipe = p.link.recipe
+        if issubclass(p.cls, FeatureMethod):
+            assert p.parent is not None
+            self.networks.training(self.networks.planned[p.parent])
+        how = f"{recipe.train.epochs} epochs, {recipe.train.sampler} sampling" if p.cls.trains else "nothing to train"
+        on = ", on saved features" if issubclass(p.cls, FeatureMethod) else ""
+        self.display.say(f"[bold]{p.run.name}[/]: {how}{on}")
+        task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.networks.workers, self.display)
+        progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
         began = time.monotonic()
-        method = load_best(p.run, p.cls, p.link.recipe, self.dataset).to(self.accelerator.device)
-        splits = {name: self.dataset.splits[name] for name in SPLITS if name in self.dataset.splits}
-        with self.display.bar("scoring", sum(map(len, splits.values()))) as bar:
-            for name, split in splits.items():
-                scores = score_split(
-                    method, split, p.link.recipe.data, self.accelerator, self.workers, advance=bar.advance
-                )
-                if self.accelerator.is_main_process:
-                    scores.save(p.run.scores(name))
+        network = self.networks.network(p)
+        with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in self._splits())) as bar:
+            for name in self._splits():
+                self._keep(p, name, self.networks.of_split(p, network, name, bar))
+        result = self._record_result(p, progress)
+        self.display.say(
+            f"[dim]{f'best epoch {progress.best_epoch}; ' if p.cls.trains else ''}trained in "
+            f"{duration(result['seconds'])}, scored in {duration(time.monotonic() - began)}[/]"
+        )
+        return result
+
+    def _detect(self, p: Planned) -> dict[str, Any]:
+        """Put a detector on the finished run under it."""
+        from oltr_cli.detection import Detection
+        from oltr_cli.task import Progress
+
+        assert p.parent is not None
+        self.display.say(f"[bold]{p.run.name}[/]: on {p.parent.name}")
+        began = time.monotonic()
+        detection = Detection(p, self.networks.planned[p.parent], self.networks)
+        detection.prepare()
+        for name in self._splits():
+            self._keep(p, name, detection.scores(name))
+        seconds = time.monotonic() - began
+        self.display.say(f"[dim]fitted and scored in {duration(seconds)}[/]")
+        return self._record_result(p, Progress(), detector=detection.facts())
+
+    def _splits(self) -> list[str]:
+        from oltr_cli.result import SPLITS
+
+        return [name for name in SPLITS if name in self.dataset.splits]
+
+    def _keep(self, p: Planned, split: str, scores: "SavedScores") -> None:
+        if self.accelerator.is_main_process:
+            scores.save(p.run.scores(split))
+
+    def _record_result(
+        self, p: Planned, progress: "Progress", detector: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        from oltr_cli.result import make_result
+
         self.accelerator.wait_for_everyone()
-        result = make_result(p, progress, self.dataset, self.accelerator.device.type)
+        result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector)
         if self.accelerator.is_main_process:
             write_json(p.run.path / "result.json", result)
-            self.display.say(
-                f"[dim]best epoch {result['best_epoch']}; trained in {duration(result['seconds'])}, "
-                f"scored in {duration(time.monotonic() - began)}[/]"
-            )
         self.accelerator.wait_for_everyone()
         return result
 

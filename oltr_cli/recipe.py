@@ -1,7 +1,9 @@
 """Recipes: typed, merged in a fixed order, with a record of where each value came from.
 
-Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < its ``[method.NAME]`` < ``--set key=value``.
-``[stage1]`` holds for methods that start from nothing, ``[stage2]`` for those that start from another run.
+Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < what the method is made for
+(``Method.train_defaults``) < its ``[method.NAME]`` < ``--set key=value``. ``[stage1]`` holds for methods that start
+from nothing, ``[stage2]`` for those that start from another run. A detector has ``[detector.NAME]`` and
+``detector.key``.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ from oltr_cli.recipe_files import read_recipe
 from oltr_cli.specs import DataSpec, Recipe, TrainSpec
 
 if TYPE_CHECKING:
+    from oltr_cli.detector import Detector
     from oltr_cli.method import Method
 
 SECTIONS = ("data", "backbone", "train", "params")
@@ -45,10 +48,16 @@ def parse_set(assignment: str) -> tuple[str, Any]:
         return key.strip(), text
 
 
-def resolve_chain(recipe_file: Path, chain: "list[tuple[str, type[Method]]]", sets: list[str]) -> list[Link]:
-    """Resolve every run of ``chain`` (first ancestor first, the asked-for method last).
+def resolve_chain(
+    recipe_file: Path,
+    chain: "list[tuple[str, type[Method]]]",
+    sets: list[str],
+    detector: "tuple[str, type[Detector]] | None" = None,
+) -> list[Link]:
+    """Resolve every run of ``chain`` (first ancestor first, the asked-for method last), and the pair with a detector.
 
-    ``--set`` speaks of the last one; ``data.*`` and ``backbone.*`` of all; ``NAME.key`` of the ancestor NAME.
+    ``--set`` speaks of the last method; ``data.*`` and ``backbone.*`` of all; ``NAME.key`` of the ancestor NAME;
+    ``detector.key`` of the detector.
 
     Raises:
         UsageProblem: unknown keys, values that do not fit, or a ``--set`` for a method that is not in the chain;
@@ -59,12 +68,16 @@ def resolve_chain(recipe_file: Path, chain: "list[tuple[str, type[Method]]]", se
     parsed = [parse_set(s) for s in sets]
     for key, _ in parsed:
         head, _, rest = key.partition(".")
+        if head == "detector" and rest and detector is not None:
+            continue
+        if head == "detector":
+            raise UsageProblem(f"--set {key}: there is no detector here; add --detector NAME")
         if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
             hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in _keys(model)])
             raise UsageProblem(f"--set {key}: unknown key{hint}")
     links: list[Link] = []
     for position, (name, cls) in enumerate(chain):
-        layers = _layers(content, recipe_file.name, name, "stage2" if cls.starts_from else "stage1")
+        layers = _layers(content, recipe_file.name, name, cls)
         for key, value in parsed:
             head, _, rest = key.partition(".")
             if head == name:
@@ -72,24 +85,45 @@ def resolve_chain(recipe_file: Path, chain: "list[tuple[str, type[Method]]]", se
             elif head in SHARED or (head in SECTIONS and position == len(chain) - 1):
                 layers.append((f"--set {key}", _nested(key, value)))
         links.append(_resolve(name, cls, layers, links[-1] if links else None, str(recipe_file)))
+    if detector is not None:
+        given = [(f"--set {key}", _nested(key, value)) for key, value in parsed if key.startswith("detector.")]
+        file = (f"{recipe_file.name} [detector.{detector[0]}]", content.get("detector", {}).get(detector[0], {}))
+        links.append(_pair(*detector, [(file[0], {"detector": file[1]}), *given], links[-1], str(recipe_file)))
     return links
 
 
-def _layers(content: dict[str, Any], file: str, name: str, stage: str) -> list[tuple[str, dict[str, Any]]]:
+def _layers(content: dict[str, Any], file: str, name: str, cls: "type[Method]") -> list[tuple[str, dict[str, Any]]]:
     """The recipe file's layers for one method, weakest first."""
+    stage = "stage2" if cls.starts_from else "stage1"
     return [
         (file, {s: content[s] for s in ("data", "backbone", "train") if s in content}),
         (f"{file} [{stage}]", {"train": content.get(stage, {})}),
+        (f"{name}'s own default", {"train": cls.train_defaults}),
         (f"{file} [method.{name}]", content.get("method", {}).get(name, {})),
     ]
 
 
+def _pair(name: str, cls: "type[Detector]", layers: list[tuple[str, dict]], under: Link, file: str) -> Link:
+    """The link of a detector on the run ``under``, whose recipe it shares."""
+    values, origin = _validated({"detector": cls.Params}, layers, file)
+    recipe = under.recipe.model_copy(update={"method": f"{under.recipe.method}+{name}", **values})
+    return Link(recipe, _hash(recipe, under.hash), {**under.origin, **origin})
+
+
 def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], parent: Link | None, file: str) -> Link:
+    values, origin = _validated(_models(cls), layers, file)
+    recipe = Recipe(method=name, **values)
+    return Link(recipe, _hash(recipe, parent.hash if parent else None), origin)
+
+
+def _validated(
+    models: dict[str, type[BaseModel]], layers: list[tuple[str, dict]], file: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The sections that ``models`` names, merged and checked, and where each value came from."""
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, layer in layers:
         _merge(merged, layer, origin, source)
-    models = _models(cls)
     problems = [f"unknown key '{k}' ({origin.get(k, file)}){nearest(k, models)}" for k in merged if k not in models]
     values: dict[str, Any] = {}
     for section, model in models.items():
@@ -105,8 +139,7 @@ def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], par
             problems += [_explain(section, model, e, origin) for e in error.errors()]
     if problems:
         raise UsageProblem(several(file, problems))
-    recipe = Recipe(method=name, **values)
-    return Link(recipe, _hash(recipe, parent.hash if parent else None), origin)
+    return values, origin
 
 
 def _models(cls: "type[Method]") -> dict[str, type[BaseModel]]:

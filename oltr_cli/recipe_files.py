@@ -44,7 +44,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UsageProblem(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageProblem(f"{path}: is not TOML: {error}") from None
-    known = ("data", "backbone", "train", "stage1", "stage2", "method")
+    known = ("data", "backbone", "train", "stage1", "stage2", "method", "detector")
     problems = [f"unknown table [{key}]{nearest(key, known)}" for key in content if key not in known]
     problems += [f"[{key}] must be a table" for key in known if not isinstance(content.get(key, {}), dict)]
     if problems:

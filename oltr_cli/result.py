@@ -15,8 +15,18 @@ DEFAULT_RULE = "fixed:0.1"  # the paper's
 OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without a look at the test set
 
 
-def make_result(p: Planned, progress: Progress, dataset: OpenedDataset, device: str) -> dict[str, Any]:
-    """What result.json says of a finished run; metrics from the saved scores, for each rule that needs no test data."""
+def make_result(
+    p: Planned,
+    progress: Progress,
+    dataset: OpenedDataset,
+    device: str,
+    detector: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What result.json says of a finished run; metrics from the saved scores, for each rule that needs no test data.
+
+    Args:
+        detector: of a pair, what there is to say of the detector on the run that it starts from.
+    """
     scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
     known, open_ = scores["test"], scores.get("open")
     val, open_val = scores["val"], scores.get("open_val")
@@ -46,6 +56,7 @@ def make_result(p: Planned, progress: Progress, dataset: OpenedDataset, device: 
         "class_counts": dataset.class_counts.tolist(),
         "class_names": dataset.class_names,
         "data_digest": dataset.digest,
+        **({"detector": detector} if detector else {}),
     }
 
 

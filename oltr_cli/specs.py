@@ -81,7 +81,8 @@ class Recipe(_Spec):
     backbone: BackboneSpec = BackboneSpec()
     train: TrainSpec = TrainSpec()
     params: SerializeAsAny[MethodParams] = MethodParams()
+    detector: SerializeAsAny[MethodParams] | None = Field(None, description="of a pair: the rest is the method's")
 
     def as_toml(self) -> dict[str, Any]:
         """Plain nested dict under the names of a recipe file."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump(mode="json", by_alias=True, exclude={"detector"} if self.detector is None else None)

@@ -4,12 +4,15 @@ import pytest
 import torch
 
 from oltr_cli import conformance
+from oltr_cli.conformance import checks_of
 from oltr_cli.methods.plain import Plain
 from oltr_cli.registry import list_methods
 
 
-@pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda c: c.__name__)
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [pytest.param(name, one, id=f"{name}-{one.__name__}") for name in list_methods() for one in checks_of(name)],
+)
 def test_method(name, check):
     check(name)
 

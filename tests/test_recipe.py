@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import tomli_w
@@ -14,11 +15,13 @@ from oltr_cli.recipe_files import builtin_recipes, find_recipe, read_recipe
 
 class Plain:
     starts_from = None
+    train_defaults: ClassVar = {}
     Params = MethodParams
 
 
 class Ours:
     starts_from = "plain"
+    train_defaults: ClassVar = {}
 
     class Params(MethodParams):
         lambda_: float = 0.01

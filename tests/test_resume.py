@@ -17,8 +17,11 @@ def run_dir(oltr, method):
 
 
 def outcome(oltr, method):
+    return outcome_of(run_dir(oltr, method))
+
+
+def outcome_of(path):
     """All that must not depend on interruptions: metrics, epochs, weights."""
-    path = run_dir(oltr, method)
     result = json.loads((path / "result.json").read_text())
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     weights = torch.load(path / "last.pt", weights_only=True)["model"]

@@ -1,4 +1,4 @@
-"""``oltr ls``, ``oltr show`` and ``oltr cp``: what there is, what it says, a copy to start from."""
+"""``oltr ls`` and ``oltr cp``: what there is, and a copy of a recipe to start from."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands.options import MethodsFrom
+
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 KINDS = ("methods", "datasets", "tables", "runs")
@@ -15,6 +18,7 @@ KINDS = ("methods", "datasets", "tables", "runs")
 def ls(
     kind: Annotated[str | None, typer.Argument(help="methods, datasets, tables or runs; default all")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """List methods, datasets, the paper's tables and runs.
 
@@ -37,47 +41,7 @@ def ls(
     for number, (name, rows) in enumerate(listed.items()):
         if number:
             console.print()
-        console.print(_as_table(name, rows))
-
-
-def show(
-    name: Annotated[str, typer.Argument(help="Recipe (built-in name or file), or method")],
-    method: Annotated[str, typer.Option("--method", "-m", help="Method to resolve a recipe for")] = "dme",
-    sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
-) -> None:
-    """Show a recipe as it resolves, with where each value came from; or a method with its parameters.
-
-    ```
-    oltr show glyphs-lt
-    oltr show imagenet-lt --method plain --set train.epochs=90
-    oltr show dme
-    ```
-    """
-    from oltr_cli.registry import list_methods, method_chain
-
-    if name in list_methods():
-        _show_method(name, json_)
-        return
-    from oltr_cli.recipe import flatten, resolve_chain
-    from oltr_cli.recipe_files import find_recipe
-
-    path = find_recipe(name)
-    links = resolve_chain(path, method_chain(method), sets or [])
-    if json_:
-        print(json.dumps({"file": str(path), "runs": [_link_facts(link) for link in links]}))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(f"[dim]{path}[/]")
-    for link in links:
-        console.print(f"\n[bold]{link.recipe.method}[/] [dim]hash {link.hash}[/]")
-        for key, value in flatten(link.recipe.as_toml()).items():
-            if key != "method" and not (key.startswith("data.glyphs.") and link.recipe.data.kind != "glyphs"):
-                source = link.origin.get(key, "default")
-                style = "dim" if source == "default" else ""
-                console.print(f"  {key:<30} {value!s:<28} {source}", style=style, soft_wrap=True, markup=False)
+        console.print(_methods(rows) if name == "methods" else as_table(name, rows))
 
 
 def cp(
@@ -110,10 +74,21 @@ def _list(kind: str) -> list[dict[str, Any]]:
     if kind == "methods":
         from oltr_cli.registry import list_methods
 
-        return [
-            {k: v for k, v in vars(info).items() if k in ("name", "family", "starts_from", "source", "summary")}
+        measured = _measured()
+        rows = [
+            {
+                "name": info.name,
+                "kind": info.kind,
+                "family": info.family,
+                "starts_from": info.starts_from,
+                "measured": measured.get(info.name, {}),
+                "source": info.source,
+                "summary": info.summary,
+                "origin": info.origin,
+            }
             for info in list_methods().values()
         ]
+        return sorted(rows, key=lambda row: (row["kind"] != "method", row["family"], row["name"]))
     if kind == "datasets":
         from oltr_cli.recipe_files import builtin_recipes, first_comment
 
@@ -123,6 +98,17 @@ def _list(kind: str) -> list[dict[str, Any]]:
 
         return [{"name": name, "caption": caption} for name, caption in list_tables().items()]
     return [_run_facts(run) for run in _runs()]
+
+
+def _measured() -> dict[str, dict[str, int]]:
+    """Method or detector → dataset → how many of its runs here are finished."""
+    counts: dict[str, dict[str, int]] = {}
+    for run in _runs():
+        if (run.result() or {}).get("status") == "done":
+            # A pair counts for its detector; the method under it has a run of its own.
+            by_dataset = counts.setdefault(run.method.rpartition("+")[2], {})
+            by_dataset[run.dataset] = by_dataset.get(run.dataset, 0) + 1
+    return counts
 
 
 def _runs() -> list:
@@ -144,7 +130,34 @@ def _run_facts(run: Any) -> dict[str, Any]:
     }
 
 
-def _as_table(kind: str, rows: list[dict[str, Any]]) -> "Table":
+def _methods(rows: list[dict[str, Any]]) -> "Group":
+    """Methods under the headings of their families."""
+    from itertools import groupby
+
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    names = max(len(row["name"]) for row in rows)
+    parts: list[Any] = []
+    for family, members in groupby(rows, key=lambda row: row["family"]):
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(width=names, no_wrap=True, style="bold" if family != "broken" else "red")
+        table.add_column(overflow="fold")
+        for row in members:
+            about = Text(row["summary"])
+            start = f"starts from {row['starts_from']}" if row["starts_from"] else ""
+            if row["kind"] == "detector":
+                start = f"the paper's on {row['starts_from']}" if row["starts_from"] else ""
+            here = ", ".join(f"{name} ×{count}" for name, count in sorted(row["measured"].items()))
+            facts = (row["source"], start, f"measured on {here}" if here else "not measured here")
+            about.append("\n" + " · ".join(filter(None, facts)), "dim")
+            table.add_row(row["name"], about)
+        parts += [Text(family, style="italic cyan"), table, Text()]
+    return Group(*parts[:-1])
+
+
+def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
     if not rows:
@@ -161,46 +174,3 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _link_facts(link: Any) -> dict[str, Any]:
-    return {"method": link.recipe.method, "hash": link.hash, "recipe": link.recipe.as_toml(), "origin": link.origin}
-
-
-def _show_method(name: str, as_json: bool) -> None:
-    import inspect
-    import sys
-
-    from oltr_cli.registry import list_methods, load_method
-
-    info, cls = list_methods()[name], load_method(name)
-    params = [
-        {
-            "key": f"params.{f.alias}",
-            "default": f.default,
-            "type": _type_name(f.annotation),
-            "about": f.description or "",
-        }
-        for f in cls.Params.model_fields.values()
-    ]
-    about = inspect.getdoc(sys.modules[cls.__module__]) or info.summary
-    if as_json:
-        print(json.dumps({"name": name, "starts_from": cls.starts_from, "about": about, "params": params}))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(
-        f"[bold]{name}[/]  [dim]{info.family} · {info.source} · starts from {cls.starts_from or 'nothing'}[/]\n"
-    )
-    console.print(about + "\n", markup=False)
-    if params:
-        console.print(_as_table("parameters", params))
-
-
-def _type_name(annotation: Any) -> str:
-    from typing import Literal, get_args, get_origin
-
-    if get_origin(annotation) is Literal:
-        return " | ".join(map(str, get_args(annotation)))
-    return getattr(annotation, "__name__", str(annotation))

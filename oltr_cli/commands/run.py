@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands.options import MethodsFrom
+
 if TYPE_CHECKING:
     from oltr_cli.plan import Planned
     from oltr_cli.progress import Display
@@ -17,6 +19,9 @@ def run(
         str | None, typer.Option("--dataset", "-d", help="Built-in recipe; default glyphs-lt. See: oltr ls datasets")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe file of your own; start one with: oltr cp")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Put this open-set detector on the method: openmax, energy, odin, …")
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.epochs=3, params.lambda=0.1; repeatable"),
@@ -28,6 +33,7 @@ def run(
     no_track: Annotated[bool, typer.Option("--no-track", help="Leave MLflow out")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")] = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """Train and evaluate a method, with every run it starts from.
 
@@ -38,6 +44,9 @@ def run(
     oltr run dme --dataset tiny-imagenet-lt        on photographs below $OLTR_DATA
     oltr run dme --set params.lambda=0.1 --seed 1  another λ, another seed
     oltr run dme --set plain.train.epochs=3        a key of the run it starts from
+    oltr run dme --detector energy                 an open-set detector on it, trained already or not
+    oltr run openmax --set detector.fit=libmr      the paper's row: Range loss + OpenMax
+    oltr run mine --methods-from mine.py           a method of your own, in one file
     ```
     """
     from oltr_cli.errors import UsageProblem
@@ -50,6 +59,8 @@ def run(
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
     source = recipe or dataset or "glyphs-lt"
     display = Display(quiet)
+    if detector is not None:
+        method = f"{method}+{detector}"
     planned = plan(method, source, sets or [], seed)
     if dry_run:
         _show_plan(planned, json_)
@@ -67,6 +78,8 @@ def run(
 
     console = Console(highlight=False)
     console.print(table(result))
+    if result.get("detector"):
+        console.print(_detector(result["detector"]), soft_wrap=True)
     if result["other_thresholds"]:
         console.print(_other_thresholds(result), soft_wrap=True)
     _next_steps(result, planned, display, was_there)
@@ -88,9 +101,9 @@ def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
                 "run": p.run.name,
                 "status": p.run.status(),
                 "starts_from": p.parent.name if p.parent else None,
-                "epochs": train.epochs,
+                "epochs": p.epochs,
                 "steps_per_epoch": steps,
-                "steps": steps * train.epochs,
+                "steps": steps * p.epochs,
                 "sampler": train.sampler,
             }
         )
@@ -100,10 +113,13 @@ def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
     print(f"{planned[-1].run.dataset}: {images:,} training images of {len(dataset.class_names)} classes")
     for row in rows:
         origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
-        print(
-            f"  {row['run']}  {row['status']}: {row['epochs']} epochs × {row['steps_per_epoch']} steps = "
-            f"{row['steps']:,} steps, {row['sampler']} sampling, {origin}"
+        work = (
+            f"{row['epochs']} epochs × {row['steps_per_epoch']} steps = {row['steps']:,} steps, "
+            f"{row['sampler']} sampling"
+            if row["epochs"]
+            else "nothing to train"
         )
+        print(f"  {row['run']}  {row['status']}: {work}, {origin}")
     print("nothing was written; leave out --dry-run to start", file=sys.stderr)
 
 
@@ -115,6 +131,13 @@ def _other_thresholds(result: dict) -> str:
         if other["metrics"]["open/f_measure"] is not None
     ]
     return f"F-measure with τ chosen on validation: {', '.join(shown)}" if shown else ""
+
+
+def _detector(facts: dict) -> str:
+    """A detector's parameters and what it reports of its fit."""
+    shown = ", ".join(f"{key} {value}" for key, value in {**facts["params"], **facts["report"]}.items())
+    tuned = "; † its parameters were chosen on open validation samples" if facts["tuned_on_open"] else ""
+    return f"[dim]{facts['name']}: {shown or 'nothing to set'}{tuned}[/]"
 
 
 def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool) -> None:

@@ -23,14 +23,19 @@ from oltr_cli.randomness import generator
 from oltr_cli.specs import DataSpec, TrainSpec
 
 
-class Split(Protocol):
-    """Images of one split with labels (N,), −1 = open."""
+class Labelled(Protocol):
+    """N labels, −1 = open."""
 
     @property
     def labels(self) -> NDArray[np.int64]: ...
+    def __len__(self) -> int: ...
+
+
+class Split(Labelled, Protocol):
+    """Images of one split with labels (N,)."""
+
     @property
     def names(self) -> list[str]: ...
-    def __len__(self) -> int: ...
     def image(self, index: int) -> torch.Tensor:
         """uint8 (C, H, W), C = 1 or 3."""
         ...
@@ -136,24 +141,31 @@ class _TrainingImages(Dataset):
 
 
 class _EvaluationImages(Dataset):
-    """Evaluation crops in order; an image that cannot be decoded is an error with its name."""
+    """Evaluation crops in order; an image that cannot be decoded is left out, or an error with its name."""
 
-    def __init__(self, split: Split, spec: DataSpec) -> None:
-        self.split, self.spec = split, spec
+    def __init__(self, split: Split, spec: DataSpec, skip_undecodable: bool) -> None:
+        self.split, self.spec, self.skip = split, spec, skip_undecodable
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        try:
-            crops = torch.stack([evaluation_crop(self.split.image(i), self.spec) for i in indices])
-        except DataProblem as problem:
-            return Batch(_NOTHING, _NOTHING, _NOTHING, [], str(problem))
-        where = torch.tensor(indices)
-        return Batch(crops, torch.from_numpy(self.split.labels[where.numpy()]), where, [])
+        crops: list[torch.Tensor] = []
+        kept: list[int] = []
+        for index in indices:
+            try:
+                crops.append(evaluation_crop(self.split.image(index), self.spec))
+                kept.append(index)
+            except DataProblem as problem:
+                if not self.skip:
+                    return Batch(_NOTHING, _NOTHING, _NOTHING, [], str(problem))
+        if not kept:
+            return Batch(_NOTHING, _NOTHING, torch.empty(0, dtype=torch.int64), indices)
+        where = torch.tensor(kept)
+        return Batch(torch.stack(crops), torch.from_numpy(self.split.labels[where.numpy()]), where, [])
 
 
-class _EpochBatches:
+class EpochBatches:
     """Batch sampler whose epoch and first step are set before each pass; rank r of w takes its share of each batch."""
 
-    def __init__(self, split: Split, train: TrainSpec, seed: int, rank: int, world: int) -> None:
+    def __init__(self, split: Labelled, train: TrainSpec, seed: int, rank: int, world: int) -> None:
         self.num_images, self.train, self.seed = len(split), train, seed
         self.rank, self.world = rank, world
         self.class_aware = (
@@ -190,7 +202,7 @@ class TrainingLoader:
     def __init__(
         self, split: Split, data: DataSpec, train: TrainSpec, seed: int, workers: int, rank: int = 0, world: int = 1
     ) -> None:
-        self.sampler = _EpochBatches(split, train, seed, rank, world)
+        self.sampler = EpochBatches(split, train, seed, rank, world)
         self.loader = _loader(_TrainingImages(split, data, seed), workers, batch_sampler=self.sampler)
         self.steps = steps_per_epoch(len(split), train.batch_size)
         self.share = rank_share(self.sampler.rows, rank, world)  # of each batch: what this process computes
@@ -202,12 +214,24 @@ class TrainingLoader:
 
 
 def evaluation_batches(
-    split: Split, data: DataSpec, batch_size: int, workers: int, rank: int = 0, world: int = 1
+    split: Split,
+    data: DataSpec,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    skip_undecodable: bool = False,
 ) -> Iterator[Batch]:
-    """All images of a split in order under the evaluation transform; rank r of w takes every w-th batch."""
+    """All images of a split in order under the evaluation transform; rank r of w takes every w-th batch.
+
+    Args:
+        skip_undecodable: leave out images that cannot be decoded (of the training set) instead of stopping.
+    """
     batches = [list(range(i, min(i + batch_size, len(split)))) for i in range(0, len(split), batch_size)]
-    images = _EvaluationImages(split, data)
-    return _checked(_loader(images, workers, batch_sampler=batches[rank::world], persistent=False))
+    images = _EvaluationImages(split, data, skip_undecodable)
+    loaded = _checked(_loader(images, workers, batch_sampler=batches[rank::world], persistent=False))
+    return (batch for batch in loaded if len(batch.indices))
 
 
 def _checked(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -1,0 +1,129 @@
+"""``oltr show``: a recipe as it resolves, or what there is to know of a method."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from oltr_cli.commands.options import MethodsFrom
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Recipe (built-in name or file), or method")],
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="Method to resolve a recipe for, or METHOD+DETECTOR")
+    ] = "dme",
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    methods_from: MethodsFrom = None,
+) -> None:
+    """Show a recipe as it resolves, with where each value came from; or a method: equation, parameters, paper figures.
+
+    ```
+    oltr show glyphs-lt
+    oltr show imagenet-lt --method plain --set train.epochs=90
+    oltr show dme
+    ```
+    """
+    from oltr_cli.registry import list_methods
+
+    if name in list_methods():
+        _show_method(name, json_)
+        return
+    from oltr_cli.plan import plan
+    from oltr_cli.recipe import flatten
+    from oltr_cli.recipe_files import find_recipe
+
+    path = find_recipe(name)
+    links = [p.link for p in plan(method, name, sets or [], seed=0)]
+    if json_:
+        print(json.dumps({"file": str(path), "runs": [_link_facts(link) for link in links]}))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"[dim]{path}[/]")
+    for link in links:
+        console.print(f"\n[bold]{link.recipe.method}[/] [dim]hash {link.hash}[/]")
+        for key, value in flatten(link.recipe.as_toml()).items():
+            if key != "method" and not (key.startswith("data.glyphs.") and link.recipe.data.kind != "glyphs"):
+                source = link.origin.get(key, "default")
+                style = "dim" if source == "default" else ""
+                console.print(f"  {key:<30} {value!s:<28} {source}", style=style, soft_wrap=True, markup=False)
+
+
+def _link_facts(link: Any) -> dict[str, Any]:
+    return {"method": link.recipe.method, "hash": link.hash, "recipe": link.recipe.as_toml(), "origin": link.origin}
+
+
+def _show_method(name: str, as_json: bool) -> None:
+    import inspect
+    import sys
+
+    from oltr_cli.registry import list_methods, load_detector, load_method
+
+    info = list_methods()[name]
+    cls = load_detector(name) if info.kind == "detector" else load_method(name)
+    section = "detector" if info.kind == "detector" else "params"
+    params = [
+        {
+            "key": f"{section}.{f.alias}",
+            "default": f.default,
+            "type": _type_name(f.annotation),
+            "about": f.description or "",
+        }
+        for f in cls.Params.model_fields.values()
+    ]
+    about = inspect.getdoc(sys.modules[cls.__module__]) or info.summary
+    figures = _paper_figures(name)
+    if as_json:
+        facts = {"name": name, "kind": info.kind, "starts_from": cls.starts_from, "about": about}
+        print(json.dumps({**facts, "params": params, "paper": figures}))
+        return
+    from rich.console import Console
+
+    from oltr_cli.commands.ls import as_table
+
+    console = Console(highlight=False)
+    start = cls.starts_from or ("goes on any method" if info.kind == "detector" else "nothing")
+    console.print(f"[bold]{name}[/]  [dim]{info.family} · {info.source} · starts from {start}[/]\n")
+    console.print(about + "\n", markup=False)
+    if params:
+        console.print(as_table("parameters", params))
+    for row in figures:
+        shown = ", ".join(f"{column} {figure}" for column, figure in row["figures"].items())
+        console.print(
+            f"\n[bold]{row['table']}[/] [dim](quoted from the paper)[/] {row['row']}: {shown}", soft_wrap=True
+        )
+    if info.kind == "detector":
+        typer.echo(f"\nnext  oltr run dme --detector {name}", err=True)
+    else:
+        typer.echo(f"\nnext  oltr run {name}", err=True)
+
+
+def _paper_figures(name: str) -> list[dict[str, Any]]:
+    """The method's rows in the paper's tables, cells that hold a figure."""
+    from oltr_cli.registry import list_methods
+    from oltr_cli.tables.paper import DASH, list_tables, load_table
+
+    info = list_methods()[name]
+    names = {name, f"{info.starts_from}+{name}"} if info.kind == "detector" else {name}
+    found = []
+    for table in map(load_table, list_tables()):
+        for row in table.rows:
+            figures = {
+                " ".join(part for part in (c.group, c.name) if part): figure
+                for c, figure in zip(table.columns, row.figures, strict=True)
+                if figure not in ("", DASH)
+            }
+            if row.method in names and figures:
+                found.append({"table": f"{table.label}, {table.dataset_title}", "row": row.label, "figures": figures})
+    return found
+
+
+def _type_name(annotation: Any) -> str:
+    from typing import Literal, get_args, get_origin
+
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    return getattr(annotation, "__name__", str(annotation))
