@@ -46,6 +46,7 @@ def make_result(
         "metrics": main["metrics"],
         "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in others.items()},
         "best_epoch": progress.best_epoch,
+        "best_validation": progress.best_value if progress.best_value >= 0 else None,  # closed-set accuracy there
         "epochs": len(progress.history),
         "epochs_total": len(progress.history) + (parent["epochs_total"] if parent else 0),
         "seconds": seconds,

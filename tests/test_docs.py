@@ -1,15 +1,14 @@
 """Documents that are tried: command lines parse, the example method passes the suite, links lead somewhere."""
 
+import json
 import re
 import shlex
-import sys
-import types
 from pathlib import Path
 
 import pytest
 import typer
 
-from oltr_cli import conformance
+from oltr_cli import conformance, registry
 from oltr_cli.app import app
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +46,8 @@ def parse(words):
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
-def test_command_parses(page, line):
+def test_command_parses(page, line, monkeypatch):
+    monkeypatch.setattr(registry, "add_file", lambda path: None)  # a page's example file lies nowhere
     words = shlex.split(line)[1:]
     parse(words)
 
@@ -65,14 +65,26 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_example_method_passes_the_suite(monkeypatch):
+def example_method():
     text = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
-    module = types.ModuleType("label_smoothing")
-    monkeypatch.setitem(sys.modules, "label_smoothing", module)
-    exec(compile(code, "adding-a-method.md", "exec"), module.__dict__)
-    plain = conformance.load_method("plain")
-    monkeypatch.setattr(conformance, "method_chain", lambda name: [("plain", plain), (name, module.LabelSmoothing)])
-    for check in conformance.CHECKS:
-        check("label-smoothing")
-    assert len(code.splitlines()) < 45
+    return re.findall(r"```python\n(.*?)```", text, re.S)[0]
+
+
+def test_the_example_method_passes_the_suite(monkeypatch, tmp_path):
+    file = tmp_path / "label_smoothing.py"
+    file.write_text(example_method())
+    monkeypatch.setattr(registry, "_added", {})
+    registry.add_file(file)
+    conformance.check("label-smoothing")
+    assert len([line for line in example_method().splitlines() if line.strip()]) <= 30
+
+
+def test_the_example_method_is_run_and_compared(oltr, tiny_recipe, tmp_path):
+    file = tmp_path / "label_smoothing.py"
+    file.write_text(example_method())
+    options = ("--recipe", tiny_recipe, "--methods-from", file)
+    oltr("run", "label-smoothing", *options, "--set", "params.epsilon=0.2", "--dry-run")
+    done = oltr("compare", "--table", "3a", *options, "--methods", "plain,label-*", "--run", "--json")
+    rows = {row["method"]: row for row in json.loads(done.stdout)["rows"]}
+    assert {name: row["status"] for name, row in rows.items()} == {"plain": "measured", "label-smoothing": "measured"}
+    assert rows["label-smoothing"]["in_paper"] is False
