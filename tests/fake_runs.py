@@ -1,13 +1,27 @@
-"""Finished runs without training: random scores saved in the layout of a run folder, and their honest result.json."""
+"""Finished runs without training: random scores saved in the layout of a run folder, and their honest result.json.
 
+And a registry of known content with a plan whose hashes tell methods and assignments apart, so that a test of the
+tables depends neither on what methods/ holds nor on torch.
+"""
+
+import hashlib
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
+from rich.console import Console
 
 from oltr_cli.evaluate import evaluate_scores
+from oltr_cli.method_files import MethodInfo
 from oltr_cli.runs import Run
 from oltr_cli.scores import SavedScores, max_softmax
+from oltr_cli.tables.filled import FilledRow, FilledTable
+from oltr_cli.tables.formats import render
+from oltr_cli.tables.rows import LATER
 from oltr_cli.thresholds import ThresholdRule
 
 CLASS_COUNTS = [300, 150, 101, 100, 50, 20, 19, 8, 5, 2]
@@ -25,9 +39,15 @@ def random_scores(rng: np.random.Generator, size: int, is_open: bool, skill: flo
 
 
 def make_run(
-    root: Path, dataset: str, method: str, seed: int = 0, run_hash: str = "0123456789", skill: float = 2.0
+    root: Path,
+    dataset: str,
+    method: str,
+    seed: int = 0,
+    run_hash: str = "0123456789",
+    skill: float = 2.0,
+    detector: dict[str, Any] | None = None,
 ) -> Run:
-    """A finished run of 24 epochs that took 90 + seed seconds."""
+    """A finished run of 24 epochs that took 90 + seed seconds; ``detector``: what a pair's result says of it."""
     run = Run(root, dataset, method, run_hash, seed)
     rng = np.random.default_rng([seed, *f"{dataset} {method} {run_hash}".encode()])
     sizes = {"val": 200, "test": 300, "open": 120, "open_val": 80}
@@ -48,7 +68,56 @@ def make_run(
         "seconds": 40.0,
         "seconds_total": 90.0 + seed,
         "device": "cpu",
+        **({"detector": detector} if detector else {}),
     }
     (run.path / "recipe.toml").write_text(f'method = "{method}"\n')
     (run.path / "result.json").write_text(json.dumps(result))
     return run
+
+
+def fake_methods(monkeypatch: pytest.MonkeyPatch) -> dict[str, MethodInfo]:
+    """plain, range, dme and two more at hand, two detectors, and somebody's own method; no lifted, focal or fslwf."""
+    infos = {
+        "plain": MethodInfo("plain", "", "plain", class_name="Plain"),
+        "range": MethodInfo("range", "", "feature regularisation", starts_from="plain", class_name="Range"),
+        "dme": MethodInfo("dme", "", "open long-tailed recognition", starts_from="plain", class_name="DME"),
+        "a-old": MethodInfo("a-old", "", "re-weighting", starts_from="plain", class_name="Old"),
+        "crt": MethodInfo("crt", "", LATER, starts_from="plain", class_name="CRT"),
+        "openmax": MethodInfo("openmax", "", "", starts_from="range", class_name="OpenMax", kind="detector"),
+        "odin": MethodInfo("odin", "", "", starts_from="plain", class_name="ODIN", kind="detector"),
+        "energy": MethodInfo("energy", "", "", class_name="Energy", kind="detector"),
+        "mine_100%": MethodInfo("mine_100%", "", "other", class_name="Mine", origin="file"),
+        "no-python": MethodInfo("no-python", "line 1: invalid syntax", "broken", origin="file"),
+    }
+    for where in ("oltr_cli.registry", "oltr_cli.tables.rows"):
+        monkeypatch.setattr(f"{where}.list_methods", lambda: infos)
+    return infos
+
+
+def fake_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every recipe resolves, to ``fake_hash``; the equal budget is 28 epochs."""
+
+    def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(link=SimpleNamespace(hash=fake_hash(method, *sets)))]
+
+    monkeypatch.setattr("oltr_cli.plan.plan", plan)
+    monkeypatch.setattr("oltr_cli.plan.equal_budget", lambda method, recipe: ["train.epochs=28"])
+
+
+def fake_hash(method: str, *sets: str) -> str:
+    """What ``fake_plan`` gives: another for other assignments, but not for dme's default attention."""
+    told = [s for s in sets if s != "params.attention=modulated"]
+    return hashlib.sha256(json.dumps([method, *told]).encode()).hexdigest()[:10]
+
+
+def by_key(filled: FilledTable) -> dict[str, FilledRow]:
+    """The rows of a filled table by their names."""
+    return {row.spec.key: row for row in filled.rows}
+
+
+def as_text(filled: FilledTable, width: int = 100) -> str:
+    """The table as a terminal of that width shows it."""
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(render(filled, "rich"))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands.options import MethodsFrom
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from oltr_cli.errors import OltrError
     from oltr_cli.progress import Display
-    from oltr_cli.tables.fill import FilledTable
+    from oltr_cli.tables.filled import FilledTable
+    from oltr_cli.tables.rows import RowSpec
 
 
 def compare(
@@ -20,8 +23,15 @@ def compare(
         str | None, typer.Option("--dataset", "-d", help="Lay the table over this dataset; default the table's own")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Lay it over the runs of a recipe file of your own")] = None,
-    method: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Show (and with --run, make) this row only; repeatable")
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "--method",
+            "-m",
+            metavar="NAMES",
+            help="Show (and with --run, make) these rows only: names or globs, with commas between; repeatable",
+        ),
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Make what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
@@ -36,25 +46,29 @@ def compare(
         Path | None, typer.Option(metavar="FOLDER", help="Also save it there as .md, .csv, .json and .tex")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object: --format json")] = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """Show a table of the paper with what was measured here beside it: mean ± standard deviation over the seeds.
 
     Missing rows carry the command that makes them; your own methods come last. Nothing is trained without --run.
+    Table 5 is the ablation of Figure 5. A name that is no row, such as dme+energy, is shown as a row apart.
 
     ```
     oltr compare --table 3a
     oltr compare --table 3a --dataset tiny-imagenet-lt --run --seeds 3
+    oltr compare --dataset glyphs-lt --methods 'plain*,dme,openmax' --run
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
+    oltr compare --methods-from mine.py --methods plain,dme,mine --run
     ```
     """
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.machine import is_main_process
     from oltr_cli.progress import Display
-    from oltr_cli.registry import list_methods
     from oltr_cli.tables.fill import fill, finished_runs
     from oltr_cli.tables.formats import FORMATS
     from oltr_cli.tables.formats import save as save_files
     from oltr_cli.tables.paper import load_table
+    from oltr_cli.tables.rows import table_rows
     from oltr_cli.thresholds import ThresholdRule
 
     fmt = "json" if json_ else format_
@@ -63,24 +77,18 @@ def compare(
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device speak of what --run makes; add --run")
     rule = ThresholdRule.parse(threshold) if threshold else None
-    papers = [row.method for row in load_table(table).rows]
-    known = list_methods()
-    unknown = next((m for m in method or () if m not in {*known, *papers}), None)
-    if unknown is not None:
-        raise UsageProblem(f"no method '{unknown}'{nearest(unknown, {*known, *papers})}")
-
-    name, source, option = _where(dataset, recipe, load_table(table).dataset)
+    asked = load_table(table)
+    name, source, option = _where(dataset, recipe, asked.dataset)
+    rows = table_rows(asked, finished_runs(name), methods)
     display = Display()
     failures: list[tuple[str, OltrError]] = []
     if run:
         if source is None:
             raise UsageProblem(f"--run needs a recipe, and there is no built-in one for '{name}'; give --recipe FILE")
-        to_make = [m for m in dict.fromkeys(method or papers) if m in known]
-        failures = _make(to_make, range(seeds or 1), source, device, display)
+        failures = _make([row for row in rows if row.known], range(seeds or 1), source, option, device, display)
         if not is_main_process():
             return
-    wanted = {} if source is None else _hashes(finished_runs(name), source)
-    filled = fill(table, name, rule=rule, shots=shots, wanted=wanted, methods=method, recipe_option=option)
+    filled = fill(table, name, rule=rule, shots=shots, methods=methods, source=source, option=option)
     _print(filled, fmt)
     if save is not None:
         variant = "-".join([threshold or "", shots if shots != "paper" else ""]).strip("-")
@@ -106,43 +114,37 @@ def _where(dataset: str | None, recipe: str | None, default: str) -> tuple[str, 
     if name in builtin_recipes():
         return name, name, f"--dataset {name}"
     measured = {run.dataset for run in find_runs()}
-    if name not in measured:
+    if name not in {*measured, default}:
         raise UsageProblem(f"no dataset '{name}'{nearest(name, {*measured, *builtin_recipes()})}")
     return name, None, "--recipe FILE"
 
 
 def _make(
-    methods: "Iterable[str]", seeds: "Iterable[int]", source: str, device: str | None, display: "Display"
+    rows: "list[RowSpec]", seeds: "Iterable[int]", source: str, option: str, device: str | None, display: "Display"
 ) -> "list[tuple[str, OltrError]]":
-    """Find or make every run of ``methods`` × ``seeds``; what fails is listed, and the rest goes on."""
+    """Find or make every run of ``rows`` × ``seeds``; what fails is listed, and the rest goes on."""
     from oltr_cli.errors import OltrError, Stopped
     from oltr_cli.pipeline import run_method
 
-    failures = []
+    failures: list[tuple[str, OltrError]] = []
     for seed in seeds:
-        for method in methods:
+        for number, row in enumerate(rows, start=1):
+            display.say(f"[dim]row {number} of {len(rows)}:[/] {row.key}, seed {seed}")
             try:
-                run_method(method, source, seed=seed, device=device, display=display)
+                run_method(row.method, source, row.assignments(source), seed=seed, device=device, display=display)
             except Stopped:
                 raise
             except OltrError as error:
-                display.warn(f"{method}, seed {seed}: {error}")
-                failures.append((f"{method}, seed {seed}", error))
+                problem = error
+            except Exception as error:  # a method's own code, perhaps not ours: one row's fault is not the others'
+                what = str(error).partition("\n")[0]
+                again = row.command(source, option)
+                problem = OltrError(f"{type(error).__name__}: {what}; see where: {again}")
+            else:
+                continue
+            display.warn(f"{row.key}, seed {seed}: {problem}")
+            failures.append((f"{row.key}, seed {seed}", problem))
     return failures
-
-
-def _hashes(methods: "Iterable[str]", source: str) -> dict[str, str]:
-    """Method → hash of the recipe as it stands now; those that no longer resolve are left out."""
-    from oltr_cli.errors import OltrError
-    from oltr_cli.plan import plan
-
-    hashes = {}
-    for method in methods:
-        try:
-            hashes[method] = plan(method, source, [], seed=0)[-1].link.hash
-        except OltrError:
-            continue
-    return hashes
 
 
 def _print(filled: "FilledTable", fmt: str) -> None:
@@ -158,11 +160,14 @@ def _print(filled: "FilledTable", fmt: str) -> None:
 
 def _next(filled: "FilledTable", display: "Display") -> None:
     """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
-    commands = {row.method: row.command for row in filled.rows if row.status == "missing" and row.command}
-    if commands:
-        display.say(f"[dim]next[/]  {commands.get('dme') or next(iter(commands.values()))}")
+    to_make = [row for row in filled.rows if row.command]
+    if to_make:
+        ours = [row for row in to_make if row.method == "dme" and not row.spec.exact]
+        display.say(f"[dim]next[/]  {(ours or to_make)[0].command}")
     elif any(row.status == "measured" for row in filled.rows):
         display.say(f"[dim]next[/]  oltr tune threshold --dataset {filled.dataset}")
+    elif any(row.status == "missing" for row in filled.rows):
+        display.say(f"[dim]next[/]  oltr cp imagenet-lt {filled.dataset}.toml")
 
 
 def _report(failures: "list[tuple[str, OltrError]]", display: "Display") -> None:

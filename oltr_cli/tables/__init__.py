@@ -1,1 +1,1 @@
-"""The paper's tables: ``paper`` reads them, ``fill`` lays them over runs, ``formats`` prints and saves them."""
+"""The paper's tables: ``paper`` reads them, ``rows`` says which runs they show, ``fill`` measures, the rest prints."""

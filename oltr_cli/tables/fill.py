@@ -1,93 +1,23 @@
 """A paper's table laid over the finished runs of a dataset: the paper's figure beside mean ± std over the seeds."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any, Literal
+from statistics import mean
+from typing import TYPE_CHECKING, Any
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
-from oltr_cli.registry import list_methods
 from oltr_cli.runs import Run, find_runs
 from oltr_cli.shots import DEFINITIONS
-from oltr_cli.tables.paper import DASH, Column, Table, load_table
+from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
+from oltr_cli.tables.paper import QUOTED, TUNED, Column, Table, load_table
+from oltr_cli.tables.rows import table_rows
 
 if TYPE_CHECKING:
     from oltr_cli.thresholds import ThresholdRule
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One figure of the paper beside what the seeds gave, both in the column's unit."""
-
-    paper: str | None  # as printed; None in a row that the paper does not have
-    values: tuple[float, ...] = ()  # one a seed; a metric that cannot be computed (an empty shot group) is left out
-
-    @property
-    def paper_value(self) -> float | None:
-        return None if self.paper in (None, DASH) else float(self.paper or "nan")
-
-    @property
-    def n(self) -> int:
-        return len(self.values)
-
-    @property
-    def mean(self) -> float | None:
-        return mean(self.values) if self.values else None
-
-    @property
-    def std(self) -> float | None:
-        """Sample standard deviation (ddof = 1); None below two seeds."""
-        return stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def delta(self) -> float | None:
-        """Measured mean − the paper's figure."""
-        return None if self.mean is None or self.paper_value is None else self.mean - self.paper_value
-
-
-@dataclass(frozen=True)
-class FilledRow:
-    """A row with its measurements.
-
-    Status: ``measured``; ``missing``, to be made by ``command``; ``left_out``, as the table's notes say;
-    ``unavailable``, a method that is not in this version.
-    """
-
-    label: str
-    method: str
-    in_paper: bool
-    cells: tuple[Cell, ...]
-    status: Literal["measured", "missing", "left_out", "unavailable"]
-    command: str | None = None
-    hash: str | None = None
-    seeds: tuple[int, ...] = ()
-    epochs: int | None = None  # with those of the runs it starts from
-    seconds: float | None = None  # training time of one seed, likewise; the mean over the seeds
-    devices: tuple[str, ...] = ()
-    threshold_rule: str | None = None
-    thresholds: tuple[float, ...] = ()  # τ of each seed
-
-
-@dataclass(frozen=True)
-class FilledTable:
-    """A table laid over a dataset's finished runs."""
-
-    name: str
-    table: Table
-    dataset: str
-    shots: str
-    rows: tuple[FilledRow, ...]
-    notes: tuple[str, ...]
-    marks_test_leak: bool
-
-    def best(self, column: int) -> float | None:
-        """The best measured mean of a column, once two rows compete for it."""
-        means = [m for row in self.rows if (m := row.cells[column].mean) is not None]
-        if len(means) < 2:
-            return None
-        return max(means) if self.table.columns[column].better == "higher" else min(means)
+IDENTIFICATION = "identification/"
 
 
 def fill(
@@ -97,64 +27,77 @@ def fill(
     root: Path | None = None,
     rule: "ThresholdRule | None" = None,
     shots: str = "paper",
-    wanted: Mapping[str, str] | None = None,
     methods: Sequence[str] | None = None,
-    recipe_option: str | None = None,
+    source: str | None = None,
+    option: str | None = None,
 ) -> FilledTable:
-    """Lay table ``name`` over the finished runs of ``dataset``; methods that the paper does not have come last.
+    """Lay table ``name`` over the finished runs of ``dataset``.
+
+    A row shows the runs that have the hash of the recipe as it stands. A row that is a method as it is, without
+    assignments of its own, shows the recipe with most finished seeds (the newest of several) when there is no such run
+    or no recipe; a note says so.
 
     Args:
         root: where the runs are; default ``runs_root()``.
         rule: how τ is chosen, from the saved scores; None takes each run's own result.
         shots: definition of the shot groups.
-        wanted: method → recipe hash whose runs make the row. A method that it does not name, or of which no run has
-            that hash, shows the recipe with most finished seeds, the newest of several; a note says so.
-        methods: show these rows only.
-        recipe_option: how the commands of missing rows name the recipe; default ``--dataset DATASET``.
+        methods: show these rows only, see ``table_rows``.
+        source: the recipe that the runs follow; None: there is none, and nothing can be made.
+        option: how the commands of missing rows name the recipe; default ``--dataset SOURCE``.
 
     Raises:
-        UsageProblem: no such table, or no such definition of the shot groups.
+        UsageProblem: no such table, no such definition of the shot groups, or a name that fits no method.
     """
     if shots not in DEFINITIONS:
         raise UsageProblem(f"no shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
-    table, known = load_table(name), list_methods()
-    option = recipe_option or f"--dataset {dataset}"
+    table = load_table(name)
     finished = finished_runs(dataset, root)
-    in_paper = {row.method for row in table.rows}
-    others = sorted({*finished, *(methods or ())} - in_paper)
-    dashes = (None,) * len(table.columns)
-    wanted_rows: list[tuple[str, str, Sequence[str | None]]] = [
-        *((row.label, row.method, row.figures) for row in table.rows),
-        *((method, method, dashes) for method in others),
-    ]
-    rows: list[FilledRow] = []
+    every = table_rows(table, finished)
+    specs = every if methods is None else table_rows(table, finished, methods)
+    hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
+    # Runs of a row with assignments do not stand in for the method as it is, whether that row is shown or not.
+    claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact}
     notes: list[str] = []
-    for label, method, figures in wanted_rows:
-        if methods is not None and method not in methods:
-            continue
-        row = FilledRow(
-            label=label,
-            method=method,
-            in_paper=method in in_paper,
-            cells=tuple(Cell(figure) for figure in figures),
-            status="missing" if method in known else "unavailable",
-            command=f"oltr run {method} {option}" if method in known else None,
-        )
-        if method in finished:
-            chosen = _choose_recipe(method, finished[method], (wanted or {}).get(method), notes)
-            row = _measure(row, table.columns, chosen, rule, shots, notes)
+    rows: list[FilledRow] = []
+    for spec in specs:
+        cells = tuple(Cell(figure, quoted=spec.quoted) for figure in spec.figures)
+        row = FilledRow(spec, cells, "missing" if spec.known else "unavailable")
+        wanted = hashes.get(spec)
+        runs = [
+            (run, result)
+            for run, result in finished.get(spec.method, ())
+            if run.hash == wanted or (not spec.exact and (spec.method, run.hash) not in claimed)
+        ]
+        if runs:
+            row = _measure(row, table.columns, _choose_recipe(spec.key, runs, wanted, notes), rule, shots, notes)
+        elif source is not None:
+            row = replace(row, command=spec.command(source, option or f"--dataset {source}"))
         rows.append(row)
+    leaks = rule is not None and rule.marks_test_leak
+    remarks = [*_remarks(table, dataset, shots, rows, source), *notes]
+    if leaks:
+        remarks.append(f"{TUNED} τ was chosen on the test set itself.")
+    return FilledTable(name, table, dataset, shots, tuple(rows), tuple(dict.fromkeys(remarks)), leaks)
+
+
+def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], source: str | None) -> list[str]:
+    """What is to be said below the table as a whole."""
+    footnotes = [f for f in table.footnotes if not f.startswith(QUOTED) or any(row.spec.quoted for row in rows)]
+    if any(row.tuned_on_open for row in rows) and not any(f.startswith(TUNED) for f in footnotes):
+        footnotes.append(f"{TUNED} Open validation samples chose parameters of the detector.")
+    if dataset != table.dataset:
+        footnotes.append(
+            f"The paper's figures are for {table.dataset_title}: beside {dataset}, only the shape compares."
+        )
     if shots != "paper":
         many, medium, few = DEFINITIONS[shots]
-        notes.insert(0, f"Shot groups here, by --shots {shots}: many {many}, medium {medium}, few {few}.")
-    if dataset != table.dataset:
-        notes.insert(
-            0, f"The paper's figures are for {table.dataset_title}: beside {dataset}, only the shape compares."
-        )
-    leaks = rule is not None and rule.marks_test_leak
-    if leaks:
-        notes.append("† τ was chosen on the test set itself.")
-    return FilledTable(name, table, dataset, shots, tuple(rows), tuple(dict.fromkeys(notes)), leaks)
+        footnotes.append(f"Shot groups here, by --shots {shots}: many {many}, medium {medium}, few {few}.")
+    by_identity = [i for i, column in enumerate(table.columns) if column.metric.startswith(IDENTIFICATION)]
+    if by_identity and not any(row.cells[i].n for row in rows for i in by_identity):
+        footnotes.append("Identification is measured on sets with identities.")
+    if source is None and any(row.status == "missing" for row in rows):
+        footnotes.append(f"There is no built-in recipe for {dataset}; without one (--recipe FILE) nothing can be run.")
+    return footnotes
 
 
 def finished_runs(dataset: str, root: Path | None = None) -> dict[str, list[tuple[Run, dict[str, Any]]]]:
@@ -168,7 +111,7 @@ def finished_runs(dataset: str, root: Path | None = None) -> dict[str, list[tupl
 
 
 def _choose_recipe(
-    method: str, runs: list[tuple[Run, dict[str, Any]]], wanted: str | None, notes: list[str]
+    key: str, runs: list[tuple[Run, dict[str, Any]]], wanted: str | None, notes: list[str]
 ) -> list[tuple[Run, dict[str, Any]]]:
     """The runs of one recipe, by seed; a note when that is not the wanted one, or when others are left out."""
     seeds = Counter(run.hash for run, _ in runs)
@@ -178,10 +121,10 @@ def _choose_recipe(
     chosen = wanted if wanted in seeds else max(seeds, key=lambda h: (seeds[h], newest[h], h))
     left_out = f" Left out: {', '.join(sorted(h for h in seeds if h != chosen))}." if len(seeds) > 1 else ""
     if wanted is not None and chosen != wanted:
-        notes.append(f"{method}: no finished run of the recipe as it stands ({wanted}); shown is {chosen}.{left_out}")
+        notes.append(f"{key}: no finished run of the recipe as it stands ({wanted}); shown is {chosen}.{left_out}")
     elif left_out:
         why = "the recipe as it stands" if wanted else "the recipe with most finished seeds"
-        notes.append(f"{method}: shown is {chosen}, {why}.{left_out}")
+        notes.append(f"{key}: shown is {chosen}, {why}.{left_out}")
     return sorted(((run, result) for run, result in runs if run.hash == chosen), key=lambda pair: pair[0].seed)
 
 
@@ -201,7 +144,7 @@ def _measure(
             used.append((run, result, _evaluated(run, result, rule, shots)))
         except OltrError as error:
             problems[str(error)].append(f"{run.hash}-s{run.seed}")
-    notes += [f"{row.method}: left out {', '.join(names)}: {problem}" for problem, names in problems.items()]
+    notes += [f"{row.spec.key}: left out {', '.join(names)}: {problem}" for problem, names in problems.items()]
     if not used:
         return replace(row, status="left_out", command=None)
     results = [result for _, result, _ in used]
@@ -224,6 +167,7 @@ def _measure(
         devices=tuple(sorted({str(r["device"]) for r in results if r.get("device")})),
         threshold_rule=thresholds[0]["rule"] + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
         thresholds=tuple(float(t["value"]) for t in thresholds),
+        detector=results[0].get("detector"),
     )
 
 

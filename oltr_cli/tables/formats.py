@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import RenderableType
 
 from oltr_cli.files import write_text
-from oltr_cli.tables.fill import FilledRow, FilledTable
+from oltr_cli.tables.filled import FilledRow, FilledTable
+from oltr_cli.tables.latex import latex
+from oltr_cli.tables.markdown import markdown
 from oltr_cli.tables.screen import screen
-from oltr_cli.tables.text import latex, markdown
 
 FORMATS = ("rich", "md", "tex", "csv", "json")
 FILES = ("md", "csv", "json", "tex")
@@ -41,7 +42,7 @@ def _csv(filled: FilledTable) -> str:
     rows = [_facts(filled, row) for row in filled.rows]
     flat = [
         {
-            **{key: _joined(value) for key, value in row.items() if key != "cells"},
+            **{key: _flat(value) for key, value in row.items() if key != "cells"},
             **{
                 f"{key}_{cell['metric']}": cell[key]
                 for cell in row["cells"]
@@ -57,7 +58,9 @@ def _csv(filled: FilledTable) -> str:
     return out.getvalue()
 
 
-def _joined(value: Any) -> Any:
+def _flat(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -69,7 +72,7 @@ def _json(filled: FilledTable) -> str:
         **table.model_dump(include={"label", "caption", "source"}),
         "dataset": filled.dataset,
         "paper_dataset": table.dataset,
-        "comparable": filled.dataset == table.dataset,
+        "comparable": filled.comparable,
         "shots": filled.shots,
         "columns": [c.model_dump() for c in table.columns],
         "rows": [_facts(filled, row) for row in filled.rows],
@@ -83,9 +86,15 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
     return {
         "table": filled.name,
         "dataset": filled.dataset,
+        "key": row.spec.key,
         "label": row.label,
         "method": row.method,
-        "in_paper": row.in_paper,
+        "sets": list(row.spec.sets),
+        "equal_budget": row.spec.equal_budget,
+        "in_paper": row.spec.in_paper,
+        "heading": row.spec.heading,
+        "quoted": row.spec.quoted,
+        "tuned_on_open": row.tuned_on_open,
         "status": row.status,
         "command": row.command,
         "hash": row.hash,
@@ -96,6 +105,7 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
         "shots": filled.shots,
         "threshold_rule": row.threshold_rule,
         "thresholds": list(row.thresholds),
+        "detector": dict(row.detector) if row.detector else None,
         "cells": [
             {
                 "metric": column.metric,
@@ -106,7 +116,7 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
                 "n": cell.n,
                 "delta": cell.delta,
                 "values": list(cell.values),
-                "best": cell.mean is not None and cell.mean == filled.best(i),
+                "best": cell.mean is not None and cell.mean == filled.best(i, row.tuned_on_open),
             }
             for i, (column, cell) in enumerate(zip(filled.table.columns, row.cells, strict=True))
         ],

@@ -1,10 +1,12 @@
 """The paper's tables as it prints them, from the TOML files in recipes/tables/.
 
-A file's columns name a metric and a unit, its rows a method and the paper's figures, cell by cell as printed.
-``oltr_cli.tables.fill`` sets measured numbers beside them, ``oltr_cli.tables.formats`` turns the outcome into text.
+A file's columns name a metric and a unit, its rows a method and the paper's figures, cell by cell as printed. Rows
+``[[beside]]`` have no figures: readers ask for them next to the paper's. ``oltr_cli.tables.rows`` says which run makes
+a row, ``oltr_cli.tables.fill`` sets measured numbers beside the figures, ``oltr_cli.tables.formats`` makes it text.
 """
 
 import tomllib
+from collections import Counter
 from importlib import resources
 from statistics import mode
 from typing import Literal
@@ -14,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from oltr_cli.errors import UsageProblem, nearest, several
 
 DASH = "-"  # of the paper: not reported
+NO_CELL = ""  # the paper's table has no such cell
+TUNED, QUOTED = "†", "§"
 
 
 class _Part(BaseModel):
@@ -36,16 +40,45 @@ class Column(_Part):
         return 100.0 if self.unit == "percent" else 1.0
 
 
-class Row(_Part):
-    """One of the paper's rows; ``figures`` as printed, one a column."""
+class Beside(_Part):
+    """A row without figures of the paper.
+
+    Attributes:
+        method: trained method, ``method+detector``, or a detector with a row of its own.
+        key: names the row in ``--methods`` and JSON, one row of the table only; default ``method``.
+        sets: the row is that method with these assignments, as ``--set`` takes them.
+        equal_budget: ... and with as many epochs as the recipe's two stages have together.
+        tuned_on_open: open samples chose parameters of it (†); it competes with its like only.
+        group: heading that the row stands below.
+    """
 
     label: str
     method: str
+    key: str = ""
+    sets: tuple[str, ...] = ()
+    equal_budget: bool = False
+    tuned_on_open: bool = False
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """``key``, or its default."""
+        return self.key or self.method
+
+
+class Row(Beside):
+    """One of the paper's rows; ``figures`` as printed, one a column. ``quoted``: the paper has them from elsewhere."""
+
     figures: tuple[str, ...]
+    quoted: bool = False
 
 
 class Table(_Part):
-    """One of the paper's tables."""
+    """One of the paper's tables.
+
+    Attributes:
+        other_methods: which methods follow that no row names: all trained ones, those with finished runs, or none.
+    """
 
     label: str
     caption: str
@@ -54,6 +87,9 @@ class Table(_Part):
     dataset_title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    beside: tuple[Beside, ...] = ()
+    other_methods: Literal["all", "finished", "none"] = "none"
+    footnotes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> "Table":
@@ -61,14 +97,20 @@ class Table(_Part):
             if len(row.figures) != len(self.columns):
                 raise ValueError(f"row '{row.label}' has {len(row.figures)} figures for {len(self.columns)} columns")
             for figure in row.figures:
-                if figure != DASH:
+                if figure not in (DASH, NO_CELL):
                     float(figure)
+        names = Counter(row.name for row in (*self.rows, *self.beside))
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(f"several rows are named '{twice[0]}'; give each a key")
         return self
 
     def decimals(self, column: int) -> int:
-        """Digits after the point in which the paper prints most figures of a column."""
-        printed = [row.figures[column] for row in self.rows if row.figures[column] != DASH]
-        return mode(len(figure.partition(".")[2]) for figure in printed) if printed else 1
+        """Digits after the point in which the paper prints most figures of a column; 1 or 3 where it prints none."""
+        printed = [figure for row in self.rows if (figure := row.figures[column]) not in (DASH, NO_CELL)]
+        if not printed:
+            return 1 if self.columns[column].unit == "percent" else 3
+        return mode(len(figure.partition(".")[2]) for figure in printed)
 
 
 def list_tables() -> dict[str, str]:

@@ -2,29 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from textwrap import wrap
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from oltr_cli.tables.fill import FilledTable
-from oltr_cli.tables.text import HEADS, details, measured, missing, paper, title
+from oltr_cli.tables.filled import FilledTable
+from oltr_cli.tables.text import by_heading, details, difference, measured, missing, paper, remarks, title
 
-_LABEL_WIDTH = 24  # longest label shown whole
+_LABEL_WIDTH = 25  # longest label shown whole
+_NAME_WIDTH = 12  # a longer name of a column goes over two lines
 
 
 def screen(filled: FilledTable) -> RenderableType:
     """The table, what stands behind its rows, what is missing, and the notes."""
     parts: list[RenderableType] = [Text(title(filled), style="bold"), _Grid(filled)]
-    behind = details(filled)
-    if behind:
-        parts += [Text(), _plain_table(HEADS, behind)]
-    to_make, unavailable = missing(filled)
+    heads, facts, _ = details(filled)
+    if facts:
+        parts += [Text(), _plain_table(heads, facts)]
+    to_make = missing(filled)
     if to_make:
         parts += [Text(), _plain_table(("missing", "made by"), to_make)]
-    remarks = [*filled.notes, *([f"Not in this version: {', '.join(unavailable)}."] if unavailable else [])]
-    if remarks:
-        parts += [Text(), *(Text(remark) for remark in remarks)]
+    below = remarks(filled)
+    if below:
+        parts += [Text(), *map(Text, below)]
     return Group(*parts)
 
 
@@ -34,35 +36,41 @@ class _Grid:
     def __init__(self, filled: FilledTable) -> None:
         self.filled = filled
         columns = filled.table.columns
-        self.heads = [[*_two_lines(c.bounds), c.name.removesuffix("-shot")] for c in columns]
+        heads = [[*_two_lines(c.bounds), *wrap(c.name.removesuffix("-shot"), _NAME_WIDTH)] for c in columns]
+        self.depth = max(map(len, heads))
+        self.heads = [[""] * (self.depth - len(head)) + head for head in heads]
         self.lines = list(self._body())
-        self.label_width = max(7, *(min(len(label), _LABEL_WIDTH) for label, _, _ in self.lines))
+        self.label_width = max(7, *(min(len(label), _LABEL_WIDTH) for label, _, cells in self.lines if cells))
         self.widths = [
             max(*(len(text) for text in self.heads[i]), *(cells[i].cell_len for _, _, cells in self.lines if cells), 4)
             for i in range(len(columns))
         ]
 
+    def _groups(self) -> Iterator[tuple[str, list[int]]]:
+        """Name of each group and its columns."""
+        columns = self.filled.table.columns
+        for name, members in groupby(range(len(columns)), key=lambda i: columns[i].group):
+            yield name, list(members)
+
     def _body(self) -> Iterator[tuple[str, str, list[Text]]]:
-        """Lines as (label, style of the label, cells); one without cells is a heading between rules."""
-        for in_paper, rows in groupby(self.filled.rows, key=lambda row: row.in_paper):
-            if not in_paper:
-                yield "not in the paper", "italic", []
+        """Lines as (label, style of the label, cells); one without cells is a heading."""
+        filled = self.filled
+        for heading, rows in by_heading(filled):
+            if heading:
+                yield heading, "italic", []
             for row in rows:
-                texts = [measured(self.filled, cell, i) for i, cell in enumerate(row.cells)]
+                texts = [measured(filled, row, i) for i in range(len(row.cells))]
                 there = row.status == "measured"
-                yield (
-                    row.label,
-                    "bold" if there else "dim",
-                    [Text(mean, "bold green" if best else "" if there else "dim") for mean, _, best in texts],
-                )
+                means = [Text(mean, "bold green" if best else "" if there else "dim") for mean, _, best in texts]
+                yield row.label, "bold" if there else "dim", means
                 if any(std for _, std, _ in texts):
-                    yield (
-                        f"  ± over {len(row.seeds)} seeds",
-                        "dim",
-                        [Text(f"±{s}" if s else "", "dim") for _, s, _ in texts],
-                    )
-                if in_paper:
+                    spread = [Text(f"±{std}" if std else "", "dim") for _, std, _ in texts]
+                    yield f"  ± over {len(row.seeds)} seeds", "dim", spread
+                if any(map(paper, row.cells)):
                     yield "  paper", "cyan", [Text(paper(cell), "cyan") for cell in row.cells]
+                deltas = [difference(filled, cell, i) for i, cell in enumerate(row.cells)]
+                if any(deltas):
+                    yield "  Δ", "dim", [Text(delta, "dim") for delta in deltas]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         taken = self.label_width + sum(self.widths)
@@ -70,27 +78,28 @@ class _Grid:
         whole = taken + gap * len(self.widths)
         rule = Text("─" * whole, style="dim", no_wrap=True)
         yield rule
-        yield self._spans(gap)
-        for depth in range(3):
+        if any(name for name, _ in self._groups()):
+            yield self._spans(gap)
+        for depth in range(self.depth):
             if any(head[depth] for head in self.heads):
-                yield self._line("Methods" if depth == 2 else "", "", [Text(h[depth]) for h in self.heads], gap)
+                first = "Methods" if depth == self.depth - 1 else ""
+                yield self._line(first, "", [Text(h[depth]) for h in self.heads], gap)
         yield rule
-        for label, style, cells in self.lines:
+        for number, (label, style, cells) in enumerate(self.lines):
             if cells:
                 yield self._line(label, style, cells, gap)
-            else:
+                continue
+            if number:
                 yield rule
-                yield Text(label, style=style)
+            yield Text(label, style=style)
         yield rule
 
     def _spans(self, gap: int) -> Text:
         """The line of group names, each between rules over its columns."""
-        line, column = Text(" " * self.label_width, no_wrap=True), 0
-        for name, members in groupby(self.filled.table.columns, key=lambda c: c.group):
-            count = len(list(members))
-            width = sum(self.widths[column : column + count]) + gap * (count - 1)
+        line = Text(" " * self.label_width, no_wrap=True)
+        for name, span in self._groups():
+            width = sum(self.widths[i] for i in span) + gap * (len(span) - 1)
             line.append(" " * gap).append((f" {name} " if name else "").center(width, "─" if name else " "), "dim")
-            column += count
         return line
 
     def _line(self, label: str, style: str, cells: list[Text], gap: int) -> Text:
@@ -109,8 +118,8 @@ def _two_lines(bounds: str) -> tuple[str, str]:
 
 def _plain_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RichTable:
     table = RichTable(box=None, pad_edge=False, header_style="dim", style="dim", padding=(0, 2, 0, 0))
-    for head in heads:
-        table.add_column(head, overflow="fold")
+    for number, head in enumerate(heads):
+        table.add_column(head, overflow="fold", max_width=_LABEL_WIDTH if number == 0 else None)
     for row in rows:
         table.add_row(*(Text(text) for text in row))
     return table

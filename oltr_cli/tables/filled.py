@@ -1,0 +1,115 @@
+"""What a filled table is: cells, rows and the table, with the means and what is best among them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any, Literal
+
+from oltr_cli.tables.paper import DASH, TUNED, Table
+from oltr_cli.tables.rows import RowSpec
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of the paper beside what the seeds gave, both in the column's unit.
+
+    Attributes:
+        paper: as printed; None where the paper has no such cell.
+        values: one a seed; a metric that cannot be computed (an empty shot group) is left out.
+        quoted: the paper has the figure from elsewhere.
+    """
+
+    paper: str | None
+    values: tuple[float, ...] = ()
+    quoted: bool = False
+
+    @property
+    def paper_value(self) -> float | None:
+        return None if self.paper in (None, DASH) else float(self.paper or "nan")
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        return mean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (ddof = 1); None below two seeds."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def delta(self) -> float | None:
+        """Measured mean − the paper's figure."""
+        return None if self.mean is None or self.paper_value is None else self.mean - self.paper_value
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """A row with its measurements.
+
+    Status: ``measured``; ``missing``, to be made by ``command`` if there is a recipe; ``left_out``, as the table's
+    notes say; ``unavailable``, a method that is not in this version.
+    """
+
+    spec: RowSpec
+    cells: tuple[Cell, ...]
+    status: Literal["measured", "missing", "left_out", "unavailable"]
+    command: str | None = None
+    hash: str | None = None
+    seeds: tuple[int, ...] = ()
+    epochs: int | None = None  # with those of the runs it starts from
+    seconds: float | None = None  # training time of one seed, likewise; the mean over the seeds
+    devices: tuple[str, ...] = ()
+    threshold_rule: str | None = None
+    thresholds: tuple[float, ...] = ()  # τ of each seed
+    detector: Mapping[str, Any] | None = None  # of the first seed, as its result.json has it
+
+    @property
+    def method(self) -> str:
+        """The canonical name under which its runs are filed."""
+        return self.spec.method
+
+    @property
+    def tuned_on_open(self) -> bool:
+        """Whether open samples chose parameters of it."""
+        return self.spec.tuned_on_open or bool(self.detector and self.detector.get("tuned_on_open"))
+
+    @property
+    def label(self) -> str:
+        """With a † where open samples chose parameters."""
+        return f"{self.spec.label} {TUNED}" if self.tuned_on_open and TUNED not in self.spec.label else self.spec.label
+
+
+@dataclass(frozen=True)
+class FilledTable:
+    """A table laid over a dataset's finished runs."""
+
+    name: str
+    table: Table
+    dataset: str
+    shots: str
+    rows: tuple[FilledRow, ...]
+    notes: tuple[str, ...]
+    marks_test_leak: bool
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the dataset is the paper's, so that a difference to its figures means something."""
+        return self.dataset == self.table.dataset
+
+    @property
+    def grid(self) -> tuple[FilledRow, ...]:
+        """The rows to show: those that the table names, and of all others those that have runs."""
+        return tuple(row for row in self.rows if row.spec.named or row.status in ("measured", "left_out"))
+
+    def best(self, column: int, tuned_on_open: bool = False) -> float | None:
+        """The best measured mean of a column, once two rows compete for it; † rows compete among themselves."""
+        means = {
+            m for row in self.rows if row.tuned_on_open == tuned_on_open and (m := row.cells[column].mean) is not None
+        }
+        if len(means) < 2:
+            return None
+        return max(means) if self.table.columns[column].better == "higher" else min(means)

@@ -1,0 +1,89 @@
+"""A filled table in LaTeX with booktabs: the measured mean ± sample standard deviation, the paper's figure below it."""
+
+import re
+from itertools import groupby
+
+from oltr_cli.tables.filled import FilledRow, FilledTable
+from oltr_cli.tables.text import by_heading, details, measured, missing, paper, remarks, title
+
+
+def latex(filled: FilledTable) -> str:
+    """A table environment; needs the package booktabs and nothing else."""
+    columns = filled.table.columns
+    below = ", the paper's below" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{_tex(title(filled))} Measured mean $\pm$ standard deviation over seeds{below}.}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        *_head(filled),
+        r"\midrule",
+    ]
+    for number, (heading, rows) in enumerate(by_heading(filled)):
+        lines.append(r"\midrule" if number else "")
+        if heading:
+            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{_tex(heading)}}}}} \\")
+        for row in rows:
+            cells = [_cell(filled, row, i) for i in range(len(columns))]
+            lines.append(" & ".join([_tex(row.label), *cells]) + r" \\")
+            if any(map(paper, row.cells)):
+                figures = (rf"\textit{{{_tex(text)}}}" if (text := paper(cell)) else "" for cell in row.cells)
+                lines.append(" & ".join([r"\quad\textit{paper}", *figures]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    heads, facts, _ = details(filled)
+    said = [f"{row[0]}: {'; '.join(map(' '.join, zip(heads[1:], row[1:], strict=True)))}." for row in facts]
+    said += remarks(filled)
+    said += [f"{label}: missing, made by {command}" for label, command in missing(filled)]
+    lines += [rf"\par\smallskip{{\footnotesize {_tex(remark)}\par}}" for remark in said]
+    return "\n".join([*(line for line in lines if line), r"\end{table}"]) + "\n"
+
+
+def _head(filled: FilledTable) -> list[str]:
+    """Groups over rules, bounds and names; a line without any text is left out."""
+    columns = filled.table.columns
+    spans, rules, first = [], [], 2
+    for group, members in groupby(columns, key=lambda c: c.group):
+        last = first + len(list(members)) - 1
+        spans.append(rf"\multicolumn{{{last - first + 1}}}{{c}}{{{_tex(group)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{last}}}" if group else "")
+        first = last + 1
+    lines = [" & ".join(["", *spans]) + r" \\", "".join(rules)] if any(rules) else []
+    if any(c.bounds for c in columns):
+        lines.append(" & ".join(["", *(_tex(c.bounds) for c in columns)]) + r" \\")
+    return [*lines, " & ".join(["Methods", *(_tex(c.name) for c in columns)]) + r" \\"]
+
+
+def _cell(filled: FilledTable, row: FilledRow, column: int) -> str:
+    mean, std, best = measured(filled, row, column)
+    text = rf"\textbf{{{_tex(mean)}}}" if best else _tex(mean)
+    return text + (rf"{{\scriptsize$\,\pm\,${std}}}" if std else "")
+
+
+_TEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    # "[" in braces: at the start of a row it would be read as the option of the \\ before.
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}"},
+    **{"<": "$<$", ">": "$>$", "≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "−": "$-$", "→": r"$\to$"},
+    **{
+        "–": "--",
+        "§": r"\S{}",
+        "Δ": r"$\Delta$",
+        "ε": r"$\epsilon$",
+        "×": r"$\times$",
+        "…": r"\dots{}",
+        "†": r"$\dagger$",
+        "τ": r"$\tau$",
+        "λ": r"$\lambda$",
+        "·": r"$\cdot$",
+    },
+}
+
+
+_HYPHENS = re.compile("(?<=-)(?=-)")
+
+
+def _tex(text: str) -> str:
+    """``text`` with LaTeX's own signs escaped; an option's "--" stays two hyphens."""
+    return "{}".join("".join(_TEX.get(sign, sign) for sign in part) for part in _HYPHENS.split(text))
