@@ -30,10 +30,11 @@ def make_result(
     scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
     known, open_ = scores["test"], scores.get("open")
     val, open_val = scores["val"], scores.get("open_val")
-    main = evaluate_scores(known, open_, dataset.class_counts, ThresholdRule.parse(DEFAULT_RULE), "paper")
+    own = ThresholdRule.parse(getattr(p.cls, "threshold_rule", DEFAULT_RULE))
+    main = evaluate_scores(known, open_, dataset.class_counts, own, "paper", val, open_val)
     others = {}
     for rule in map(ThresholdRule.parse, OTHER_RULES):
-        if all(split in scores for split in rule.splits):
+        if rule != own and all(split in scores for split in rule.splits):
             others[rule.text] = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val)
     parent = p.parent.result() if p.parent else None
     seconds = sum(row["seconds"] for row in progress.history)

@@ -1,0 +1,213 @@
+"""OpenMax: a K+1-th "unknown" logit, fed by the known ones of classes whose training activations are far away.
+
+    μ_c = mean logits of the correctly classified training samples of class c
+    d_c(v) = ‖v − μ_c‖ / 200 + 1 − cos(v, μ_c)                                      ("eucos")
+    w_c = Weibull CDF at d_c(v), fitted to the ``tail`` largest training distances of the class
+    v̂_c = v_c · (1 − w_c · (α + 1 − rank_c) / α) for the α largest logits;  v̂_0 = Σ_c (v_c − v̂_c)
+    P = softmax(v̂_0, v̂_1 … v̂_K)
+
+Source: Bendale & Boult, "Towards Open Set Deep Networks", CVPR 2016; Algorithms 1–2, tail 20, α 10. In the paper it is
+a row of Table 3, on top of Range loss.
+
+What it answers: prediction = arg max over the K revised known logits; confidence = the probability of that class where
+it is at least the unknown's, else −u / (1 + u) with u = −ln(1 − P(unknown)), between −1 and 0. So at any τ > 0 a sample
+is accepted exactly when OpenMax accepts it (a known class wins, with a probability of at least τ), and rejected samples
+still rank by P(unknown), which is often so near 1 that float32 could not tell −P(unknown) of two of them apart.
+
+Deviations, all for what a long tail brings and the source does not meet; ``report`` counts them:
+- A class without a correctly classified sample takes the mean and the distances of all its samples.
+- A class without two distinct distances takes a pooled fit: to the distances of the classes that have fewer than
+  ``tail`` of them (of all classes, if none has fewer), each times √(n/(n−1)), because the mean of n samples lies nearer
+  to those very samples than the class's true mean does.
+- A class without any sample, or with nothing to pool, is never revised (w = 0).
+- v·(1 − w) would raise a negative logit: for the revision a sample's logits are shifted so that the least is ≥ 0. This
+  also lifts what the unknown logit collects; ``negative = "keep"`` shifts nothing and leaves negative logits alone,
+  which is the source's own result wherever the α largest logits are positive.
+- "euclidean" is ‖v − μ‖/200, as in the authors' code: the Weibull fit moves every tail to 1, so its unit matters.
+"""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from oltr_cli.detector import Detector
+from oltr_cli.errors import DataProblem
+from oltr_cli.params import MethodParams
+from oltr_cli.scores import SavedScores
+from oltr_cli.weibull import Fit, Weibulls, fit_tails
+
+BLOCK = 512  # samples at a time: a block of float64 logits then stays in the processor's cache
+Distance = Literal["eucos", "euclidean", "cosine"]
+Floats = NDArray[np.float64]
+
+
+class OpenMax(Detector):
+    """OpenMax on the saved logits (N, K), which are its activation vectors.
+
+    Attributes:
+        means: μ (K, K), a row a class; 0 for a class without samples.
+        weibulls: the K fits.
+    """
+
+    starts_from = "range"
+    family = "open-set detector"
+    source = "Bendale & Boult, CVPR 2016"
+    threshold_rule = "fixed:0.1"
+
+    class Params(MethodParams):
+        """Symbols as in the source."""
+
+        tail: int = Field(
+            20, ge=2, description="largest distances of a class that its Weibull distribution is fitted to"
+        )
+        alpha: int = Field(10, ge=1, description="how many of the largest logits are revised; at most K")
+        distance: Distance = "eucos"
+        negative: Literal["shift", "keep"] = Field("shift", description="what is done about negative logits")
+        fit: Fit = Field(
+            "auto", description="libmr, the vectorised fit that agrees with it, or libmr where it is there"
+        )
+
+    means: Floats
+    weibulls: Weibulls
+
+    def fit(self, train: SavedScores) -> None:
+        """Means, distances and Weibull fits of all classes.
+
+        Raises:
+            DataProblem: there are no logits, or not finite ones.
+            UsageProblem: libmr is asked for by name and is not there.
+        """
+        p = self._params
+        logits = _logits(train)
+        num_classes = logits.shape[1]
+        used = train.prediction == train.labels
+        no_correct = np.bincount(train.labels[used], minlength=num_classes) == 0
+        used |= no_correct[train.labels]
+        rows = np.flatnonzero(used)
+        rows = rows[np.argsort(train.labels[rows], kind="stable")]
+        labels = train.labels[rows]
+        counts = np.bincount(labels, minlength=num_classes)
+        self.means = np.zeros((num_classes, num_classes))
+        for start in range(0, len(rows), BLOCK):
+            block = logits[rows[start : start + BLOCK]].astype(np.float64)
+            classes = labels[start : start + BLOCK]
+            first = np.flatnonzero(np.diff(classes, prepend=-1))  # of each class in the block
+            self.means[classes[first]] += np.add.reduceat(block, first, axis=0)
+        self.means /= np.maximum(counts, 1)[:, None]
+        distances = np.empty(len(rows))
+        for start in range(0, len(rows), BLOCK):
+            block = logits[rows[start : start + BLOCK]].astype(np.float64)
+            distances[start : start + BLOCK] = _distance(block, self.means[labels[start : start + BLOCK]], p.distance)
+        if not np.isfinite(distances).all():
+            raise DataProblem("openmax: the training logits hold NaN or infinity")
+        tails = _largest(distances, labels, counts, p.tail)
+        self.weibulls, self._way = fit_tails(tails, p.fit)
+        own = self.weibulls.fitted
+        pooled = self._pool(tails, counts)
+        absent = counts == 0
+        self._report = {
+            "fit": self._way,
+            "classes with their own fit": int(own.sum()),
+            "classes with the pooled fit": int(pooled.sum()),
+            "classes never revised": int((~own & ~pooled).sum()),
+            "classes without training samples": int(absent.sum()),
+            "classes without correct samples": int((no_correct & ~absent).sum()),
+        }
+
+    def _pool(self, tails: Floats, counts: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Give the classes that could not be fitted the pooled fit; returns which those are (K,)."""
+        fits = self.weibulls
+        needy = ~fits.fitted & (counts > 0)
+        if not needy.any() or not fits.fitted.any():
+            return np.zeros_like(needy)
+        givers = fits.fitted & (counts < self._params.tail)
+        if not givers.any():
+            givers = fits.fitted
+        scaled = tails[givers] * np.sqrt(counts[givers] / (counts[givers] - 1))[:, None]
+        pool, _ = fit_tails(scaled[np.isfinite(scaled)][None], self._params.fit)
+        for values, shared in ((fits.shape, pool.shape), (fits.scale, pool.scale), (fits.lowest, pool.lowest)):
+            values[needy] = shared
+        return needy
+
+    def score(self, scores: SavedScores) -> SavedScores:
+        """Prediction over the K revised known logits, and the confidence that the module's docstring defines.
+
+        Raises:
+            DataProblem: there are no logits, or not finite ones.
+        """
+        logits = _logits(scores)
+        prediction, confidence = np.empty(len(scores), np.int64), np.empty(len(scores), np.float32)
+        for start in range(0, len(scores), BLOCK):
+            block = logits[start : start + BLOCK].astype(np.float64)
+            if not np.isfinite(block).all():
+                raise DataProblem("openmax: the logits hold NaN or infinity")
+            known, unknown = self.revise(block)
+            best = known.argmax(axis=1)
+            highest = known.max(axis=1)
+            spread = np.log(np.exp(known - highest[:, None]).sum(axis=1))
+            # Of log P(some known class) − log P(unknown), both from one softmax over K + 1 logits.
+            margin = highest + spread - unknown
+            log_known = -np.logaddexp(0, -margin)
+            winner = np.exp(log_known - spread)
+            prediction[start : start + BLOCK] = best
+            confidence[start : start + BLOCK] = np.where(highest >= unknown, winner, log_known / (1 - log_known))
+        return replace(scores, prediction=prediction, confidence=confidence)
+
+    def revise(self, logits: Floats) -> tuple[Floats, Floats]:
+        """v̂ of the known classes (B, K) and of the unknown one (B,), for logits (B, K) float64."""
+        p = self._params
+        alpha = min(p.alpha, logits.shape[1])
+        rows = np.arange(len(logits))
+        known = logits.copy()
+        if p.negative == "shift":
+            known -= np.minimum(logits.min(axis=1, keepdims=True), 0)
+        unknown = np.zeros(len(logits))
+        top = np.argpartition(-logits, alpha - 1, axis=1)[:, :alpha]
+        top = np.take_along_axis(top, np.argsort(-np.take_along_axis(logits, top, axis=1), axis=1), axis=1)
+        for i in range(alpha):  # one rank at a time: all of them at once would be a (B, α, K) array
+            classes = top[:, i]
+            w = self.weibulls.score(classes, _distance(logits, self.means[classes], p.distance))
+            moved = np.maximum(known[rows, classes], 0) * w * ((alpha - i) / alpha)
+            known[rows, classes] -= moved
+            unknown += moved
+        return known, unknown
+
+    def report(self) -> dict[str, Any]:
+        """Which fit ran, and how many classes had to do with less than the source assumes."""
+        return self._report
+
+    @property
+    def _params(self) -> "OpenMax.Params":
+        assert isinstance(self.setup.params, OpenMax.Params)
+        return self.setup.params
+
+
+def _logits(scores: SavedScores) -> NDArray[np.floating]:
+    if scores.logits is None:
+        raise DataProblem("openmax reads the logits, and these scores have none")
+    return scores.logits
+
+
+def _distance(v: Floats, mean: Floats, kind: Distance) -> Floats:
+    """Distance of each row of v (B, K) to the same row of mean (B, K), (B,); a row of zeros has cosine 0."""
+    total = np.zeros(len(v))
+    if kind != "cosine":
+        difference = v - mean
+        total += np.sqrt(np.einsum("bk,bk->b", difference, difference)) / 200
+    if kind != "euclidean":
+        lengths = np.sqrt(np.einsum("bk,bk->b", v, v) * np.einsum("bk,bk->b", mean, mean))
+        total += 1 - np.einsum("bk,bk->b", v, mean) / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return total
+
+
+def _largest(distances: Floats, labels: NDArray[np.integer], counts: NDArray[np.integer], tail: int) -> Floats:
+    """The ``tail`` largest distances of each class (K, tail), falling, NaN where it has fewer; labels rise."""
+    order = np.lexsort((-distances, labels))
+    rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[labels]
+    kept = rank < tail
+    tails = np.full((len(counts), tail), np.nan)
+    tails[labels[kept], rank[kept]] = distances[order][kept]
+    return tails
