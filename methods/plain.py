@@ -5,30 +5,20 @@ The paper, ImageNet-LT, ResNet-10: many 40.9, medium 10.7, few 0.4, overall 20.9
 Deviation: none known; 30 epochs here as in the paper, while its rivals see 60 more. Tables say the epochs of each row.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.backbones import build_backbone
-from oltr_cli.method import Method, Scores, Setup
+from oltr_cli.method import LinearMethod
 
 
-class Plain(Method):
+class Plain(LinearMethod):
     """Backbone, pooled feature v (B, D), linear classifier (K, D)."""
 
     starts_from = None
     family = "plain"
     source = "He et al., CVPR 2016"
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        self.backbone = build_backbone(setup.backbone)
-        self.classifier = nn.Linear(self.backbone.feature_dim, setup.num_classes)
-
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean softmax cross-entropy over the batch."""
         logits = self.classifier(self.backbone(images))
         return {"cross_entropy": F.cross_entropy(logits.float(), labels)}
-
-    def forward(self, images: Tensor) -> Scores:
-        features = self.backbone(images)
-        return Scores.from_logits(self.classifier(features), features)

@@ -3,8 +3,8 @@
 A method is an ``nn.Module`` with a loss for training and scores for everything after it. It is built from a ``Setup``,
 starts from the weights of the run named by ``starts_from``, may look at the training set once in ``prepare``, and
 tells the engine which of its parameters share a learning rate in ``parts``. docs/adding-a-method.md walks through one.
-A ``FeatureMethod`` is one whose backbone stays as it is. What needs no training at all is a ``Detector``
-(oltr_cli/detector.py).
+A ``LinearMethod`` has plain's network, so that its loss is all there is to write; a ``FeatureMethod`` is one whose
+backbone stays as it is. What needs no training at all is a ``Detector`` (oltr_cli/detector.py).
 """
 
 from collections.abc import Iterator
@@ -116,6 +116,19 @@ class Method(nn.Module):
             "features": list(self.backbone.parameters()),
             "classifier": [p for p in self.parameters() if id(p) not in inside],
         }
+
+
+class LinearMethod(Method):
+    """Base of methods on plain's network: backbone, pooled feature v (B, D), linear classifier (K, D)."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        self.backbone = build_backbone(setup.backbone)
+        self.classifier = nn.Linear(self.backbone.feature_dim, setup.num_classes)
+
+    def forward(self, images: Tensor) -> Scores:
+        v = self.backbone(images)
+        return Scores.from_logits(self.classifier(v), v)
 
 
 @dataclass(frozen=True)

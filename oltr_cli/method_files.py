@@ -7,6 +7,7 @@ from typing import Literal
 
 BASES: dict[str, Literal["method", "detector"]] = {
     "Method": "method",
+    "LinearMethod": "method",
     "FeatureMethod": "method",
     "Detector": "detector",
     "NetworkDetector": "detector",

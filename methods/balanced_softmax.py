@@ -1,0 +1,39 @@
+"""Balanced softmax: cross-entropy of a softmax that knows how frequent each class is in training.
+
+    loss = −log(n_y · e^{f_y} / Σ_c n_c · e^{f_c}) = CE(f + log n, y)        at test time: softmax(f)
+
+Source: Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020.
+The paper has no such row; the method is later.
+Deviation: the softmax alone, without the source's meta sampler; stage 2 from the plain model, as all other rows.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from oltr_cli.method import LinearMethod, Setup
+
+
+class BalancedSoftmax(LinearMethod):
+    """Plain's network under the balanced softmax; at test time the logits alone, all classes being equally frequent."""
+
+    starts_from = "plain"
+    family = "long-tail, later than the paper"
+    source = "Ren et al., NeurIPS 2020"
+    # log n_c is the prior of images as they come; in class-aware batches all classes are equally frequent, and the
+    # shift would correct for a tail that is not there.
+    train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
+
+    log_counts: Tensor
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        log_counts = torch.tensor(setup.class_counts, dtype=torch.float32).log()
+        self.register_buffer("log_counts", log_counts, persistent=False)
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Mean cross-entropy of logits + log n."""
+        logits = self.classifier(self.backbone(images)).float()
+        return {"balanced_softmax": F.cross_entropy(logits + self.log_counts, labels)}

@@ -1,0 +1,59 @@
+"""Cost-sensitive learning: cross-entropy in which a rare class's error costs more.
+
+    w_c ∝ (N_min / N_c)^γ with mean 1 over the classes,    loss = Σ_n w_{y_n} · CE_n / B
+
+Source: Huang et al., "Learning Deep Representation for Imbalanced Classification", CVPR 2016, as the row
+"Cost-Sensitive" of Table 4 (b).
+The paper, SUN-LT: 52.4; it has no such row for ImageNet-LT.
+The sum is divided by the batch's size B, not by its sum of weights: a batch's gradient then is that of the weighted
+risk on average, and a batch of common classes counts for as little as its weights say.
+Deviation: the paper gives neither weights nor sampling; γ = 1 and instance-balanced batches, see ``train_defaults``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from oltr_cli.method import LinearMethod, Setup
+from oltr_cli.params import MethodParams
+
+
+def cost_weights(class_counts: Sequence[int], gamma: float = 1.0) -> Tensor:
+    """w (K,) float32, mean 1, from the training images of each class, all at least 1."""
+    counts = torch.tensor(class_counts, dtype=torch.float64)
+    weights = (counts.min() / counts) ** gamma
+    return (weights / weights.mean()).float()
+
+
+class CostSensitive(LinearMethod):
+    """Plain's network under cross-entropy with class weights."""
+
+    starts_from = "plain"
+    family = "re-weighting"
+    source = "Huang et al., CVPR 2016"
+    # The weights make up for the frequencies of images as they come; class-aware batches would correct them twice.
+    train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
+
+    class Params(MethodParams):
+        """How far the weights follow the counts."""
+
+        gamma: float = Field(1.0, ge=0, description="γ; 0 weighs all classes alike")
+
+    weights: Tensor
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        p = setup.params
+        assert isinstance(p, CostSensitive.Params)
+        self.register_buffer("weights", cost_weights(setup.class_counts, p.gamma), persistent=False)
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Weighted cross-entropy, divided by the batch's size."""
+        logits = self.classifier(self.backbone(images)).float()
+        return {
+            "weighted_cross_entropy": F.cross_entropy(logits, labels, self.weights, reduction="sum") / len(labels),
+        }

@@ -1,0 +1,48 @@
+"""Focal loss: cross-entropy that well-classified samples hardly enter.
+
+    loss = −(1 − p_t)^γ · log p_t,    p_t = softmax(logits)_y, mean over the batch
+
+Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, Eq. 4, γ = 2.
+The paper, ImageNet-LT, ResNet-10: many 36.4, medium 29.9, few 16, overall 30.5 (closed), F-measure 0.371.
+p_t keeps its gradient: the factor is part of the loss, not a constant weight.
+Deviation: the source has a sigmoid for each class and a class weight α_t; here, for one label an image, a softmax and
+no α_t, the class-aware batches being balanced already.
+"""
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from oltr_cli.layers import at_least_float32
+from oltr_cli.method import LinearMethod, Setup
+from oltr_cli.params import MethodParams
+
+
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """Scalar focal loss of logits (B, K) and labels (B,)."""
+    log_p = -F.cross_entropy(at_least_float32(logits), labels, reduction="none")
+    miss = (1 - log_p.exp()).clamp_min(1e-12)  # never 0, where a γ below 1 has no finite gradient
+    return -(miss**gamma * log_p).mean()
+
+
+class Focal(LinearMethod):
+    """Plain's network under the focal loss."""
+
+    starts_from = "plain"
+    family = "hard example mining"
+    source = "Lin et al., ICCV 2017"
+
+    class Params(MethodParams):
+        """The symbol of the source."""
+
+        gamma: float = Field(2.0, ge=0, description="γ; 0 is cross-entropy")
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        p = setup.params
+        assert isinstance(p, Focal.Params)
+        self.params = p
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Mean focal loss over the batch."""
+        return {"focal": focal_loss(self.classifier(self.backbone(images)), labels, self.params.gamma)}

@@ -1,0 +1,101 @@
+"""LDAM-DRW: margins that grow as classes get rarer, and class weights late in training.
+
+    z_c = s · (cos(w_c, v) − m_c · [c = y]),    m_c = C / n_c^{1/4} with C such that max_c m_c = 0.5,    s = 30
+    loss = Σ_n w_{y_n} · CE(z_n, y_n) / Σ_n w_{y_n}
+    w_c = 1 at first; in the last fifth of training ∝ (1 − β) / (1 − β^{n_c}), β = 0.9999, mean 1 over the classes
+    at test time: logits s · cos(w_c, v), without a margin
+
+Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019,
+Algorithm 1; the weights are those of Cui et al., "Class-Balanced Loss Based on Effective Number of Samples",
+CVPR 2019. Its authors set the weights in at epoch 160 of 200.
+The paper has no such row; the method is later.
+Deviation: stage 2 from the plain model with the budget of all other rows, where the source trains from scratch; the
+vectors w_c start as plain's classifier, whose bias is dropped.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oltr_cli.backbones import build_backbone
+from oltr_cli.layers import at_least_float32
+from oltr_cli.method import Method, Scores, Setup
+from oltr_cli.params import MethodParams
+
+
+def ldam_margins(class_counts: Sequence[int], largest: float = 0.5) -> Tensor:
+    """m (K,) float32 ∝ n_c^{−1/4}, the rarest class's being ``largest``; counts are at least 1."""
+    margins = torch.tensor(class_counts, dtype=torch.float64) ** -0.25
+    return (margins * (largest / margins.max())).float()
+
+
+def class_balanced_weights(class_counts: Sequence[int], beta: float = 0.9999) -> Tensor:
+    """w (K,) float32 ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weighs all classes alike; counts are at least 1."""
+    counts = torch.tensor(class_counts, dtype=torch.float64)
+    # 1 − β^n by expm1, which keeps its digits for a β just below 1.
+    weights = -1 / torch.expm1(counts * torch.tensor(beta, dtype=torch.float64).log())
+    return (weights / weights.mean()).float()
+
+
+class _Cosine(nn.Module):
+    """cos(w_c, v) of v (B, D) and every class, (B, K) in float32, without bias."""
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_classes, feature_dim))
+        bound = feature_dim**-0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, v: Tensor) -> Tensor:
+        with torch.autocast(
+            v.device.type, enabled=False
+        ):  # s = 30 makes a rounding of the cosine thirty times as large
+            return F.linear(F.normalize(at_least_float32(v)), F.normalize(at_least_float32(self.weight)))
+
+
+class LDAMDRW(Method):
+    """Plain's backbone with a cosine head, label-distribution-aware margins and deferred re-weighting."""
+
+    starts_from = "plain"
+    family = "long-tail, later than the paper"
+    source = "Cao et al., NeurIPS 2019"
+    # Margins and weights make up for the frequencies of images as they come; class-aware batches would correct them
+    # a second time.
+    train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
+
+    class Params(MethodParams):
+        """Symbols as in the sources."""
+
+        scale: float = Field(30.0, gt=0, description="s, of the cosines")
+        max_margin: float = Field(0.5, ge=0, le=2, description="m of the rarest class, in units of the cosine")
+        beta: float = Field(0.9999, ge=0, lt=1, description="β of the class-balanced weights; 0 weighs all alike")
+        drw_start: float = Field(0.8, ge=0, le=1, description="share of the steps after which the weights set in")
+
+    margins: Tensor
+    weights: Tensor
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        p = setup.params
+        assert isinstance(p, LDAMDRW.Params)
+        self.params = p
+        self.backbone = build_backbone(setup.backbone)
+        self.classifier = _Cosine(self.backbone.feature_dim, setup.num_classes)
+        self.register_buffer("margins", ldam_margins(setup.class_counts, p.max_margin), persistent=False)
+        self.register_buffer("weights", class_balanced_weights(setup.class_counts, p.beta), persistent=False)
+
+    def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy behind the margins; weighted once ``progress`` has come to ``drw_start``."""
+        cosines = self.classifier(self.backbone(images))
+        y = labels.unsqueeze(1)
+        narrowed = cosines.scatter_add(1, y, -self.margins[y])
+        weights = self.weights if self.progress >= self.params.drw_start else None
+        return {"ldam": F.cross_entropy(self.params.scale * narrowed, labels, weights)}
+
+    def forward(self, images: Tensor) -> Scores:
+        v = self.backbone(images)
+        return Scores.from_logits(self.params.scale * self.classifier(v), v)
