@@ -145,3 +145,33 @@ def test_a_strangers_method_runs_is_listed_and_compared(oltr, tiny_recipe, tmp_p
     failed = oltr("run", "bad", "--recipe", tiny_recipe, "--methods-from", broken, check=2)
     assert "line 1" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_strangers_fault_costs_its_own_row_only(oltr, tiny_recipe, tmp_path):
+    faulty = tmp_path / "faulty.py"
+    faulty.write_text(MINE.replace('return {"sharp"', 'raise TypeError("of its own")\n        return {"sharp"'))
+    options = ("--recipe", tiny_recipe, "--methods-from", faulty)
+    done = oltr("compare", *options, "--methods", "faulty,tau-norm", "--run", "--json", check=1)
+    rows = {row["method"]: row["status"] for row in json.loads(done.stdout)["rows"]}
+    assert rows == {"faulty": "missing", "tau-norm": "measured"}
+    assert "failed: faulty, seed 0: TypeError: of its own" in done.stderr
+    assert "Traceback" not in done.stderr
+    alone = oltr("run", "faulty", *options, check=1)
+    assert "Traceback" in alone.stderr  # who wrote it wants to see where
+
+
+def test_confidences_that_are_no_probabilities_have_a_rule_of_their_own(trained, tiny_recipe):
+    run = ("run", "plain", "--recipe", tiny_recipe, "--json", "--detector")
+    assert result_of(trained(*run, "knn"))["threshold"]["rule"] == "id_quantile:0.95"
+    assert result_of(trained(*run, "openmax"))["threshold"]["rule"] == "fixed:0.1"
+
+
+def test_training_scores_leave_out_what_training_replaces(oltr, tiny_recipe, own_tiny_data):
+    """One image of 45 that cannot be decoded would be above the limit in training; scoring alone passes it by."""
+    oltr("run", "plain", "--recipe", tiny_recipe, OLTR_DATA=str(own_tiny_data))
+    (own_tiny_data / "tiny" / "train" / "c0" / "3.png").write_bytes(b"no image")
+    done = oltr("run", "plain", "--recipe", tiny_recipe, "--detector", "knn", "--json", OLTR_DATA=str(own_tiny_data))
+    assert result_of(done)["status"] == "done"
+    train = SavedScores.load(run_dir(oltr, "plain") / "scores" / "train.npz")
+    assert len(train) == 44
+    assert "train/c0/3.png" not in train.paths
