@@ -84,5 +84,5 @@ class Recipe(_Spec):
     detector: SerializeAsAny[MethodParams] | None = Field(None, description="of a pair: the rest is the method's")
 
     def as_toml(self) -> dict[str, Any]:
-        """Plain nested dict under the names of a recipe file."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"detector"} if self.detector is None else None)
+        """Plain nested dict under the names of a recipe file, without what is unset: TOML has no word for None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

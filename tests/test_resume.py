@@ -27,7 +27,7 @@ def outcome_of(path):
     weights = torch.load(path / "last.pt", weights_only=True)["model"]
     best = torch.load(path / "best.pt", weights_only=True)["model"]
     kept = {k: result[k] for k in ("metrics", "other_thresholds", "best_epoch", "epochs", "undecodable")}
-    return kept, [{k: row[k] for k in EPOCH_FIELDS} for row in rows], weights, best
+    return kept, [{k: row.get(k) for k in EPOCH_FIELDS} for row in rows], weights, best
 
 
 def assert_equal(a, b):
