@@ -116,8 +116,8 @@ def _libmr_is_there(required: bool) -> bool:
     except (ImportError, ValueError) as error:  # ValueError: built against another numpy
         if required:
             raise UsageProblem(
-                f"params.fit=libmr needs libmr, which cannot be imported ({error}): with numpy, cython and setuptools "
-                "there, `pip install --no-build-isolation libmr==0.1.9`; or take params.fit=vectorised"
+                f"detector.fit=libmr needs libmr, which cannot be imported ({error}): with numpy, cython and setuptools "
+                "there, `pip install --no-build-isolation libmr==0.1.9`; or take detector.fit=vectorised"
             ) from error
         return False
     return True
@@ -133,7 +133,7 @@ def _libmr(tail: Floats) -> tuple[float, float] | None:
     if translate != _TRANSLATE:
         raise UsageProblem(
             f"this copy of libmr moves tails by {translate}, PyPI's libmr 0.1.9 by 1, and their scores differ: install "
-            "that one, or take params.fit=vectorised"
+            "that one, or take detector.fit=vectorised"
         )
     if not meta_recognition.is_valid or not (0 < scale < np.inf and 0 < shape < np.inf):
         return None
