@@ -116,8 +116,8 @@ def _libmr_is_there(required: bool) -> bool:
     except (ImportError, ValueError) as error:  # ValueError: built against another numpy
         if required:
             raise UsageProblem(
-                f"detector.fit=libmr needs libmr, which cannot be imported ({error}): with numpy, cython and setuptools "
-                "there, `pip install --no-build-isolation libmr==0.1.9`; or take detector.fit=vectorised"
+                f"detector.fit=libmr needs libmr, which cannot be imported ({error}): with numpy, cython and "
+                "setuptools there, `pip install --no-build-isolation libmr==0.1.9`; or take detector.fit=vectorised"
             ) from error
         return False
     return True
