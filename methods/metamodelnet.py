@@ -131,8 +131,7 @@ class MetaModelNet(FeatureMethod):
         """On the way to evaluation, the tail's classifiers go through the chain anew."""
         super().train(mode)
         if not mode:
-            theta = self.space.theta[self.space.tail]
-            self.space.write(self._grown(theta) if self.space.is_head.any() else theta)
+            self.space.write(self._grown(self.space.theta[self.space.tail]))
         return self
 
     @torch.no_grad()

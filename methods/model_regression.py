@@ -113,8 +113,7 @@ class ModelRegression(FeatureMethod):
         """On the way to evaluation, the tail's classifiers are regressed anew."""
         super().train(mode)
         if not mode:
-            theta = self.space.theta[self.space.tail]
-            self.space.write(self._regressed(theta) if self.space.is_head.any() else theta)
+            self.space.write(self._regressed(self.space.theta[self.space.tail]))
         return self
 
     @torch.no_grad()

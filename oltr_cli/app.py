@@ -5,6 +5,7 @@ Nothing here or at the top of ``oltr_cli.commands`` imports torch, mlflow or opt
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -78,6 +79,13 @@ def main() -> None:
         # The reader of our output left (``oltr ls | head``); keep the interpreter from complaining as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception:
+        # A fault of ours, or of somebody's method. Its traceback holds the loader, whose workers ignore SIGTERM, and
+        # the interpreter would wait for them for ever on its way out: they end once the traceback is let go.
+        traceback.print_exc()
+    else:
+        return
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -198,6 +198,10 @@ def test_losses_against_loops():
         each.append(cross_entropy(logits, y))
     assert ours["calibration"] == pytest.approx(np.mean(each))
 
+    tail.requires_grad_()
+    space.losses(drawn, generated, tail, labels)["calibration"].backward()
+    assert tail.grad is None, "the map learns from the tail"
+
 
 def test_the_written_classifier_scores_as_theta_does():
     space, x, labels = prepared_space()

@@ -343,7 +343,7 @@ def test_ui_serves_the_runs_and_ends_quietly(oltr):
         query = urllib.parse.urlencode({"path": "plots/threshold.png", "run_uuid": run_id})
         assert get(f"{address}/get-artifact?{query}") == b"a picture"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
     finally:
         process.kill()
     assert (process.returncode, out) == (0, "")
