@@ -53,7 +53,7 @@ class _Training:
         train_spec, accelerator = task.recipe.train, task.accelerator
         self.last, self.best = task.run.path / "last.pt", task.run.path / "best.pt"
         self.progress = Progress()
-        self.method = build_method(task.cls, task.recipe, task.dataset, task.run.seed)
+        self.method = build_method(task.cls, task.recipe, task.dataset.class_counts, task.run.seed)
         checkpoint, warning = load_latest(self.last)
         if warning:
             task.display.warn(warning)

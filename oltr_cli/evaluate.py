@@ -110,7 +110,7 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule, shots: str = "paper") -> Re
 
     known = SavedScores.load(run_dir / "scores" / "test.npz")
     val, open_val = (read(split) if split in rule.splits else None for split in ("val", "open_val"))
-    tuned, chosen_by = _read_tuned(run_dir) if rule.name == "tuned" else (None, None)
+    tuned, chosen_by = read_tuned(run_dir) if rule.name == "tuned" else (None, None)
     evaluated = evaluate_scores(known, read("open"), counts, rule, shots, val, open_val, tuned)
     if chosen_by is not None:
         evaluated["threshold"]["chosen_by"] = chosen_by
@@ -229,7 +229,7 @@ def _refuse(wrong: NDArray[np.bool_], where: str | Path, problem: str, values: N
         raise DataProblem(f"{where}: {problem}; sample {first}{value} is the first of {int(wrong.sum())}")
 
 
-def _read_tuned(run_dir: Path) -> tuple[float | None, str | None]:
+def read_tuned(run_dir: Path) -> tuple[float | None, str | None]:
     """τ and the rule that chose it, as ``oltr tune threshold`` saved them; None, None when it did not."""
     path = run_dir / "threshold.json"
     if not path.exists():

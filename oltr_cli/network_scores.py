@@ -41,7 +41,7 @@ class NetworkScores:
     def network(self, p: Planned) -> Method:
         """The trained network with the weights of its best epoch, on the device."""
         assert issubclass(p.cls, Method)
-        return load_best(p.run, p.cls, p.link.recipe, self.dataset).to(self.accelerator.device)
+        return load_best(p.run, p.cls, p.link.recipe, self.dataset.class_counts).to(self.accelerator.device)
 
     def of_split(self, p: Planned, method: Method, split: str, bar: Bar) -> SavedScores:
         """Scores of a whole split, with logits, features and names; see ``score_split``."""

@@ -32,18 +32,27 @@ def find_recipe(name_or_file: str) -> Path:
     raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        UsageProblem: not readable, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"{path}: cannot be read ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageProblem(f"{path}: is not TOML: {error}") from None
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """The tables of a recipe file, top level checked.
 
     Raises:
         UsageProblem: not readable, not TOML, or with an unknown top-level table.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageProblem(f"{path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageProblem(f"{path}: is not TOML: {error}") from None
+    content = read_toml(path)
     known = ("data", "backbone", "train", "stage1", "stage2", "method", "detector")
     problems = [f"unknown table [{key}]{nearest(key, known)}" for key in content if key not in known]
     problems += [f"[{key}] must be a table" for key in known if not isinstance(content.get(key, {}), dict)]

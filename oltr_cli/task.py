@@ -1,5 +1,6 @@
 """One run to train: what it is, how far it has come, and the method it builds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,16 +49,16 @@ class Task:
         return self.link.recipe
 
 
-def build_method(cls: type[Method], recipe: Recipe, dataset: OpenedDataset, seed: int) -> Method:
+def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int], seed: int) -> Method:
     """The method with its random first weights, which depend on the seed alone."""
     torch.manual_seed(derive(seed, "init", recipe.method))
-    counts = tuple(int(c) for c in dataset.class_counts)
+    counts = tuple(int(c) for c in class_counts)
     method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
     return method.to(memory_format=torch.channels_last)
 
 
-def load_best(run: Run, cls: type[Method], recipe: Recipe, dataset: OpenedDataset) -> Method:
+def load_best(run: Run, cls: type[Method], recipe: Recipe, class_counts: Iterable[int]) -> Method:
     """The method of a finished run with the weights of its best epoch."""
-    method = build_method(cls, recipe, dataset, run.seed)
+    method = build_method(cls, recipe, class_counts, run.seed)
     method.load_state_dict(load_checkpoint(run.path / "best.pt")["model"])
     return method

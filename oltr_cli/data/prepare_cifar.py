@@ -6,19 +6,25 @@ follows from the file names alone, so that both layouts of the same images give 
 image, not by class: open validation and open test share their classes, as where the paper marks a figure with †.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
 from oltr_cli.data.cifar_pickles import FOLDER, read_class_names, read_split
-from oltr_cli.data.lists import read_list
+from oltr_cli.data.preparing import (
+    Prepared,
+    as_lines,
+    drawn,
+    first_few,
+    folders_in,
+    images_in,
+    is_image,
+    lists_to_write,
+    write_lists,
+)
 from oltr_cli.data.resized import is_written, resize_images, save_png
 from oltr_cli.errors import DataProblem, several
-from oltr_cli.files import write_text
 from oltr_cli.progress import Display
-from oltr_cli.randomness import derive
 
 CLASSES = 100
 PER_CLASS = {"train": 500, "test": 100}
@@ -36,20 +42,7 @@ MEANING = {
     "open": f"the other open images, {SIDE}×{SIDE}",
 }
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
 _Folders = dict[str, dict[str, list[str]]]  # split → class → sorted file names
-
-
-@dataclass
-class Prepared:
-    """What lies below ``root`` now, and what this call added to it."""
-
-    root: Path
-    classes: int
-    counts: dict[str, int] = field(default_factory=dict)  # images by list
-    images_written: dict[str, int] = field(default_factory=dict)  # by folder
-    lists_written: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> Prepared:
@@ -70,7 +63,7 @@ def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> 
     classes = list(folders["train"])
     _check_official_order(root, classes)
     prepared = Prepared(root, len(classes), images_written=unpacked)
-    texts = {"classes": _lines(classes), **_known_lists(folders)}
+    texts = {"classes": as_lines(classes), **_known_lists(folders)}
     sources: dict[str, Path] = {}
     if open_images is not None:
         sources = _open_sources(open_images.expanduser(), root)
@@ -79,14 +72,10 @@ def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> 
             prepared.warnings.append(f"{len(sources):,} open images; the paper's set has {OPEN:,}")
     elif not (root / "open.txt").is_file():
         prepared.warnings.append("no open images: give --open, or there is no open half")
-    new = _lists_to_write(root, texts)  # before the long part: refuse early
+    new = lists_to_write(root, texts)  # before the long part: refuse early
     if sources:
         prepared.images_written["open"] = resize_images(sources, root / "open", SIDE, FILTER, display)
-    for name in new:
-        write_text(root / name, texts[name.removesuffix(".txt")])
-    prepared.lists_written = new
-    present = [split for split in MEANING if (root / f"{split}.txt").is_file()]
-    prepared.counts = {split: len(read_list(root / f"{split}.txt")[0]) for split in present}
+    write_lists(prepared, texts, new)
     return prepared
 
 
@@ -120,21 +109,7 @@ def _check_official_order(root: Path, classes: list[str]) -> None:
 
 
 def _class_folders(root: Path) -> _Folders:
-    return {split: {path.name: _images_in(path) for path in _folders_in(root / split)} for split in PER_CLASS}
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _images_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if _is_image(path) and is_written(path))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    return {split: {path.name: images_in(path) for path in folders_in(root / split)} for split in PER_CLASS}
 
 
 def _wrong_counts(folders: _Folders) -> list[str]:
@@ -151,10 +126,10 @@ def _wrong_counts(folders: _Folders) -> list[str]:
             problems.append(f"{split}/ has {len(found)} class folders, not {CLASSES}")
         wrong = [f"{name} {len(images)}" for name, images in found.items() if len(images) != per_class]
         if wrong:
-            problems.append(f"{split}/ should have {per_class} images a class, but: {_first(wrong)}")
+            problems.append(f"{split}/ should have {per_class} images a class, but: {first_few(wrong)}")
     one_sided = sorted(set(folders["train"]) ^ set(folders["test"]))
     if one_sided:
-        problems.append(f"class folders in only one of train/ and test/: {_first(one_sided)}")
+        problems.append(f"class folders in only one of train/ and test/: {first_few(one_sided)}")
     return problems
 
 
@@ -173,50 +148,23 @@ def _wrong_sizes(root: Path, folders: _Folders) -> list[str]:
     return problems[:5]
 
 
-def _first(items: list[str]) -> str:
-    return ", ".join(items[:5]) + (f", … ({len(items)} in all)" if len(items) > 5 else "")
-
-
 def _known_lists(folders: _Folders) -> dict[str, str]:
     lines: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for label, (name, images) in enumerate(folders["train"].items()):
         lines["train"] += [f"train/{name}/{file} {label}" for file in images]
     for label, (name, images) in enumerate(folders["test"].items()):
-        held_out = set(_drawn("val", images, VAL_PER_CLASS))
+        held_out = set(drawn("cifar100", "val", images, VAL_PER_CLASS))
         for file in images:
             lines["val" if file in held_out else "test"].append(f"test/{name}/{file} {label}")
-    return {split: _lines(rows) for split, rows in lines.items()}
+    return {split: as_lines(rows) for split, rows in lines.items()}
 
 
 def _open_lists(targets: list[str]) -> dict[str, str]:
-    held_out = set(_drawn("open_val", targets, max(1, len(targets) // 10)))
+    held_out = set(drawn("cifar100", "open_val", targets, max(1, len(targets) // 10)))
     rows: dict[bool, list[str]] = {True: [], False: []}
     for name in targets:
         rows[name in held_out].append(f"open/{name} -1")
-    return {"open": _lines(rows[False]), "open_val": _lines(rows[True])}
-
-
-def _drawn(purpose: str, names: list[str], count: int) -> list[str]:
-    """``count`` of ``names``, drawn by the stem of the file name: folder and format do not change the draw."""
-    return sorted(names, key=lambda name: (derive("cifar100", purpose, PurePosixPath(name).stem), name))[:count]
-
-
-def _lines(rows: Iterable[str]) -> str:
-    return "".join(f"{row}\n" for row in rows)
-
-
-def _lists_to_write(root: Path, texts: dict[str, str]) -> list[str]:
-    """Files that are not there yet; one that is there must say the same."""
-    new, other = [], []
-    for name, text in texts.items():
-        path = root / f"{name}.txt"
-        if not path.exists():
-            new.append(path.name)
-        elif path.read_bytes() != text.encode():
-            other.append(path.name)
-    if other:
-        raise DataProblem(f"{root}: {', '.join(other)} says something else than would be written; move it away first")
-    return new
+    return {"open": as_lines(rows[False]), "open_val": as_lines(rows[True])}
 
 
 def _open_sources(folder: Path, root: Path) -> dict[str, Path]:
@@ -230,7 +178,7 @@ def _open_sources(folder: Path, root: Path) -> dict[str, Path]:
     if any(where.is_relative_to(path) or path.is_relative_to(where) for path in own):
         raise DataProblem(f"--open {folder}: holds or is the folder of the prepared images; give the originals alone")
     sources: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if _is_image(path) and path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file()):
         name = path.relative_to(folder).with_suffix(".png").as_posix()
         if name in sources:
             raise DataProblem(f"--open {folder}: {sources[name].name} and {path.name} would both become {name}")

@@ -1,7 +1,7 @@
 """``oltr data prepare NAME``: bring what was downloaded into the form that a built-in recipe reads.
 
-To add a dataset: a module ``oltr_cli/data/prepare_X.py`` that returns a ``Prepared``, and below a command that calls it
-with the options that this dataset needs and ends with ``_report``.
+To add a dataset: a module ``oltr_cli/data/prepare_X.py`` that returns a ``Prepared`` (oltr_cli/data/preparing.py) and a
+command here that calls it with the options which this dataset needs and ends with ``_report``.
 """
 
 import json
@@ -11,24 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from oltr_cli.data.prepare_cifar import Prepared
+    from oltr_cli.data.preparing import Prepared
     from oltr_cli.progress import Display
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
-_HELP = "Datasets on disk."
-_PREPARE_HELP = "Write the lists (and the images, where they must be changed) that a built-in recipe reads."
-
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_HELP, context_settings=_SETTINGS)
-prepare_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=_PREPARE_HELP, context_settings=_SETTINGS)
-data_app.add_typer(prepare_app, name="prepare")
+prepare_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
-
-
-@data_app.callback()
-def _data() -> None:
-    """Datasets on disk."""
 
 
 @prepare_app.callback()

@@ -1,0 +1,20 @@
+"""``oltr data``: datasets on disk, one module a command."""
+
+import typer
+
+from oltr_cli.commands.data.prepare import prepare_app
+
+data_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Datasets on disk.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@data_app.callback()
+def _data() -> None:
+    """Datasets on disk."""
+
+
+data_app.add_typer(prepare_app, name="prepare")
