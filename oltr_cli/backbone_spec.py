@@ -16,5 +16,9 @@ class BackboneSpec(BaseModel):
         description="imagenet: 7x7 stride 2 and max-pool; small: 3x3 stride 1; small-stride2: 3x3 stride 2",
     )
     width: int = Field(64, ge=4, le=512, description="channels of the first stage; 32 makes a quarter-cost network")
-    weights: str = Field("", description="path of a file of weights to start from; empty: random")
+    weights: str = Field(
+        "", description="file of weights to start from; torchvision: its ImageNet weights, downloaded; empty: random"
+    )
     final_relu: bool = Field(True, description="false: the last block ends without its ReLU (FSLwF's features)")
+    # None rather than 0: what is unset stays out of a recipe's hash.
+    fc: int | None = Field(None, ge=1, le=8192, description="features of a linear layer and ReLU behind the pooling")

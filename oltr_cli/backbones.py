@@ -51,11 +51,12 @@ class Backbone(nn.Module):
 
     Attributes:
         map_channels: C, channels of the feature map.
-        feature_dim: D, length of the pooled feature; the extra fc keeps D = C, so that a stage-1 classifier still fits.
+        feature_dim: D, length of the pooled feature; C, or what ``spec.fc`` says.
         stride: pixels of the image to a cell of the feature map, along each side.
 
     With ``extra_fc`` a Linear(C, C) and a ReLU follow the pooling, as in stage 2 of the authors' ImageNet-LT recipe
-    (512 to 512). Their ResNet-152 recipe narrows 2048 to 512 there, which this does not.
+    (512 to 512). With ``spec.fc`` a Linear(C, D) does in every method and stage, as in their Places-LT recipe (2048 to
+    512); it is the same layer, so ``extra_fc`` then adds nothing, and stage 2 inherits it.
     """
 
     def __init__(self, spec: BackboneSpec, *, extra_fc: bool = False) -> None:
@@ -69,18 +70,21 @@ class Backbone(nn.Module):
         self.bn1 = nn.BatchNorm2d(spec.width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
-        last = block if spec.final_relu else open_block
+        # The last ReLU is that of the fc where the recipe has one.
+        last = block if spec.final_relu or spec.fc else open_block
+        self.fc_relu = spec.final_relu or not spec.fc
         w, deep = spec.width, int(block.expansion)
         self.layer1 = _stage([block] * depths[0], w, w, stride=1)
         self.layer2 = _stage([block] * depths[1], w * deep, 2 * w, stride=2)
         self.layer3 = _stage([block] * depths[2], 2 * w * deep, 4 * w, stride=2)
         self.layer4 = _stage([block] * (depths[3] - 1) + [last], 4 * w * deep, 8 * w, stride=2)
-        self.map_channels = self.feature_dim = 8 * w * deep
+        self.map_channels = 8 * w * deep
+        self.feature_dim = spec.fc or self.map_channels
         self.stride = 8 * {"imagenet": 4, "small": 1, "small-stride2": 2}[spec.stem]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.extra_fc = nn.Linear(self.map_channels, self.feature_dim) if extra_fc else None
+        self.extra_fc = nn.Linear(self.map_channels, self.feature_dim) if extra_fc or spec.fc else None
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the last stage's map (B, C, h, w), with (h, w) = ``map_size``."""
@@ -90,7 +94,10 @@ class Backbone(nn.Module):
     def pool(self, feature_map: Tensor) -> Tensor:
         """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU where there is one: (B, D)."""
         v = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
-        return v if self.extra_fc is None else F.relu(self.extra_fc(v))
+        if self.extra_fc is not None:
+            v = self.extra_fc(v)
+            v = F.relu(v) if self.fc_relu else v
+        return v
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to pooled features (B, D)."""

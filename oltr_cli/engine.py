@@ -8,6 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from oltr_cli.files import write_text
 from oltr_cli.history import as_lines
 from oltr_cli.method import FeatureMethod
 from oltr_cli.metrics import all_metrics
+from oltr_cli.pretrained import TORCHVISION, fetch_torchvision
 from oltr_cli.progress import Bar, epoch_header, epoch_line
 from oltr_cli.randomness import derive
 from oltr_cli.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
@@ -114,6 +116,14 @@ class _Training:
                 if self._stop_wanted(stop) and progress.epoch < epochs:
                     self._stop(stop.signal_number or signal.SIGTERM)
 
+    def _weight_file(self) -> str | Path:
+        """The file that the recipe names; torchvision's is fetched by one process, and the others wait."""
+        task, backbone = self.task, self.task.recipe.backbone
+        if backbone.weights != TORCHVISION:
+            return backbone.weights
+        with task.accelerator.main_process_first():
+            return fetch_torchvision(backbone, quiet=task.display.quiet)
+
     def _first_weights(self, quiet: bool) -> None:
         task = self.task
         say = (lambda line: None) if quiet else task.display.say
@@ -125,7 +135,7 @@ class _Training:
                 raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")
             say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
         elif task.recipe.backbone.weights:
-            report = load_weights(self.method.backbone, task.recipe.backbone.weights)
+            report = load_weights(self.method.backbone, self._weight_file())
             say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
 
     def _check_origin(self, checkpoint: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
+from oltr_cli.pretrained import TORCHVISION, torchvision_file
 from oltr_cli.recipe_files import read_recipe
 from oltr_cli.specs import DataSpec, Recipe, TrainSpec
 
@@ -192,9 +193,15 @@ def _hash(recipe: Recipe, parent: str | None) -> str:
     for key in ("root", "lists") + (() if recipe.data.kind == "glyphs" else ("glyphs",)):
         identity["data"].pop(key)
     if recipe.backbone.weights:
-        identity["backbone"]["weights"] = _digest(Path(recipe.backbone.weights).expanduser())
+        identity["backbone"]["weights"] = _weights_digest(recipe.backbone)
     identity["starts_from"] = parent
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _weights_digest(backbone: BackboneSpec) -> str:
+    if backbone.weights == TORCHVISION:
+        return torchvision_file(backbone)  # its name ends with a digest
+    return _digest(Path(backbone.weights).expanduser())
 
 
 def _digest(path: Path) -> str:

@@ -38,7 +38,7 @@ def build_scheduler(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> l
 
 
 def freeze_backbone(method: Method) -> None:
-    """Take the backbone's inherited weights out of training; an extra fc is new and goes on learning."""
+    """Take the backbone out of training; a fc behind its pooling goes on learning (the authors' Places-LT recipe)."""
     for name, parameter in method.backbone.named_parameters():
         parameter.requires_grad_(name.startswith("extra_fc"))
 

@@ -26,6 +26,10 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.epochs=3, params.lambda=0.1; repeatable"),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone: a file, or torchvision's by download"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")] = None,
@@ -61,6 +65,8 @@ def run(
     display = Display(quiet)
     if detector is not None:
         method = f"{method}+{detector}"
+    if weights is not None:
+        sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
     planned = plan(method, source, sets or [], seed)
     if dry_run:
         _show_plan(planned, json_)
