@@ -234,7 +234,8 @@ class DME(Method):
 
     def forward(self, images: Tensor) -> Scores:
         v = self.direct(images)
-        return Scores.from_logits(self.head(v, self.centroid_loss.centroids), v)
+        meta = self.head.embed(v, self.centroid_loss.centroids)
+        return Scores.from_logits(self.head.classifier(meta), v, embedding=meta)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Attention learns at the features' rate, the centroids at their own."""

@@ -91,6 +91,7 @@ def evaluate_file(
 def evaluate_run(run_dir: Path, rule: ThresholdRule, shots: str = "paper") -> Result:
     """``evaluate_scores`` of a finished run, from its saved scores alone; adds "run" to the result.
 
+    Identification rates are taken over from the run's result.
     For the rule ``tuned``, "threshold" also says under "chosen_by" which rule the tuning followed.
 
     Raises:
@@ -114,6 +115,11 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule, shots: str = "paper") -> Re
     evaluated = evaluate_scores(known, read("open"), counts, rule, shots, val, open_val, tuned)
     if chosen_by is not None:
         evaluated["threshold"]["chosen_by"] = chosen_by
+    # Identification knows neither τ nor shot groups: what the run says of it stands.
+    own = result.get("metrics") or {}
+    evaluated["metrics"] |= {name: value for name, value in own.items() if name.startswith(IDENTIFICATION)}
+    if "identification" in result:
+        evaluated["identification"] = result["identification"]
     return {"run": "/".join(run_dir.absolute().parts[-3:]), **evaluated}
 
 
@@ -165,7 +171,38 @@ def table(result: Result) -> RenderableType:
         lines.append("no open samples: the numbers of the open set cannot be computed")
     if leaks:
         lines.append("† τ was chosen on the test set itself")
-    return Group(by_group, numbers, Text("\n".join(lines), style="dim"))
+    note = Text("\n".join(lines), style="dim")
+    if f"{IDENTIFICATION}full" in metrics:
+        return Group(by_group, numbers, note, _identification_table(metrics, result.get("identification") or {}))
+    return Group(by_group, numbers, note)
+
+
+IDENTIFICATION = "identification/"
+_PSEUDO_SHOTS = {"many": "≥ 5", "few": "2–4", "one": "1", "zero": "0"}
+
+
+def _identification_table(metrics: dict[str, float | None], counts: dict[str, Any]) -> RenderableType:
+    """Rates by pseudo-shots, then by the dataset's own groups, with the pairs behind each."""
+    table = Table(box=ROUNDED)
+    table.add_column("identification\npseudo-shots", no_wrap=True)
+    table.add_column("rank-1, %\n", justify="right")
+    table.add_column("pairs\n", justify="right", style="dim")
+    names = [name.removeprefix(IDENTIFICATION) for name in metrics if name.startswith(IDENTIFICATION)]
+    groups = [name for name in names if name != "full" and name not in _PSEUDO_SHOTS]
+    pairs = counts.get("pairs", {})
+    for section in (["full"], list(_PSEUDO_SHOTS), groups):
+        for name in section:
+            value, number = metrics.get(IDENTIFICATION + name), pairs.get(name)
+            table.add_row(
+                f"{name} {_PSEUDO_SHOTS.get(name, '')}".strip(),
+                "–" if value is None else f"{100 * value:.1f}",
+                "" if number is None else f"{number:,}",
+                end_section=name == section[-1],
+            )
+    if not counts:
+        return table
+    sizes = (f"{counts[name]:,} {name}" for name in ("probes", "identities", "distractors"))
+    return Group(table, Text(" · ".join(sizes), style="dim"))
 
 
 _OPEN_NUMBERS = (

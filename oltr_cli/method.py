@@ -43,17 +43,21 @@ class Setup:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a method says about a batch: logits (B, K), confidence (B,) that it is a known class, features (B, D)."""
+    """What a method says about a batch: logits (B, K), confidence (B,) that it is a known class, features (B, D).
+
+    ``embedding`` (B, E) is what identities are told by (oltr_cli/identification.py); None where that is the features.
+    """
 
     logits: Tensor
     confidence: Tensor
     features: Tensor
+    embedding: Tensor | None = None
 
     @classmethod
-    def from_logits(cls, logits: Tensor, features: Tensor) -> "Scores":
+    def from_logits(cls, logits: Tensor, features: Tensor, embedding: Tensor | None = None) -> "Scores":
         """Confidence = the largest softmax probability, the paper's rule for all rows but OpenMax."""
         logits = logits.float()
-        return cls(logits, logits.softmax(dim=1).amax(dim=1), features)
+        return cls(logits, logits.softmax(dim=1).amax(dim=1), features, embedding)
 
 
 class TrainingData(Protocol):

@@ -174,6 +174,7 @@ class _Session:
 
     def _train_and_score(self, p: Planned, tracker: "Tracker") -> dict[str, Any]:
         """Train, then score every split with the best epoch's weights."""
+        from oltr_cli.embeddings import identify
         from oltr_cli.engine import train
         from oltr_cli.method import FeatureMethod, Method
         from oltr_cli.task import Task
@@ -193,7 +194,7 @@ class _Session:
         with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in self._splits())) as bar:
             for name in self._splits():
                 self._keep(p, name, self.networks.of_split(p, network, name, bar))
-        result = self._record_result(p, progress)
+        result = self._record_result(p, progress, identification=identify(p, network, self.networks))
         self.display.say(
             f"[dim]{f'best epoch {progress.best_epoch}; ' if p.cls.trains else ''}trained in "
             f"{duration(result['seconds'])}, scored in {duration(time.monotonic() - began)}[/]"
@@ -226,12 +227,16 @@ class _Session:
             scores.save(p.run.scores(split))
 
     def _record_result(
-        self, p: Planned, progress: "Progress", detector: dict[str, Any] | None = None
+        self,
+        p: Planned,
+        progress: "Progress",
+        detector: dict[str, Any] | None = None,
+        identification: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         from oltr_cli.result import make_result
 
         self.accelerator.wait_for_everyone()
-        result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector)
+        result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector, identification)
         if self.accelerator.is_main_process:
             write_json(p.run.path / "result.json", result)
         self.accelerator.wait_for_everyone()

@@ -6,7 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from oltr_cli.data.home import data_home
 from oltr_cli.errors import UsageProblem, nearest, several
+
+BUILT_RECIPE = "recipe.toml"  # beside the lists of a dataset of one's own
 
 
 def builtin_recipes() -> dict[str, Path]:
@@ -15,8 +18,13 @@ def builtin_recipes() -> dict[str, Path]:
         return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def built_datasets() -> dict[str, Path]:
+    """Name → recipe of the datasets that ``oltr data build`` has put below ``$OLTR_DATA``."""
+    return {path.parent.name: path for path in sorted(data_home().glob(f"*/{BUILT_RECIPE}"))}
+
+
 def find_recipe(name_or_file: str) -> Path:
-    """The built-in recipe of that name, or the file at that path.
+    """The built-in recipe of that name, that of a dataset built here, or the file at that path.
 
     Raises:
         UsageProblem: neither exists.
@@ -24,12 +32,15 @@ def find_recipe(name_or_file: str) -> Path:
     known = builtin_recipes()
     if name_or_file in known:
         return known[name_or_file]
+    built = built_datasets()
+    if name_or_file in built:
+        return built[name_or_file]
     path = Path(name_or_file)
     if path.suffix == ".toml" or os.sep in name_or_file:
         if path.is_file():
             return path
         raise UsageProblem(f"no recipe file {path}; start one with: oltr cp {next(iter(known))} {path}")
-    raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
+    raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, {**known, **built})}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -21,11 +21,13 @@ def make_result(
     dataset: OpenedDataset,
     device: str,
     detector: dict[str, Any] | None = None,
+    identification: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What result.json says of a finished run; metrics from the saved scores, for each rule that needs no test data.
 
     Args:
         detector: of a pair, what there is to say of the detector on the run that it starts from.
+        identification: what ``oltr_cli.identification`` made of it, where the dataset has probes.
     """
     scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
     known, open_ = scores["test"], scores.get("open")
@@ -44,7 +46,7 @@ def make_result(
         "status": "done",
         "shots": "paper",
         "threshold": main["threshold"],
-        "metrics": main["metrics"],
+        "metrics": {**main["metrics"], **(identification["metrics"] if identification else {})},
         "other_thresholds": {text: {**r["threshold"], "metrics": r["metrics"]} for text, r in others.items()},
         "best_epoch": progress.best_epoch,
         "best_validation": progress.best_value if progress.best_value >= 0 else None,  # closed-set accuracy there
@@ -59,6 +61,7 @@ def make_result(
         "class_names": dataset.class_names,
         "data_digest": dataset.digest,
         **({"detector": detector} if detector else {}),
+        **({"identification": identification["counts"]} if identification else {}),
     }
 
 

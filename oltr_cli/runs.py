@@ -5,6 +5,7 @@ recipe.toml        the resolved recipe; ``environment.json`` says on what it ran
 metrics.jsonl      a line an epoch
 last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
 scores/*.npz       val, test, open, open_val; train once something asked for it
+embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/embeddings.py)
 result.json        status "done" or "failed", metrics, threshold, class counts; absent while unfinished
 threshold.json     what ``oltr tune threshold`` chose
 plots/             pictures
@@ -53,6 +54,10 @@ class Run:
     def scores(self, split: str) -> Path:
         """Where the scores of ``split`` are saved."""
         return self.path / "scores" / f"{split}.npz"
+
+    def embeddings(self, split: str) -> Path:
+        """Where the embeddings of ``split`` are saved."""
+        return self.path / "embeddings" / f"{split}.npy"
 
     def lock(self) -> FileLock:
         """Held by the one process that trains this run; the system frees it when that process dies."""

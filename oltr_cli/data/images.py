@@ -11,7 +11,9 @@ from oltr_cli.errors import DataProblem
 
 
 def decode_file(path: Path) -> torch.Tensor:
-    """RGB image as uint8 (3, H, W), turned upright by its EXIF tag; 16-bit greys keep their upper eight bits.
+    """RGB image as uint8 (3, H, W), turned upright by its EXIF tag.
+
+    Of an animation the first frame counts; what is transparent lies on white; 16-bit greys keep their upper eight bits.
 
     Raises:
         DataProblem: missing, cut short or no image; the message names the file.
@@ -31,7 +33,12 @@ def decode_file(path: Path) -> torch.Tensor:
 
 def _rgb(image: Image.Image) -> np.ndarray:
     """Pixels as uint8 (H, W, 3)."""
-    if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
+    if image.mode.startswith("I"):  # 16 bits, or 32 in which formats without a 16-bit type keep them
+        values = np.asarray(image).astype(np.int64)
+        grey = (values >> 8 if image.mode != "I" or values.max() > 255 else values).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,5 +1,7 @@
 """List-file datasets: ``relative/path label`` a line, −1 for open images.
 
+``probe.txt``, ``distractors.txt`` and ``attributes.txt`` are for identification: oltr_cli/data/identities.py.
+
 Both the official names (``ImageNet_LT_train.txt``) and ours (``train.txt``) are read, and both path styles that are met
 for the same images (``val/x.JPEG`` and ``val/<class>/x.JPEG``).
 """
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from oltr_cli.data.identities import IDENTIFICATION, check_identification, read_groups
 from oltr_cli.data.images import decode_file
 from oltr_cli.errors import DataProblem
 
@@ -23,12 +26,13 @@ OPTIONAL = ("open", "open_val")
 
 @dataclass(frozen=True)
 class ListSplit:
-    """One split: N files below ``root`` and their labels."""
+    """One split: N files below ``root`` and their labels; ``groups``: name → members (N,), of probes."""
 
     root: Path
     labels: NDArray[np.int64]
     names: list[str]
     files: list[str] = field(repr=False)
+    groups: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,18 +104,24 @@ def open_lists(name: str, root: Path, lists: Path) -> tuple[dict[str, ListSplit]
     """
     if not root.is_dir():
         raise DataProblem(f"dataset '{name}': no folder {root}; set OLTR_DATA to where datasets lie, or data.root")
-    found = {split: find_list(lists, split) for split in (*REQUIRED, *OPTIONAL)}
+    found = {split: find_list(lists, split) for split in (*REQUIRED, *OPTIONAL, *IDENTIFICATION)}
     missing = [split for split in REQUIRED if found[split] is None]
     if missing:
         raise DataProblem(f"dataset '{name}': no list {missing[0]}.txt or *_{missing[0]}.txt in {lists}")
     read = {split: read_list(path) for split, path in found.items() if path is not None}
     check_labels({split: (found[split] or lists, labels) for split, (_, labels) in read.items()})
+    attributes = lists / "attributes.txt"
+    check_identification({split: (found[split] or lists, *columns) for split, columns in read.items()})
+    groups = read_groups(attributes, read["probe"][0]) if "probe" in read and attributes.is_file() else {}
     splits = {}
     for split, (names, labels) in read.items():
-        splits[split] = ListSplit(root, labels, names, locate(root, names, found[split] or lists))
+        located = locate(root, names, found[split] or lists)
+        splits[split] = ListSplit(root, labels, names, located, groups if split == "probe" else {})
     digest = hashlib.sha256()
     for split in sorted(read):
         digest.update(f"{split}\n".encode() + (found[split] or lists).read_bytes())
+    if groups:
+        digest.update(b"attributes\n" + attributes.read_bytes())
     return splits, class_names(root, lists, int(read["train"][1].max()) + 1), digest.hexdigest()
 
 
@@ -135,7 +145,7 @@ def check_labels(labels: dict[str, tuple[Path, NDArray[np.int64]]]) -> None:
         if split in OPTIONAL:
             if (values != -1).any():
                 raise DataProblem(f"{path}: label {values[values != -1][0]} in an open list; open images carry −1")
-        elif values.min() < 0 or values.max() >= len(counts):
+        elif split not in IDENTIFICATION and (values.min() < 0 or values.max() >= len(counts)):
             wrong = values[(values < 0) | (values >= len(counts))][0]
             raise DataProblem(f"{path}: label {wrong} has no training image (labels 0..{len(counts) - 1})")
 

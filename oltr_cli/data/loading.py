@@ -4,10 +4,9 @@ Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that th
 epoch and the place in it, so what a worker makes of an image depends neither on the worker nor on what came before.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from oltr_cli.data.home import data_home
 from oltr_cli.data.sampling import ClassAware, instance_balanced, steps_per_epoch
 from oltr_cli.data.transforms import evaluation_crop, training_crop
 from oltr_cli.errors import DataProblem
@@ -43,22 +43,22 @@ class Split(Labelled, Protocol):
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A dataset whose lists were read and checked; ``digest`` identifies their content."""
+    """A dataset whose lists were read and checked; ``digest`` identifies their content.
+
+    Attributes:
+        groups: name → members among the probes, for identification.
+    """
 
     spec: DataSpec
     splits: dict[str, Split]
     class_names: list[str]
     digest: str
+    groups: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
         """Training images of each class (K,)."""
         return np.bincount(self.splits["train"].labels, minlength=len(self.class_names))
-
-
-def data_home() -> Path:
-    """``$OLTR_DATA``, or ``data`` in the current folder."""
-    return Path(os.environ.get("OLTR_DATA", "") or "data").expanduser()
 
 
 def open_dataset(spec: DataSpec, progress: Callable[[int, int], None] | None = None) -> OpenedDataset:
@@ -79,7 +79,8 @@ def open_dataset(spec: DataSpec, progress: Callable[[int, int], None] | None = N
     root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
     lists = Path(spec.lists).expanduser() if spec.lists else root
     list_splits, names, digest = open_lists(spec.name, root, lists)
-    return OpenedDataset(spec, dict(list_splits), names, digest)
+    groups = list_splits["probe"].groups if "probe" in list_splits else {}
+    return OpenedDataset(spec, dict(list_splits), names, digest, groups)
 
 
 @dataclass(frozen=True)

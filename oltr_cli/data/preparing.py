@@ -14,7 +14,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.files import write_text
 from oltr_cli.randomness import derive
 
-SPLITS = ("train", "val", "test", "open", "open_val")
+SPLITS = ("train", "val", "test", "open", "open_val", "probe", "distractors")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
 
 

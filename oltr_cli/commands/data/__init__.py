@@ -2,6 +2,7 @@
 
 import typer
 
+from oltr_cli.commands.data.build import build
 from oltr_cli.commands.data.prepare import prepare_app
 
 data_app = typer.Typer(
@@ -18,3 +19,4 @@ def _data() -> None:
 
 
 data_app.add_typer(prepare_app, name="prepare")
+data_app.command()(build)

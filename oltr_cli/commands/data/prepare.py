@@ -59,8 +59,34 @@ def cifar100(
     _report("cifar100", prepared, MEANING, display, json_)
 
 
+@prepare_app.command("omniglot-small")
+def omniglot_small(
+    root: Annotated[
+        Path | None, typer.Option(help="Holds ALPHABET/CHARACTER/*; default $OLTR_DATA/omniglot-small")
+    ] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Handwritten characters for identification as in Table 4: probes of alphabets that training never saw.
+
+    Writes the lists; the drawings stay as they are. Training is on four alphabets with a long tail of drawings, probes
+    are of two others, distractors of two more.
+
+    ```
+    oltr data prepare omniglot-small
+    oltr data prepare omniglot-small --root data/omniglot-small
+    ```
+    """
+    from oltr_cli.data.prepare_omniglot import MEANING, prepare_omniglot_small
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    prepared = prepare_omniglot_small(_root("omniglot-small", root))
+    _report("omniglot-small", prepared, MEANING, display, json_)
+
+
 def _root(name: str, given: Path | None) -> Path:
-    from oltr_cli.data.loading import data_home
+    from oltr_cli.data.home import data_home
 
     return given.expanduser() if given else data_home() / name
 
@@ -72,7 +98,7 @@ def _report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "
 
     from rich.markup import escape
 
-    from oltr_cli.data.loading import data_home
+    from oltr_cli.data.home import data_home
 
     for warning in prepared.warnings:
         display.warn(warning)
@@ -81,7 +107,7 @@ def _report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "
     else:
         print(f"{name}: {prepared.classes} classes in {prepared.root}")
         for split, count in prepared.counts.items():
-            print(f"  {split:<8} {count:>8,}  {meaning[split]}")
+            print(f"  {split:<11} {count:>8,}  {meaning[split]}")
     written = [f"{count:,} images in {folder}/" for folder, count in prepared.images_written.items() if count]
     written += prepared.lists_written
     display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
