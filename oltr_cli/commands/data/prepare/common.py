@@ -1,0 +1,58 @@
+"""What all commands ``oltr data prepare NAME`` share: the group they belong to, their folder, their report."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from oltr_cli.data.preparing import Prepared
+    from oltr_cli.progress import Display
+
+prepare_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
+
+
+@prepare_app.callback()
+def _prepare() -> None:
+    """Write the lists (and the images, where they must be changed) that a built-in recipe reads."""
+
+
+def prepared_root(name: str, given: Path | None) -> Path:
+    """The folder that was given, or ``$OLTR_DATA/NAME``."""
+    from oltr_cli.data.home import data_home
+
+    return given.expanduser() if given else data_home() / name
+
+
+def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "Display", as_json: bool) -> None:
+    """Print what lies there now, what this call did, and the command to go on with."""
+    import shlex
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from oltr_cli.data.home import data_home
+
+    for warning in prepared.warnings:
+        display.warn(warning)
+    if as_json:
+        print(json.dumps({"dataset": name, **asdict(prepared), "root": str(prepared.root)}))
+    else:
+        print(f"{name}: {prepared.classes} classes in {prepared.root}")
+        for split, count in prepared.counts.items():
+            print(f"  {split:<11} {count:>8,}  {meaning[split]}")
+    written = [f"{count:,} images in {folder}/" for folder, count in prepared.images_written.items() if count]
+    written += prepared.lists_written
+    display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
+    elsewhere = prepared.root.resolve() != (data_home() / name).resolve()
+    where = escape(f" --set data.root={shlex.quote(str(prepared.root))}") if elsewhere else ""
+    display.say(f"[dim]next[/]  oltr run dme --dataset {name}{where}")

@@ -1,0 +1,34 @@
+"""``oltr data prepare omniglot-small``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, prepared_root, report
+
+
+@prepare_app.command("omniglot-small")
+def omniglot_small(
+    root: Annotated[
+        Path | None, typer.Option(help="Holds ALPHABET/CHARACTER/*; default $OLTR_DATA/omniglot-small")
+    ] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """Handwritten characters for identification as in Table 4: probes of alphabets that training never saw.
+
+    Writes the lists; the drawings stay as they are. Training is on four alphabets with a long tail of drawings, probes
+    are of two others, distractors of two more.
+
+    ```
+    oltr data prepare omniglot-small
+    oltr data prepare omniglot-small --root data/omniglot-small
+    ```
+    """
+    from oltr_cli.data.prepare_omniglot import MEANING, prepare_omniglot_small
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    prepared = prepare_omniglot_small(prepared_root("omniglot-small", root))
+    report("omniglot-small", prepared, MEANING, display, json_)

@@ -1,0 +1,44 @@
+"""What is published of the datasets that the recipes name, to hold against what lies on disk.
+
+Sources: Liu et al., CVPR 2019, and its authors' lists (ImageNet-LT, Places-LT); Krizhevsky 2009 (CIFAR); the
+iNaturalist 2018 challenge. tiny-imagenet-lt and omniglot-small are this project's own.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Published:
+    """Counts of one dataset; what is not published is left out.
+
+    Attributes:
+        classes: known classes.
+        images: split → images.
+        per_class: the fewest and the most training images of a class.
+        shots: many-, medium- and few-shot classes by the paper's bounds.
+    """
+
+    classes: int
+    images: dict[str, int] = field(default_factory=dict)
+    per_class: tuple[int, int] | None = None
+    shots: tuple[int, int, int] | None = None
+
+
+PUBLISHED = {
+    "imagenet-lt": Published(
+        1000, {"train": 115_846, "val": 20_000, "test": 50_000, "open": 18_000}, (5, 1280), (385, 479, 136)
+    ),
+    "places-lt": Published(
+        365, {"train": 62_500, "val": 7_300, "test": 36_500, "open": 6_600}, (5, 4980), (131, 163, 71)
+    ),
+    "cifar100": Published(
+        100, {"train": 50_000, "val": 1_000, "test": 9_000, "open": 9_000, "open_val": 1_000}, (500, 500)
+    ),
+    "inaturalist2018": Published(8142, {"train": 437_513, "val": 24_426}, (2, 1000)),
+    "tiny-imagenet-lt": Published(
+        150,
+        {"train": 16_394, "val": 3_000, "test": 7_500, "open": 1_750, "open_val": 750},
+        (5, 450),
+        (57, 71, 22),
+    ),
+}
