@@ -78,6 +78,12 @@ def test_classes_txt(small):
     assert opened(small)[1] == ["gold fish", "newt"]
 
 
+def test_classes_txt_that_is_no_text(small):
+    (small / "classes.txt").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(DataProblem, match=r"classes\.txt: cannot be read"):
+        opened(small)
+
+
 def test_open_lists_are_optional(small):
     (small / "open.txt").unlink()
     (small / "open_val.txt").unlink()
@@ -97,9 +103,12 @@ def test_open_lists_are_optional(small):
         ("train", ["a\\..\\..\\x.png 0"], "leads outside"),
         ("train", [""], "lists no image"),
         ("train", ["a/0.png 0", "b/0.png 2"], r"no training image for label 1 .*go up to 2"),
+        ("train", ["a/0.png 0", "b/0.png 99999999999"], r"no training image for label 1, 2, 3, 4, 5, … although"),
+        ("train", ["a/0.png 0", "b/0.png " + "9" * 30], r"train\.txt:2"),
         ("train", ["a/0.png 0", "b/0.png -1"], r"label -1 in a training list"),
         ("train", ["a/0.png 0", "b/9.png 1"], r"1 of 2 images are not below .*first is b/9\.png"),
         ("val", ["v/0.png 0", "v/1.png 5"], r"val\.txt: label 5 has no training image"),
+        ("val", ["v/0.png 7", "v/1.png 5"], r"val\.txt: labels 5, 7 have no training image \(labels 0\.\.1\)"),
         ("test", ["v/0.png -1"], r"test\.txt: label -1"),
         ("open", ["o/0.png 0"], r"open\.txt: label 0 in an open list"),
     ],

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.data import prepare_cifar, resized
+from oltr_cli.data.cifar_folders import CIFAR100, FILTER
 from oltr_cli.data.lists import open_lists, read_list
 from oltr_cli.data.prepare_cifar import prepare_cifar100
 from oltr_cli.errors import DataProblem
@@ -37,8 +39,8 @@ def save(path, pixels):
 @pytest.fixture
 def small(monkeypatch):
     """CIFAR-100 with 4 classes of 3 + 12 images, 20 open ones."""
-    monkeypatch.setattr(prepare_cifar, "CLASSES", len(CLASSES))
-    monkeypatch.setattr(prepare_cifar, "PER_CLASS", {"train": TRAIN, "test": TEST})
+    few = replace(CIFAR100, classes=len(CLASSES), per_class={"train": TRAIN, "test": TEST})
+    monkeypatch.setattr(prepare_cifar, "CIFAR100", few)
     monkeypatch.setattr(prepare_cifar, "OPEN", OPEN)
 
 
@@ -160,7 +162,7 @@ def test_resized_as_torchvision_does(tmp_path, height, width):
     """Second implementation: the shorter side to 32 by an antialiased bilinear resize, then the middle."""
     pixels = noise(np.random.default_rng(2), height, width)
     save(tmp_path / "in/a.png", pixels)
-    resized.resize_images({"a.png": tmp_path / "in/a.png"}, tmp_path / "out", 32, prepare_cifar.FILTER, QUIET)
+    resized.resize_images({"a.png": tmp_path / "in/a.png"}, tmp_path / "out", 32, FILTER, QUIET)
     mine = np.asarray(Image.open(tmp_path / "out/a.png")).astype(int)
 
     def difference(antialias):
@@ -439,6 +441,15 @@ def test_the_download_becomes_class_folders(download, dumps):
     assert (again.images_written, again.lists_written) == ({}, [])
 
 
+def test_a_name_that_comes_again_loses_no_image(download):
+    root, _ = download
+    held = write_download(root / "cifar-100-python", python3, train={"filenames": ["same.png"] * 12})["train"]
+    assert prepare_cifar100(root, None, QUIET).images_written == {"train": 12, "test": 48}
+    found = [np.asarray(Image.open(path)).transpose(2, 0, 1).ravel() for path in (root / "train").rglob("*.png")]
+    assert {row.tobytes() for row in found} == {row.tobytes() for row in held["data"]}
+    assert prepare_cifar100(root, None, QUIET).images_written == {}
+
+
 def test_unpacking_is_taken_up(download):
     root, _ = download
     prepare_cifar100(root, None, QUIET)
@@ -487,7 +498,7 @@ def test_a_pickle_that_calls_something_is_refused(download, tmp_path):
         ("train", {"fine_labels": [0] * 11}, "not a list of 12 labels"),
         ("train", {"data": np.zeros((12, 3000), np.uint8)}, "not an array of 12 × 3,072 bytes"),
         ("train", {"data": [1, 2]}, "not an array"),
-        ("train", {"filenames": ["same.png"] * 12}, "train/ should have 3 images a class"),
+        ("train", {"fine_labels": [0] * 12}, "train/ should have 3 images a class"),
     ],
 )
 def test_wrong_downloads(download, split, change, message):

@@ -1,4 +1,4 @@
-"""Reading torchvision's download of CIFAR-100 (``cifar-100-python/{meta,train,test}``), which is pickled, untrusting.
+"""Reading torchvision's downloads ``cifar-100-python/`` and ``cifar-10-batches-py/``, which are pickled, untrusting.
 
 A pickle may call whatever it names. These need lists, dicts, text, numbers and arrays of bytes; anything else that one
 asks for is refused before it is looked up, and the arrays are rebuilt here from shape and bytes.
@@ -7,7 +7,8 @@ asks for is refused before it is looked up, and the arrays are rebuilt here from
 import pickle
 import re
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,35 +16,95 @@ from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem
 
-FOLDER = "cifar-100-python"
 
+@dataclass(frozen=True)
+class Download:
+    """Which files a download consists of, and under which keys they hold what.
 
-def read_class_names(folder: Path) -> list[str]:
-    """The fine classes in the order of their labels.
-
-    Raises:
-        DataProblem: ``meta`` is missing, damaged or asks for more than data.
+    Attributes:
+        folder: as the archive names it. archive: the file it comes in.
+        splits: split → files.
     """
-    path = folder / "meta"
-    return _file_names(path, _load(path, "fine_label_names")["fine_label_names"])
+
+    title: str
+    folder: str
+    archive: str
+    meta: str
+    class_names: str
+    labels: str
+    splits: dict[str, tuple[str, ...]]
 
 
-def read_split(folder: Path, split: str, class_names: list[str]) -> tuple[NDArray[np.uint8], list[str]]:
-    """Images of ``train`` or ``test`` as uint8 (N, 32, 32, 3), and for each its ``<class>/<file name>.png``.
+CIFAR100_PYTHON = Download(
+    "CIFAR-100",
+    "cifar-100-python",
+    "cifar-100-python.tar.gz",
+    "meta",
+    "fine_label_names",
+    "fine_labels",
+    {"train": ("train",), "test": ("test",)},
+)
+CIFAR10_PYTHON = Download(
+    "CIFAR-10",
+    "cifar-10-batches-py",
+    "cifar-10-python.tar.gz",
+    "batches.meta",
+    "label_names",
+    "labels",
+    {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
+)
 
+
+def read_class_names(root: Path, download: Download) -> list[str]:
+    """The classes (of CIFAR-100 the fine ones) in the order of their labels.
+
+    Args:
+        root: holds the download's folder.
     Raises:
         DataProblem: the file is missing, damaged or asks for more than data.
     """
-    path = folder / split
-    content = _load(path, "data", "fine_labels", "filenames")
-    data, labels = content["data"], content["fine_labels"]
+    path = root / download.folder / download.meta
+    return _file_names(path, _load(path, download.title, download.class_names)[download.class_names])
+
+
+def read_split(
+    root: Path, download: Download, split: str, class_names: list[str]
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Images of ``train`` or ``test`` as uint8 (N, 32, 32, 3), and for each its ``<class>/<file name>.png``.
+
+    Raises:
+        DataProblem: a file is missing, damaged or asks for more than data.
+    """
+    parts = [_read_file(root / download.folder / name, download, class_names) for name in download.splits[split]]
+    return np.concatenate([part for part, _ in parts]), _distinct([file for _, files in parts for file in files])
+
+
+def _distinct(files: list[str]) -> list[str]:
+    """A name that comes again gets a number: nothing says that names are unique, above all across several files."""
+    taken: set[str] = set()
+    distinct = []
+    for file in files:
+        name, number = file, 1
+        while name in taken:
+            number += 1
+            name = f"{file.removesuffix('.png')}-{number}.png"
+        taken.add(name)
+        distinct.append(name)
+    return distinct
+
+
+def _read_file(path: Path, download: Download, class_names: list[str]) -> tuple[NDArray[np.uint8], list[str]]:
+    content = _load(path, download.title, "data", download.labels, "filenames")
+    data, labels = content["data"], content[download.labels]
     names = _file_names(path, content["filenames"])
     if not isinstance(data, _Array) or data.values.shape != (len(names), 3072):
         raise DataProblem(f"{path}: 'data' is not an array of {len(names):,} × 3,072 bytes")
     known = range(len(class_names))
     if not isinstance(labels, list) or len(labels) != len(names) or not all(label in known for label in labels):
-        raise DataProblem(f"{path}: 'fine_labels' is not a list of {len(names):,} labels 0..{len(class_names) - 1}")
-    files = [f"{class_names[label]}/{Path(name).stem}.png" for label, name in zip(labels, names, strict=True)]
+        raise DataProblem(
+            f"{path}: '{download.labels}' is not a list of {len(names):,} labels 0..{len(class_names) - 1}"
+        )
+    files = [f"{class_names[label]}/{PurePosixPath(name).stem}.png" for label, name in zip(labels, names, strict=True)]
     return data.values.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), files
 
 
@@ -62,7 +123,7 @@ def _as_list(values: object) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def _load(path: Path, *wanted: str) -> dict[str, Any]:
+def _load(path: Path, title: str, *wanted: str) -> dict[str, Any]:
     """The wanted entries of a pickled dict, whose keys are text or, from Python 2, bytes."""
     try:
         with path.open("rb") as file:
@@ -70,13 +131,13 @@ def _load(path: Path, *wanted: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataProblem(f"{path}: no such file; unpack the download again") from None
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise DataProblem(f"{path}: is not CIFAR-100's file ({error})") from None
+        raise DataProblem(f"{path}: is not {title}'s file ({error})") from None
     if not isinstance(content, dict):
-        raise DataProblem(f"{path}: is not CIFAR-100's file (no dict)")
+        raise DataProblem(f"{path}: is not {title}'s file (no dict)")
     entries = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in content.items()}
     for key in wanted:
         if key not in entries:
-            raise DataProblem(f"{path}: is not CIFAR-100's file (no '{key}')")
+            raise DataProblem(f"{path}: is not {title}'s file (no '{key}')")
     return entries
 
 

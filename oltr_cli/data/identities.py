@@ -5,6 +5,7 @@ them: oltr_cli/identification.py.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,25 +24,36 @@ def check_identification(read: dict[str, tuple[Path, list[str], NDArray[np.int64
     Raises:
         DataProblem: naming the list and the label or the image.
     """
+    problems = identification_problems({split: (names, labels) for split, (_, names, labels) in read.items()})
+    for split, problem in problems:
+        raise DataProblem(f"{read[split][0]}: {problem}")
+
+
+def identification_problems(read: dict[str, tuple[list[str], NDArray[np.int64]]]) -> Iterator[tuple[str, str]]:
+    """(split, what is wrong with it), for everything that ``check_identification`` refuses.
+
+    Args:
+        read: paths and labels (N,) of each split.
+    """
     missing = [split for split in IDENTIFICATION if split not in read]
     if missing:
         if len(missing) == 1:
             other = next(split for split in IDENTIFICATION if split in read)
-            raise DataProblem(f"{read[other][0]}: identification needs {missing[0]}.txt as well")
+            yield other, f"identification needs {missing[0]}.txt as well"
         return
-    path, names, identities = read["probe"]
-    if identities.min() < 0:
-        raise DataProblem(f"{path}: identity {identities.min()}; identities are numbers from 0 on")
+    names, identities = read["probe"]
+    if (identities < 0).any():
+        yield "probe", f"identity {identities.min()}; identities are numbers from 0 on"
     if len(np.unique(identities)) == len(identities):
-        raise DataProblem(f"{path}: no identity has two images; each probe is looked for by another image of its own")
-    others, _, labels = read["distractors"]
+        yield "probe", "no identity has two images; each probe is looked for by another image of its own"
+    labels = read["distractors"][1]
     if (labels != -1).any():
-        raise DataProblem(f"{others}: identity {labels[labels != -1][0]} of a distractor; they carry −1")
+        yield "distractors", f"identity {labels[labels != -1][0]} of a distractor; they carry −1"
     listed = set(names)
     for where in ("train", "distractors"):
-        both = next((name for name in read[where][1] if name in listed), None)
+        both = next((name for name in read[where][0] if name in listed), None)
         if both is not None:
-            raise DataProblem(f"{path}: {both} is in {read[where][0].name} as well")
+            yield "probe", f"{both} is in {where}.txt as well"
 
 
 def read_groups(path: Path, names: list[str]) -> dict[str, NDArray[np.bool_]]:

@@ -1,13 +1,46 @@
-"""Decoding image files to uint8 tensors with Pillow, which reads every format that photographs come in."""
+"""Image files through Pillow: which names are images, whether a file is one, and its pixels as a uint8 tensor.
 
+Files are strangers' and may be broken in any way, so whatever Pillow makes of one becomes a DataProblem that names it.
+Only formats that photographs come in are tried: Pillow knows others too, and hands some of them to other programs.
+"""
+
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, features
 
 from oltr_cli.errors import DataProblem
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF")
+_ALWAYS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff"}
+_ALWAYS |= {".ppm", ".pgm", ".pbm", ".pnm"}
+_NEEDS = {".webp": "webp", ".avif": "avif", ".jp2": "jpg_2000"}  # suffix → what Pillow must have been built with
+
+
+def _suffixes() -> frozenset[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # older Pillows warn of features they do not know
+        return frozenset(_ALWAYS) | {suffix for suffix, feature in _NEEDS.items() if features.check(feature)}
+
+
+SUFFIXES = _suffixes()  # in lower case; of formats that this Pillow decodes
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
 
 def decode_file(path: Path) -> torch.Tensor:
@@ -18,27 +51,80 @@ def decode_file(path: Path) -> torch.Tensor:
     Raises:
         DataProblem: missing, cut short or no image; the message names the file.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF and palettes: the pixels are what counts
-            with Image.open(path) as image:
-                pixels = _rgb(ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise DataProblem(f"{path}: no such image") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "no image" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise DataProblem(f"{path}: cannot be decoded ({reason})") from None
+    with _opened(path) as (image, _):
+        pixels = _rgb(image)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
+def check_image(path: Path) -> tuple[int, int]:
+    """Width and height in pixels as stored, read from the header.
+
+    JPEG, PNG, GIF and WebP are held to end as they should; only where one does not, and for other formats, are pixels
+    decoded. So a file that was cut short is found, and one that is damaged in the middle may not be.
+
+    Raises:
+        DataProblem: as ``decode_file``.
+    """
+    with _opened(path) as (image, file):
+        size = image.size
+        if not _ends_as_it_should(image, file):
+            image.draft(None, (1, 1))  # an eighth of a JPEG's pixels: the whole file is read all the same
+            image.load()
+        return size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
+    """Pillow's image of ``path``, its header read, and the file; errors of the block become a DataProblem too."""
+    try:
+        if not path.is_file():  # opening a named pipe would wait for ever
+            raise DataProblem(f"{path}: no such image")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd EXIF and palettes: the pixels are what counts
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+                    raise ValueError("signed, 32-bit or real numbers of unknown range; save it with 8 or 16 bits")
+                yield image, file
+    except (DataProblem, MemoryError):
+        raise
+    except Image.UnidentifiedImageError:
+        raise DataProblem(f"{path}: cannot be decoded (no image)") from None
+    except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataProblem(f"{path}: cannot be decoded ({reason})") from None
+
+
+def _ends_as_it_should(image: Image.Image, file: IO[bytes]) -> bool:
+    """False also where the format has no mark at its end. Some cameras pad a file with zeros."""
+    length = file.seek(0, os.SEEK_END)
+    if image.format == "WEBP":
+        file.seek(4)
+        return length >= 8 + int.from_bytes(file.read(4), "little")
+    file.seek(max(0, length - 4096))
+    return file.read().rstrip(b"\0").endswith(_ENDS.get(image.format or "", b"no such mark"))
+
+
 def _rgb(image: Image.Image) -> np.ndarray:
-    """Pixels as uint8 (H, W, 3)."""
-    if image.mode.startswith("I"):  # 16 bits, or 32 in which formats without a 16-bit type keep them
-        values = np.asarray(image).astype(np.int64)
-        grey = (values >> 8 if image.mode != "I" or values.max() > 255 else values).clip(0, 255).astype(np.uint8)
+    """Upright pixels as uint8 (H, W, 3)."""
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    upright = image if turn is None else image.transpose(turn)
+    if upright.mode.startswith("I"):  # greys of 16 bits, which older Pillows and PGM keep in 32
+        values = np.asarray(upright)
+        grey = (values >> 8).astype(np.uint8)
+        if isinstance(clear := upright.info.get("transparency"), int):
+            grey[values == clear] = 255
         return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF tag, 1 = upright; read after the pixels, since Pillow turns TIFF itself and then clears it."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken EXIF says nothing against the pixels
+        return 1
+    return value if isinstance(value, int) else 1

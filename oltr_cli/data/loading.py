@@ -61,11 +61,14 @@ class OpenedDataset:
         return np.bincount(self.splits["train"].labels, minlength=len(self.class_names))
 
 
-def open_dataset(spec: DataSpec, progress: Callable[[int, int], None] | None = None) -> OpenedDataset:
+def open_dataset(
+    spec: DataSpec, progress: Callable[[int, int], None] | None = None, only: tuple[str, ...] | None = None
+) -> OpenedDataset:
     """Open the dataset of a recipe.
 
     Args:
         progress: called with (done, total) images while the built-in set is drawn for the first time.
+        only: these splits alone, train among them; the lists of all others are not read.
     Raises:
         DataProblem: something is missing or does not fit; one line that names it.
     """
@@ -73,12 +76,12 @@ def open_dataset(spec: DataSpec, progress: Callable[[int, int], None] | None = N
         from oltr_cli.data.glyphs import open_glyphs
 
         splits, names, digest = open_glyphs(spec.glyphs, progress)
-        return OpenedDataset(spec, dict(splits), names, digest)
+        return OpenedDataset(spec, {k: v for k, v in splits.items() if only is None or k in only}, names, digest)
     from oltr_cli.data.lists import open_lists
 
     root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
     lists = Path(spec.lists).expanduser() if spec.lists else root
-    list_splits, names, digest = open_lists(spec.name, root, lists)
+    list_splits, names, digest = open_lists(spec.name, root, lists, only)
     groups = list_splits["probe"].groups if "probe" in list_splits else {}
     return OpenedDataset(spec, dict(list_splits), names, digest, groups)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from oltr_cli.data.lists import read_list
+from oltr_cli.data.lists import find_list, read_list
 from oltr_cli.data.resized import is_written
 from oltr_cli.errors import DataProblem
 from oltr_cli.files import write_text
@@ -28,6 +28,12 @@ class Prepared:
     images_written: dict[str, int] = field(default_factory=dict)  # by folder
     lists_written: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    lists: Path | None = None  # where the lists lie, if not in ``root``
+    origin: dict[str, str] = field(default_factory=dict)  # by list: where it comes from, if that differs by call
+
+    @property
+    def list_folder(self) -> Path:
+        return self.lists or self.root
 
 
 def is_image(path: Path | PurePosixPath) -> bool:
@@ -54,7 +60,13 @@ def first_few(items: list[str]) -> str:
 
 def drawn(dataset: str, purpose: str, names: list[str], count: int) -> list[str]:
     """``count`` of ``names``, drawn by the stem of the file name: folder and format do not change the draw."""
-    return sorted(names, key=lambda name: (derive(dataset, purpose, PurePosixPath(name).stem), name))[:count]
+    return sorted(names, key=lambda name: (derive(dataset, purpose, _stem(name)), name))[:count]
+
+
+def _stem(name: str) -> str:
+    """``PurePosixPath(name).stem``, for millions of names."""
+    file = name.rpartition("/")[2]
+    return file.rpartition(".")[0] or file
 
 
 def as_lines(rows: Iterable[str]) -> str:
@@ -83,7 +95,7 @@ def lists_to_write(root: Path, texts: dict[str, str]) -> list[str]:
 def write_lists(prepared: Prepared, texts: dict[str, str], new: list[str]) -> None:
     """Write the files ``new`` (of ``lists_to_write``) and count what all lists hold now."""
     for name in new:
-        write_text(prepared.root / name, texts[name.removesuffix(".txt")])
+        write_text(prepared.list_folder / name, texts[name.removesuffix(".txt")])
     prepared.lists_written = new
-    present = [split for split in SPLITS if (prepared.root / f"{split}.txt").is_file()]
-    prepared.counts = {split: len(read_list(prepared.root / f"{split}.txt")[0]) for split in present}
+    found = {split: find_list(prepared.list_folder, split) for split in SPLITS}
+    prepared.counts = {split: len(read_list(path)[0]) for split, path in found.items() if path is not None}

@@ -5,7 +5,28 @@ a module here whose command calls it with the options which this dataset needs, 
 below.
 """
 
-from oltr_cli.commands.data.prepare import cifar, omniglot
+from oltr_cli.commands.data.prepare import (
+    cifar,
+    cifar_lt,
+    imagenet,
+    inaturalist,
+    ms1m,
+    omniglot,
+    places,
+    sun,
+    tiny_imagenet,
+)
 from oltr_cli.commands.data.prepare.common import prepare_app
 
-__all__ = ["cifar", "omniglot", "prepare_app"]
+__all__ = [
+    "cifar",
+    "cifar_lt",
+    "imagenet",
+    "inaturalist",
+    "ms1m",
+    "omniglot",
+    "places",
+    "prepare_app",
+    "sun",
+    "tiny_imagenet",
+]

@@ -18,6 +18,7 @@ prepare_app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+Lists = Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
 
 
@@ -45,7 +46,8 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
     for warning in prepared.warnings:
         display.warn(warning)
     if as_json:
-        print(json.dumps({"dataset": name, **asdict(prepared), "root": str(prepared.root)}))
+        folders = {"root": str(prepared.root), "lists": str(prepared.list_folder)}
+        print(json.dumps({"dataset": name, **asdict(prepared), **folders}))
     else:
         print(f"{name}: {prepared.classes} classes in {prepared.root}")
         for split, count in prepared.counts.items():
@@ -54,5 +56,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
     written += prepared.lists_written
     display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
     elsewhere = prepared.root.resolve() != (data_home() / name).resolve()
-    where = escape(f" --set data.root={shlex.quote(str(prepared.root))}") if elsewhere else ""
-    display.say(f"[dim]next[/]  oltr run dme --dataset {name}{where}")
+    where = f" --set data.root={shlex.quote(str(prepared.root))}" if elsewhere else ""
+    if prepared.list_folder != prepared.root:
+        where += f" --set data.lists={shlex.quote(str(prepared.list_folder))}"
+    display.say(f"[dim]next[/]  oltr run dme --dataset {name}{escape(where)}")

@@ -1,0 +1,35 @@
+"""``oltr data prepare imagenet-lt``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oltr_cli.commands.data.prepare.common import Json, Lists, Quiet, prepare_app, prepared_root, report
+
+
+@prepare_app.command("imagenet-lt")
+def imagenet_lt(
+    root: Annotated[
+        Path | None, typer.Option(help="Holds train/WNID/* and val/ of ILSVRC2012; default $OLTR_DATA/imagenet-lt")
+    ] = None,
+    lists: Lists = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """ImageNet-LT, the data of Table 3 (a): lists over the images of ILSVRC 2012 and 2010, which stay as they are.
+
+    Takes ImageNet_LT_{train,val,test,open}.txt where they are, and draws what is missing: training images with exactly
+    the published number of each class, 20 others of each for validation, ILSVRC2012's validation images for test.
+
+    ```
+    oltr data prepare imagenet-lt
+    oltr data prepare imagenet-lt --root /data/ILSVRC/Data/CLS-LOC --lists lists/imagenet-lt
+    ```
+    """
+    from oltr_cli.data.prepare_imagenet import prepare_imagenet_lt
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    prepared = prepare_imagenet_lt(prepared_root("imagenet-lt", root), lists and lists.expanduser(), display)
+    report("imagenet-lt", prepared, prepared.origin, display, json_)

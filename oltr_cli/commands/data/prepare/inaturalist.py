@@ -1,0 +1,48 @@
+"""``oltr data prepare inaturalist2018``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, prepared_root, report
+
+
+@prepare_app.command("inaturalist2018")
+def inaturalist2018(
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds train2018.json, val2018.json and train_val2018/ (torchvision: 2018/); "
+            "default $OLTR_DATA/inaturalist2018"
+        ),
+    ] = None,
+    lists: Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")] = None,
+    open_classes: Annotated[
+        str,
+        typer.Option(
+            metavar="N|NAME",
+            help="Classes to set aside as unknown: how many, or a supercategory. A dataset of its own, NAME-open…",
+        ),
+    ] = "",
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """iNaturalist 2018: 8,142 species, 437,513 training images; lists over the images, which stay as they are.
+
+    The labels of its test set are not public. Of the three official validation images a class one is validation, and
+    two are the test set.
+
+    ```
+    oltr data prepare inaturalist2018 --root /data/inat2018
+    oltr data prepare inaturalist2018 --open-classes 500          # the dataset inaturalist2018-open500
+    oltr data prepare inaturalist2018 --open-classes Fungi        # inaturalist2018-open-fungi
+    ```
+    """
+    from oltr_cli.data.prepare_inaturalist import NAME, prepare_inaturalist2018
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    where = lists.expanduser() if lists else None
+    name, prepared = prepare_inaturalist2018(prepared_root(NAME, root), where, open_classes.strip(), display)
+    report(name, prepared, prepared.origin, display, json_)

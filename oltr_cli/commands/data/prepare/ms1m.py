@@ -1,0 +1,52 @@
+"""``oltr data prepare ms1m-lt``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, prepared_root, report
+
+
+@prepare_app.command("ms1m-lt")
+def ms1m_lt(
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds a folder of images for each identity, itself or in train/; default $OLTR_DATA/ms1m-lt"
+        ),
+    ] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="People to identify (FaceScrub), a folder each; default ROOT/probe")
+    ] = None,
+    distractors: Annotated[
+        Path | None, typer.Option(help="Strangers among whom (MegaFace), any images; default ROOT/distractors")
+    ] = None,
+    attributes: Annotated[
+        Path | None, typer.Option(help="Lines 'PERSON GROUP' for rates by group, such as male and female")
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="Training images to draw, or all there are")] = 887_500,
+    identities: Annotated[int, typer.Option(min=2, help="Identities to draw, or all there are")] = 74_500,
+    lists: Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")] = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """MS1M-LT, faces with a long tail, and MegaFace to identify (Table 4, left); the images stay as they are.
+
+    The authors' lists are not public: images are drawn as the paper says, with a chance proportional to how many their
+    identity has. Other numbers than the paper's make a dataset of their own, such as ms1m-lt-100000-of-9000.
+
+    ```
+    oltr data prepare ms1m-lt --root /data/faces
+    oltr data prepare ms1m-lt --attributes gender.txt
+    oltr data prepare ms1m-lt --images 100000 --identities 9000
+    ```
+    """
+    from oltr_cli.data.prepare_ms1m import NAME, Wish, prepare_ms1m_lt
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    paths = [path.expanduser() if path else None for path in (lists, probe, distractors, attributes)]
+    wish = Wish(prepared_root(NAME, root), paths[0], images, identities, *paths[1:])
+    name, prepared = prepare_ms1m_lt(wish, display)
+    report(name, prepared, prepared.origin, display, json_)
