@@ -1,24 +1,57 @@
 """The recipe of a dataset of one's own, sized by how many images there are and how large they are."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 
-from oltr_cli.pretrained import TORCHVISION
+import tomli_w
+from pydantic import ValidationError
+
+from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.errors import UsageProblem
+from oltr_cli.pretrained import TORCHVISION, torchvision_file
 
 IMAGES_PER_CLASS = 4
+BATCHES = (16, 128)  # the smallest and the largest; between them so large that an epoch has 16 steps or more
 STEPS = {"stage1": 2000, "stage2": 600}  # aimed at: a small set needs many epochs for as many steps
-EPOCHS = {"stage1": (10, 100), "stage2": (5, 40)}
+EPOCHS = {"stage1": (10, 60), "stage2": (5, 25)}
+PIXELS, PIXELS_PRETRAINED, LEAST_PIXELS = 64, 224, 16
 
 
 @dataclass(frozen=True)
 class Sizing:
-    """What the user said of size and network; 0 and "" leave it to the images."""
+    """What the user said of size and network; None and "" leave it to the images."""
 
-    image_size: int = 0
+    image_size: int | None = None
     backbone: str = ""
     weights: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse at once what a run would refuse later.
+
+        Raises:
+            UsageProblem: no such network, no such file, or none of torchvision's weights for the network.
+        """
+        try:
+            spec = BackboneSpec.model_validate({"name": self.network, "weights": self.weights})
+        except ValidationError as error:
+            raise UsageProblem(f"--backbone {self.backbone}: {error.errors()[0]['msg'].lower()}") from None
+        if self.weights == TORCHVISION:
+            torchvision_file(spec)
+        elif self.weights and not Path(self.weights).expanduser().is_file():
+            raise UsageProblem(f"--weights {self.weights}: no such file, nor the word {TORCHVISION}")
+
+    @property
+    def network(self) -> str:
+        return self.backbone or ("resnet18" if self.weights else "resnet10")
+
+    def pixels(self, typical: int) -> tuple[int, int]:
+        """(image_size, eval_resize) for images with a shorter side of ``typical``, which are not enlarged unless they
+        are tiny. Where they are larger, a border is cut off in evaluation, as is usual."""
+        wanted = PIXELS_PRETRAINED if self.weights else PIXELS
+        size = self.image_size or max(LEAST_PIXELS, min(wanted, typical // 4 * 4))
+        bordered = round(size * 8 / 7)
+        return size, bordered if typical >= bordered else size
 
 
 def recipe_text(
@@ -27,61 +60,65 @@ def recipe_text(
     """A recipe file with the reasons for its numbers.
 
     Args:
+        root, lists: absolute folders of the images and of the list files.
         counts: training images of each class.
         sides: shorter side in pixels of every image.
     """
     images = sum(counts)
-    batch = 16
-    while batch < 128 and batch * 16 <= images:
+    batch, largest_batch = BATCHES
+    while batch < largest_batch and images >= 2 * batch * 16:
         batch *= 2
     steps = max(1, images // batch)
     epochs = {s: min(max(round(STEPS[s] / steps), low), high) for s, (low, high) in EPOCHS.items()}
-    size = sizing.image_size or (224 if sizing.weights else 64)
-    typical = round(median(sides))
-    if not sizing.image_size:
-        size = max(32, min(size, typical // 8 * 8))
-    resize = round(size * 8 / 7) if typical > size * 8 / 7 else size
-    backbone = sizing.backbone or ("resnet18" if sizing.weights else "resnet10")
+    typical = median_low(sides)
+    size, resize = sizing.pixels(typical)
     weights = sizing.weights
     if weights and weights != TORCHVISION:
         weights = str(Path(weights).expanduser().absolute())
-    rate = (0.01 if weights else 0.2) * batch / 128
-    tail = "as found" if as_is else "a drawn Pareto tail"
-    spread = f"{min(counts)}–{max(counts)}"
-    slow, fast = (f"{value * batch / 128:.4g}" for value in (0.01, 0.1))
+    scale = batch / largest_batch  # of learning rates, which are known for the largest batch
+    rate = (0.01 if weights else 0.2) * scale
+    fresh, slow, fast = 0.2 * scale, 0.01 * scale, 0.1 * scale
     stem = "imagenet" if size >= 48 or weights else "small-stride2"
-    return f"""# {name}: own photographs, {len(counts)} classes, {images:,} training images ({spread} a class, {tail}).
-# Written by oltr data build. Half of the images have a shorter side of {typical} px or more. A larger image_size and a
-# deeper backbone want a GPU; pre-trained weights (backbone.weights = "torchvision" or a file) help most of all.
+    tail = "as found" if as_is else "a drawn Pareto tail"
+    spread = f"{min(counts)}–{max(counts)} a class, {tail}"
+    return f"""# {name}: own photographs, {len(counts)} classes, {images:,} training images ({spread}).
+
+# Written by oltr data build. Half of the photographs have a shorter side of {typical} px or more. A larger image_size
+# and a deeper network want a GPU; pre-trained weights (oltr data build --weights torchvision) help most of all.
 
 [data]
-name = {json.dumps(name)}
+{_line("name", name)}
 kind = "lists"
-root = {json.dumps(str(root), ensure_ascii=False)}
-lists = {json.dumps(str(lists.absolute()), ensure_ascii=False)}
+{_line("root", str(root))}
+{_line("lists", str(lists))}
 image_size = {size}
 eval_resize = {resize}
 crop_scale = [0.35, 1.0]
-flip = true
+flip = true               # false where left and right differ, as in writing and road signs
 color_jitter = [0.2, 0.2, 0.2]
 
 [backbone]
-name = {json.dumps(backbone)}
-stem = {json.dumps(stem)}
-weights = {json.dumps(weights, ensure_ascii=False)}
+{_line("name", sizing.network)}
+{_line("stem", stem)}
+{_line("weights", weights)}
 
-[stage1]                  # {epochs["stage1"]} epochs of {steps} steps
+[stage1]                  # methods that start from nothing: {epochs["stage1"]} epochs of {steps} steps
 epochs = {epochs["stage1"]}
 batch_size = {batch}
 sampler = "instance"
 schedule = "onecycle"
-lr = {{ features = {rate:.4g}, classifier = {0.2 * batch / 128:.4g} }}
+lr = {{ features = {rate:.4g}, classifier = {fresh:.4g} }}
 
-[stage2]
+[stage2]                  # methods that start from those: {epochs["stage2"]} epochs of {steps} steps
 epochs = {epochs["stage2"]}
 batch_size = {batch}
 sampler = "class_aware"
 images_per_class = {IMAGES_PER_CLASS}
 schedule = "cosine"
-lr = {{ features = {slow}, classifier = {fast}, centroids = {slow} }}
+lr = {{ features = {slow:.4g}, classifier = {fast:.4g}, centroids = {slow:.4g} }}
 """
+
+
+def _line(key: str, value: str) -> str:
+    """``key = "value"`` with TOML's own escapes, which are not quite JSON's."""
+    return tomli_w.dumps({key: value}).strip()

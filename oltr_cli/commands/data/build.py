@@ -2,9 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from oltr_cli.data.build import Built
+    from oltr_cli.data.build_split import Tail
+    from oltr_cli.progress import Display
+
+_TAIL, _SPLIT, _RECIPE = "The tail", "The split", "The recipe"
 
 
 def build(
@@ -14,72 +21,149 @@ def build(
         Path | None,
         typer.Option("--open", help="Images of no known class; in folders by kind, where there are several"),
     ] = None,
-    as_is: Annotated[
-        bool, typer.Option("--as-is", help="Use every image: keep the tail that nature gave (your own photographs)")
-    ] = False,
     open_classes: Annotated[
-        str, typer.Option(metavar="NAMES|N", help="Classes to set aside as unknown: names with commas, or how many")
+        str,
+        typer.Option(
+            metavar="NAMES|N", help="Classes of --images to set aside as unknown: names with commas, or how many"
+        ),
     ] = "",
-    alpha: Annotated[float, typer.Option(help="Without --as-is: exponent of the Pareto tail that is drawn")] = 6.0,
-    maximum: Annotated[int, typer.Option("--max", help="Without --as-is: most training images of a class")] = 1280,
-    minimum: Annotated[int, typer.Option("--min", help="Without --as-is: least training images of a class")] = 5,
-    val: Annotated[float, typer.Option(help="Share of each class for validation")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of each class for the test")] = 0.2,
-    image_size: Annotated[int, typer.Option(help="Pixels a side; 0: 64, or less for small images")] = 0,
-    backbone: Annotated[str, typer.Option(help="Network; default resnet10, resnet18 with --weights")] = "",
-    weights: Annotated[str, typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
-    decode: Annotated[bool, typer.Option("--decode", help="Decode every pixel, not only the headers")] = False,
+    as_is: Annotated[
+        bool,
+        typer.Option("--as-is", help="Use every image, with the tail that nature gave", rich_help_panel=_TAIL),
+    ] = False,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="Exponent of the Pareto tail that is drawn; smaller is steeper. Default 6", rich_help_panel=_TAIL
+        ),
+    ] = None,
+    maximum: Annotated[
+        int | None,
+        typer.Option(
+            "--max", help="Training images of the largest class, if it has them. Default 1280", rich_help_panel=_TAIL
+        ),
+    ] = None,
+    minimum: Annotated[
+        int | None,
+        typer.Option(
+            "--min", help="Training images of the smallest class, if it has them. Default 5", rich_help_panel=_TAIL
+        ),
+    ] = None,
+    val: Annotated[float, typer.Option(help="Share for validation", rich_help_panel=_SPLIT)] = 0.1,
+    test: Annotated[float, typer.Option(help="Share for the test", rich_help_panel=_SPLIT)] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn", rich_help_panel=_SPLIT)] = 0,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=1024,
+            help="Pixels a side. Default 64, with --weights 224, at most what the images have",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="Network. Default resnet10, with --weights resnet18", rich_help_panel=_RECIPE)
+    ] = "",
+    weights: Annotated[
+        str, typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone", rich_help_panel=_RECIPE)
+    ] = "",
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every pixel, not only headers and ends")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the lists of an earlier build")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
 ) -> None:
     """Make a dataset of your own photographs; every other command then takes its name.
 
-    No image is moved, copied or changed. Of a class with two images one is tested, of three one validated as well; one
-    image alone is trained on. Copies and unreadable files are left out and counted.
+    No image is moved, copied or changed. Unreadable files, copies, and images that stand in two classes are left out
+    and named.
+
+    With --as-is each class holds out its shares, at least one image for the test: of two images one is tested, of
+    three one validated as well, and one alone is trained on. Without it validation and test have equally many images
+    of each class, as the field's benchmarks have, and training images are drawn to form a Pareto tail.
 
     ```
     oltr data build --images photos --open strangers --as-is --out mine
-    oltr data build --images labels.csv --as-is --open-classes "moth,wasp" --out insects
-    oltr data build --images balanced --alpha 6 --max 500 --min 5 --out tail --open-classes 10
+    oltr data build --images list.csv --as-is --open-classes moth,wasp --out bugs
+    oltr data build --images photos --max 500 --min 5 --open-classes 10 --out tail
     ```
     """
-    from dataclasses import asdict
-
     from oltr_cli.data.build import Wish, build_dataset
     from oltr_cli.data.build_recipe import Sizing
     from oltr_cli.data.build_split import Held
-    from oltr_cli.data.home import data_home
     from oltr_cli.progress import Display
 
-    folder = Path(out).expanduser() if "/" in out else data_home() / out
-    named = tuple(name.strip() for name in open_classes.split(",") if name.strip())
-    aside = int(named[0]) if len(named) == 1 and named[0].isdigit() else named
     wish = Wish(
         images.expanduser(),
         open_.expanduser() if open_ else None,
-        as_is,
-        alpha,
-        maximum,
-        minimum,
-        aside,
+        _tail(as_is, alpha, maximum, minimum),
+        _aside(open_classes),
         Held(val, test),
         seed,
         decode,
         Sizing(image_size, backbone, weights),
     )
     display = Display(quiet)
-    built = build_dataset(wish, folder, display, force)
-    for warning in built.warnings:
-        display.warn(warning)
+    built = build_dataset(wish, _folder(out), display, force)
     if json_:
+        from dataclasses import asdict
+
         print(json.dumps({**asdict(built), "folder": str(built.folder)}))
     else:
-        print(f"{built.name}: {built.classes} classes in {built.folder}")
-        for split, count in built.counts.items():
-            print(f"  {split:<8} {count:>8,}")
-        print("  classes  " + ", ".join(f"{count} {group}-shot" for group, count in built.shots.items()))
+        _print(built)
+    _next(built, display)
+
+
+def _folder(out: str) -> Path:
+    """Where a name, or a path with a slash, leads."""
+    from oltr_cli.data.home import data_home
+    from oltr_cli.errors import UsageProblem
+
+    path = Path(out).expanduser()
+    if not path.name:
+        raise UsageProblem(f"--out '{out}': is no name; a dataset is called by its folder's name")
+    return path if "/" in out else data_home() / path
+
+
+def _tail(as_is: bool, alpha: float | None, maximum: int | None, minimum: int | None) -> "Tail | None":
+    """None for --as-is."""
+    from oltr_cli.data.build_split import Tail
+    from oltr_cli.errors import UsageProblem
+
+    given = {"alpha": alpha, "maximum": maximum, "minimum": minimum}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if as_is and chosen:
+        raise UsageProblem("--as-is keeps the tail that nature gave; leave out --alpha, --max and --min, or --as-is")
+    return None if as_is else Tail(**chosen)  # type: ignore[arg-type]  # a fraction and two whole numbers in one dict
+
+
+def _aside(text: str) -> tuple[str, ...] | int:
+    """``10`` is how many; ``moth,wasp`` are names, and so is ``10,``."""
+    if text.strip().isascii() and text.strip().isdecimal():
+        return int(text)
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _print(built: "Built") -> None:
+    print(f"{built.name}: {built.classes} classes in {built.folder}")
+    for split, count in built.counts.items():
+        fewest, most = built.per_class.get(split, (0, 0))
+        spread = f"  {fewest}–{most} a class" if fewest < most else f"  {most} a class" if most else ""
+        unused = f"; {built.unused:,} more are not used (--as-is uses all)" if split == "train" and built.unused else ""
+        print(f"  {split:<8} {count:>8,}{spread}{unused}")
+    print("  classes  " + ", ".join(f"{count} {group}-shot" for group, count in built.shots.items()))
+
+
+def _next(built: "Built", display: "Display") -> None:
+    import shlex
+
+    from rich.markup import escape
+
+    from oltr_cli.data.home import data_home
+    from oltr_cli.recipe_files import BUILT_RECIPE
+
     display.say(f"wrote {', '.join(built.written)}" if built.written else "nothing to write: all was there already")
-    named_by = f"--dataset {built.name}" if folder.parent == data_home() else f"--recipe {folder / 'recipe.toml'}"
-    display.say(f"[dim]next[/]  oltr run dme {named_by}")
+    if built.folder.parent == data_home().absolute():
+        where = f"--dataset {shlex.quote(built.name)}"
+    else:
+        where = f"--recipe {shlex.quote(str(built.folder / BUILT_RECIPE))}"
+    display.say(f"[dim]next[/]  {escape(f'oltr run dme {where}')}")
