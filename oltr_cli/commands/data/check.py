@@ -1,0 +1,141 @@
+"""``oltr data check``."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from oltr_cli.data.check import Checked
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_MARKS = {"error": "[red]✗[/]", "warning": "[yellow]![/]", "": "[green]✓[/]"}
+
+
+def check(
+    name: Name,
+    root: Root = None,
+    lists: Lists = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image; implies --content")] = False,
+    content: Annotated[bool, typer.Option("--content", help="Look for files with the same bytes")] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read files; default one a core")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+) -> None:
+    """Check a dataset before it is trained on: counts, labels, files, duplicates; everything that is wrong, at once.
+
+    Nothing is changed. Exit code 3 when something is wrong, 0 for warnings alone.
+
+    ```
+    oltr data check tiny-imagenet-lt
+    oltr data check tiny-imagenet-lt --decode           every pixel, and copies under other names
+    oltr data check places-lt --lists downloads/Places_LT --root /data/places365
+    oltr data check mine.toml --json
+    ```
+    """
+    from oltr_cli.data.check import check_dataset
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    spec, images, where = named_dataset(name, root, lists)
+    processes = _cores() if workers is None else workers
+    checked = check_dataset(spec, images, where, display, content=content, decode=decode, workers=processes)
+    if json_:
+        print(json.dumps(_facts(checked)))
+    else:
+        from rich.console import Console
+
+        _print(checked, Console(highlight=False))
+    display.say(f"[dim]next[/]  {_next(checked, name, same_dataset(name, root, lists))}")
+    if checked.count("error"):
+        raise typer.Exit(3)
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _next(checked: "Checked", name: str, again: str) -> str:
+    from rich.markup import escape
+
+    from oltr_cli.commands.data.prepare import prepare_app
+
+    if not checked.count("error"):
+        return escape(f"oltr data info {again}")
+    preparers = {
+        command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+        for command in prepare_app.registered_commands
+    }
+    if any(finding.kind in ("no_folder", "no_lists", "no_list") for finding in checked.findings) and name in preparers:
+        return f"oltr data prepare {name} --help"
+    return escape(f"mend what is named above, then: oltr data check {again}")
+
+
+def _facts(checked: "Checked") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    facts = asdict(checked)
+    facts |= {key: str(facts[key]) if facts[key] is not None else None for key in ("root", "lists")}
+    counts = {severity + "s": checked.count(severity) for severity in _STYLES}
+    return {"dataset": facts.pop("name"), "ok": not checked.count("error"), **counts, **facts}
+
+
+def _print(checked: "Checked", console: "Console") -> None:
+    """The counts as a table, then a line a finding."""
+    from rich.table import Table
+    from rich.text import Text
+
+    published = checked.published
+    title = f"[bold]{checked.name}[/]"
+    if checked.root:
+        title += f"  [dim]images in[/] {checked.root}"
+        title += f"  [dim]lists in[/] {checked.lists}" if checked.lists != checked.root else ""
+    console.print(title, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("split")
+    columns = ["images", *(["published"] if published else []), "classes", "missing", "unreadable"]
+    for column in columns:
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for split, facts in checked.splits.items():
+        cells = [getattr(facts, column) for column in columns]
+        shown = ["–" if cell is None else f"{cell:,}" for cell in cells]
+        table.add_row(split, *shown, _MARKS[checked.worst(split)])
+    if checked.splits:
+        console.print(table)
+    if checked.per_class:
+        each = f"{checked.classes:,} classes, {span(*checked.per_class)} training images each"
+        console.print(f"\n{each}{_shots(checked)}", soft_wrap=True)
+    if checked.findings:
+        console.print()
+    splits = max((len(", ".join(finding.splits)) for finding in checked.findings), default=0)
+    for finding in checked.findings:
+        line = Text(f"{finding.severity:<8}", _STYLES[finding.severity])
+        line.append(f"{', '.join(finding.splits):<{splits}}  " if splits else "", "bold")
+        console.print(line.append(finding.message, "dim" if finding.severity == "note" else ""), soft_wrap=True)
+    console.print()
+    console.print(_verdict(checked))
+
+
+def _shots(checked: "Checked") -> str:
+    found = " / ".join(map(str, checked.shots.values()))
+    shots = checked.published.shots if checked.published else None
+    same = " [dim]as published[/]" if shots == tuple(checked.shots.values()) else ""
+    return f"; many-, medium- and few-shot: {found}{same}"
+
+
+def _verdict(checked: "Checked") -> str:
+    parts = [
+        f"{count} {severity}{'s' if count > 1 else ''}"
+        for severity in ("error", "warning")
+        if (count := checked.count(severity))
+    ]
+    if checked.count("error"):
+        return f"[red]✗[/] {', '.join(parts)}"
+    return f"[green]✓[/] nothing is wrong{f'; {parts[0]}' if parts else ''}"

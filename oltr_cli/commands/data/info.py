@@ -1,0 +1,113 @@
+"""``oltr data info``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def info(
+    name: Name,
+    root: Root = None,
+    lists: Lists = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR|FILE.png", help="Where pictures go; default NAME-info in this folder"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+) -> None:
+    """Look at a dataset: its long tail as numbers and as a curve, and images from head to tail.
+
+    Writes frequency.png and images.png, or one picture with both. Images that are missing are no obstacle.
+
+    ```
+    oltr data info glyphs-lt
+    oltr data info tiny-imagenet-lt --out pictures
+    oltr data info mine --out mine.png --json
+    ```
+    """
+    from rich.markup import escape
+
+    from oltr_cli.data.info import facts, look_at
+    from oltr_cli.data.info_pictures import write_pictures
+    from oltr_cli.errors import DataProblem
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    spec, images, where = named_dataset(name, root, lists)
+    again = same_dataset(name, root, lists)
+    try:
+        look = look_at(spec, images, where, display)
+    except DataProblem as problem:
+        raise DataProblem(f"{problem}\neverything that is wrong: oltr data check {again}") from None
+    found = facts(look)
+    written = write_pictures(look, out.expanduser() if out else Path(f"{look.name}-info"))
+    if found["missing"]:
+        display.warn(f"{found['missing']:,} images are missing below {images}")
+    if json_:
+        print(json.dumps({**found, "written": [str(path) for path in written]}))
+    else:
+        from rich.console import Console
+
+        _print(found, Console(highlight=False))
+    display.say(f"wrote {', '.join(map(str, written))}")
+    following = f"oltr run dme {_as_run(name)}{_sets(root, lists)}"
+    display.say(f"[dim]next[/]  {escape(f'oltr data check {again}' if found['missing'] else following)}")
+
+
+def _as_run(name: str) -> str:
+    import shlex
+
+    from oltr_cli.recipe_files import built_datasets, builtin_recipes
+
+    known = name in builtin_recipes() or name in built_datasets()
+    return f"--{'dataset' if known else 'recipe'} {shlex.quote(name)}"
+
+
+def _sets(root: Path | None, lists: Path | None) -> str:
+    import shlex
+
+    given = {"root": root, "lists": lists}
+    return "".join(f" --set data.{key}={shlex.quote(str(value))}" for key, value in given.items() if value)
+
+
+def _print(found: dict[str, Any], console: "Console") -> None:
+    """Counts by split, then by shot group, then how uneven the classes are."""
+    console.print(f"[bold]{found['dataset']}[/]")
+    table = _table("split", "images", "classes", "a class")
+    for split, row in found["splits"].items():
+        low, high = row["fewest"], row["most"]
+        spread = "–" if low is None else span(low, high)
+        table.add_row(split, f"{row['images']:,}", "–" if row["classes"] is None else f"{row['classes']:,}", spread)
+    console.print(table)
+    console.print()
+    total = found["splits"]["train"]["images"]
+    table = _table("shot group", "training images", "classes", "images", "share")
+    for group, row in found["shots"].items():
+        share = f"{100 * row['images'] / total:.1f} %"
+        table.add_row(group, row["definition"], f"{row['classes']:,}", f"{row['images']:,}", share)
+    console.print(table)
+    spread = found["per_class"]
+    factor = found["imbalance_factor"]
+    console.print(
+        f"\n{span(spread['min'], spread['max'])} training images a class, median {spread['median']:g}; "
+        f"imbalance factor {factor:.4g}",
+        soft_wrap=True,
+    )
+
+
+def _table(first: str, *others: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for column in others:
+        table.add_column(column, justify="right")
+    return table
