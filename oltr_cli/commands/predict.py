@@ -1,0 +1,189 @@
+"""``oltr predict RUN PATH…``."""
+
+import shlex
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from oltr_cli.commands.options import MethodsFrom
+
+if TYPE_CHECKING:
+    from oltr_cli.predict import Totals
+    from oltr_cli.prediction_formats import Line
+    from oltr_cli.progress import Display
+    from oltr_cli.recogniser import Recogniser
+
+
+def predict(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A finished run: its folder, its name, or a part that fits one")
+    ],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", help="Images, folders (with all below), patterns; - reads paths from stdin"),
+    ],
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="τ|RULE",
+            help="Below it an image is unknown: a number, val_open, id_quantile:0.95, fixed:0.1 or tuned; default what "
+            "oltr tune threshold chose for the run, else the run's own",
+        ),
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Likeliest classes to name")] = 1,
+    format_: Annotated[
+        str | None, typer.Option("--format", "-f", metavar="table|csv|jsonl", help="Default table; rows come at once")
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Nearest centroids, reachability, and the classes that the memory infused (dme)"
+        ),
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Picture of the first 100 images and their labels"),
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, as find -print0 writes them")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that the network takes at once")] = 64,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object with all rows")] = False,
+    methods_from: MethodsFrom = None,
+) -> None:
+    """Say what is in images: their class, or that they belong to none ("unknown").
+
+    One row an image, in order, as they come. An image that cannot be read is a row with its error, and the exit code
+    is then 1. The dataset that the run was trained on is not needed.
+
+    ```
+    oltr predict glyphs-lt/dme photo.jpg shots/          a file and a folder
+    oltr predict glyphs-lt/dme 'shots/**/*.png' -k 3     a pattern, three classes
+    oltr predict glyphs-lt/dme shots/ -f csv > shots.csv
+    find . -name '*.jpg' | oltr predict glyphs-lt/dme -  a list on stdin
+    oltr predict glyphs-lt/dme shots/ --explain --contact-sheet sheet.png
+    ```
+    """
+    from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    name = format_ or "table"
+    if json_ and format_:
+        raise UsageProblem(f"--json is one object with all rows, --format {name} a row each; give one of them")
+    if name not in ("table", "csv", "jsonl"):
+        raise UsageProblem(f"no format '{name}'{nearest(name, ('table', 'csv', 'jsonl'))}")
+    if null and "-" not in paths:
+        raise UsageProblem("--null is about paths on stdin; name them with -")
+    if paths.count("-") > 1:
+        raise UsageProblem("- is there twice; stdin can be read once")
+    display.say("[dim]starting torch …[/]")
+    from rich.markup import escape
+
+    from oltr_cli.image_sources import image_sources
+    from oltr_cli.image_stream import ImageStream
+    from oltr_cli.machine import default_workers, make_accelerator
+    from oltr_cli.predict import Sheet, Totals, check_explains, verdicts
+    from oltr_cli.prediction_formats import FORMATS, Whole
+    from oltr_cli.recogniser import Recogniser
+
+    tiles = Sheet(sheet) if sheet else None
+    recogniser = Recogniser.load(run, make_accelerator(device).device, threshold)
+    if explain:
+        check_explains(recogniser)
+    written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
+    display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.threshold:.6g} ({recogniser.rule})[/]")
+    if "-" in paths and sys.stdin.isatty():
+        display.say("[dim]type a path a line; Ctrl-D ends the list[/]")
+    found = image_sources(paths, separator=b"\0" if null else b"\n")
+    count = default_workers() if workers is None else workers
+    totals = Totals()
+    out = _Output(display, sys.stdout)
+    try:
+        with ExitStack() as stack:
+            stream = stack.enter_context(ImageStream(found, recogniser.recipe.data, batch_size, count))
+            bar = stack.enter_context(display.bar("predicting", 0))
+            out.write(written.start())
+            complete = False
+            try:
+                for rows, batch in verdicts(recogniser, stream, top_k, explain):
+                    totals.add(rows)
+                    out.write(written.rows(rows))
+                    if tiles is not None:
+                        tiles.add(rows, batch)
+                    bar.advance(len(rows))
+                    bar.reached(totals.images, stream.found)
+                complete = True
+            finally:
+                out.write(written.end(totals, complete))
+    except KeyboardInterrupt:
+        display.say(f"stopped after {totals.images:,} images")
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        out.abandon()
+        raise typer.Exit(141) from None
+    if tiles is not None:
+        title = f"{recogniser.run.name}, τ = {recogniser.threshold:.3g}"
+        display.say(f"[dim]sheet[/] {escape(tiles.save(title, totals.images))}")
+    _last_words(recogniser, run, totals, display, may_tune=threshold is None)
+
+
+class _Output:
+    """stdout, flushed after each batch."""
+
+    def __init__(self, display: "Display", stdout: TextIO) -> None:
+        # Kept from before there is a bar: on a terminal rich sends all that is printed below it to stderr.
+        self.stdout, self.console = stdout, None
+        if hasattr(stdout, "reconfigure"):
+            # Names that are no UTF-8 leave as the bytes that they are on the disk.
+            stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+        if stdout.isatty():
+            from rich.console import Console
+
+            # Where both are the terminal, rows have to pass above the bar.
+            barred = display.console.is_terminal and not display.quiet
+            self.console = display.console if barred else Console(file=stdout, highlight=False)
+
+    def write(self, lines: "list[Line]") -> None:
+        if not lines:
+            return
+        if self.console is None:
+            self.stdout.write("".join(f"{text}\n" for text, _ in lines))
+            self.stdout.flush()
+            return
+        from rich.text import Text
+
+        self.console.print(Text("\n").join(Text(text, style) for text, style in lines), soft_wrap=True)
+
+    def abandon(self) -> None:
+        """The reader has left (``oltr predict … | head``): keep the interpreter from complaining as it exits."""
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+
+
+def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "Display", may_tune: bool) -> None:
+    """How many were known, what to type next, and last how many failed."""
+    from rich.markup import escape
+
+    from oltr_cli.errors import OltrError
+
+    if not totals.images:
+        display.warn("the list on stdin is empty")
+    display.say(
+        f"{totals.images:,} images: {totals.known:,} known, {totals.unknown:,} unknown, {totals.failed:,} failed"
+    )
+    can_tune = all(recogniser.run.scores(split).exists() for split in ("val", "open_val"))
+    if may_tune and can_tune and not recogniser.rule.startswith("tuned"):
+        command = ["oltr", "tune", "threshold", "--run", run]
+    else:
+        command = ["oltr", "export", run, "--to", "onnx"]
+    display.say(f"[dim]next[/]  {escape(shlex.join(command))}")
+    if totals.failed:
+        raise OltrError(f"{totals.failed:,} of {totals.images:,} images failed; their rows say why")
