@@ -23,24 +23,26 @@ def built_datasets() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(data_home().glob(f"*/{BUILT_RECIPE}"))}
 
 
+def known_recipes() -> dict[str, Path]:
+    """Name → file of all recipes that have a name: the built-in ones, and those of datasets built here."""
+    return {**built_datasets(), **builtin_recipes()}
+
+
 def find_recipe(name_or_file: str) -> Path:
     """The built-in recipe of that name, that of a dataset built here, or the file at that path.
 
     Raises:
         UsageProblem: neither exists.
     """
-    known = builtin_recipes()
+    known = known_recipes()
     if name_or_file in known:
         return known[name_or_file]
-    built = built_datasets()
-    if name_or_file in built:
-        return built[name_or_file]
     path = Path(name_or_file)
     if path.suffix == ".toml" or os.sep in name_or_file:
         if path.is_file():
             return path
-        raise UsageProblem(f"no recipe file {path}; start one with: oltr cp {next(iter(known))} {path}")
-    raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, {**known, **built})}")
+        raise UsageProblem(f"no recipe file {path}; start one with: oltr cp {next(iter(builtin_recipes()))} {path}")
+    raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def compare(
     failures: list[tuple[str, OltrError]] = []
     if run:
         if source is None:
-            raise UsageProblem(f"--run needs a recipe, and there is no built-in one for '{name}'; give --recipe FILE")
+            raise UsageProblem(f"--run needs a recipe, and there is none for '{name}'; give --recipe FILE")
         failures = _make([row for row in rows if row.known], range(seeds or 1), source, option, device, display)
         if not is_main_process():
             return
@@ -101,9 +101,9 @@ def compare(
 
 
 def _where(dataset: str | None, recipe: str | None, default: str) -> tuple[str, str | None, str]:
-    """Dataset, the recipe that its runs follow (None: no built-in one), and how a command names that recipe."""
+    """Dataset, the recipe that its runs follow (None: it has none), and how a command names that recipe."""
     from oltr_cli.errors import UsageProblem, nearest
-    from oltr_cli.recipe_files import builtin_recipes, find_recipe, read_recipe
+    from oltr_cli.recipe_files import find_recipe, known_recipes, read_recipe
     from oltr_cli.runs import find_runs
 
     if dataset and recipe:
@@ -111,11 +111,12 @@ def _where(dataset: str | None, recipe: str | None, default: str) -> tuple[str, 
     if recipe:
         return str(read_recipe(find_recipe(recipe))["data"]["name"]), recipe, f"--recipe {recipe}"
     name = dataset or default
-    if name in builtin_recipes():
+    known = known_recipes()
+    if name in known:
         return name, name, f"--dataset {name}"
     measured = {run.dataset for run in find_runs()}
     if name not in {*measured, default}:
-        raise UsageProblem(f"no dataset '{name}'{nearest(name, {*measured, *builtin_recipes()})}")
+        raise UsageProblem(f"no dataset '{name}'{nearest(name, {*measured, *known})}")
     return name, None, "--recipe FILE"
 
 

@@ -90,10 +90,9 @@ def _list(kind: str) -> list[dict[str, Any]]:
         ]
         return sorted(rows, key=lambda row: (row["kind"] != "method", row["family"], row["name"]))
     if kind == "datasets":
-        from oltr_cli.recipe_files import built_datasets, builtin_recipes, first_comment
+        from oltr_cli.recipe_files import first_comment, known_recipes
 
-        listed = {**built_datasets(), **builtin_recipes()}
-        return [{"name": name, "summary": first_comment(path)} for name, path in sorted(listed.items())]
+        return [{"name": name, "summary": first_comment(path)} for name, path in sorted(known_recipes().items())]
     if kind == "tables":
         from oltr_cli.tables.paper import list_tables
 

@@ -96,7 +96,7 @@ def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], 
     if by_identity and not any(row.cells[i].n for row in rows for i in by_identity):
         footnotes.append("Identification is measured on sets with identities.")
     if source is None and any(row.status == "missing" for row in rows):
-        footnotes.append(f"There is no built-in recipe for {dataset}; without one (--recipe FILE) nothing can be run.")
+        footnotes.append(f"There is no recipe for {dataset}; without one (--recipe FILE) nothing can be run.")
     return footnotes
 
 
