@@ -37,6 +37,7 @@ class CostSensitive(LinearMethod):
     source = "Huang et al., CVPR 2016"
     # The weights make up for the frequencies of images as they come; class-aware batches would correct them twice.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
+    search_space: ClassVar[dict[str, str]] = {"params.gamma": "0:1.5"}
 
     class Params(MethodParams):
         """How far the weights follow the counts."""

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from oltr_cli.backbones import build_backbone
 from oltr_cli.layers import Attention, CosineClassifier, Squash, at_least_float32
-from oltr_cli.method import Method, MethodParams, Scores, Setup, TrainingData
+from oltr_cli.method import Explanation, Method, MethodParams, Scores, Setup, TrainingData
 
 Coefficients = Literal["softmax", "linear"]
 CentroidStep = Literal["normalised", "autograd"]
@@ -67,16 +67,21 @@ class MetaEmbeddingHead(nn.Module):
         centroids = centroids.detach()
         meta = direct
         if self.memory:
-            o = self.hallucinator(direct)  # (B, K)
-            if self.coefficients == "softmax":
-                o = o.softmax(dim=1)
-            v_memory = o @ centroids
-            e = self.selector(direct).tanh() if self.concept_selector else 1.0
-            meta = direct + e * v_memory
+            meta = direct + self.infusion(direct, centroids)
         if self.calibrator:
             gamma = reachability(direct, centroids)
             meta = (self.reachability_scale / gamma).unsqueeze(1) * meta
         return meta
+
+    def infusion(self, direct: Tensor, centroids: Tensor) -> Tensor:
+        """e ⊙ v_memory (B, D): what the memory adds to the direct feature (Eqs. 1, 2, 4)."""
+        v_memory = self.memory_coefficients(direct) @ centroids
+        return self.selector(direct).tanh() * v_memory if self.concept_selector else v_memory
+
+    def memory_coefficients(self, direct: Tensor) -> Tensor:
+        """o (B, K): how much of each centroid the memory feature holds (Eq. 1)."""
+        o = self.hallucinator(direct)
+        return o.softmax(dim=1) if self.coefficients == "softmax" else o
 
 
 def reachability(direct: Tensor, centroids: Tensor) -> Tensor:
@@ -159,6 +164,7 @@ class DME(Method):
     family = "open long-tailed recognition"
     source = "Liu et al., CVPR 2019"
     renames: ClassVar[dict[str, str]] = {"classifier.": "head.hallucinator."}
+    search_space: ClassVar[dict[str, str]] = {"params.lambda": "0.001:1:log"}
 
     class Params(MethodParams):
         """Symbols as in the paper; see the module's docstring for the two readings of each."""
@@ -205,6 +211,10 @@ class DME(Method):
         )
         self.lambda_, self.loss_target = p.lambda_, p.loss_target
 
+    @property
+    def needs_map(self) -> bool:
+        return self.attention is not None
+
     def direct(self, images: Tensor) -> Tensor:
         """Direct feature v (B, D) after attention, pooling and, where there is one, the extra fc."""
         f = self.backbone.feature_map(images)
@@ -236,6 +246,30 @@ class DME(Method):
         v = self.direct(images)
         meta = self.head.embed(v, self.centroid_loss.centroids)
         return Scores.from_logits(self.head.classifier(meta), v, embedding=meta)
+
+    def explain(self, features: Tensor, classes: int) -> Explanation:
+        """Nearest centroids, γ (Eq. 3) and the largest coefficients of the memory (Eq. 1) for v (B, D)."""
+        centroids, n = self.centroid_loss.centroids, min(classes, self.setup.num_classes)
+        closeness = torch.addmm(-centroids.square().sum(1), features, centroids.T, alpha=2)
+        nearest = closeness.topk(n, dim=1).indices
+        # The product says which ones; their distances are computed exactly, and may yet change places.
+        distances = (features.unsqueeze(1) - centroids[nearest]).norm(dim=2)
+        distances, order = distances.sort(dim=1)
+        nearest = nearest.gather(1, order)
+        infused = coefficients = None
+        if self.head.memory:
+            o = self.head.memory_coefficients(features)
+            infused = o.abs().topk(n, dim=1).indices
+            coefficients = o.gather(1, infused)
+        return Explanation(nearest, distances, distances[:, 0], infused, coefficients)
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """v_meta (B, D) of direct features (B, D)."""
+        return self.head.embed(features, self.centroid_loss.centroids)
+
+    def infusion(self, features: Tensor) -> Tensor | None:
+        """e ⊙ v_memory (B, D) of direct features (B, D)."""
+        return self.head.infusion(features, self.centroid_loss.centroids) if self.head.memory else None
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Attention learns at the features' rate, the centroids at their own."""

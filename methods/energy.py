@@ -7,6 +7,7 @@ Deviation: none known; the fine-tuning with outliers of Sec. 3.3 is not part of 
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +26,7 @@ class Energy(Detector):
     starts_from = None
     family = "open-set detector"
     source = "Liu et al., NeurIPS 2020"
+    search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:100:log"}
 
     class Params(MethodParams):
         """The one knob of the rule."""

@@ -9,6 +9,8 @@ Deviation: the source has a sigmoid for each class and a class weight α_t; here
 no α_t, the class-aware batches being balanced already.
 """
 
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,6 +33,7 @@ class Focal(LinearMethod):
     starts_from = "plain"
     family = "hard example mining"
     source = "Lin et al., ICCV 2017"
+    search_space: ClassVar[dict[str, str]] = {"params.gamma": "0.25:4"}
 
     class Params(MethodParams):
         """The symbol of the source."""

@@ -20,7 +20,7 @@ dropout on the features.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -119,6 +119,11 @@ class FSLwF(FeatureMethod):
     starts_from = "plain"
     family = "few-shot learning"
     source = "Gidaris & Komodakis, CVPR 2018"
+    search_space: ClassVar[dict[str, str]] = {
+        "params.scale": "5:30:log",
+        "params.gamma": "5:40:log",
+        "params.base_share": "0.2:0.8",
+    }
 
     class Params(MethodParams):
         """Symbols as in the source."""

@@ -8,6 +8,7 @@ neighbours from others: on a long tail a smaller k treats rare classes better.
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class KNN(Detector):
     starts_from = None
     family = "open-set detector"
     source = "Sun et al., ICML 2022"
+    search_space: ClassVar[dict[str, str]] = {"detector.k": "1:500:log"}
 
     class Params(MethodParams):
         """Symbols as in the source."""

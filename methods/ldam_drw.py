@@ -66,6 +66,11 @@ class LDAMDRW(Method):
     # Margins and weights make up for the frequencies of images as they come; class-aware batches would correct them
     # a second time.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
+    search_space: ClassVar[dict[str, str]] = {
+        "params.max_margin": "0.1:1",
+        "params.scale": "5:50:log",
+        "params.drw_start": "0.2:0.95",
+    }
 
     class Params(MethodParams):
         """Symbols as in the sources."""
@@ -87,6 +92,10 @@ class LDAMDRW(Method):
         self.classifier = _Cosine(self.backbone.feature_dim, setup.num_classes)
         self.register_buffer("margins", ldam_margins(setup.class_counts, p.max_margin), persistent=False)
         self.register_buffer("weights", class_balanced_weights(setup.class_counts, p.beta), persistent=False)
+
+    @property
+    def needs_map(self) -> bool:
+        return False
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy behind the margins; weighted once ``progress`` has come to ``drw_start``."""

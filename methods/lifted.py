@@ -10,6 +10,8 @@ Deviation: neither paper gives the weight beside cross-entropy. With 0.01 the gr
 cross-entropy's in batches of a trained plain model (tiny-imagenet-lt); validation is to decide.
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -46,6 +48,7 @@ class Lifted(LinearMethod):
     starts_from = "plain"
     family = "metric learning"
     source = "Oh Song et al., CVPR 2016"
+    search_space: ClassVar[dict[str, str]] = {"params.weight": "0.001:0.3:log"}
 
     class Params(MethodParams):
         """Weight and margin of the loss."""

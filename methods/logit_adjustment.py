@@ -30,6 +30,7 @@ class LogitAdjustment(LinearMethod):
     # π is the prior of images as they come. After class-aware batches the logits hold a uniform prior, and taking out
     # π would push them as far to the other side.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
+    search_space: ClassVar[dict[str, str]] = {"params.tau": "0:2.5"}
 
     class Params(MethodParams):
         """Where the prior is taken out, and how much of it."""

@@ -10,6 +10,7 @@ Deviation: no ensemble of layers and no perturbation of the image (both need the
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +29,7 @@ class Mahalanobis(Detector):
     starts_from = None
     family = "open-set detector"
     source = "Lee et al., NeurIPS 2018"
+    search_space: ClassVar[dict[str, str]] = {"detector.shrinkage": "0:0.9"}
 
     class Params(MethodParams):
         """Of the covariance."""

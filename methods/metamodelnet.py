@@ -77,6 +77,11 @@ class MetaModelNet(FeatureMethod):
     family = "long-tailed modelling"
     source = "Wang, Ramanan and Hebert, NIPS 2017"
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}
+    search_space: ClassVar[dict[str, str]] = {
+        "params.ridge": "0.1:100:log",
+        "params.shrinkage": "0.03:3:log",
+        "params.task_weight": "0.03:3:log",
+    }
 
     class Params(MethodParams):
         """Head classes, small classifiers, and the chain."""

@@ -66,6 +66,11 @@ class ModelRegression(FeatureMethod):
     family = "model regression"
     source = "Wang and Hebert, ECCV 2016"
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}
+    search_space: ClassVar[dict[str, str]] = {
+        "params.ridge": "0.1:100:log",
+        "params.shrinkage": "0.03:3:log",
+        "params.task_weight": "0.03:3:log",
+    }
 
     class Params(MethodParams):
         """Head classes, small classifiers, and the network."""

@@ -8,6 +8,7 @@ The paper's tables reject where confidence < 0.1. Deviation: none known.
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +28,7 @@ class MSP(Detector):
     family = "open-set detector"
     source = "Hendrycks & Gimpel, ICLR 2017"
     threshold_rule = "fixed:0.1"
+    search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:1000:log"}
 
     class Params(MethodParams):
         """The one knob of the rule."""

@@ -14,6 +14,7 @@ Deviation: a gradient of exactly 0 moves nothing (sign as in Eq. 2); the authors
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -36,6 +37,7 @@ class ODIN(NetworkDetector):
     starts_from = "plain"
     family = "open-set detector"
     source = "Liang et al., ICLR 2018"
+    search_space: ClassVar[dict[str, str]] = {"detector.temperature": "1:10000:log", "detector.epsilon": "0:0.02"}
 
     class Params(MethodParams):
         """Symbols as in the source."""

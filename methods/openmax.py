@@ -27,7 +27,7 @@ Deviations, all for what a long tail brings and the source does not meet; ``repo
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ class OpenMax(Detector):
     family = "open-set detector"
     source = "Bendale & Boult, CVPR 2016"
     threshold_rule = "fixed:0.1"
+    search_space: ClassVar[dict[str, str]] = {"detector.tail": "5:100", "detector.alpha": "1:20"}
 
     class Params(MethodParams):
         """Symbols as in the source."""

@@ -13,6 +13,8 @@ model (tiny-imagenet-lt, features of length 10) the nearest class means lie d² 
 tenth of cross-entropy's there. Validation is to decide.
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -70,6 +72,7 @@ class Range(LinearMethod):
     starts_from = "plain"
     family = "feature regularisation"
     source = "Zhang et al., ICCV 2017"
+    search_space: ClassVar[dict[str, str]] = {"params.weight": "0.0002:0.1:log"}
 
     class Params(MethodParams):
         """Symbols as in the source, and the weight of the whole."""

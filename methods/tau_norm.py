@@ -9,7 +9,7 @@ every class has as many validation images, that is the paper's validation accura
 Deviation: none known.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -28,6 +28,7 @@ class TauNorm(FeatureMethod):
     family = "long-tail, later than the paper"
     source = "Kang et al., ICLR 2020"
     trains = False
+    search_space: ClassVar[dict[str, str]] = {"params.tau": "0:2"}
 
     class Params(MethodParams):
         """Symbols as in the source."""

@@ -13,6 +13,7 @@ sign, since logits may all be negative.
 """
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class ViM(Detector):
     starts_from = None
     family = "open-set detector"
     source = "Wang et al., CVPR 2022"
+    search_space: ClassVar[dict[str, str]] = {"detector.dimension": "16:200:log"}
 
     class Params(MethodParams):
         """Symbols as in the source."""

@@ -14,7 +14,11 @@ from oltr_cli import __version__
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
 from oltr_cli.commands.evaluate import evaluate
+from oltr_cli.commands.export import export
+from oltr_cli.commands.figure import figure
 from oltr_cli.commands.ls import cp, ls
+from oltr_cli.commands.predict import predict
+from oltr_cli.commands.report import report
 from oltr_cli.commands.run import run
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
@@ -52,7 +56,11 @@ def root(
 
 app.command()(run)
 app.command()(evaluate)
+app.command()(predict)
+app.command()(export)
 app.command()(compare)
+app.command()(figure)
+app.command()(report)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
 app.command()(ls)

@@ -5,7 +5,9 @@ stride of a bottleneck sits in its 3x3 convolution). ResNet-10 is one basic bloc
 long-tailed recognition literature. Submodules carry torchvision's names, so its state dicts load by name.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +35,7 @@ class _OpenBottleneck(Bottleneck):
         return self.bn3(self.conv3(out)) + identity
 
 
+Given = Literal["images", "maps", "pooled"]
 _Block = Any  # a class of torchvision's, which is untyped to mypy
 
 # name: the block, the same without its last ReLU, blocks in each of the four stages
@@ -80,6 +83,7 @@ class Backbone(nn.Module):
         self.layer4 = _stage([block] * (depths[3] - 1) + [last], 4 * w * deep, 8 * w, stride=2)
         self.map_channels = 8 * w * deep
         self.feature_dim = spec.fc or self.map_channels
+        self.inputs: Given = "images"
         self.stride = 8 * {"imagenet": 4, "small": 1, "small-stride2": 2}[spec.stem]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -88,6 +92,10 @@ class Backbone(nn.Module):
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the last stage's map (B, C, h, w), with (h, w) = ``map_size``."""
+        if self.inputs == "maps":
+            return images
+        if self.inputs == "pooled":
+            raise RuntimeError("only pooled features were kept: the method's needs_map must be true")
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
@@ -101,7 +109,16 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to pooled features (B, D)."""
-        return self.pool(self.feature_map(images))
+        return self.pool(images if self.inputs == "pooled" else self.feature_map(images))
+
+    @contextmanager
+    def taking(self, inputs: Given) -> Iterator[None]:
+        """While entered, what is passed as images was computed before: maps (B, C, h, w), or their means (B, C, 1, 1)."""
+        before, self.inputs = self.inputs, inputs
+        try:
+            yield
+        finally:
+            self.inputs = before
 
     def map_size(self, image_size: int) -> tuple[int, int]:
         """(h, w) of the feature map of square images, by arithmetic.

@@ -47,12 +47,14 @@ class Detector:
         source: paper that introduced it.
         threshold_rule: how τ is chosen where nobody says. The paper's fixed 0.1 suits probabilities alone; any other
             confidence accepts 95 % of the known validation samples.
+        search_space: as of a ``Method``, with keys ``detector.KEY``.
     """
 
     starts_from: ClassVar[str | None] = None
     family: ClassVar[str] = "open-set detector"
     source: ClassVar[str] = ""
     threshold_rule: ClassVar[str] = "id_quantile:0.95"
+    search_space: ClassVar[dict[str, str]] = {}
 
     class Params(MethodParams):
         """None of its own."""

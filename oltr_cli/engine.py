@@ -61,15 +61,16 @@ class _Training:
             task.display.warn(warning)
         # What a feature method keeps of the training set is no weight: it looks at it again when a run goes on.
         on_features = issubclass(task.cls, FeatureMethod)
-        if checkpoint is None or on_features:
+        frozen = train_spec.freeze_backbone or on_features
+        if checkpoint is None or frozen:  # a frozen backbone's features are found by its weights
             self._first_weights(quiet=checkpoint is not None)
         if checkpoint is not None:
             self._check_origin(checkpoint)
             self.progress = Progress(**checkpoint["progress"])
         self.method.to(accelerator.device)
-        if train_spec.freeze_backbone or on_features:
+        if frozen:
             freeze_backbone(self.method)
-        self.feed = make_feed(task)
+        self.feed = make_feed(task, self.method)
         if checkpoint is None or on_features:
             self.feed.prepare(self.method)
         if checkpoint is not None:

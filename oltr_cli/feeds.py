@@ -1,4 +1,4 @@
-"""What a run is trained on: images from the dataset, or the features that the run it starts from has saved.
+"""What a run is trained on: images, the features that the run it starts from has saved, or those of a frozen backbone.
 
 The engine knows neither; it asks a feed for batches, for the inputs they become on the device, for the look at the
 whole set before the first step, and for the scores of validation.
@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from oltr_cli.data.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches, rank_share
+from oltr_cli.backbones import Given
+from oltr_cli.data.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches
 from oltr_cli.data.sampling import steps_per_epoch
 from oltr_cli.data.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem
+from oltr_cli.frozen import FrozenFeatures, frozen_features, score_frozen
 from oltr_cli.method import FeatureMethod, FeatureSet, Method
 from oltr_cli.progress import Bar
 from oltr_cli.scores import SavedScores
@@ -50,9 +52,11 @@ class Feed(Protocol):
         ...
 
 
-def make_feed(task: Task) -> Feed:
-    """The feed that the task's method asks for."""
-    return FeatureFeed(task) if issubclass(task.cls, FeatureMethod) else ImageFeed(task)
+def make_feed(task: Task, method: Method) -> Feed:
+    """The feed that the task asks for; ``method`` is on the device and has the weights of its backbone."""
+    if issubclass(task.cls, FeatureMethod):
+        return FeatureFeed(task)
+    return FrozenFeed(task, method) if task.recipe.train.freeze_backbone else ImageFeed(task)
 
 
 class _ImageLoss(nn.Module):
@@ -131,6 +135,22 @@ class _Labels:
         return len(self.labels)
 
 
+class _Drawn:
+    """Rows drawn by the sampler that draws images."""
+
+    def __init__(self, task: Task, labels: NDArray[np.int64]) -> None:
+        spec, accelerator = task.recipe.train, task.accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.sampler = EpochBatches(_Labels(labels), spec, task.run.seed, rank, world)
+        self.steps = steps_per_epoch(len(labels), spec.batch_size)
+
+    def epoch(self, epoch: int, first_step: int) -> Iterator[NDArray[np.int64]]:
+        """The rows of each batch of ``epoch`` from ``first_step`` on."""
+        self.sampler.epoch, self.sampler.first_step = epoch, first_step
+        for keys in self.sampler:
+            yield np.array([index for _, _, index in keys])
+
+
 class FeatureFeed:
     """Features that the run before saved, whole on the device: no image is read and no backbone runs."""
 
@@ -139,11 +159,8 @@ class FeatureFeed:
         self.task = task
         train = SavedScores.load(task.parent.scores("train"))
         self.train, self.val = self._on_device(train), self._on_device(SavedScores.load(task.parent.scores("val")))
-        spec, accelerator = task.recipe.train, task.accelerator
-        rank, world = accelerator.process_index, accelerator.num_processes
-        self.sampler = EpochBatches(_Labels(train.labels), spec, task.run.seed, rank, world)
-        self.steps = steps_per_epoch(len(train), spec.batch_size)
-        self.share = rank_share(self.sampler.rows, rank, world)
+        self.drawn = _Drawn(task, train.labels)
+        self.steps = self.drawn.steps
 
     def loss(self, method: Method) -> nn.Module:
         assert isinstance(method, FeatureMethod)
@@ -156,9 +173,8 @@ class FeatureFeed:
             method.prepare_features(self.train, self.val)
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
-        self.sampler.epoch, self.sampler.first_step = epoch, first_step
-        for keys in self.sampler:
-            indices = torch.tensor([index for _, _, index in keys], device=self.train.labels.device)
+        for rows in self.drawn.epoch(epoch, first_step):
+            indices = torch.from_numpy(rows).to(self.train.labels.device)
             yield Batch(self.train.features[indices], self.train.labels[indices], indices, [])
 
     def inputs(self, batch: Batch, epoch: int, step: int) -> Tensor:
@@ -174,3 +190,64 @@ class FeatureFeed:
         device = self.task.accelerator.device
         features = torch.from_numpy(np.asarray(scores.features, np.float32)).to(device)
         return FeatureSet(features, torch.from_numpy(scores.labels).to(device))
+
+
+class _FrozenLoss(nn.Module):
+    def __init__(self, method: Method, kind: Given) -> None:
+        super().__init__()
+        self.method, self.kind = method, kind
+
+    def forward(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with self.method.backbone.taking(self.kind):
+            return self.method.training_loss(features, labels)
+
+
+class FrozenFeed:
+    """Features of the frozen backbone, which any method takes in the place of images."""
+
+    def __init__(self, task: Task, method: Method) -> None:
+        self.task = task
+        self.train, self.val = (frozen_features(task, method, split) for split in ("train", "val"))
+        empty = np.setdiff1d(np.arange(len(task.dataset.class_counts)), self.train.labels)
+        if len(empty):
+            raise DataProblem(f"no training image of class {empty[0]} can be decoded")
+        self.drawn = _Drawn(task, self.train.labels)
+        self.steps = self.drawn.steps
+
+    def loss(self, method: Method) -> nn.Module:
+        return _FrozenLoss(method, self.train.kind)
+
+    def prepare(self, method: Method) -> None:
+        if type(method).prepare is not Method.prepare:
+            method.eval()
+            device = self.task.accelerator.device
+            with self.task.display.bar("preparing", len(self.train)) as bar, method.backbone.taking(self.train.kind):
+                method.prepare(_FrozenPass(self.train, device, bar))
+
+    def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        failed = self.train.left_out
+        for rows in self.drawn.epoch(epoch, first_step):
+            labels = torch.from_numpy(self.train.labels[rows])
+            yield Batch(self.train.rows(rows), labels, torch.from_numpy(rows), failed)
+
+    def inputs(self, batch: Batch, epoch: int, step: int) -> Tensor:
+        return batch.images.to(self.task.accelerator.device, non_blocking=True)
+
+    def validate(self, method: Method) -> SavedScores:
+        return score_frozen(method, self.val, self.task.accelerator)
+
+
+@dataclass(frozen=True)
+class _FrozenPass:
+    """The training set in order, for ``Method.prepare``."""
+
+    kept: FrozenFeatures
+    device: torch.device
+    bar: Bar
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.kept), BATCH):
+            rows = slice(start, start + BATCH)
+            labels = torch.from_numpy(self.kept.labels[rows])
+            yield self.kept.rows(rows).to(self.device), labels.to(self.device)
+            self.bar.advance(len(labels))

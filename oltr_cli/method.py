@@ -60,6 +60,24 @@ class Scores:
         return cls(logits, logits.softmax(dim=1).amax(dim=1), features, embedding)
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """What lies behind the scores of a batch, with n classes for each sample, the first counting most.
+
+    Attributes:
+        nearest: labels (B, n) of the class centroids nearest to the feature, ``distances`` (B, n) to them.
+        reachability: γ (B,), the distance of the nearest one.
+        infused: labels (B, n) of the classes with the largest memory coefficients by magnitude, ``coefficients``
+            (B, n) their values; None, None without a memory.
+    """
+
+    nearest: Tensor
+    distances: Tensor
+    reachability: Tensor
+    infused: Tensor | None = None
+    coefficients: Tensor | None = None
+
+
 class TrainingData(Protocol):
     """The training set as ``prepare`` sees it: evaluation transform, fixed order, already on the model's device."""
 
@@ -79,6 +97,8 @@ class Method(nn.Module):
         trains: False for a method whose ``prepare`` does everything; its run takes no step and has no epochs.
         train_defaults: keys of the recipe's [train] that the method is made for, such as {"sampler": "instance"};
             stronger than the recipe's [stage1] and [stage2], weaker than its [method.NAME].
+        search_space: key of the recipe → what ``oltr tune`` tries for it, LOW:HIGH or LOW:HIGH:log
+            (oltr_cli/tuning/space.py).
 
     Attributes:
         progress: share of the run's steps that are done, 0 … 1; the engine sets it before each step, for losses with a
@@ -91,6 +111,10 @@ class Method(nn.Module):
     renames: ClassVar[dict[str, str]] = {}
     trains: ClassVar[bool] = True
     train_defaults: ClassVar[dict[str, Any]] = {}
+    search_space: ClassVar[dict[str, str]] = {
+        "train.lr.features": "0.001:0.5:log",
+        "train.lr.classifier": "0.01:0.5:log",
+    }
 
     class Params(MethodParams):
         """None of its own."""
@@ -113,6 +137,32 @@ class Method(nn.Module):
         """Scores of a batch of normalised images (B, 3, H, W)."""
         raise NotImplementedError
 
+    def explain(self, features: Tensor, classes: int) -> Explanation | None:
+        """What lies behind the scores of ``features`` (B, D) as in ``Scores``, in up to ``classes`` classes each.
+
+        For ``oltr predict --explain``; a method that has no centroids leaves it alone.
+        """
+        return None
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether it looks at the cells of the feature map, rather than at ``backbone(images)`` alone.
+
+        Says how much of each image is kept when the backbone is frozen (oltr_cli/frozen.py).
+        """
+        return True
+
+    def embedding(self, features: Tensor) -> Tensor:
+        """The vectors that decide, made from ``features`` (B, D) as in ``Scores``; by default the features themselves.
+
+        For figures of the feature space; a method whose classifier sees something else overrides it.
+        """
+        return features
+
+    def infusion(self, features: Tensor) -> Tensor | None:
+        """What a memory adds to ``features`` (B, D) as in ``Scores``, of their shape; None without a memory."""
+        return None
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by part; the recipe's ``train.lr`` gives each part its rate. Every parameter in exactly one."""
         inside = {id(p) for p in self.backbone.parameters()}
@@ -129,6 +179,10 @@ class LinearMethod(Method):
         super().__init__(setup)
         self.backbone = build_backbone(setup.backbone)
         self.classifier = nn.Linear(self.backbone.feature_dim, setup.num_classes)
+
+    @property
+    def needs_map(self) -> bool:
+        return False
 
     def forward(self, images: Tensor) -> Scores:
         v = self.backbone(images)
@@ -151,6 +205,7 @@ class FeatureMethod(Method):
     """
 
     starts_from = "plain"
+    search_space: ClassVar[dict[str, str]] = {"train.lr.classifier": "0.01:1:log"}
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)

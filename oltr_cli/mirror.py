@@ -45,22 +45,26 @@ class Description:
     params: dict[str, Value]
     tags: dict[str, str]
     dataset: dict[str, Value]
+    title: str = ""  # empty: method, hash and seed
+    parent: "Description | None" = None  # nested below the run that this one describes
 
 
 class Mirror:
     """The MLflow run; every method may raise whatever MLflow raises, and may be called again after that."""
 
     def __init__(self, mlflow: Any, description: Description) -> None:
-        self.entities, self.description, self.uri = mlflow.entities, description, description.uri
+        self.mlflow, self.entities = mlflow, mlflow.entities
+        self.description, self.uri = description, description.uri
         self.note = description.run.path / "mlflow.json"
         # One writer at a time: several processes that create a SQLite store, or write to it for long, trip over each
         # other. Not for servers, which look after that themselves.
         root = description.run.root
         root.mkdir(parents=True, exist_ok=True)
+        parent = self._parent_id()
         self.lock: AbstractContextManager = nullcontext() if is_remote(self.uri) else FileLock(root / ".mlflow.lock")
         with self.lock:
             self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            self.run_id, self.last_epoch, known_params = self._resumed() or (self._created(), 0, set())
+            self.run_id, self.last_epoch, known_params = self._resumed() or (self._created(parent), 0, set())
             self._log_params(known_params)
 
     def log_epochs(self, epochs: Sequence[Epoch]) -> None:
@@ -102,12 +106,23 @@ class Mirror:
         self.client.update_run(run_id, status="RUNNING")
         return run_id, last_epoch, set(found.data.params)
 
-    def _created(self) -> str:
+    def _parent_id(self) -> str | None:
+        """Id of the run that this one is nested below, found or made."""
+        parent = self.description.parent
+        if parent is None:
+            return None
+        parent.run.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(parent.run.path / ".mlflow.lock"):  # several processes make trials of one study
+            return Mirror(self.mlflow, parent).run_id
+
+    def _created(self, parent: str | None) -> str:
         run, tags = self.description.run, self.description.tags
+        if parent is not None:
+            tags = {**tags, "mlflow.parentRunId": parent}
         commit = git(Path.cwd(), "rev-parse", "HEAD")  # of the work that uses oltr; environment.json has oltr's own
         if commit:
             tags = {**tags, "mlflow.source.git.commit": commit}
-        name = f"{run.method} {run.hash}-s{run.seed}"
+        name = self.description.title or f"{run.method} {run.hash}-s{run.seed}"
         cut = {key[:KEY_LENGTH]: value[:VALUE_LENGTH] for key, value in tags.items()}
         self.run_id = self.client.create_run(self._experiment(), tags=cut, run_name=name).info.run_id
         self.last_epoch = 0

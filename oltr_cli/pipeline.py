@@ -51,6 +51,13 @@ def run_method(
     if not is_main_process():
         display.quiet = True
     planned = plan(method, recipe, sets or [], seed)
+    return make_runs(planned, device=device, workers=workers, track=track, display=display)
+
+
+def make_runs(
+    planned: list[Planned], *, device: str | None, workers: int | None, track: bool, display: Display
+) -> dict[str, Any]:
+    """The result of the last run of a chain; see ``run_method``."""
     results = [finished(p.run) for p in planned]
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
@@ -102,7 +109,7 @@ class _Session:
             if self.accelerator.is_main_process:
                 self._record_recipe(p)
             try:
-                with _named_shortages():
+                with named_shortages():
                     return self._make_and_record(p)
             except Stopped:
                 raise
@@ -256,7 +263,7 @@ class _Session:
 
 
 @contextmanager
-def _named_shortages() -> Iterator[None]:
+def named_shortages() -> Iterator[None]:
     """Turn what the machine runs out of into one line that says what to do."""
     import torch
 

@@ -1,8 +1,4 @@
-"""The pictures that every run gets in its ``plots`` folder, drawn from its saved scores, history and result.
-
-Colours are those of Okabe & Ito, told apart by colour-blind readers; lines differ in dashes and markers as well, so
-that grey prints stay readable. Figures are objects of their own: pyplot and its global state are not used.
-"""
+"""The pictures that every run gets in its ``plots`` folder, drawn from its saved scores, history and result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from oltr_cli.errors import DataProblem
 from oltr_cli.files import read_json, write_atomically
@@ -22,35 +16,7 @@ from oltr_cli.history import read_history
 from oltr_cli.metrics import group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.scores import SavedScores
 from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
-
-# Colour, dashes and marker of what appears in several pictures.
-STYLES: dict[str, tuple[str, str, str]] = {
-    "overall": ("#000000", "-", "o"),
-    "many": ("#0072B2", "--", "s"),
-    "medium": ("#009E73", "-.", "^"),
-    "few": ("#D55E00", ":", "D"),
-}
-BANDS = {"few": "#F6E3D7", "medium": "#FFFFFF", "many": "#DCE9F3"}
-LINES = ("-", "--", "-.", ":")
-INKS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
-DPI = 150
-_RC = {
-    "font.size": 12,
-    "axes.titlesize": 14,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,
-    "lines.linewidth": 2.0,
-    "lines.markersize": 5.0,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.8,
-}
-_PERCENT = PercentFormatter(1.0, symbol="")
+from oltr_cli.style import BANDS, BLUES, DPI, INKS, LINES, PERCENT, RC, STYLES, legend_below, mark, plain_log
 
 
 def save_run_plots(run_dir: Path) -> list[Path]:
@@ -85,7 +51,7 @@ def save_run_plots(run_dir: Path) -> list[Path]:
     written = []
     for name, draw in drawings.items():
         path = run_dir / "plots" / f"{name}.png"
-        with rc_context(_RC):
+        with rc_context(RC):
             figure = draw()
             write_atomically(path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=DPI))  # type: ignore[misc]
         written.append(path)
@@ -116,9 +82,9 @@ def accuracy_by_frequency(
     axes.set(xlim=(low, high), ylim=(-0.03, 1.1), yticks=np.arange(6) / 5, title=title)
     axes.set_xlabel("training images of the class (log scale)")
     axes.set_ylabel("test accuracy [%]")
-    _plain_log(axes.xaxis)
-    axes.yaxis.set_major_formatter(_PERCENT)
-    _legend_below(figure, axes, 3)
+    plain_log(axes.xaxis)
+    axes.yaxis.set_major_formatter(PERCENT)
+    legend_below(figure, axes, 3)
     return figure
 
 
@@ -144,13 +110,13 @@ def accuracy_by_threshold(
             label = "accuracy, overall" if name == "overall" else f"accuracy, {name}-shot"
             axes.plot(x, accuracy, color=color, ls=dashes, marker=marker, markevery=20, label=label)
     if tau is not None and np.isfinite(tau):
-        _mark(axes, tau, f"chosen τ = {tau:.3g}")
+        mark(axes, tau, f"chosen τ = {tau:.3g}")
     axes.set(ylim=(0.0, None), title=title)
     axes.margins(x=0.02)
     axes.set_xlabel("threshold τ on the confidence (rejected below)")
     axes.set_ylabel("open-set accuracy and F-measure [%]")
-    axes.yaxis.set_major_formatter(_PERCENT)
-    _legend_below(figure, axes, 3)
+    axes.yaxis.set_major_formatter(PERCENT)
+    legend_below(figure, axes, 3)
     return figure
 
 
@@ -175,7 +141,7 @@ def training(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int |
     # Terms of very different size share a log axis, where all of them can be.
     if len(everything) and everything.min() > 0 and everything.max() > 50 * everything.min():
         above.set_yscale("log")
-        _plain_log(above.yaxis)
+        plain_log(above.yaxis)
     for name in ("overall", *GROUPS):
         values = _column(history, f"val/closed/{name}")
         if np.isfinite(values).any():
@@ -185,13 +151,13 @@ def training(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int |
     if best_epoch is None and np.isfinite(overall).any():
         best_epoch = epochs[int(np.nanargmax(overall))]
     if best_epoch is not None:
-        _mark(above, best_epoch, None)
-        _mark(below, best_epoch, f"best: epoch {best_epoch}")
+        mark(above, best_epoch, None)
+        mark(below, best_epoch, f"best: epoch {best_epoch}")
     above.set(title=title, ylabel="training loss")
     below.set(ylim=(0.0, None), xlabel="epoch", ylabel="validation accuracy [%]")
     below.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    below.yaxis.set_major_formatter(_PERCENT)
+    below.yaxis.set_major_formatter(PERCENT)
     for axes in (above, below):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -208,7 +174,7 @@ def confused_groups(
     names = (*GROUPS, "open")
     figure = Figure(figsize=(8.0, 6.4), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap=_BLUES, vmin=0.0, vmax=1.0, aspect="auto")
+    image = axes.imshow(shares, cmap=BLUES, vmin=0.0, vmax=1.0, aspect="auto")
     for row in range(4):
         for column in range(4):
             text = f"{100 * shares[row, column]:.1f}" if samples[row] else "–"
@@ -219,14 +185,10 @@ def confused_groups(
     axes.set(xlabel=f"group of the decision at τ = {tau:.3g}", ylabel="group of the true class", title=title)
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    bar = figure.colorbar(image, format=_PERCENT)
+    bar = figure.colorbar(image, format=PERCENT)
     bar.set_label("share of the row [%]")
     bar.outline.set_visible(False)
     return figure
-
-
-# White to dark blue, falling steadily in lightness: it reads the same in grey.
-_BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#9CC3DF", "#0072B2", "#00304C"])
 
 
 def _scores(run_dir: Path, split: str) -> SavedScores | None:
@@ -269,21 +231,6 @@ def _shade_groups(axes: Axes, shots: str, low: float, high: float) -> None:
             axes.text(np.sqrt(left * right), 1.055, name, ha="center", va="center", color="#444444")
 
 
-def _mark(axes: Axes, x: float, label: str | None) -> None:
-    axes.axvline(x, color="#555555", lw=1.3, ls=(0, (2, 2)), zorder=1, label=label)
-
-
-def _plain_log(axis: Axis) -> None:
-    """1, 2, 5, 10, 20 … on a log axis, as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(lambda x, position: f"{x:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
 def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     """One value of each row (epochs,), NaN where it is missing."""
     return np.array([np.nan if row.get(name) is None else row[name] for row in history], np.float64)
-
-
-def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=11)

@@ -6,6 +6,7 @@ metrics.jsonl      a line an epoch
 last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
 scores/*.npz       val, test, open, open_val; train once something asked for it
 embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/embeddings.py)
+frozen/            features of its backbone, for runs that start from it with ``train.freeze_backbone``
 result.json        status "done" or "failed", metrics, threshold, class counts; absent while unfinished
 threshold.json     what ``oltr tune threshold`` chose
 plots/             pictures
@@ -54,6 +55,11 @@ class Run:
     def scores(self, split: str) -> Path:
         """Where the scores of ``split`` are saved."""
         return self.path / "scores" / f"{split}.npz"
+
+    @property
+    def frozen(self) -> Path:
+        """Where features of this run's backbone are kept for those that train on it frozen (oltr_cli/frozen.py)."""
+        return self.path / "frozen"
 
     def embeddings(self, split: str) -> Path:
         """Where the embeddings of ``split`` are saved."""

@@ -63,6 +63,9 @@ class Tracker:
         dataset: Mapping[str, Value],
         enabled: bool = True,
         warn: Callable[[str], None] = lambda line: None,
+        *,
+        title: str = "",
+        parent: Description | None = None,
     ) -> "Tracker":
         """Begin to mirror ``run``, or go on with the MLflow run that ``mlflow.json`` in its directory names.
 
@@ -71,8 +74,11 @@ class Tracker:
             dataset: "name", "digest" and whatever else describes the training data.
             enabled: False, like ``OLTR_TRACKING=off``, makes a tracker that does nothing.
             warn: takes the one line that says that MLflow cannot be had; called from another thread.
+            title: what MLflow calls the run; empty: method, hash and seed.
+            parent: what the run below which this one is nested is made from, where it does not exist.
         """
-        description = Description(run, tracking_uri(run.root), dict(params), dict(tags), dict(dataset))
+        uri = tracking_uri(run.root)
+        description = Description(run, uri, dict(params), dict(tags), dict(dataset), title, parent)
         tracker = cls(description, warn)
         if enabled and os.environ.get("OLTR_TRACKING", "").lower() not in ("off", "0", "false", "no"):
             _keep_quiet()

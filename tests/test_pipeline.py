@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from oltr_cli.errors import OltrError
-from oltr_cli.pipeline import _named_shortages
+from oltr_cli.pipeline import named_shortages
 
 
 @pytest.mark.parametrize(
@@ -16,12 +16,12 @@ from oltr_cli.pipeline import _named_shortages
     ],
 )
 def test_shortages_are_named(error, words):
-    with pytest.raises(OltrError, match=words) as caught, _named_shortages():
+    with pytest.raises(OltrError, match=words) as caught, named_shortages():
         raise error
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)
 
 
 def test_other_errors_pass_through():
-    with pytest.raises(RuntimeError, match="shapes differ"), _named_shortages():
+    with pytest.raises(RuntimeError, match="shapes differ"), named_shortages():
         raise RuntimeError("shapes differ")

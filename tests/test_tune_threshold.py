@@ -15,7 +15,7 @@ from oltr_cli.files import read_json
 from oltr_cli.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from oltr_cli.thresholds import ThresholdRule
-from oltr_cli.tune import JOURNAL, tune_threshold, tuning_rule
+from oltr_cli.tuning.threshold import JOURNAL, tune_threshold, tuning_rule
 
 VAL_OPEN = ThresholdRule.parse("val_open")
 

@@ -2,7 +2,10 @@
 
 import typer
 
+from oltr_cli.commands.data.active import active
 from oltr_cli.commands.data.build import build
+from oltr_cli.commands.data.check import check
+from oltr_cli.commands.data.info import info
 from oltr_cli.commands.data.prepare import prepare_app
 
 data_app = typer.Typer(
@@ -20,3 +23,6 @@ def _data() -> None:
 
 data_app.add_typer(prepare_app, name="prepare")
 data_app.command()(build)
+data_app.command()(check)
+data_app.command()(info)
+data_app.command()(active)

@@ -8,20 +8,15 @@ study beside it shows what a search with a budget finds on the same objective; i
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock
 
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.files import write_json
 from oltr_cli.runs import Run
 from oltr_cli.scores import SavedScores
 from oltr_cli.thresholds import FMeasureCurve, ThresholdRule, choose_threshold
-
-if TYPE_CHECKING:
-    import optuna
+from oltr_cli.tuning.storage import open_journal
 
 JOURNAL = "threshold.journal"
 TUNABLE = ("val_open", "id_quantile:0.95")
@@ -111,11 +106,10 @@ def _search(run: Run, name: str, curve: FMeasureCurve, bounds: tuple[float, floa
     import optuna
     from optuna.trial import TrialState
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = run.path / JOURNAL
-    storage, names = _open(journal)
+    storage = open_journal(journal)
     try:
-        if name not in names:  # asking to create it again would add a line to the journal
+        if name not in optuna.get_all_study_names(storage):  # asking to create it again would add a line to the journal
             optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
         study = optuna.load_study(study_name=name, storage=storage)
         done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
@@ -128,29 +122,3 @@ def _search(run: Run, name: str, curve: FMeasureCurve, bounds: tuple[float, floa
         raise OltrError(f"{journal}: cannot be written: {error}") from None
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return Study(name, float(study.best_params["tau"]), float(study.best_value), len(finished))
-
-
-def _open(journal: Path) -> "tuple[optuna.storages.JournalStorage, list[str]]":
-    """The studies' file and their names; its lock is freed by the system when the holder dies (Optuna's own is not)."""
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    lock = FileLock(journal.with_name(f".{journal.name}.lock"))
-    try:
-        with lock:
-            _drop_torn_line(journal)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
-        return storage, optuna.get_all_study_names(storage)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataProblem(f"{journal}: is no journal of studies ({error}); remove it to start anew") from None
-
-
-def _drop_torn_line(journal: Path) -> None:
-    """Cut off a last line that a kill left without its end; anything appended to it could never be read."""
-    if not journal.exists():
-        return
-    content = journal.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with journal.open("r+b") as file:
-            file.truncate(whole)

@@ -9,28 +9,20 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from oltr_cli.runs import Run
-    from oltr_cli.tune import Tuned
-
-tune_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Choose what can be chosen without the test set.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+    from oltr_cli.tuning.threshold import Tuned
 
 
-@tune_app.callback()
-def _tune() -> None:
-    """Choose what can be chosen without the test set."""
-
-
-@tune_app.command()
 def threshold(
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Tune all finished runs on it; default glyphs-lt")
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method's runs")] = None,
     run: Annotated[str | None, typer.Option(help="Only this run: a path, a name, or a part that fits one")] = None,
+    table: Annotated[
+        str | None,
+        typer.Option("--table", "-t", help="All runs that this table of the paper shows; default on its own dataset"),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="With --table: the recipe file whose runs it shows")] = None,
     rule: Annotated[
         str, typer.Option(help="val_open (best F-measure on validation) or id_quantile:Q (accept a share Q of known)")
     ] = "val_open",
@@ -45,25 +37,33 @@ def threshold(
     ```
     oltr tune threshold
     oltr tune threshold --method dme --dataset tiny-imagenet-lt
+    oltr tune threshold --table 3a --dataset tiny-imagenet-lt
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
     ```
     """
     from dataclasses import asdict
 
-    from oltr_cli.errors import OltrError
+    from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.progress import Display
-    from oltr_cli.tune import tune_threshold, tuning_rule
+    from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
 
     parsed = tuning_rule(rule)
-    selected = _selected(dataset, method, run)
     display = Display()
+    if table is not None:
+        selected, then = _of_table(table, dataset, recipe, method, run)
+    elif recipe is not None:
+        raise UsageProblem("--recipe says whose runs a table shows; add --table")
+    else:
+        selected, then = _selected(dataset, method, run), ""
     done: list[Tuned] = []
     problems: list[OltrError] = []
-    for one in selected:
-        try:
-            done.append(tune_threshold(one, parsed, trials))
-        except OltrError as error:
-            problems.append(error)
+    with display.bar("tuning τ", len(selected), "runs") as bar:
+        for one in selected:
+            try:
+                done.append(tune_threshold(one, parsed, trials))
+            except OltrError as error:
+                problems.append(error)
+            bar.advance()
     if done:
         if json_:
             print(json.dumps({"rule": parsed.text, "runs": [asdict(tuned) for tuned in done]}))
@@ -71,7 +71,7 @@ def threshold(
             from rich.console import Console
 
             Console(highlight=False).print(_table(done))
-        display.say(f"[dim]next[/]  oltr evaluate {done[-1].run} --threshold tuned")
+        display.say(f"[dim]next[/]  {then or f'oltr evaluate {done[-1].run} --threshold tuned'}")
     for problem in problems[:-1]:
         display.warn(str(problem))
     if problems:
@@ -109,6 +109,33 @@ def _selected(dataset: str | None, method: str | None, run: str | None) -> "list
         f"no finished run{f' of {method}' if method else ''} on {name}{hint}; make one: "
         f"oltr run {method or 'dme'} --dataset {name}"
     )
+
+
+def _of_table(
+    name: str, dataset: str | None, recipe: str | None, method: str | None, run: str | None
+) -> "tuple[list[Run], str]":
+    """The finished runs that a table of the paper shows, and the command that shows it at their thresholds."""
+    from oltr_cli.commands.compare import _where
+    from oltr_cli.errors import UsageProblem
+    from oltr_cli.runs import Run, runs_root
+    from oltr_cli.tables.fill import fill
+    from oltr_cli.tables.paper import load_table
+
+    if run is not None:
+        raise UsageProblem("--run names one run; leave out --table")
+    on, source, option = _where(dataset, recipe, load_table(name).dataset)
+    filled = fill(name, on, methods=None if method is None else [method], source=source, option=option)
+    found = [
+        Run(runs_root(), on, row.method, row.hash, seed)
+        for row in filled.rows
+        if row.status == "measured" and row.hash is not None
+        for seed in row.seeds
+    ]
+    again = f"oltr compare --table {name} {option}"
+    if not found:
+        raise UsageProblem(f"table {name} shows no finished run on {on}; make them: {again} --run")
+    # Rows may share a run.
+    return list(dict.fromkeys(found)), f"{again} --threshold tuned"
 
 
 def _table(done: "list[Tuned]") -> "Table":

@@ -1,0 +1,133 @@
+"""``oltr data active RUN PATH… --budget N``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from oltr_cli.commands.options import MethodsFrom
+
+if TYPE_CHECKING:
+    from oltr_cli.active import Chosen
+    from oltr_cli.progress import Display
+
+SHOWN = 10  # failed files that are named on the screen
+
+
+def active(
+    run: Annotated[str, typer.Argument(help="A finished run: its folder, its name, or a part that fits one")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER…", help="Unlabelled images: folders (with all below), files, patterns"),
+    ],
+    budget: Annotated[int, typer.Option("--budget", "-n", min=1, help="How many images you are willing to label")],
+    by: Annotated[
+        Literal["reachability", "confidence"] | None,
+        typer.Option(
+            metavar="reachability|confidence",
+            help="What little is known by: the largest distance to the nearest class centroid (dme), or the lowest "
+            "confidence; default the one that finds the run's open validation images better",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the paths to it, one a line, the least known first")
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Picture of the first 100 images of the answer"),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(metavar="τ|RULE", help="For the suggested label; as in oltr predict"),
+    ] = None,
+    format_: Annotated[
+        Literal["table", "csv"] | None, typer.Option("--format", "-f", metavar="table|csv", help="Default table")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that the network takes at once")] = 64,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    methods_from: MethodsFrom = None,
+) -> None:
+    """Which unlabelled images to label next: those that the run knows least, no two nearly the same.
+
+    Copies, images too similar to a chosen one, and the run's own training images are left out. An image that cannot be
+    read is named, and the exit code is then 1.
+
+    ```
+    oltr data active mine/dme unsorted --budget 50 --contact-sheet next.png
+    oltr data active mine/dme unsorted --budget 200 --out next.txt
+    oltr data active mine/dme camera1 camera2 --budget 50 --by confidence --format csv
+    ```
+    """
+    from oltr_cli.errors import OltrError, UsageProblem
+    from oltr_cli.progress import Display
+
+    if json_ and format_:
+        raise UsageProblem(f"--json is one object, --format {format_} a row each; give one of them")
+    display = Display(quiet)
+    display.say("[dim]starting torch …[/]")
+    from oltr_cli.active import choose
+    from oltr_cli.active_formats import as_csv, as_json, as_table, fill_sheet, write_paths
+    from oltr_cli.active_measure import choose_measure
+    from oltr_cli.image_sources import image_sources
+    from oltr_cli.image_stream import ImageStream
+    from oltr_cli.machine import default_workers, make_accelerator
+    from oltr_cli.predict import Sheet
+    from oltr_cli.recogniser import Recogniser
+
+    tiles = Sheet(sheet) if sheet else None
+    recogniser = Recogniser.load(run, make_accelerator(device).device, threshold)
+    measure = choose_measure(recogniser, by)
+    display.say(f"[dim]{recogniser.run.name}: by {measure.by} ({measure.why})[/]")
+    count = default_workers() if workers is None else workers
+    with ImageStream(image_sources(paths), recogniser.recipe.data, batch_size, count) as stream:
+        chosen = choose(recogniser, stream, budget, measure, display)
+    if out is not None:
+        write_paths(out.expanduser(), chosen)
+    if tiles is not None:
+        fill_sheet(tiles, recogniser, chosen)
+        title = f"{recogniser.run.name}: what to label next, by {measure.by}"
+        display.say(f"[dim]sheet[/] {tiles.save(title, len(chosen.rows))}")
+    if hasattr(sys.stdout, "reconfigure"):
+        # Names that are no UTF-8 leave as the bytes that they are on the disk.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if json_:
+        print(as_json(recogniser, chosen, budget))
+    else:
+        for line in (as_csv if format_ == "csv" else as_table)(recogniser, chosen):
+            print(line)
+    _last_words(chosen, budget, paths[0], display)
+    if chosen.failed:
+        raise OltrError(f"{len(chosen.failed):,} of {chosen.counts.images:,} images failed")
+
+
+def _last_words(chosen: "Chosen", budget: int, folder: str, display: "Display") -> None:
+    """What was left out and why, which files failed, and what to type next."""
+    import shlex
+
+    from oltr_cli.prediction_formats import visible
+
+    counts = chosen.counts
+    left_out = [
+        (counts.copies, "copies"),
+        (counts.similar, "too similar to a chosen one"),
+        (counts.training, "training images"),
+        (counts.failed, "that failed"),
+    ]
+    said = ", ".join(f"{number:,} {what}" for number, what in left_out if number)
+    display.say(f"{len(chosen.rows):,} of {counts.images:,} images" + (f"; left out: {said}" if said else ""))
+    if len(chosen.rows) < budget:
+        display.say(f"fewer than the {budget:,} asked for: there are no others that differ")
+    if not chosen.training_known:
+        display.say("the run's training images are not at hand: those among these images were not left out")
+    for source in chosen.failed[:SHOWN]:
+        display.warn(f"{visible(source.path)}: {visible(source.problem)}")
+    if len(chosen.failed) > SHOWN:
+        display.warn(f"and {len(chosen.failed) - SHOWN:,} more that failed; --json names all")
+    display.say(
+        "[dim]next[/]  sort them into class folders, then: "
+        f"{shlex.join(['oltr', 'data', 'build', '--images', folder, '--as-is', '--out', 'mine'])}"
+    )

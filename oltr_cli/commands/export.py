@@ -1,0 +1,83 @@
+"""``oltr export``: a finished run as a file for onnxruntime or torch."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from oltr_cli.commands.options import MethodsFrom
+
+if TYPE_CHECKING:
+    from oltr_cli.export import Exported
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A finished run: its folder, its name, or a part that fits one")],
+    to: Annotated[
+        Literal["onnx", "torch"],
+        typer.Option(metavar="onnx|torch", help="onnx: .onnx for onnxruntime; torch: .pt2 for torch.export.load"),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file, or a folder for it; default the run's name, here")
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            metavar="τ|RULE",
+            help="τ that goes into the file: a number, val_open, id_quantile:0.95 or fixed:0.1; default what oltr tune "
+            "threshold chose for the run, else the run's own",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    methods_from: MethodsFrom = None,
+) -> None:
+    """A finished run as one file that gives the same scores without this project.
+
+    It takes uint8 images, resized and cropped; normalisation is inside. Class names, threshold and the way to resize
+    are in the file too, as JSON under the key "oltr". Any number of images at a time.
+
+    ```
+    oltr export mine/dme                               mine-dme-3f2a….onnx
+    oltr export mine/dme --to torch --out model.pt2    for torch alone
+    oltr export mine/dme --threshold val_open          with another threshold
+    ```
+    """
+    from dataclasses import asdict
+
+    from oltr_cli.progress import Display
+
+    display = Display(quiet)
+    display.say("[dim]starting torch …[/]")
+    from oltr_cli.export import default_file, export_run
+    from oltr_cli.export_formats import require_packages
+    from oltr_cli.recogniser import Recogniser
+
+    require_packages(to)
+    recogniser = Recogniser.load(run, threshold=threshold)
+    file = (out or Path()).expanduser()
+    if file.is_dir():
+        file /= default_file(recogniser, to)
+    done = export_run(recogniser, to, file, display, force)
+    if json_:
+        print(json.dumps(asdict(done), ensure_ascii=False, allow_nan=False))
+    else:
+        _show(done)
+    if done.checked_with is None:
+        display.warn("the file was not checked, since onnxruntime is not installed: pip install onnxruntime")
+    display.say(f"[dim]next[/]  {shlex.join(['oltr', 'data', 'active', run])} FOLDER --budget 50")
+
+
+def _show(done: "Exported") -> None:
+    about = done.about
+    tau = about["threshold"]
+    print(f"{done.file}  {done.bytes / 1e6:.1f} MB, from {done.run}")
+    print(f"  in       images {about['preprocessing']['input']}")
+    print("  out      " + ", ".join(about["outputs"]))
+    print(f"  classes  {len(about['class_names']):,}; unknown where confidence < {tau['value']:.4g} ({tau['rule']})")
+    print("  inside   normalisation; under the key oltr, as JSON: class names, threshold, how to resize and crop")
+    if done.checked_with is not None:
+        print(f"  checked  with {done.checked_with}: scores differ from the run's by {done.difference:.1e} at most")

@@ -1,0 +1,200 @@
+"""``oltr figure``."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oltr_cli.commands.options import MethodsFrom
+
+if TYPE_CHECKING:
+    from oltr_cli.errors import OltrError
+    from oltr_cli.figures.request import Request
+
+
+def figure(
+    figures: Annotated[
+        list[str], typer.Argument(metavar="FIGURE…", help="3, 4, 5, 6, 7, 8a, 8b, 8c; 8: its three parts; all")
+    ],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Of its runs; default glyphs-lt")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Of the runs of a recipe file of your own")] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "--method",
+            "-m",
+            metavar="NAMES",
+            help="Other methods than the paper's, with commas; the first of 6 is what the others gain over",
+        ),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1; default 1")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Draw this seed only; default all finished, of 3, 4 and 7 the first")
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="Of 5, 6, 8c: fixed:0.1, id_quantile:0.95, val_open, tuned; default the runs' own"),
+    ] = None,
+    shots: Annotated[str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")] = "paper",
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image", metavar="NAME", help="Of 4 and 7: show this test image, or a part of its name; repeatable"
+        ),
+    ] = None,
+    alphas: Annotated[str, typer.Option(metavar="NUMBERS", help="Of 8a: power values α; default 1,1.5,2,3,6")] = "",
+    lot: Annotated[int, typer.Option(min=0, help="Of 3 and 8c: another number draws other classes")] = 0,
+    format_: Annotated[
+        list[str] | None, typer.Option("--format", "-f", metavar="png|svg|pdf", help="Several with commas; default png")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write; default figures/DATASET")] = None,
+    device: Annotated[str | None, typer.Option(help="Of 4, 7 and --run: cpu, cuda, …; default the best")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    methods_from: MethodsFrom = None,
+) -> None:
+    """Draw the paper's figures from your runs: pictures, and the numbers in them as CSV.
+
+    3 t-SNE of features · 4 modulated attention · 5 ablation · 6 F1 gain over plain · 7 infused concepts ·
+    8a accuracy against α · 8b F-measure against τ · 8c F-measure against the number of open classes
+
+    ```
+    oltr figure 8b
+    oltr figure 8b 8c 6 --dataset tiny-imagenet-lt --format png,pdf
+    oltr figure 8a --run --seeds 3           trains what is missing first
+    oltr figure 7 --image n02129165/val_12   an image of your choice
+    oltr figure all --out paper/figures      each whose runs are finished
+    ```
+    """
+    from oltr_cli.commands.compare import _where
+    from oltr_cli.errors import UsageProblem
+    from oltr_cli.figures import catalogue
+    from oltr_cli.figures.request import Request
+    from oltr_cli.figures.save import read_formats
+    from oltr_cli.progress import Display
+    from oltr_cli.thresholds import ThresholdRule
+
+    if seeds and not run:
+        raise UsageProblem("--seeds speaks of what --run makes; add --run")
+    chosen, formats = catalogue.names(figures), read_formats(format_ or [])
+    name, source, option = _where(dataset, recipe, "glyphs-lt")
+    request = Request(
+        name,
+        source,
+        option,
+        methods=tuple(methods or ()),
+        seed=seed,
+        rule=ThresholdRule.parse(threshold) if threshold else None,
+        shots=shots,
+        images=tuple(images or ()),
+        alphas=_numbers(alphas),
+        lot=lot,
+        device=device,
+        display=Display(),
+    )
+    wanted = range(seeds or 1) if seed is None else [seed]
+    done = _draw_all(chosen, request, out or Path("figures") / name, formats, wanted if run else None, not json_)
+    if done is None:
+        return
+    if json_:
+        print(json.dumps({"figures": done.drawn}, ensure_ascii=False))
+    _end(done, request, "all" in [text.lower() for text in figures])
+
+
+@dataclass
+class _Done:
+    """Figures drawn; figures that could not be, and why; runs that failed."""
+
+    drawn: "list[dict[str, Any]]"
+    problems: "list[tuple[str, OltrError]]"
+    failures: "list[tuple[str, OltrError]]"
+
+
+def _draw_all(
+    chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
+) -> _Done | None:
+    """Every figure in turn, its runs made first for the seeds ``make``; None in all but the main process."""
+    from oltr_cli.commands.compare import _make
+    from oltr_cli.errors import OltrError, Stopped, UsageProblem
+    from oltr_cli.figures import catalogue
+    from oltr_cli.figures.save import save
+    from oltr_cli.machine import is_main_process
+
+    done = _Done([], [], [])
+    for name in chosen:
+        spec = catalogue.load(name)
+        try:
+            if make is not None:
+                rows = [row for row in spec.rows(request) if row.known]
+                if request.source is None:
+                    raise UsageProblem(
+                        f"--run needs a recipe; there is no built-in one for '{request.dataset}': give --recipe FILE"
+                    )
+                done.failures += _make(rows, make, request.source, request.option, request.device, request.display)
+                if not is_main_process():
+                    continue
+            gathered = spec.gather(request)
+            paths = save(spec, gathered, request.dataset, folder, formats)
+        except Stopped:
+            raise
+        except OltrError as problem:
+            done.problems.append((name, problem))
+            continue
+        done.drawn.append(
+            {
+                "figure": name,
+                "title": spec.title,
+                "dataset": request.dataset,
+                "files": [str(path) for path in paths],
+                "runs": [run.name for run in gathered.runs],
+                "notes": list(gathered.notes),
+            }
+        )
+        if tell:
+            _tell(done.drawn[-1])
+    return done if is_main_process() else None
+
+
+def _tell(one: "dict[str, Any]") -> None:
+    print(f"figure {one['figure']}  {one['title']}, {one['dataset']}")
+    for kind, texts in (("wrote", one["files"]), ("run", one["runs"]), ("note", one["notes"])):
+        for text in texts:
+            print(f"  {kind:<6} {text}")
+    sys.stdout.flush()
+
+
+def _end(done: _Done, request: "Request", everything: bool) -> None:
+    """Say what could not be drawn or made, and leave with its exit code; of ``all``, what there is will do."""
+    from oltr_cli.commands.compare import _report
+    from oltr_cli.figures.catalogue import FIGURES
+
+    if len(done.problems) == 1 and not done.drawn and not done.failures:
+        name, problem = done.problems[0]
+        problem.args = (f"figure {name}: {problem}",)
+        raise problem
+    for name, problem in done.problems:
+        request.display.warn(f"figure {name}: {problem}")
+    if done.drawn:
+        names = list(FIGURES)
+        following = names[(names.index(done.drawn[-1]["figure"]) + 1) % len(names)]
+        request.display.say(f"[dim]next[/]  oltr figure {following} {request.option}")
+    if done.failures:
+        _report(done.failures, request.display)
+        raise typer.Exit(1)
+    if done.problems and not (everything and done.drawn):
+        raise typer.Exit(done.problems[0][1].exit_code)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """``1,2,6`` as numbers."""
+    from oltr_cli.errors import UsageProblem
+
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageProblem(f"--alphas {text}: give numbers with commas between, as in 1,2,6") from None

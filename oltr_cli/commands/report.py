@@ -1,0 +1,101 @@
+"""``oltr report``."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from oltr_cli.commands.options import MethodsFrom
+
+if TYPE_CHECKING:
+    from oltr_cli.report.choose import Chosen
+
+
+def report(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Of its runs; default that of the newest finished run")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default report-DATASET.html")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Option("--runs", metavar="RUN", help="These runs only, or parts of names; repeatable")
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods", "--method", "-m", metavar="NAMES", help="These methods only: names or globs, with commas"
+        ),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option("--table", "-t", help="Tables of the paper to lay over the runs; default by dataset"),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and write it anew whenever a run's files change; Ctrl-C ends it")
+    ] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; with --watch one a line")] = False,
+    methods_from: MethodsFrom = None,
+) -> None:
+    """Write one HTML file about the runs of a dataset that needs nothing but itself: no network, no other file.
+
+    In it: the paper's table, all numbers, figures, and for each run a threshold to move, its most confident mistakes,
+    its classes, its recipe, and how it was made. Nothing is trained.
+
+    ```
+    oltr report
+    oltr report --dataset tiny-imagenet-lt --open
+    oltr report --methods plain,dme --out two.html
+    oltr report --watch                     a page that keeps itself fresh while runs go on
+    ```
+    """
+    from oltr_cli.files import write_text
+    from oltr_cli.progress import Display
+    from oltr_cli.report.choose import choose, tables_for
+    from oltr_cli.report.content import Cache, collect
+    from oltr_cli.report.page import render
+    from oltr_cli.report.watch import watch as keep_watching
+
+    display = Display()
+    cache = Cache()
+    first = choose(dataset, runs or (), methods or (), unfinished_will_do=watch)
+    path = out or Path(f"report-{first.dataset}.html")
+    names = tables_for(first, table or ())
+    opened = False
+
+    def look() -> "Chosen":
+        return choose(first.dataset, runs or (), methods or (), unfinished_will_do=True)
+
+    def write(chosen: "Chosen", watched: bool) -> None:
+        nonlocal opened
+        made = collect(chosen, names, display, cache)
+        page = render(made, watched=watched)
+        write_text(path, page)
+        facts: dict[str, Any] = {
+            "file": str(path),
+            "dataset": chosen.dataset,
+            "runs": [run.name for run, _ in chosen.done],
+            "unfinished": [{"run": one.run.name, "status": one.status, "epoch": one.epoch} for one in made.unfinished],
+            "tables": names,
+            "figures": [picture.name for picture in made.figures if picture.uri],
+            "bytes": len(page.encode()),
+        }
+        if json_:
+            print(json.dumps(facts, ensure_ascii=False), flush=True)
+        elif not watch:
+            print(path)
+        size = f"{facts['bytes'] / 1e6:.1f} MB" if facts["bytes"] >= 1e5 else f"{facts['bytes'] / 1e3:.0f} kB"
+        counts = f"{len(chosen.done)} finished runs, {len(made.unfinished)} others"
+        display.say(f"[dim]{time.strftime('%H:%M:%S')}  {counts}, {size}[/]")
+        if open_ and not opened:
+            opened = True
+            typer.launch(str(path.absolute()))
+
+    if watch:
+        display.say(f"[dim]watching {len(first.done) + len(first.others)} runs; Ctrl-C ends it[/]")
+        keep_watching(look, write)
+    else:
+        write(first, False)
+        if not json_ and not open_:
+            display.say(f"[dim]next[/]  open {path} in a browser, or: oltr report --dataset {first.dataset} --open")

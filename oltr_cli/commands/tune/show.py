@@ -1,0 +1,42 @@
+"""``oltr tune show``."""
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def show(
+    study: Annotated[
+        str | None, typer.Argument(help="Name of the study, or a part that fits one; default the newest")
+    ] = None,
+    storage: Annotated[str | None, typer.Option(metavar="URL", help="The database that the search was given")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+) -> None:
+    """Show what a search found: all trials, the best, and how much each key matters.
+
+    Writes best.toml, a recipe with the best trial's values, and pictures into the study's folder: history.png, and
+    slice-KEY.png with the objective against each tuned key.
+
+    ```
+    oltr tune show
+    oltr tune show dme-lambda --json
+    ```
+    """
+    from oltr_cli.progress import Display
+    from oltr_cli.tuning.record import record
+    from oltr_cli.tuning.summary import next_commands, open_study, summarise, tables
+
+    display = Display()
+    found = open_study(study, storage)
+    files = record(found, display.warn)
+    if json_:
+        print(json.dumps({**summarise(found), "files": [str(file) for file in files]}))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(tables(found))
+    for number, file in enumerate(files):
+        display.say(f"[dim]{'wrote' if not number else '     '}[/] {file}")
+    for line in next_commands(found):
+        display.say(f"[dim]next [/] {line}")

@@ -1,0 +1,287 @@
+"""Figure 7: the three strongest neurons of e ⊙ v_memory of an image, and the training patches that excite each most.
+
+A neuron is a component of the direct feature v. Its map is what pooling averages: the feature map after attention, and
+behind it the extra fc where there is one, cell by cell (linear, so that the cells' mean is v before the ReLU). A patch
+is the surroundings of the image's strongest cell, WIDTH cells a side. The receptive field is larger, but what lies near
+the middle counts most. Only neurons that the memory raises are shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.figures.curves import Floats
+from oltr_cli.figures.images import plain_text, tiled
+from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
+from oltr_cli.figures.scores import class_counts, class_names
+from oltr_cli.runs import Run
+from oltr_cli.scores import SavedScores
+from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.tables.rows import RowSpec
+
+if TYPE_CHECKING:
+    from oltr_cli.figures.networks import Opened
+
+NEURONS = 3
+PATCHES = 6  # of each neuron
+WIDTH = 1.5  # cells a side of a patch
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Where a training image excites a neuron most: box (left, top, right, bottom) in pixels of the crop."""
+
+    image: str
+    class_name: str
+    activation: float
+    box: tuple[int, int, int, int]
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One of the largest components of e ⊙ v_memory, with its value there and its patches."""
+
+    number: int
+    infused: float
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test image (S, S, 3) with what the plain model and the method say of it."""
+
+    name: str
+    class_name: str
+    training_images: int
+    group: str
+    plain: str
+    own: str
+    image: NDArray[np.uint8]
+    neurons: tuple[Neuron, ...]
+
+    @property
+    def failed(self) -> bool:
+        return self.own != self.class_name
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples in rows, and the names of the two models."""
+
+    samples: tuple[Sample, ...]
+    plain: str
+    own: str
+
+    def table(self) -> Table:
+        columns = ["image", "class", "training_images", "group", self.plain, self.own, "rank", "neuron", "infused"]
+        columns += ["patch", "patch_image", "patch_class", "activation", "left", "top", "right", "bottom"]
+        return columns, [
+            [*_facts(s), rank, n.number, n.infused, place, p.image, p.class_name, p.activation, *p.box]
+            for s in self.samples
+            for rank, n in enumerate(s.neurons, 1)
+            for place, p in enumerate(n.patches, 1)
+        ]
+
+
+def _facts(s: Sample) -> list[object]:
+    return [s.name, s.class_name, s.training_images, s.group, s.plain, s.own]
+
+
+def rows(request: Request) -> list[RowSpec]:
+    found = method_rows(request, ("plain", "dme"), least=2)
+    if len(found) > 2:
+        raise UsageProblem("figure 7 sets one method beside the plain model; name two with --methods")
+    return found
+
+
+def gather(request: Request) -> Gathered[Data]:
+    from oltr_cli.figures.networks import Opened, pick_images, places
+
+    (plain, own), notes = find(request, rows(request))
+    run, plain_run = own.runs[0], _of_seed(plain.runs, own.runs[0].seed)
+    test, before = (SavedScores.load(r.scores("test")) for r in (run, plain_run))
+    if len(test) != len(before) or (test.labels != before.labels).any():
+        raise DataProblem(f"{run.name} and {plain_run.name} were tested on different images")
+    opened = Opened.load(run, request)
+    split, counts, names = opened.dataset.splits["test"], class_counts(run), class_names(run)
+    where = places(test, split, str(run.scores("test")))
+    saved = {int(i): row for row, i in enumerate(where)}
+    if request.images:
+        indices = pick_images(request.images, split)
+    else:
+        indices = [int(where[row]) for row in examples(before, test, counts, request.shots)]
+    if not indices:
+        raise DataProblem(f"{run.name}: no test image to show; choose some with --image")
+    crops = [opened.crop("test", i) for i in indices]
+    infused = infusions(opened, opened.feature_maps(crops))
+    top = [strongest_neurons(values) for values in infused]
+    patches = _patches(opened, np.unique(np.concatenate(top)), request)
+    groups = shot_groups(counts, request.shots)
+    samples = tuple(
+        Sample(
+            split.names[i],
+            names[split.labels[i]],
+            int(counts[split.labels[i]]),
+            next(name for name in GROUPS if groups[name][split.labels[i]]),
+            names[before.prediction[saved[i]]],
+            names[test.prediction[saved[i]]],
+            crop,
+            tuple(Neuron(int(d), float(values[d]), patches[int(d)]) for d in neurons),
+        )
+        for i, crop, values, neurons in zip(indices, crops, infused, top, strict=True)
+    )
+    return Gathered(Data(samples, plain.label, own.label), (plain_run, run), notes)
+
+
+def _of_seed(runs: Sequence[Run], seed: int) -> Run:
+    return next((run for run in runs if run.seed == seed), runs[0])
+
+
+def examples(plain: SavedScores, own: SavedScores, counts: ClassCounts, shots: str) -> list[int]:
+    """Up to four test samples, of different classes, as the paper has them.
+
+    Three that the plain model gets wrong and the method right, of a few-shot, a medium-shot and again a few-shot class
+    (or whichever there is), and one that it is the other way round with; each time the one the winner is surest of.
+    """
+    groups = shot_groups(counts, shots)
+    gained = (plain.prediction != plain.labels) & (own.prediction == own.labels)
+    lost = (plain.prediction == plain.labels) & (own.prediction != own.labels)
+    chosen: list[int] = []
+    for mask, by, order in (
+        (gained, own, ("few", "medium", "many")),
+        (gained, own, ("medium", "few", "many")),
+        (gained, own, ("few", "medium", "many")),
+        (lost, plain, ("many", "medium", "few")),
+    ):
+        for name in order:
+            fitting = np.flatnonzero(mask & groups[name][own.labels])
+            fitting = fitting[~np.isin(own.labels[fitting], own.labels[chosen])]
+            if len(fitting):
+                chosen.append(int(fitting[np.argmax(by.confidence[fitting])]))
+                break
+    return chosen
+
+
+@torch.inference_mode()
+def infusions(opened: "Opened", f: Tensor) -> Floats:
+    """e ⊙ v_memory (B, D) of feature maps before attention (B, C, h, w).
+
+    Raises:
+        UsageProblem: the method has no memory.
+    """
+    network = opened.recogniser.network
+    infused = network.infusion(network.backbone.pool(f if opened.attention is None else opened.attention(f)))
+    if infused is None:
+        raise UsageProblem(f"{opened.run.name} has no memory feature; show a method that has: --methods plain,dme")
+    return np.asarray(infused.double().cpu())
+
+
+def strongest_neurons(infused: Floats) -> NDArray[np.int64]:
+    """The neurons with the largest values (≤ NEURONS,) of e ⊙ v_memory (D,), largest first; only what is above 0."""
+    order = np.argsort(-infused, kind="stable")[:NEURONS]
+    return order[infused[order] > 0]
+
+
+@torch.inference_mode()
+def neuron_maps(f: Tensor, neurons: NDArray[np.int64], extra_fc: nn.Linear | None) -> Tensor:
+    """Activation (B, n, h, w) of the given neurons over the cells of f (B, C, h, w)."""
+    which = torch.from_numpy(neurons).to(f.device)
+    if extra_fc is None:
+        return f[:, which]
+    return torch.einsum("nc,bchw->bnhw", extra_fc.weight[which], f) + extra_fc.bias[which].view(1, -1, 1, 1)
+
+
+def strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest value (B, n) of each map (B, n, h, w), and the number y·w + x of its cell (B, n)."""
+    value, cell = maps.flatten(2).max(dim=2)
+    return value, cell
+
+
+def _patches(opened: "Opened", neurons: NDArray[np.int64], request: Request) -> dict[int, tuple[Patch, ...]]:
+    """For each neuron the training patches with the largest activation, one an image."""
+    split, names = opened.dataset.splits["train"], opened.dataset.class_names
+    indices, values, cells = [], [], []
+    shape = (1, 1)
+    with request.display.bar("looking through the training set", len(split)) as bar:
+        for batch, f in opened.attended_maps("train", bar.advance):
+            maps = neuron_maps(f, neurons, opened.recogniser.network.backbone.extra_fc)
+            value, cell = strongest(maps)
+            shape = (maps.shape[2], maps.shape[3])
+            indices.append(batch)
+            values.append(value.double().cpu().numpy())
+            cells.append(cell.cpu().numpy())
+    index, value_of, cell_of = (np.concatenate(parts) for parts in (indices, values, cells))
+    side = opened.recogniser.recipe.data.image_size
+    found: dict[int, tuple[Patch, ...]] = {}
+    for column, neuron in enumerate(neurons.tolist()):
+        patches = []
+        for row in np.argsort(-value_of[:, column], kind="stable")[:PATCHES].tolist():
+            i = int(index[row])
+            box = patch_box(int(cell_of[row, column]), shape, side)
+            left, top, right, bottom = box
+            pixels = opened.crop("train", i)[top:bottom, left:right]
+            patches.append(Patch(split.names[i], names[split.labels[i]], float(value_of[row, column]), box, pixels))
+        found[neuron] = tuple(patches)
+    return found
+
+
+def patch_box(cell: int, shape: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the square WIDTH cells wide about a cell's middle, moved to lie inside the image.
+
+    Args:
+        cell: y·w + x.
+        shape: (h, w) of the feature map; its cells divide the ``side`` pixels evenly.
+    """
+    spans = []
+    for place, cells in zip(divmod(cell, shape[1]), shape, strict=True):
+        width = min(side, round(WIDTH * side / cells))
+        start = round((place + 0.5) * side / cells - width / 2)
+        start = min(max(start, 0), side - width)
+        spans.append((start, start + width))
+    (top, bottom), (left, right) = spans
+    return left, top, right, bottom
+
+
+def draw(data: Data) -> Figure:
+    n = len(data.samples)
+    figure = Figure(figsize=(7.6, 1.75 * n), layout="constrained")
+    grid = figure.subplots(n, 1 + NEURONS, squeeze=False, width_ratios=[1.15] + NEURONS * [1.5])
+    for row, sample in zip(grid, data.samples, strict=True):
+        row[0].imshow(sample.image, interpolation="nearest")
+        row[0].set_title(
+            f"{plain_text(sample.class_name, 22)}\n{sample.group}-shot, n = {sample.training_images:,}",
+            loc="center",
+            fontsize=8,
+            pad=3,
+        )
+        mark, ink = ("✗", "#B00020") if sample.failed else ("✓", "black")
+        row[0].set_xlabel(
+            f"{data.plain}: {plain_text(sample.plain, 22)}\n{data.own}: {plain_text(sample.own, 22)} {mark}",
+            fontsize=7.5,
+            color=ink,
+            labelpad=2,
+        )
+        for axes, neuron in zip(row[1:], sample.neurons, strict=False):
+            axes.imshow(tiled([patch.pixels for patch in neuron.patches], PATCHES // 2))
+            axes.set_title(f"neuron {neuron.number}: {neuron.infused:+.2g} infused", loc="center", fontsize=8)
+        for axes in row[1 + len(sample.neurons) :]:
+            axes.text(0.5, 0.5, "no further neuron\nis raised", ha="center", va="center", fontsize=8, color="#666666")
+        for axes in row:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
+        if sample.failed:
+            row[0].spines[:].set(visible=True, color="#B00020", linewidth=2.5)
+    return figure
+
+
+FIGURE = FigureSpec("7", "top-3 visual concepts infused by the memory feature", rows, gather, draw)

@@ -1,0 +1,74 @@
+"""Reading what a figure needs from the saved scores of a run, and saying plainly what is not there."""
+
+from string import hexdigits
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.data.glyph_alphabets import script_of
+from oltr_cli.errors import DataProblem
+from oltr_cli.runs import Run
+from oltr_cli.scores import SavedScores
+
+
+def known_and_open(run: Run) -> tuple[SavedScores, SavedScores]:
+    """Test scores of the known classes and of the open ones, none of them empty.
+
+    Raises:
+        DataProblem: a file is missing or broken, or holds no sample.
+    """
+    if not run.scores("open").exists():
+        raise DataProblem(f"{run.name}: has no scores of open samples, which this figure is about")
+    pair = SavedScores.load(run.scores("test")), SavedScores.load(run.scores("open"))
+    for split, scores in zip(("test", "open"), pair, strict=True):
+        if not len(scores):
+            raise DataProblem(f"{run.scores(split)}: holds no sample")
+    return pair
+
+
+def class_counts(run: Run) -> NDArray[np.int64]:
+    """Training images of each class (K,)."""
+    return np.array((run.result() or {})["class_counts"], np.int64)
+
+
+def class_names(run: Run) -> list[str]:
+    """Names of the K classes by label."""
+    result = run.result() or {}
+    names = result.get("class_names")
+    return list(names) if names else [f"class {label}" for label in range(len(result["class_counts"]))]
+
+
+def open_classes(scores: SavedScores, where: str) -> tuple[NDArray[np.int64], list[str]]:
+    """The class of each open sample (N,), as a number, and the classes' names in sorted order.
+
+    It is told by the sample's name: the folder it lies in, and the character of a built-in glyph.
+
+    Raises:
+        DataProblem: there are no names, or all lie in one folder.
+    """
+    if scores.paths is None:
+        raise DataProblem(f"{where}: holds no names, by which open classes are told apart")
+    names, numbers = np.unique(np.array([_class_of(str(path)) for path in scores.paths]), return_inverse=True)
+    if len(names) < 2:
+        raise DataProblem(
+            f"{where}: all open images lie in one folder ('{names[0]}'), so that their classes are not known; "
+            "list them in a folder for each class"
+        )
+    return numbers.reshape(-1).astype(np.int64), names.tolist()
+
+
+def _class_of(name: str) -> str:
+    """``val/n0185/x.JPEG`` → ``val/n0185``; ``open/U+0531 DejaVuSans #3`` → ``open/U+0531``."""
+    head, _, _ = name.partition(" ")
+    if head.rpartition("/")[2].startswith("U+") and "#" in name:
+        return head
+    return name.rpartition("/")[0]
+
+
+def shown(open_class: str) -> str:
+    """An open class's name as people read it: the folder's own name, and of a built-in glyph the character."""
+    name = open_class.rpartition("/")[2]
+    digits = name.removeprefix("U+")
+    if digits != name and all(c in hexdigits for c in digits):
+        return f"{chr(int(digits, 16))} ({script_of(chr(int(digits, 16)))})"
+    return name

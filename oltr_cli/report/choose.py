@@ -1,0 +1,129 @@
+"""Which dataset and which of its runs a report is about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oltr_cli.errors import OltrError, UsageProblem, nearest
+from oltr_cli.recipe_files import builtin_recipes
+from oltr_cli.runs import Run, find_runs, resolve_run, runs_root
+from oltr_cli.tables.fill import IDENTIFICATION
+from oltr_cli.tables.paper import Table, list_tables, load_table
+from oltr_cli.tables.rows import table_rows
+
+DEFAULT_TABLE = "3a"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The runs of one report, ordered by name.
+
+    Attributes:
+        done: finished runs with their result.json; ``others``: runs without a result, and failed ones.
+        methods: patterns for the rows of the tables; None shows them all.
+        source, option: the recipe that missing rows would be made by, and how a command names it.
+    """
+
+    dataset: str
+    done: tuple[tuple[Run, dict[str, Any]], ...]
+    others: tuple[Run, ...]
+    methods: tuple[str, ...] | None
+    source: str | None
+    option: str
+
+
+def choose(
+    dataset: str | None, runs: Sequence[str] = (), methods: Sequence[str] = (), *, unfinished_will_do: bool = False
+) -> Chosen:
+    """The finished runs that are asked for.
+
+    Args:
+        dataset: None takes that of ``runs``, or that with the newest finished run.
+        runs: names of runs or parts of names; empty takes all.
+        methods: rows of the paper's table, methods or globs, with commas.
+        unfinished_will_do: go on without a finished run as long as there is any.
+
+    Raises:
+        UsageProblem: no finished run of what is asked for (the line says what to type), or a name that fits nothing.
+    """
+    asked = [resolve_run(text).resolve() for text in runs]
+    name = dataset or _of(asked) or _newest()
+    every = find_runs(dataset=name)
+    if asked:
+        every = [run for run in every if run.path.resolve() in asked]
+        if len(every) < len(set(asked)):
+            raise UsageProblem(f"--runs: not all of them are runs of {name}; a report is about one dataset")
+    patterns = tuple(part for text in methods for part in text.split(",") if part.strip()) or None
+    if patterns:
+        table = load_table(DEFAULT_TABLE)
+        wanted = {row.method for row in table_rows(table, {run.method for run in every}, patterns)}
+        every = [run for run in every if run.method in wanted]
+    done, others = [], []
+    for run in every:
+        result = run.result()
+        if isinstance(result, dict) and result.get("status") == "done" and "metrics" in result:
+            done.append((run, result))
+        else:
+            others.append(run)
+    if not done and not (unfinished_will_do and others):
+        raise UsageProblem(_nothing(name, patterns))
+    if asked and patterns is None:
+        patterns = tuple(dict.fromkeys(run.method for run in every))
+    source = name if name in builtin_recipes() else None
+    option = f"--dataset {name}" if source else "--recipe FILE"
+    return Chosen(name, tuple(done), tuple(others), patterns, source, option)
+
+
+def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
+    """The tables to show: those asked for, else the paper's for this dataset, else the nearest in kind."""
+    if asked:
+        return list(dict.fromkeys(part.strip() for text in asked for part in text.split(",") if part.strip()))
+    tables: dict[str, Table] = {name: load_table(name) for name in list_tables()}
+    own = [name for name, table in tables.items() if table.dataset == chosen.dataset]
+    if own:
+        return own
+    if any(key.startswith(IDENTIFICATION) for _, result in chosen.done for key in result["metrics"]):
+        return [n for n, table in tables.items() if any(c.metric.startswith(IDENTIFICATION) for c in table.columns)]
+    return [DEFAULT_TABLE]
+
+
+def _of(paths: Sequence[Path]) -> str | None:
+    names = sorted({path.parents[1].name for path in paths})
+    if len(names) > 1:
+        raise UsageProblem(f"--runs: they are of {' and '.join(names)}; a report is about one dataset")
+    return names[0] if names else None
+
+
+def _newest() -> str:
+    """The dataset whose result.json is the newest; of runs without one, that of the newest recipe.toml."""
+    runs = find_runs()
+    if not runs:
+        raise UsageProblem(f"no finished run in {runs_root()}; make one: oltr run dme")
+
+    def age(run: Run) -> tuple[bool, float]:
+        finished = run.path / "result.json"
+        there = finished.exists()
+        return there, (finished if there else run.path / "recipe.toml").stat().st_mtime
+
+    return max(runs, key=age).dataset
+
+
+def _nothing(dataset: str, patterns: Sequence[str] | None) -> str:
+    """The error where there is no finished run, with the command that makes one."""
+    method = patterns[0] if patterns and not set(patterns[0]) & set("*?[") else "dme"
+    of = f" of {', '.join(patterns)}" if patterns else ""
+    if dataset in builtin_recipes():
+        return f"no finished run{of} on {dataset}; make one: oltr run {method} --dataset {dataset}"
+    measured = {run.dataset for run in find_runs()}
+    if dataset in measured:
+        return f"no finished run{of} on {dataset}; make one: oltr run {method} --recipe FILE"
+    return f"no dataset '{dataset}'{nearest(dataset, {*measured, *builtin_recipes()})}"
+
+
+def running(run: Run) -> str:
+    """Its status, also where the folder cannot be written and so no lock be tried."""
+    try:
+        return run.status()
+    except (OltrError, OSError):
+        return "unfinished"

@@ -1,0 +1,262 @@
+"""What a report says, collected from run folders: runs, tables, curves, classes, mistakes, pictures.
+
+A run's numbers are kept in a ``Cache`` by the state of its files, so that watching reads each run once.
+"""
+
+import math
+import time
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.evaluate import read_tuned
+from oltr_cli.files import read_json
+from oltr_cli.history import read_history
+from oltr_cli.metrics import METRICS
+from oltr_cli.progress import Display
+from oltr_cli.report.choose import Chosen, running
+from oltr_cli.report.classes import class_numbers
+from oltr_cli.report.curves import shortest, threshold_numbers
+from oltr_cli.report.mistakes import Album, find_mistakes, gallery
+from oltr_cli.report.pictures import Picture, paper_figures, run_plots
+from oltr_cli.runs import Run
+from oltr_cli.scores import SavedScores
+from oltr_cli.shots import GROUPS, shot_groups
+from oltr_cli.tables.fill import fill
+from oltr_cli.tables.filled import FilledTable
+
+FILES = ("recipe.toml", "environment.json", "metrics.jsonl", "result.json", "threshold.json")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One finished run as the page shows it.
+
+    Attributes:
+        metrics: name → value, those that are None left out.
+        numbers: what travels as JSON and the page's script draws: curve, named thresholds, classes, gallery.
+        problem: what could not be read of it; "" where all could.
+    """
+
+    run: Run
+    facts: dict[str, Any]
+    metrics: dict[str, float]
+    numbers: dict[str, Any]
+    recipe: str
+    plots: tuple[Picture, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that goes on, waits or failed: epochs so far of how many, and the last line of its history."""
+
+    run: Run
+    status: str
+    epoch: int
+    epochs: int | None
+    last: dict[str, Any]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows."""
+
+    dataset: str
+    made: str
+    finished: tuple[Finished, ...]
+    unfinished: tuple[Unfinished, ...]
+    tables: tuple[FilledTable, ...]
+    figures: tuple[Picture, ...]
+    class_sets: tuple[dict[str, Any], ...]
+    pictures: tuple[str, ...]
+    gallery_problem: str
+    metrics: tuple[str, ...]
+
+
+@dataclass
+class Cache:
+    """What was made before, by the state of the files it was made from."""
+
+    runs: dict[tuple[Any, ...], Finished] = field(default_factory=dict)
+    figures: dict[tuple[Any, ...], Picture] = field(default_factory=dict)
+    class_sets: list[dict[str, Any]] = field(default_factory=list)
+    album: Album | None = None
+
+
+def state(run: Run) -> tuple[Any, ...]:
+    """Name, and time and size of each file that a report reads of a run; other once any of them changes."""
+    stamps: list[tuple[int, int] | None] = []
+    for name in FILES:
+        try:
+            stat = (run.path / name).stat()
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((stat.st_mtime_ns, stat.st_size))
+    return run.name, *stamps
+
+
+def collect(chosen: Chosen, table_names: list[str], display: Display, cache: Cache | None = None) -> Report:
+    """Read the chosen runs.
+
+    Args:
+        table_names: of the paper's tables to lay over them.
+        cache: of an earlier call on the same dataset; what it holds is not made again.
+
+    Raises:
+        UsageProblem: no such table, or patterns that fit none of its rows.
+    """
+    cache = Cache() if cache is None else cache
+    cache.album = cache.album or Album(display)
+    methods = list(chosen.methods) if chosen.methods else None
+    option = chosen.option
+    tables = [fill(name, chosen.dataset, methods=methods, source=chosen.source, option=option) for name in table_names]
+    finished = []
+    seen: set[str] = set()
+    with display.bar("runs", len(chosen.done), "runs") as bar:
+        for run, result in chosen.done:
+            first = run.method not in seen
+            seen.add(run.method)
+            key = (first, *state(run))
+            if key not in cache.runs:
+                cache.runs[key] = _finished(run, result, cache, with_pictures=first)
+            finished.append(cache.runs[key])
+            bar.advance()
+    figures = paper_figures(chosen, display, cache.figures, state) if chosen.done else []
+    names = [name for _, result in chosen.done for name in result["metrics"]]
+    extra = sorted(set(names) - set(METRICS), key=names.index)
+    return Report(
+        chosen.dataset,
+        time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        tuple(finished),
+        tuple(_unfinished(run) for run in chosen.others),
+        tuple(tables),
+        tuple(figures),
+        tuple(cache.class_sets),
+        tuple(cache.album.pictures),
+        cache.album.problem,
+        tuple(m for m in (*METRICS, *extra) if any(m in one.metrics for one in finished)),
+    )
+
+
+def _finished(run: Run, result: dict[str, Any], cache: Cache, with_pictures: bool) -> Finished:
+    """One run; what of it cannot be read is named in ``problem``, and the rest is shown."""
+    assert cache.album is not None
+    named, problem = _named_thresholds(run, result)
+    numbers: dict[str, Any] = {
+        "run": run.name,
+        "own": shortest(result["threshold"]["value"]),
+        "named": [{"rule": rule, "tau": shortest(tau)} for rule, tau in named.items()],
+        "curve": None,
+        "classes": None,
+        "gallery": None,
+    }
+    counts, shots = result.get("class_counts") or [], result.get("shots") or "paper"
+    try:
+        known = SavedScores.load(run.scores("test"))
+        open_ = SavedScores.load(run.scores("open")) if run.scores("open").exists() else None
+        open_ = open_ if open_ is not None and len(open_) else None
+        _check(known, len(counts), run)
+    except OltrError as error:
+        problem = str(error)
+    else:
+        numbers["class_set"] = _class_set(result, counts, shots, cache)
+        if len(known):
+            own = result["threshold"]["value"]
+            numbers["classes"] = class_numbers(known, len(counts), own if open_ is not None else None)
+            if open_ is not None:
+                numbers["curve"] = threshold_numbers(known, open_, counts, shots, named)
+            if with_pictures:
+                numbers["gallery"] = gallery(run, find_mistakes(known, open_, counts, shots), cache.album)
+    metrics = {name: float(value) for name, value in result["metrics"].items() if value is not None}
+    plots = tuple(run_plots(run)) if with_pictures else ()
+    try:
+        recipe = (run.path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        recipe = f"cannot be read: {error.strerror}"
+    return Finished(run, _facts(run, result), metrics, numbers, recipe, plots, problem)
+
+
+def _check(known: SavedScores, classes: int, run: Run) -> None:
+    if not classes:
+        raise DataProblem(f"{run.name}: its result.json has no class_counts")
+    both = np.concatenate([known.labels, known.prediction])
+    if len(both) and not (both.min() >= 0 and both.max() < classes):
+        raise DataProblem(f"{run.scores('test')}: holds classes that its result.json does not know")
+
+
+def _named_thresholds(run: Run, result: dict[str, Any]) -> tuple[dict[str, float], str]:
+    """Rule → τ, the run's own first; and what is wrong with threshold.json."""
+    own = result["threshold"]
+    named = {str(own["rule"]): float(own["value"])}
+    for rule, other in (result.get("other_thresholds") or {}).items():
+        named.setdefault(str(rule), float(other["value"]))
+    problem = ""
+    try:
+        tuned, by = read_tuned(run.path)
+        if tuned is not None:
+            named.setdefault(f"tuned, by {by}", tuned)
+    except DataProblem as error:
+        problem = str(error)
+    return {rule: tau for rule, tau in named.items() if math.isfinite(tau)}, problem
+
+
+def _class_set(result: dict[str, Any], counts: list[int], shots: str, cache: Cache) -> int:
+    """Number of the run's classes among the different sets of classes on the page."""
+    names = result.get("class_names") or [f"class {label}" for label in range(len(counts))]
+    groups = shot_groups(counts, shots)
+    of = np.select([groups[name] for name in GROUPS], range(3)).tolist()
+    own = {"names": [str(name) for name in names], "counts": counts, "groups": of}
+    if own not in cache.class_sets:
+        cache.class_sets.append(own)
+    return cache.class_sets.index(own)
+
+
+def _facts(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """What to say of how a run was made; None for what is not known."""
+    found = read_json(run.path / "environment.json")
+    environment: dict[str, Any] = found if isinstance(found, dict) else {}
+    command = environment.get("command")
+    try:
+        finished = (run.path / "result.json").stat().st_mtime
+    except OSError:
+        finished = None
+    return {
+        "commit": environment.get("commit"),
+        "oltr": environment.get("oltr"),
+        "python": environment.get("python"),
+        "platform": environment.get("platform"),
+        "packages": ", ".join(f"{k} {v}" for k, v in (environment.get("packages") or {}).items()) or None,
+        "device": environment.get("device") or result.get("device"),
+        "precision": environment.get("precision"),
+        "processes": environment.get("processes"),
+        "threads": environment.get("threads"),
+        "command": " ".join(map(str, command)) if isinstance(command, list) else None,
+        "epochs": result.get("epochs"),
+        "epochs_total": result.get("epochs_total"),
+        "best_epoch": result.get("best_epoch"),
+        "seconds": result.get("seconds"),
+        "seconds_total": result.get("seconds_total"),
+        "starts_from": result.get("starts_from"),
+        "undecodable": len(result.get("undecodable") or ()),
+        "data_digest": result.get("data_digest"),
+        "finished": None if finished is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)),
+    }
+
+
+def _unfinished(run: Run) -> Unfinished:
+    history = read_history(run.path / "metrics.jsonl")
+    try:
+        epochs = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["train"]["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        epochs = None
+    last = history[-1] if history and isinstance(history[-1], dict) else {}
+    result = run.result()
+    error = str(result.get("error") or "") if isinstance(result, dict) else ""
+    done = last.get("epoch")
+    return Unfinished(run, running(run), done if isinstance(done, int) else 0, epochs, last, error)

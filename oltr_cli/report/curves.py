@@ -1,0 +1,57 @@
+"""How the open-set numbers of a run depend on τ, in few enough points to travel inside a page."""
+
+from typing import Any
+
+import numpy as np
+
+from oltr_cli.metrics import all_metrics, rank_curve, threshold_curve
+from oltr_cli.scores import SavedScores
+from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
+
+POINTS = 401  # evenly spaced τ, to which the named ones are added
+NUMBERS = ("f_measure", "f_measure_2019", "overall", *GROUPS)  # open/…
+REJECTED = ("known_rejected", "open_rejected")
+DIGITS = 5
+
+
+def threshold_numbers(
+    known: SavedScores, open_: SavedScores, counts: ClassCounts, shots: str, named: dict[str, float]
+) -> dict[str, list[float] | None]:
+    """``{"tau", *NUMBERS, *REJECTED}``: each (P,), None where it cannot be computed.
+
+    τ rises; it holds every threshold of ``named`` itself, so that a run's own numbers are among them. The τ given are
+    float32 in their shortest decimals: read back, they reject exactly what they rejected here.
+
+    Args:
+        known, open_: test samples, neither of them empty.
+        named: finite thresholds by the rule that chose them.
+    """
+    curve = threshold_curve(known, open_, shot_groups(counts, shots), POINTS)
+    grid = _shortest(curve.pop("tau"))
+    values = {name: numbers for name in NUMBERS if (numbers := curve[name]) is not None}
+    extra = _shortest(np.unique(np.array(list(named.values()), np.float64)))
+    for tau in extra:
+        metrics = all_metrics(known, open_, counts, float(tau), shots)
+        values = {name: np.append(numbers, metrics[f"open/{name}"] or 0.0) for name, numbers in values.items()}
+    # Of equal τ the one from all_metrics, which comes last, or the other: they say the same.
+    tau, first = np.unique(np.append(grid, extra), return_index=True)
+    ranks = rank_curve(known, open_)
+    at = ranks.accepted_at(tau)
+    table: dict[str, list[float] | None] = {"tau": tau.tolist(), **dict.fromkeys(NUMBERS)}
+    table |= {name: _rounded(numbers[first]) for name, numbers in values.items()}
+    for name, accepted in zip(REJECTED, (ranks.known, ranks.open), strict=True):
+        table[name] = _rounded(1.0 - accepted[at] / accepted[-1])
+    return table
+
+
+def shortest(tau: float) -> float:
+    """The float64 whose decimals are the shortest that name the float32 nearest to τ."""
+    return float(str(np.float32(tau)))
+
+
+def _shortest(values: Any) -> np.ndarray:
+    return np.array([shortest(value) for value in values], np.float64)
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return np.round(values.astype(np.float64), DIGITS).tolist()

@@ -1,0 +1,120 @@
+"""Pictures inside the page: the paper's figures that saved scores are enough for, and the plots of each run."""
+
+import base64
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from oltr_cli.errors import OltrError
+from oltr_cli.figures import catalogue
+from oltr_cli.figures.request import MissingRuns, Request
+from oltr_cli.progress import Display
+from oltr_cli.report.choose import Chosen
+from oltr_cli.runs import Run
+from oltr_cli.tables.fill import finished_runs
+
+FIGURES = ("3", "5", "6", "8a", "8b", "8c")  # 4 and 7 go through the network and the images again
+LARGE_SVG = 150_000  # bytes from which PNG is smaller: pictures of thousands of points
+PLOT_WIDTH = 840  # pixels; the page shows them at about 620
+COLORS = 128
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture or, where ``uri`` is "", the reason why there is none (``note``)."""
+
+    name: str
+    title: str
+    uri: str
+    note: str = ""
+    command: str = ""
+
+
+def paper_figures(
+    chosen: Chosen, display: Display, drawn: dict[tuple[Any, ...], Picture], state: Callable[[Run], object]
+) -> list[Picture]:
+    """The paper's figures of the dataset; nothing is trained for them.
+
+    Args:
+        drawn: what was drawn before, by the name of the figure and the ``state`` of the runs it may show; added to.
+    """
+    request = Request(chosen.dataset, chosen.source, chosen.option, display=Display(quiet=True))
+    runs = [run for found in finished_runs(chosen.dataset).values() for run, _ in found]
+    pictures = []
+    with display.bar("figures", len(FIGURES), "figures") as bar:
+        for name in FIGURES:
+            methods = _methods(name, request)
+            key = (name, *(state(run) for run in runs if run.method in methods))
+            if key not in drawn:
+                drawn[key] = _figure(name, request)
+            pictures.append(drawn[key])
+            bar.advance(title=f"figure {name}")
+    return pictures
+
+
+def _methods(name: str, request: Request) -> set[str]:
+    """Those whose runs a figure shows; none where it is not for this dataset, as drawing it will say."""
+    try:
+        return {row.method for row in catalogue.load(name).rows(request)}
+    except OltrError:
+        return set()
+
+
+def _figure(name: str, request: Request) -> Picture:
+    spec = catalogue.load(name)
+    title = f"Figure {name}: {spec.title}"
+    try:
+        gathered = spec.gather(request)
+    except MissingRuns:
+        return Picture(
+            name, title, "", "needs runs that are not finished", f"oltr figure {name} {request.option} --run"
+        )
+    except OltrError as problem:
+        return Picture(name, title, "", str(problem).partition("\n")[0])
+    from matplotlib import rc_context
+
+    from oltr_cli.figures.save import PAGE
+
+    with rc_context(PAGE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = spec.draw(gathered.data)
+        svg, png = io.BytesIO(), io.BytesIO()
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "oltr"})
+        if svg.tell() < LARGE_SVG:
+            uri = _uri("image/svg+xml", svg.getvalue())
+        else:
+            figure.savefig(png, format="png", dpi=150)
+            uri = _uri("image/png", _few_colors(png.getvalue()))
+    return Picture(name, title, uri, "; ".join(gathered.notes))
+
+
+def run_plots(run: Run) -> list[Picture]:
+    """The pictures in a run's ``plots`` folder; one that cannot be read is left out."""
+    pictures = []
+    for path in sorted((run.path / "plots").glob("*.png")):
+        try:
+            pictures.append(
+                Picture(path.stem, path.stem.replace("-", " "), _uri("image/png", _few_colors(path.read_bytes())))
+            )
+        except (OSError, ValueError, SyntaxError):  # what Pillow makes of a broken PNG
+            continue
+    return pictures
+
+
+def _few_colors(png: bytes) -> bytes:
+    """The picture with a palette, a third of the bytes; plots have few colours."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:
+        image = opened.convert("RGB")
+    if image.width > PLOT_WIDTH:
+        image = image.resize((PLOT_WIDTH, round(image.height * PLOT_WIDTH / image.width)), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.quantize(COLORS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

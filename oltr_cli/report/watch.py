@@ -1,0 +1,43 @@
+"""Keeping a report fresh while runs go on: look at the runs' files every few seconds, write anew when any changed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from oltr_cli.report.choose import Chosen, running
+from oltr_cli.report.content import state
+
+SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The state of all runs at one look; one that was killed changes its status and no file."""
+
+    states: tuple[tuple[object, ...], ...]
+
+    @classmethod
+    def of(cls, chosen: Chosen) -> "Seen":
+        done = [state(run) for run, _ in chosen.done]
+        return cls((*done, *((*state(run), running(run)) for run in chosen.others)))
+
+
+def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], seconds: float = SECONDS) -> None:
+    """Call ``write(chosen, True)`` now and at every change, until Ctrl-C.
+
+    Then ``write(chosen, False)`` makes it a page that no longer loads itself again, and KeyboardInterrupt goes on up.
+    """
+    chosen = look()
+    try:
+        before = None
+        while True:
+            # The state from before the files are read: what changes while they are is noticed at the next look.
+            now = Seen.of(chosen)
+            if now != before:
+                write(chosen, True)
+                before = now
+            time.sleep(seconds)
+            chosen = look()
+    except KeyboardInterrupt:
+        write(chosen, False)
+        raise

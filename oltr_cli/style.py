@@ -1,0 +1,60 @@
+"""How pictures look: colours, dashes, markers and hatches that plots and figures share.
+
+Colours are those of Okabe & Ito, told apart by colour-blind readers; lines differ in dashes and markers as well, and
+bars in hatches, so that grey prints stay readable. Figures are objects of their own: pyplot and its global state are
+not used.
+"""
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
+# Colour, dashes and marker of what appears in several pictures.
+STYLES: dict[str, tuple[str, str, str]] = {
+    "overall": ("#000000", "-", "o"),
+    "many": ("#0072B2", "--", "s"),
+    "medium": ("#009E73", "-.", "^"),
+    "few": ("#D55E00", ":", "D"),
+}
+BANDS = {"few": "#F6E3D7", "medium": "#FFFFFF", "many": "#DCE9F3"}
+LINES = ("-", "--", "-.", ":")
+INKS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+DPI = 150
+RC = {
+    "font.size": 12,
+    "axes.titlesize": 14,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.0,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.8,
+}
+PERCENT = PercentFormatter(1.0, symbol="")
+# White to dark blue, falling steadily in lightness: it reads the same in grey.
+BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#9CC3DF", "#0072B2", "#00304C"])
+
+
+def mark(axes: Axes, x: float, label: str | None) -> None:
+    """A dashed vertical line at ``x``."""
+    axes.axvline(x, color="#555555", lw=1.3, ls=(0, (2, 2)), zorder=1, label=label)
+
+
+def plain_log(axis: Axis) -> None:
+    """1, 2, 5, 10, 20 … on a log axis, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda x, position: f"{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """The legend outside, so that it covers no data."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize=11)

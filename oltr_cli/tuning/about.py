@@ -1,0 +1,98 @@
+"""What a study is, before anything of it is tried: its space, objective and seed, and the recipes that it varies."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oltr_cli.plan import Planned
+from oltr_cli.runs import Run
+from oltr_cli.tuning.space import Dimension
+
+STUDIES = "studies"  # folder of a dataset's, beside those of its methods
+
+
+@dataclass(frozen=True)
+class FiledRun(Run):
+    """A study or one of its trials as a run: in a folder of its own, where no table looks for finished runs."""
+
+    folder: str = ""  # below the dataset's
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.folder}"
+
+    @property
+    def frozen(self) -> Path:
+        return self.root / self.dataset / "/".join(Path(self.folder).parts[:2]) / "frozen"  # for all trials of a study
+
+
+@dataclass(frozen=True)
+class About:
+    """What a study searches: two that agree in all of it are one.
+
+    Attributes:
+        method: canonical name; ``recipe`` and ``sets``: as typed, for the commands that are shown.
+        chain: the resolved recipe of each run, first ancestor first, the tuned method's last.
+        parent: hash of the run that all trials start from.
+        objective: a metric on validation, and ``maximize``: whether more is better.
+        epochs: of a trial, as the recipe has it.
+    """
+
+    method: str
+    dataset: str
+    recipe: str
+    sets: tuple[str, ...]
+    seed: int
+    space: tuple[Dimension, ...]
+    objective: str
+    maximize: bool
+    prune: bool
+    epochs: int
+    parent: str | None
+    chain: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(
+        cls,
+        planned: list[Planned],
+        recipe: str,
+        sets: list[str],
+        space: tuple[Dimension, ...],
+        objective: str,
+        maximize: bool,
+        prune: bool,
+    ) -> "About":
+        last = planned[-1]
+        return cls(
+            method=last.run.method,
+            dataset=last.run.dataset,
+            recipe=recipe,
+            sets=tuple(sets),
+            seed=last.run.seed,
+            space=space,
+            objective=objective,
+            maximize=maximize,
+            prune=prune and last.epochs > 1,
+            epochs=last.epochs,
+            parent=planned[-2].link.hash if len(planned) > 1 else None,
+            chain=tuple(p.link.recipe.as_toml() for p in planned),
+        )
+
+    @property
+    def name(self) -> str:
+        words = [d.name for d in self.space]
+        words = [*words[:3], f"and-{len(words) - 3}-more"] if len(words) > 3 else words
+        identity = {k: v for k, v in self.as_json().items() if k not in ("recipe", "sets")}
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return "-".join([self.method, *words, digest[:6]])
+
+    def as_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps({**vars(self), "space": [vars(d) for d in self.space]}))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "About":
+        space = tuple(Dimension(**{**d, "choices": tuple(d["choices"])}) for d in value["space"])
+        return cls(**{**value, "space": space, "sets": tuple(value["sets"]), "chain": tuple(value["chain"])})

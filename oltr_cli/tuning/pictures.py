@@ -1,0 +1,103 @@
+"""Two kinds of pictures of a study: how its best value grew, and the value against each tuned key."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from oltr_cli.files import write_atomically
+from oltr_cli.style import DPI, INKS, RC, legend_below, plain_log
+from oltr_cli.tuning.lines import shown
+from oltr_cli.tuning.space import Dimension
+from oltr_cli.tuning.study import Study
+
+BEST, OTHER = INKS[2], INKS[1]
+NOISE = 0.02  # what a few thousand validation images leave to chance
+
+
+def save_pictures(study: Study) -> list[Path]:
+    """Draw history.png and slice-KEY.png for each tuned key into the study's folder; returns what was written."""
+    drawings = {"history": lambda: history(study)}
+    drawings |= {f"slice-{d.key}": lambda d=d: slice_of(study, d) for d in study.about.space}  # type: ignore[misc]
+    written = []
+    for name, draw in drawings.items():
+        path = study.path / f"{name}.png"
+        with rc_context(RC):
+            figure = draw()
+            write_atomically(path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=DPI))  # type: ignore[misc]
+        written.append(path)
+    return written
+
+
+def history(study: Study) -> Figure:
+    """The value of each trial by number, the best so far, and a mark at the foot for each trial without a value."""
+    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
+    axes = figure.subplots()
+    numbers, values = _finished(study)
+    best = np.maximum.accumulate(values) if study.about.maximize else np.minimum.accumulate(values)
+    last = study.trials()[-1].number
+    axes.step([*numbers, last], [*best, best[-1]], where="post", color=BEST, label="best so far")
+    axes.plot(numbers, values, ls="", marker="o", color=OTHER, label="a trial")
+    low, high = _span(values)
+    room = 0.08 * (high - low)
+    for state, marker, label in (("PRUNED", "|", "cut short"), ("FAIL", "x", "failed")):
+        at = [t.number for t in study.trials() if t.state.name == state]
+        axes.plot(at, [low - 1.5 * room] * len(at), ls="", marker=marker, color="#555555", label=label if at else None)
+    axes.set(ylim=(low - 2.2 * room, high + room), title=study.name, xlabel="trial")
+    axes.set_ylabel(f"{study.about.objective} on validation")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    legend_below(figure, axes, 4)
+    return figure
+
+
+def slice_of(study: Study, d: Dimension) -> Figure:
+    """The value of each finished trial against what it had for ``d``; joined where nothing else was tuned."""
+    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
+    axes = figure.subplots()
+    done = [t for t in study.trials() if t.state.name == "COMPLETE"]
+    tried = np.array([d.choices.index(t.params[d.key]) if d.choices else t.params[d.key] for t in done], np.float64)
+    values = np.array([t.values[0] for t in done])
+    if len(study.about.space) == 1 and not d.choices:
+        order = np.argsort(tried, kind="stable")
+        axes.plot(tried[order], values[order], color=OTHER, lw=1.2, alpha=0.6)
+    axes.plot(tried, values, ls="", marker="o", color=OTHER, label="a trial")
+    best = study.best()
+    assert best is not None
+    axes.plot(
+        tried[[t.number for t in done].index(best.number)],
+        best.values[0],
+        ls="",
+        marker="*",
+        ms=16,
+        color=BEST,
+        label=f"best: {d.name} = {shown(best.params[d.key])}, trial {best.number}",
+    )
+    if d.choices:
+        axes.set_xticks(range(len(d.choices)), [shown(choice) for choice in d.choices])
+        axes.set_xlim(-0.5, len(d.choices) - 0.5)
+    elif d.log:
+        axes.set_xscale("log")
+        plain_log(axes.xaxis)
+        axes.set_xlim(d.low / 1.1, d.high * 1.1)
+    low, high = _span(values)
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    axes.set(title=study.name, xlabel=d.key + (" (log scale)" if d.log else ""))
+    axes.set_ylabel(f"{study.about.objective} on validation")
+    legend_below(figure, axes, 2)
+    return figure
+
+
+def _span(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    """Lowest and highest, at least ``NOISE`` apart: chance should not look like a curve."""
+    low, high = min(values), max(values)
+    room = max(0.0, NOISE - (high - low)) / 2
+    return low - room, high + room
+
+
+def _finished(study: Study) -> tuple[list[int], list[float]]:
+    done = [t for t in study.trials() if t.state.name == "COMPLETE"]
+    return [t.number for t in done], [t.values[0] for t in done]

@@ -1,0 +1,88 @@
+"""A search from its request to its study: the runs that all trials start from are made, and this process becomes one of
+the study's workers. The same command in several shells, or on several machines, makes several workers.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.machine import default_workers, make_accelerator
+from oltr_cli.metrics import METRICS
+from oltr_cli.pipeline import make_runs
+from oltr_cli.plan import Planned, plan
+from oltr_cli.progress import Display
+from oltr_cli.runs import runs_root
+from oltr_cli.tuning.about import About
+from oltr_cli.tuning.lines import header
+from oltr_cli.tuning.request import Request
+from oltr_cli.tuning.space import check_space, own_values, read_space
+from oltr_cli.tuning.storage import named_faults
+from oltr_cli.tuning.study import Study
+
+if TYPE_CHECKING:
+    from oltr_cli.tuning.trial import Workbench
+
+
+def search(request: Request, display: Display) -> Study:
+    """Bring a study up to ``request.total`` trials, together with whatever other workers there are.
+
+    Raises:
+        UsageProblem: the request does not fit the method, the recipe or the data.
+        Stopped: a signal came; the same command goes on with the trial.
+        OltrError: a run that all trials start from cannot be made, the storage fails, or the first trials do.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageProblem("a trial is trained by one process; start oltr tune once for each GPU, with --device cuda:N")
+    if request.objective is not None and request.objective not in METRICS:
+        raise UsageProblem(f"--objective {request.objective}: no such metric{nearest(request.objective, METRICS)}")
+    planned = plan(request.method, request.recipe, request.sets, request.seed)
+    space = read_space(planned[-1], request.params, request.ranges, request.space_file)
+    check_space(space, request.method, request.recipe, request.sets, request.seed)
+    ancestors = planned[:-1]
+    if ancestors:
+        make_runs(ancestors, device=request.device, workers=request.workers, track=request.track, display=display)
+    bench = _workbench(request, planned, display)
+    from oltr_cli.tuning.trial import LOWER_IS_BETTER, check_objective, default_objective
+    from oltr_cli.tuning.worker import Worker
+
+    objective = request.objective or default_objective(bench.view)
+    check_objective(objective, bench.view)
+    maximize = objective not in LOWER_IS_BETTER
+    about = About.of(planned, request.recipe, request.sets, space, objective, maximize, request.prune)
+    first = own_values(space, planned[-1])
+    with named_faults(request.database or f"{runs_root() / about.dataset / 'studies'}"):
+        study = Study.open(about, first, runs_root(), request.database)
+        _introduce(study, request.total, first is not None, display)
+        Worker(study, bench, request.total, request.timeout, request.track, display).work()
+    return study
+
+
+def _workbench(request: Request, planned: list[Planned], display: Display) -> "Workbench":
+    display.say("[dim]starting torch …[/]")
+    from oltr_cli.tuning.trial import Workbench, validation_view
+
+    accelerator = make_accelerator(request.device)
+    with display.bar("opening the dataset", 1) as bar:
+        view = validation_view(planned[-1].link.recipe.data, bar.reached)
+    workers = default_workers() if request.workers is None else request.workers
+    bench = Workbench(planned, request.recipe, request.sets, view, accelerator, workers, _BarsOnly(display.quiet))
+    bench.share()
+    return bench
+
+
+class _BarsOnly(Display):
+    """Bars and warnings of a trial's training; its lines would be too many."""
+
+    def say(self, text: str) -> None:
+        pass
+
+
+def _introduce(study: Study, total: int, own: bool, display: Display) -> None:
+    about, begun = study.about, len(study.trials())
+    display.say(f"[bold]{study.name}[/]: {about.objective} on validation; {begun} of {total} trials begun")
+    for dimension in about.space:
+        display.say(f"  {dimension.key} in {dimension.text}")
+    if not own and not begun:
+        display.say("[dim]the recipe's own values are not tried: they lie outside, or are no numbers[/]")
+    if begun < total or any(t.state.name == "RUNNING" for t in study.trials()):
+        display.say(header(about))

@@ -1,0 +1,152 @@
+"""Where Optuna keeps studies: a journal on a disk that all workers see, or a database for those that share none.
+
+A journal's lock is freed by the system when its holder dies (Optuna's own is not, for half a minute). A worker that a
+database cannot see dying says every minute that it lives.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.mirror import without_password
+
+if TYPE_CHECKING:
+    import optuna
+
+BEAT = 60  # seconds
+DEAD_AFTER = 300
+
+
+class JournalLock:
+    """Held while a line is written to ``journal``; a line that a kill cut off before it is dropped.
+
+    Anything appended to half a line could never be read.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self.journal = journal
+        self.lock = FileLock(journal.with_name(f".{journal.name}.lock"))
+
+    def acquire(self) -> bool:
+        self.lock.acquire()
+        try:
+            _drop_torn_line(self.journal)
+        except BaseException:
+            self.lock.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
+    """The studies in a file, which is made where there is none.
+
+    Raises:
+        DataProblem: it cannot be read, or is no such file.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    _quiet()
+    lock = JournalLock(journal)
+    try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        lock.release()
+        # Optuna asks for a lock of a class of its own, and uses these two methods of it.
+        backend = JournalFileBackend(str(journal), lock_obj=lock)  # type: ignore[arg-type, unused-ignore]
+        return optuna.storages.JournalStorage(backend)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataProblem(f"{journal}: is no journal of studies ({error}); remove it to start anew") from None
+
+
+def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") -> "optuna.storages.RDBStorage":
+    """The studies in a database, such as ``postgresql://user@host/name`` or ``sqlite:///FILE``.
+
+    Args:
+        when_dead: called with the study and each trial whose worker has not been heard of for five minutes.
+    Raises:
+        UsageProblem: the address cannot be used, or nobody answers there.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    _quiet()
+    try:
+        return optuna.storages.RDBStorage(
+            url, heartbeat_interval=BEAT, grace_period=DEAD_AFTER, heartbeat_stale_trial_callback=when_dead
+        )
+    except (ImportError, ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UsageProblem(f"--storage {without_password(url)}: {reason.replace(url, without_password(url))}") from None
+
+
+class Heartbeat:
+    """While entered, tells a database that the worker of a trial lives, the first time at once.
+
+    A journal needs none of it.
+    """
+
+    def __init__(self, storage: "optuna.storages.BaseStorage", trial_id: int) -> None:
+        self.beat: Callable[[int], None] | None = getattr(storage, "record_heartbeat", None)
+        self.trial_id, self.over = trial_id, threading.Event()
+
+    def __enter__(self) -> "Heartbeat":
+        if self.beat is not None:
+            self.beat(self.trial_id)
+            self.thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        if self.beat is not None:
+            self.thread.join(timeout=5)
+
+    def _beat(self) -> None:
+        assert self.beat is not None
+        while not self.over.wait(BEAT):
+            with suppress(Exception):  # a database that is away for a while: what matters fails when a trial is told
+                self.beat(self.trial_id)
+
+
+@contextmanager
+def named_faults(where: str) -> Iterator[None]:
+    """Turn what a storage says when it cannot be read or written into one line."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
+        raise OltrError(f"{without_password(where)}: {reason}; the same command goes on") from error
+
+
+def _quiet() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")  # here, it is
+
+
+def _drop_torn_line(journal: Path) -> None:
+    if not journal.exists():
+        return
+    with journal.open("rb+") as file:
+        size = file.seek(0, 2)
+        if not size:
+            return
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)

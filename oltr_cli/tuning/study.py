@@ -1,0 +1,270 @@
+"""A study on disk: what it searches, and its trials, handed out so that none is lost and none is made twice.
+
+    runs/<dataset>/studies/<name>.journal      all that was tried (or a database, by --storage)
+    runs/<dataset>/studies/<name>/             best.toml, pictures; trials/NNN/: a folder a trial
+    <name> = <method>-<what is tuned>-<hash>   the hash covers all that would make it another study
+
+Whoever works on a trial holds the lock of its folder. A trial that counts as running while nobody holds its lock was
+interrupted: the next worker goes on with it from its checkpoint, under the values that it had.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.randomness import derive
+from oltr_cli.tuning.about import STUDIES, About, FiledRun
+from oltr_cli.tuning.space import Dimension, Value
+from oltr_cli.tuning.storage import open_database, open_journal
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+ABOUT, OUTCOME, REASON = "about", "outcome", "reason"  # user attributes of a study; of a trial
+State = Literal["COMPLETE", "PRUNED", "FAIL"]
+STARTUP = 5  # trials that run to their end before any is cut short
+CHECKPOINTS = ("best.pt", "last.pt", "last.prev.pt", "last.new.pt")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this process works on, for as long as it holds the lock.
+
+    Attributes:
+        values: what is tried; ``resumed``: whether another process began it.
+    """
+
+    number: int
+    trial: "optuna.Trial"
+    values: dict[str, Value]
+    run: FiledRun
+    resumed: bool
+    lock: BaseFileLock = field(repr=False)
+
+
+class TrialLost(OltrError):
+    """Another worker has taken over the trial."""
+
+
+class Study:
+    """A study that exists."""
+
+    def __init__(self, study: "optuna.Study", storage: "optuna.storages.BaseStorage", about: About, root: Path) -> None:
+        self.study, self.storage, self.about, self.root = study, storage, about, root
+        self.run = FiledRun(root, about.dataset, about.method, about.name, about.seed, f"{STUDIES}/{about.name}")
+        self.in_database = hasattr(storage, "record_heartbeat")
+
+    @classmethod
+    def open(cls, about: About, first: Mapping[str, Value] | None, root: Path, database: str | None) -> "Study":
+        """The study, begun where it does not exist yet.
+
+        Args:
+            first: values of the first trial, those of the recipe.
+            database: Optuna's address of one; None: a journal below ``root``.
+        """
+        import optuna
+
+        folder = root / about.dataset / STUDIES / about.name
+        with study_lock(folder):
+            storage = open_storage(folder, database)
+            name = f"{about.dataset}/{about.name}"
+            if name not in optuna.get_all_study_names(storage):  # to ask for one that exists would add to the journal
+                direction = "maximize" if about.maximize else "minimize"
+                optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            study = optuna.load_study(study_name=name, storage=storage)
+            if ABOUT not in study.user_attrs:
+                study.set_user_attr(ABOUT, about.as_json())
+            if first and not study.get_trials(deepcopy=False):
+                study.enqueue_trial(dict(first))
+        return cls(study, storage, about, root)
+
+    @property
+    def name(self) -> str:
+        """``dataset/name``: what commands print and take."""
+        return self.study.study_name
+
+    @property
+    def path(self) -> Path:
+        return self.run.path
+
+    def trials(self) -> "list[FrozenTrial]":
+        """All trials that count, by number: those lost with their worker, which another has made anew, do not."""
+        return [t for t in self.study.get_trials(deepcopy=False) if _counts(t)]
+
+    def best(self) -> "FrozenTrial | None":
+        """The finished trial with the best value, the first of several; None before there is one."""
+        done = [t for t in self.trials() if t.state.name == "COMPLETE"]
+        sign = 1.0 if self.about.maximize else -1.0
+        return max(done, key=lambda t: (sign * t.values[0], -t.number), default=None)
+
+    def claim(self, total: int) -> Claim | None:
+        """A trial to work on: an interrupted one, else a new one while there are fewer than ``total``."""
+        with study_lock(self.path):
+            self._requeue_dead()
+            trials = self.study.get_trials(deepcopy=False)
+            for trial in trials:
+                if trial.state.name == "RUNNING":
+                    claim = self._take(trial.number, resumed=True)
+                    if claim is not None:
+                        return claim
+            if sum(map(_counts, trials)) >= total:
+                return None
+            number = self.study.ask().number
+            # Without a common disk the lock above is nobody else's, and two workers may both have asked for the last.
+            before = [t for t in self.study.get_trials(deepcopy=False) if _counts(t) and t.number < number]
+            if len(before) >= total:
+                self._tell(number, "FAIL")
+                return None
+            return self._take(number, resumed=False)
+
+    def trial_id(self, number: int) -> int:
+        """What the storage calls a trial."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def report(self, claim: Claim, epoch: int, value: float) -> bool:
+        """Note how far a trial is after an epoch (from 1); whether it falls so far behind that it should be cut short.
+
+        Raises:
+            TrialLost: as ``end`` does.
+        """
+        with _still_ours(claim):
+            claim.trial.report(value, epoch)
+            return claim.trial.should_prune()
+
+    def end(self, claim: Claim, state: State, note: Mapping[str, Any] | str, value: float | None = None) -> None:
+        """Note what became of a trial.
+
+        Args:
+            note: of one that failed, why; of others, what there is to say beside the value.
+        Raises:
+            TrialLost: the worker was taken for dead, and another has begun the trial anew.
+        """
+        with study_lock(self.path), _still_ours(claim):
+            claim.trial.set_user_attr(REASON if state == "FAIL" else OUTCOME, note)
+            self._tell(claim.number, state, value)
+            self._tidy()
+
+    def _tell(self, number: int, state: State, value: float | None = None) -> None:
+        from optuna.trial import TrialState
+
+        self.study.tell(number, value, TrialState[state])
+
+    def _take(self, number: int, resumed: bool) -> Claim | None:
+        """The trial, unless another process holds it; the study's lock is held."""
+        import optuna
+
+        folder = f"{self.run.folder}/trials/{number:03}"
+        run = FiledRun(self.root, self.about.dataset, self.about.method, "", self.about.seed, folder)
+        if resumed and self.in_database and not run.path.exists():
+            return None  # of a machine with another disk
+        lock = run.lock()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        # Keyed by the trial: a study that was interrupted asks the same questions as one that was not.
+        seed = derive(self.about.seed, "trial", number) % 2**32
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        self.study.pruner = (
+            optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=-(-self.about.epochs // 3))
+            if self.about.prune
+            else optuna.pruners.NopPruner()
+        )
+        trial = optuna.Trial(self.study, self.trial_id(number))
+        return Claim(number, trial, {d.key: _suggest(trial, d) for d in self.about.space}, run, resumed, lock)
+
+    def _requeue_dead(self) -> None:
+        import optuna
+
+        if self.in_database:
+            optuna.storages.fail_stale_trials(self.study)
+
+    def _tidy(self) -> None:
+        """Checkpoints are kept of the best trial and of those that go on; the study's lock is held."""
+        best = self.best()
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                keep = ("best.pt",) if best is not None and trial.number == best.number else ()
+                folder = self.path / "trials" / f"{trial.number:03}"
+                for name in CHECKPOINTS:
+                    if name not in keep:
+                        (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _still_ours(claim: Claim) -> Iterator[None]:
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        raise TrialLost(f"trial {claim.number} was taken for lost and is made anew by another worker") from None
+
+
+def open_storage(folder: Path, database: str | None) -> "optuna.storages.BaseStorage":
+    """What keeps the study whose folder is ``folder``."""
+    if database is not None:
+        return open_database(database, _begin_anew)
+    return open_journal(folder.with_name(f"{folder.name}.journal"))
+
+
+def load_study(folder: Path, database: str | None = None) -> Study:
+    """A study that was begun before.
+
+    Raises:
+        DataProblem: it is not there, or was not begun by ``oltr tune``.
+    """
+    import optuna
+
+    root, name = folder.parents[2], f"{folder.parents[1].name}/{folder.name}"
+    storage = open_storage(folder, database)
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+        about = About.from_json(study.user_attrs[ABOUT])
+    except (KeyError, TypeError) as error:
+        raise DataProblem(f"{name}: no study of oltr tune is kept there ({error!r})") from None
+    return Study(study, storage, about, root)
+
+
+@contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Held while trials are handed out and told."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise OltrError(f"{folder}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _suggest(trial: "optuna.Trial", d: Dimension) -> Value:
+    if d.choices:
+        return trial.suggest_categorical(d.key, d.choices)
+    if d.integer:
+        return trial.suggest_int(d.key, int(d.low), int(d.high), log=d.log)
+    return trial.suggest_float(d.key, d.low, d.high, log=d.log)
+
+
+def _counts(trial: "FrozenTrial") -> bool:
+    """Whether it is one of the trials that were asked for: begun, and not lost."""
+    return trial.state.name != "WAITING" and (trial.state.name != "FAIL" or REASON in trial.user_attrs)
+
+
+def _begin_anew(study: "optuna.Study", trial: "FrozenTrial") -> None:
+    """Put the values of a trial whose worker is gone back into the queue."""
+    import optuna
+
+    values = {"params": trial.params, "distributions": trial.distributions}
+    fixed = {"system_attrs": {k: v for k, v in trial.system_attrs.items() if k == "fixed_params"}}
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.WAITING, **values, **fixed))

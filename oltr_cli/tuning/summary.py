@@ -1,0 +1,159 @@
+"""What a study found, as plain numbers and as tables."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.box import ROUNDED
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from oltr_cli.errors import DataProblem, UsageProblem, nearest
+from oltr_cli.progress import duration
+from oltr_cli.runs import runs_root
+from oltr_cli.tuning.about import STUDIES
+from oltr_cli.tuning.best import run_command
+from oltr_cli.tuning.lines import shown
+from oltr_cli.tuning.study import OUTCOME, REASON, Study, load_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optuna.trial import FrozenTrial
+
+STATES = {"COMPLETE": "finished", "PRUNED": "cut short", "FAIL": "failed", "RUNNING": "running"}
+SHORT = {"open/f_measure": "open/F"}
+BESIDE = ("closed/overall", "closed/few", "open/f_measure")  # shown of each trial beside the objective
+
+
+def find_study(text: str | None) -> "Path":
+    """The folder of the study that ``text`` names: its name, or a part that fits only one; None: the newest.
+
+    Raises:
+        UsageProblem: there is no such study, or several fit (they are named).
+    """
+    there = {
+        f"{path.parent.parent.name}/{path.name}": path
+        for path in runs_root().glob(f"*/{STUDIES}/*/")
+        if (path / "trials").is_dir()
+    }
+    if not there:
+        raise UsageProblem(f"{runs_root()} holds no studies yet; begin one: oltr tune lambda")
+    if text is None:
+        return max(there.values(), key=lambda path: max(p.stat().st_mtime for p in (path, path / "trials")))
+    fitting = [path for name, path in there.items() if text in name]
+    exact = there.get(text)
+    if exact is not None or len(fitting) == 1:
+        return exact or fitting[0]
+    if fitting:
+        names = ", ".join(f"{path.parent.parent.name}/{path.name}" for path in sorted(fitting)[:6])
+        raise UsageProblem(f"'{text}' fits {len(fitting)} studies: {names}; name one of them")
+    raise UsageProblem(f"no study '{text}'{nearest(text, there)}")
+
+
+def summarise(study: Study) -> dict[str, Any]:
+    """The study as one JSON object: what it is, its best trial, all trials, and how much each key matters."""
+    about, best = study.about, study.best()
+    trials = [_facts(trial) for trial in study.trials()]
+    return {
+        "study": study.name,
+        "method": about.method,
+        "dataset": about.dataset,
+        "seed": about.seed,
+        "objective": about.objective,
+        "direction": "maximize" if about.maximize else "minimize",
+        "space": {d.key: d.text for d in about.space},
+        "best": None if best is None else _facts(best),
+        "importance": importance(study),
+        "trials": trials,
+    }
+
+
+def importance(study: Study) -> dict[str, float]:
+    """Share of each tuned key in how much the objective varies, 0 … 1 (PED-ANOVA, Watanabe et al., IJCAI 2023).
+
+    Empty where only one key is tuned, or too few trials have finished to say.
+    """
+    from optuna.importance import get_param_importances
+
+    values = [t.values[0] for t in study.trials() if t.state.name == "COMPLETE"]
+    if len(study.about.space) < 2 or len(values) < 4 or min(values) == max(values):
+        return {}
+    try:
+        return {key: float(share) for key, share in get_param_importances(study.study).items()}
+    except (ValueError, RuntimeError):
+        return {}
+
+
+def tables(study: Study) -> RenderableType:
+    """The best trial and all trials."""
+    about, best, trials = study.about, study.best(), study.trials()
+    counts = {state: sum(t.state.name == name for t in trials) for name, state in STATES.items()}
+    found = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    title = Text.assemble((study.name, "bold"), f"\n{about.objective} on validation: {found or 'no trial yet'}")
+    table = Table(box=ROUNDED, title=title, title_justify="left", title_style="")
+    table.add_column("trial", justify="right")
+    for d in about.space:
+        table.add_column(d.name, justify="right", no_wrap=True)
+    beside = [name for name in BESIDE if name != about.objective and any(name in _metrics(t) for t in trials)]
+    for name in (about.objective, *beside):
+        table.add_column(SHORT.get(name, name).replace("/", "\n", 1), justify="right", no_wrap=True)
+    table.add_column("τ", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True, style="dim")
+    table.add_column("", no_wrap=True)
+    for trial in trials:
+        metrics, note = _metrics(trial), trial.user_attrs.get(OUTCOME, {})
+        is_best = best is not None and trial.number == best.number
+        remark = "best" if is_best else STATES[trial.state.name] if trial.state.name != "COMPLETE" else ""
+        if trial.state.name in ("PRUNED", "RUNNING") and trial.last_step is not None:
+            remark += f", epoch {trial.last_step}"
+        seconds = trial.duration.total_seconds() if trial.duration else note.get("seconds")
+        table.add_row(
+            str(trial.number),
+            *(shown(trial.params.get(d.key)) for d in about.space),
+            f"{trial.values[0]:.4f}" if trial.state.name == "COMPLETE" else "–",
+            *(_four(metrics.get(name)) for name in beside),
+            _four(note.get("threshold")),
+            duration(seconds) if seconds is not None else "–",
+            remark,
+            style="bold green" if is_best else "" if trial.state.name == "COMPLETE" else "dim",
+        )
+    parts: list[RenderableType] = [table]
+    shares = importance(study)
+    if shares:
+        parts.append(Text("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items())))
+    failed = [f"trial {t.number} failed: {t.user_attrs[REASON]}" for t in trials if t.state.name == "FAIL"]
+    return Group(*parts, *(Text(reason, style="red") for reason in failed))
+
+
+def next_commands(study: Study) -> list[str]:
+    """What to type once a trial has finished."""
+    return [run_command(study.about, study.path / "best.toml")] if study.best() is not None else []
+
+
+def open_study(text: str | None, database: str | None) -> Study:
+    """The study that ``text`` names; see ``find_study``."""
+    folder = find_study(text)
+    study = load_study(folder, database)
+    if not study.trials():
+        raise DataProblem(f"{study.name}: no trial was begun yet")
+    return study
+
+
+def _facts(trial: "FrozenTrial") -> dict[str, Any]:
+    note = trial.user_attrs.get(OUTCOME, {})
+    return {
+        "number": trial.number,
+        "state": STATES[trial.state.name],
+        "value": trial.values[0] if trial.state.name == "COMPLETE" else None,
+        "params": trial.params,
+        **note,
+        **({"reason": trial.user_attrs[REASON]} if REASON in trial.user_attrs else {}),
+    }
+
+
+def _metrics(trial: "FrozenTrial") -> dict[str, float | None]:
+    return trial.user_attrs.get(OUTCOME, {}).get("metrics", {})
+
+
+def _four(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

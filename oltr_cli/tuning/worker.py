@@ -1,0 +1,158 @@
+"""A worker: one trial after another, as the study hands them out, until there are as many as were asked for."""
+
+import socket
+import time
+import traceback
+from typing import Any
+
+from rich.markup import escape
+
+from oltr_cli.errors import OltrError, Stopped, UsageProblem
+from oltr_cli.files import write_text
+from oltr_cli.mirror import Status
+from oltr_cli.pipeline import named_shortages
+from oltr_cli.plan import Planned
+from oltr_cli.progress import Display, duration
+from oltr_cli.tuning.lines import line
+from oltr_cli.tuning.nesting import Nest
+from oltr_cli.tuning.record import record
+from oltr_cli.tuning.storage import Heartbeat
+from oltr_cli.tuning.study import Claim, Study, TrialLost
+from oltr_cli.tuning.trial import Outcome, Workbench
+
+SELECTED_BY = "val/closed/overall"  # of an epoch's row: what pruning compares
+FIRST_FAILURES = 3  # so many, and no success, end the command
+
+Metrics = dict[str, float | None]
+
+
+class _Pruned(Exception):
+    """A trial has fallen behind."""
+
+
+class Worker:
+    """This process's loop.
+
+    Args:
+        total: trials of the study, whoever made them.
+        timeout: seconds after which no further trial is begun.
+        track: mirror trials to MLflow, below a run of the study.
+    """
+
+    def __init__(
+        self, study: Study, bench: Workbench, total: int, timeout: float | None, track: bool, display: Display
+    ) -> None:
+        self.study, self.bench, self.total, self.timeout, self.display = study, bench, total, timeout, display
+        self.nest = Nest(study, bench.view, track, display.warn)
+        self.seconds: list[float] = []  # of the trials that ended here
+        self.failures: list[str] = []
+
+    def work(self) -> None:
+        """Make trials until none is left to begin or to go on with, or the time is up.
+
+        Raises:
+            OltrError: the first trials all failed.
+        """
+        try:
+            self._loop()
+        except BaseException:
+            self.nest.close("KILLED", [])
+            raise
+        files = record(self.study, self.display.warn)
+        running = [t.number for t in self.study.trials() if t.state.name == "RUNNING"]
+        if running:
+            self.display.say(f"[dim]with other workers: {', '.join(f'trial {number}' for number in running)}[/]")
+        else:
+            self.nest.close("FINISHED", files)
+
+    def _loop(self) -> None:
+        began = time.monotonic()
+        while self.timeout is None or time.monotonic() - began < self.timeout:
+            claim = self.study.claim(self.total)
+            if claim is None:
+                break
+            try:
+                with Heartbeat(self.study.storage, self.study.trial_id(claim.number)):
+                    self._make(claim)
+            except TrialLost as lost:
+                self.display.warn(str(lost))
+            finally:
+                claim.lock.release()
+            if len(self.failures) >= FIRST_FAILURES and all(t.state.name == "FAIL" for t in self.study.trials()):
+                raise OltrError(f"the first {len(self.failures)} trials failed, the last: {self.failures[-1]}")
+
+    def _make(self, claim: Claim) -> None:
+        began = time.monotonic()
+        if claim.resumed:
+            self.display.say(f"[dim]going on with trial {claim.number}, which was interrupted[/]")
+        try:
+            p = self.bench.resolve(claim.values, claim.run)
+        except UsageProblem as problem:  # values that do not go together
+            self._failed(claim, str(problem), began)
+            return
+        tracker = self.nest.trial(claim, p)
+        status: Status = "KILLED"
+        metrics: Metrics = {}
+        try:
+            status, metrics = self._ended(claim, p, tracker.epoch, began)
+        finally:
+            tracker.finish(status, metrics, [])
+
+    def _ended(self, claim: Claim, p: Planned, log: Any, began: float) -> tuple[Status, Metrics]:
+        """Train, judge, and note what came of it."""
+        rows: list[dict[str, Any]] = []
+
+        def log_epoch(row: dict[str, Any]) -> None:
+            rows.append(row)
+            log({k: v for k, v in row.items() if isinstance(v, int | float) and k != "epoch"}, row["epoch"])
+            accuracy = row[SELECTED_BY]
+            # Of two trials the one ahead in accuracy is ahead; a study that minimises wants the smaller number there.
+            behind = self.study.report(claim, row["epoch"], accuracy if self.study.about.maximize else 1.0 - accuracy)
+            if behind and row["epoch"] < p.epochs:
+                raise _Pruned
+
+        try:
+            with named_shortages():
+                outcome = self.bench.run(p, log_epoch)
+        except _Pruned:
+            seconds = sum(row["seconds"] for row in rows)
+            self.study.end(claim, "PRUNED", {"epochs": len(rows), "seconds": seconds, "host": socket.gethostname()})
+            self._say(claim, began, remark=f"[dim]behind: cut short after epoch {len(rows)}[/]")
+            return "FINISHED", {}
+        except (Stopped, TrialLost):
+            raise
+        except OltrError as error:
+            return self._failed(claim, str(error), began)
+        except Exception as error:  # a fault of the method's, under these values; the next trial may do well
+            write_text(claim.run.path / "error.txt", traceback.format_exc())
+            return self._failed(claim, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", began)
+        return self._finished(claim, outcome, began)
+
+    def _finished(self, claim: Claim, outcome: Outcome, began: float) -> tuple[Status, Metrics]:
+        objective = self.study.about.objective
+        value = outcome.metrics[objective]
+        if value is None:
+            return self._failed(claim, f"{objective} cannot be computed on this validation set", began)
+        self.study.end(claim, "COMPLETE", {**outcome.as_json(), "host": socket.gethostname()}, value)
+        best = self.study.best()
+        remark = "[green]best[/]" if best is not None and best.number == claim.number else ""
+        self._say(claim, began, value, outcome.threshold, remark)
+        tau = {} if outcome.threshold is None else {"threshold": outcome.threshold}
+        return "FINISHED", {**{f"val/{name}": v for name, v in outcome.metrics.items()}, **tau}
+
+    def _failed(self, claim: Claim, reason: str, began: float) -> tuple[Status, Metrics]:
+        self.study.end(claim, "FAIL", reason)
+        self.failures.append(reason)
+        self._say(claim, began, remark=f"[red]failed[/]: {escape(reason)}")
+        return "FAILED", {}
+
+    def _say(
+        self, claim: Claim, began: float, value: float | None = None, tau: float | None = None, remark: str = ""
+    ) -> None:
+        seconds = time.monotonic() - began
+        self.seconds.append(seconds)
+        left = self.total - len(self.study.trials())
+        if left > 0:
+            eta = duration(left * sum(self.seconds) / len(self.seconds))
+            remark = f"{remark}  [dim]{left} to go, {eta} for one worker[/]"
+        self.display.say(line(self.study.about, claim.number, claim.values, value, tau, seconds, remark))
