@@ -113,7 +113,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def taking(self, inputs: Given) -> Iterator[None]:
-        """While entered, what is passed as images was computed before: maps (B, C, h, w), or their means (B, C, 1, 1)."""
+        """While entered, what is passed as images was computed before: maps (B, C, h, w), or means (B, C, 1, 1)."""
         before, self.inputs = self.inputs, inputs
         try:
             yield

@@ -71,7 +71,9 @@ class Deployed(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        scores = self.network((images.float() / 255 - self.mean) / self.std)
+        # Laid out as when it was captured: arrays of photographs often lie channels last.
+        pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
+        scores = self.network((pixels / 255 - self.mean) / self.std)
         logits = scores.logits.float()
         confidence = scores.confidence.float() if self.confidence is None else self.confidence(logits)
         return {

@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.files import read_json
 
+STUDIES = "studies"  # folder of a dataset's, beside those of its methods
+
 
 def runs_root() -> Path:
     """``$OLTR_RUNS``, or ``runs`` in the current folder."""
@@ -107,6 +109,13 @@ def find_runs(root: Path | None = None, dataset: str | None = None, method: str 
     found = root.glob(f"{dataset or '*'}/{method or '*'}/*-s*/")
     runs = [run_from_path(path) for path in sorted(found) if (path / "recipe.toml").exists()]
     return [run for run in runs if run is not None]
+
+
+def find_studies(root: Path | None = None) -> dict[str, Path]:
+    """Name → folder of the studies of ``oltr tune`` under ``root`` (default: ``runs_root()``) that have begun."""
+    root = runs_root() if root is None else root
+    found = (path.parent for path in sorted(root.glob(f"*/{STUDIES}/*/trials/")))
+    return {f"{path.parent.parent.name}/{path.name}": path for path in found}
 
 
 def resolve_run(text: str) -> Path:

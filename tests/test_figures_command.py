@@ -81,6 +81,7 @@ def test_json_is_one_object(runs, tmp_path):
     figures = json.loads(done.stdout)["figures"]
     assert [one["figure"] for one in figures] == ["6", "8b", "8c"]
     assert figures[2]["files"] == [str(out / "figure-8c.svg"), str(out / "figure-8c.csv")]
+    assert " ".join(done.stderr.split()).endswith("next oltr report --dataset somewhere")
     assert all(run.endswith("-s1") for one in figures for run in one["runs"])
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from oltr_cli.commands.figure import figure
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.figures import attention, concepts, images
+from oltr_cli.figures import attention, concepts, images, patches
 from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.request import Request
 from oltr_cli.layers import Attention
@@ -87,12 +87,12 @@ def test_neuron_maps_average_to_the_feature():
         f = torch.randn(3, 5, 2, 4)
     fc = nn.Linear(5, 7)
     neurons = np.array([6, 0, 3])
-    maps = concepts.neuron_maps(f, neurons, fc)
+    maps = patches.neuron_maps(f, neurons, fc)
     with torch.no_grad():
         pooled = fc(f.mean((2, 3)))
     torch.testing.assert_close(maps.mean((2, 3)), pooled[:, neurons])
-    torch.testing.assert_close(concepts.neuron_maps(f, np.array([4, 1]), None), f[:, [4, 1]])
-    value, cell = concepts.strongest(maps)
+    torch.testing.assert_close(patches.neuron_maps(f, np.array([4, 1]), None), f[:, [4, 1]])
+    value, cell = patches.strongest(maps)
     for b, n in np.ndindex(3, 3):
         y, x = divmod(int(cell[b, n]), 4)
         assert value[b, n] == maps[b, n].max() == maps[b, n, y, x]
@@ -101,14 +101,14 @@ def test_neuron_maps_average_to_the_feature():
 @pytest.mark.parametrize(("shape", "side"), [((7, 7), 224), ((2, 2), 48), ((1, 1), 16), ((3, 3), 32)])
 def test_patches_surround_their_cell_inside_the_image(shape, side):
     for cell in range(shape[0] * shape[1]):
-        left, top, right, bottom = concepts.patch_box(cell, shape, side)
+        left, top, right, bottom = patches.patch_box(cell, shape, side)
         y, x = divmod(cell, shape[1])
         assert 0 <= left < right <= side
         assert 0 <= top < bottom <= side
         assert right - left == bottom - top == min(side, round(1.5 * side / shape[0]))
         assert left <= (x + 0.5) * side / shape[1] <= right
         assert top <= (y + 0.5) * side / shape[0] <= bottom
-    middle = concepts.patch_box(24, (7, 7), 224)
+    middle = patches.patch_box(24, (7, 7), 224)
     assert middle == (88, 88, 136, 136)
 
 
@@ -141,6 +141,8 @@ def test_images_are_picked_by_name_or_part():
         pick_images(["cat"], Names)
     with pytest.raises(UsageProblem, match=r"no test image 'a/cut 1\.png'; did you mean 'a/cat 1\.png'"):
         pick_images(["a/cut 1.png"], Names)
+    with pytest.raises(UsageProblem, match=r"no test image 'xyz'; they have names such as a/cat 1\.png$"):
+        pick_images(["xyz"], Names)
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +232,11 @@ def test_they_are_drawn(trained, tiny_recipe, tmp_path):
     assert {(row["method"], row["kind"]) for row in points} == {
         (m, k) for m in ("plain", "dme") for k in ("tail", "open")
     }
-    patches = table(tmp_path / "figure-7.csv")
-    for neuron in {row["neuron"] for row in patches}:
-        own = [float(row["activation"]) for row in patches if row["neuron"] == neuron]
+    found = table(tmp_path / "figure-7.csv")
+    for neuron in {row["neuron"] for row in found}:
+        own = [float(row["activation"]) for row in found if row["neuron"] == neuron]
         assert own == sorted(own, reverse=True)
-        assert all(row["patch_image"].startswith("train/") for row in patches)
+        assert all(row["patch_image"].startswith("train/") for row in found)
 
 
 def test_they_choose_images_themselves(trained, tiny_recipe, tmp_path):
@@ -265,9 +267,9 @@ def test_the_strongest_patches_are_found(trained, tiny_recipe, tmp_path):
         for i in range(len(split)):
             with torch.no_grad():
                 f = opened.attention(opened.feature_maps([opened.crop("train", i)]))[0, neuron.number]
-            best.append((float(f.max()), split.names[i], concepts.patch_box(int(f.argmax()), tuple(f.shape), 16)))
+            best.append((float(f.max()), split.names[i], patches.patch_box(int(f.argmax()), tuple(f.shape), 16)))
         best.sort(key=lambda entry: -entry[0])
-        assert len(neuron.patches) == concepts.PATCHES
+        assert len(neuron.patches) == patches.PATCHES
         for patch, (value, image, box) in zip(neuron.patches, best, strict=False):
             assert patch.activation == pytest.approx(value, abs=1e-5)
             if min(abs(value - other) for other, name, _ in best if name != image) > 1e-4:

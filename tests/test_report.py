@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import time
+import tomllib
 from html import unescape
 from pathlib import Path
 
@@ -193,6 +194,14 @@ def test_it_writes_one_file_that_names_nothing_outside(runs, no_figures):
     assert len(data["classSets"]) == 1
 
 
+def test_what_the_page_is_made_of_is_packaged():
+    root = Path(watching.__file__).parents[2]
+    package = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    files = {path.name for path in (root / "oltr_cli" / "report").iterdir() if path.is_file() and path.suffix != ".py"}
+    assert set(package["package-data"]["oltr_cli.report"]) == files
+    assert "oltr_cli.report" in package["packages"]
+
+
 def test_figures_are_in_it_and_what_is_missing_is_named(runs):
     made = json.loads(command("--dataset", "somewhere", "--json").stdout)
     assert "8b" not in made["figures"]  # range has no run
@@ -254,7 +263,7 @@ def test_it_says_where_images_or_scores_are_gone(runs, no_figures):
     scores.write_bytes(scores.read_bytes()[:500])
     assert command("--dataset", "somewhere").exit_code == 0
     page = Path("report-somewhere.html").read_text(encoding="utf-8")
-    assert "no folder" in data_of(page)["galleryProblem"]
+    assert "The images are not there: dataset 'somewhere': no folder" in data_of(page)["runs"][0]["galleryProblem"]
     assert re.search(r'class="problem">[^<]*dme/0123456789-s1/scores/test.npz: cannot be read', page)
     assert data_of(page)["runs"][1]["curve"] is None
     assert data_of(page)["runs"][0]["gallery"]["tail_as_head"][0]["picture"] is None
@@ -276,7 +285,8 @@ def test_thumbnails_are_shared_and_belong_to_their_samples(runs, no_figures, tin
     for method in ("plain", "dme"):
         run = make_run(runs, "tiny", method)
         (run.path / "recipe.toml").write_text('[data]\nname = "tiny"\n')
-        edit(run.path / "result.json", class_counts=[300, 200, 50, 5, 2], class_names=list("abcde"))
+        digest = {"data_digest": "another"} if method == "plain" else {}
+        edit(run.path / "result.json", class_counts=[300, 200, 50, 5, 2], class_names=list("abcde"), **digest)
         for split, names in lists.items():
             order = rng.permutation(len(names))  # saved in another order than the list's
             labels = np.arange(len(names)) // 4 if split == "test" else np.full(len(names), -1)
@@ -285,7 +295,10 @@ def test_thumbnails_are_shared_and_belong_to_their_samples(runs, no_figures, tin
             ).save(run.scores(split))
     assert command("--dataset", "tiny").exit_code == 0
     data = data_of(Path("report-tiny.html").read_text(encoding="utf-8"))
-    assert data["galleryProblem"] == ""
+    assert [one["galleryProblem"] for one in data["runs"]] == [
+        "",
+        "The lists of tiny have changed since this run; the images are as they are now.",
+    ]
     first, second = (one["gallery"] for one in data["runs"])
     assert len(first["tail_as_head"]) == 8
     assert first == second  # the same pictures by the same numbers
@@ -401,6 +414,24 @@ def test_watching_writes_at_each_change_and_ends_with_ctrl_c(runs, no_figures, m
     assert all(f'http-equiv="refresh" content="{REFRESH}"' in page for page in looks)
     assert "refresh" not in re.findall(r"<head>.*?<style>", written.read_text(encoding="utf-8"), re.S)[0]
     assert looks[0] == looks[1] != looks[2]
+
+
+def test_watching_names_the_file_once_and_stops_quietly(runs, no_figures, monkeypatch):
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        start(runs / "somewhere/range/0123456789-s0", len(looks))
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.time, "sleep", sleep)
+    monkeypatch.setattr(typer, "launch", lambda url: looks.append(url))
+    done = command("--dataset", "somewhere", "--watch", "--open")
+    assert done.exit_code == 130
+    assert done.stdout == "report-somewhere.html\n"
+    assert [url for url in looks if isinstance(url, str)] == [str(Path("report-somewhere.html").absolute())]
+    assert not list(Path().glob(".*.tmp"))
 
 
 def test_watching_starts_before_anything_is_finished(tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ def figure(
     done = _draw_all(chosen, request, out or Path("figures") / name, formats, wanted if run else None, not json_)
     if done is None:
         return
-    if json_:
+    if json_ and done.drawn:
         print(json.dumps({"figures": done.drawn}, ensure_ascii=False))
     _end(done, request, "all" in [text.lower() for text in figures])
 
@@ -181,8 +181,9 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
         request.display.warn(f"figure {name}: {problem}")
     if done.drawn:
         names = list(FIGURES)
-        following = names[(names.index(done.drawn[-1]["figure"]) + 1) % len(names)]
-        request.display.say(f"[dim]next[/]  oltr figure {following} {request.option}")
+        after = names[names.index(done.drawn[-1]["figure"]) + 1 :]
+        following = f"figure {after[0]} {request.option}" if after else f"report --dataset {request.dataset}"
+        request.display.say(f"[dim]next[/]  oltr {following}")
     if done.failures:
         _report(done.failures, request.display)
         raise typer.Exit(1)

@@ -11,16 +11,17 @@ from oltr_cli.commands.options import MethodsFrom
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-KINDS = ("methods", "datasets", "tables", "runs")
+KINDS = ("methods", "datasets", "tables", "runs", "studies")
 
 
 def ls(
-    kind: Annotated[str | None, typer.Argument(help="methods, datasets, tables or runs; default all")] = None,
+    kind: Annotated[str | None, typer.Argument(help="methods, datasets, tables, runs or studies; default all")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """List methods, datasets, the paper's tables and runs.
+    """List methods, datasets, the paper's tables, runs, and studies of oltr tune.
 
     ```
     oltr ls methods
@@ -97,6 +98,10 @@ def _list(kind: str) -> list[dict[str, Any]]:
         from oltr_cli.tables.paper import list_tables
 
         return [{"name": name, "caption": caption} for name, caption in list_tables().items()]
+    if kind == "studies":
+        from oltr_cli.runs import find_studies
+
+        return [_study_facts(name, path) for name, path in find_studies().items()]
     return [_run_facts(run) for run in _runs()]
 
 
@@ -130,6 +135,15 @@ def _run_facts(run: Any) -> dict[str, Any]:
     }
 
 
+def _study_facts(name: str, path: Path) -> dict[str, Any]:
+    """What can be told without its journal: best.toml says what the best trial was when somebody last looked."""
+    from oltr_cli.recipe_files import first_comment
+
+    best = path / "best.toml"
+    words = first_comment(best).partition(": ")[2].partition(" on validation")[0] if best.is_file() else None
+    return {"name": name, "trials": sum(1 for _ in (path / "trials").iterdir()), "best": words}
+
+
 def _methods(rows: list[dict[str, Any]]) -> "Group":
     """Methods under the headings of their families."""
     from itertools import groupby
@@ -157,11 +171,13 @@ def _methods(rows: list[dict[str, Any]]) -> "Group":
     return Group(*parts[:-1])
 
 
-def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table":
+def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
-        return Table(title=f"no {kind} yet: oltr run dme", title_justify="left", box=None)
+        begin = "oltr tune lambda" if kind == "studies" else "oltr run dme"
+        return Text(f"no {kind} yet: {begin}", "italic")
     table = Table(title=kind, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for column in rows[0]:
         table.add_column(column.replace("_", " "), overflow="fold")

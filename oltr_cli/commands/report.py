@@ -47,7 +47,7 @@ def report(
     oltr report
     oltr report --dataset tiny-imagenet-lt --open
     oltr report --methods plain,dme --out two.html
-    oltr report --watch                     a page that keeps itself fresh while runs go on
+    oltr report --watch      a page that keeps itself fresh
     ```
     """
     from oltr_cli.files import write_text
@@ -62,13 +62,13 @@ def report(
     first = choose(dataset, runs or (), methods or (), unfinished_will_do=watch)
     path = out or Path(f"report-{first.dataset}.html")
     names = tables_for(first, table or ())
-    opened = False
+    told = False
 
     def look() -> "Chosen":
         return choose(first.dataset, runs or (), methods or (), unfinished_will_do=True)
 
     def write(chosen: "Chosen", watched: bool) -> None:
-        nonlocal opened
+        nonlocal told
         made = collect(chosen, names, display, cache)
         page = render(made, watched=watched)
         write_text(path, page)
@@ -83,17 +83,17 @@ def report(
         }
         if json_:
             print(json.dumps(facts, ensure_ascii=False), flush=True)
-        elif not watch:
-            print(path)
+        elif not told:
+            print(path, flush=True)
         size = f"{facts['bytes'] / 1e6:.1f} MB" if facts["bytes"] >= 1e5 else f"{facts['bytes'] / 1e3:.0f} kB"
-        counts = f"{len(chosen.done)} finished runs, {len(made.unfinished)} others"
+        counts = f"{len(chosen.done)} runs finished, {len(made.unfinished)} not"
         display.say(f"[dim]{time.strftime('%H:%M:%S')}  {counts}, {size}[/]")
-        if open_ and not opened:
-            opened = True
+        if open_ and not told:
             typer.launch(str(path.absolute()))
+        told = True
 
     if watch:
-        display.say(f"[dim]watching {len(first.done) + len(first.others)} runs; Ctrl-C ends it[/]")
+        display.say(f"[dim]watching {len(first.done) + len(first.others)} runs of {first.dataset}; Ctrl-C ends it[/]")
         keep_watching(look, write)
     else:
         write(first, False)

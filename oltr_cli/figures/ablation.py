@@ -67,7 +67,7 @@ class Data:
 
 def rows(request: Request) -> list[RowSpec]:
     if request.methods:
-        raise UsageProblem("figure 5 shows variants of dme; leave out --methods")
+        raise UsageProblem("it shows variants of dme; leave out --methods")
     wanted = {key for _, panel in PANELS for key in panel}
     return [row for row in table_rows(load_table(TABLE), finished_runs(request.dataset)) if row.key in wanted]
 

@@ -63,7 +63,7 @@ class Data:
 def rows(request: Request) -> list[RowSpec]:
     found = method_rows(request, ("dme",))
     if len(found) > 1:
-        raise UsageProblem("figure 4 shows one method; name one with --methods")
+        raise UsageProblem("it shows one method; name one with --methods")
     return found
 
 

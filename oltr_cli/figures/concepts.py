@@ -1,24 +1,22 @@
 """Figure 7: the three strongest neurons of e ⊙ v_memory of an image, and the training patches that excite each most.
 
-A neuron is a component of the direct feature v. Its map is what pooling averages: the feature map after attention, and
-behind it the extra fc where there is one, cell by cell (linear, so that the cells' mean is v before the ReLU). A patch
-is the surroundings of the image's strongest cell, WIDTH cells a side. The receptive field is larger, but what lies near
-the middle counts most. Only neurons that the memory raises are shown.
+Only neurons that the memory raises are shown; ``patches`` says what a neuron and its patches are.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import plain_text, tiled
+from oltr_cli.figures.networks import Opened, pick_images, places
+from oltr_cli.figures.patches import PATCHES, Patch, find_patches
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import class_counts, class_names
 from oltr_cli.runs import Run
@@ -26,23 +24,7 @@ from oltr_cli.scores import SavedScores
 from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.tables.rows import RowSpec
 
-if TYPE_CHECKING:
-    from oltr_cli.figures.networks import Opened
-
 NEURONS = 3
-PATCHES = 6  # of each neuron
-WIDTH = 1.5  # cells a side of a patch
-
-
-@dataclass(frozen=True)
-class Patch:
-    """Where a training image excites a neuron most: box (left, top, right, bottom) in pixels of the crop."""
-
-    image: str
-    class_name: str
-    activation: float
-    box: tuple[int, int, int, int]
-    pixels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -98,13 +80,11 @@ def _facts(s: Sample) -> list[object]:
 def rows(request: Request) -> list[RowSpec]:
     found = method_rows(request, ("plain", "dme"), least=2)
     if len(found) > 2:
-        raise UsageProblem("figure 7 sets one method beside the plain model; name two with --methods")
+        raise UsageProblem("it sets one method beside the plain model; name two with --methods")
     return found
 
 
 def gather(request: Request) -> Gathered[Data]:
-    from oltr_cli.figures.networks import Opened, pick_images, places
-
     (plain, own), notes = find(request, rows(request))
     run, plain_run = own.runs[0], _of_seed(plain.runs, own.runs[0].seed)
     test, before = (SavedScores.load(r.scores("test")) for r in (run, plain_run))
@@ -123,7 +103,7 @@ def gather(request: Request) -> Gathered[Data]:
     crops = [opened.crop("test", i) for i in indices]
     infused = infusions(opened, opened.feature_maps(crops))
     top = [strongest_neurons(values) for values in infused]
-    patches = _patches(opened, np.unique(np.concatenate(top)), request)
+    patches = find_patches(opened, np.unique(np.concatenate(top)), request.display)
     groups = shot_groups(counts, request.shots)
     samples = tuple(
         Sample(
@@ -171,7 +151,7 @@ def examples(plain: SavedScores, own: SavedScores, counts: ClassCounts, shots: s
 
 
 @torch.inference_mode()
-def infusions(opened: "Opened", f: Tensor) -> Floats:
+def infusions(opened: Opened, f: Tensor) -> Floats:
     """e ⊙ v_memory (B, D) of feature maps before attention (B, C, h, w).
 
     Raises:
@@ -188,66 +168,6 @@ def strongest_neurons(infused: Floats) -> NDArray[np.int64]:
     """The neurons with the largest values (≤ NEURONS,) of e ⊙ v_memory (D,), largest first; only what is above 0."""
     order = np.argsort(-infused, kind="stable")[:NEURONS]
     return order[infused[order] > 0]
-
-
-@torch.inference_mode()
-def neuron_maps(f: Tensor, neurons: NDArray[np.int64], extra_fc: nn.Linear | None) -> Tensor:
-    """Activation (B, n, h, w) of the given neurons over the cells of f (B, C, h, w)."""
-    which = torch.from_numpy(neurons).to(f.device)
-    if extra_fc is None:
-        return f[:, which]
-    return torch.einsum("nc,bchw->bnhw", extra_fc.weight[which], f) + extra_fc.bias[which].view(1, -1, 1, 1)
-
-
-def strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest value (B, n) of each map (B, n, h, w), and the number y·w + x of its cell (B, n)."""
-    value, cell = maps.flatten(2).max(dim=2)
-    return value, cell
-
-
-def _patches(opened: "Opened", neurons: NDArray[np.int64], request: Request) -> dict[int, tuple[Patch, ...]]:
-    """For each neuron the training patches with the largest activation, one an image."""
-    split, names = opened.dataset.splits["train"], opened.dataset.class_names
-    indices, values, cells = [], [], []
-    shape = (1, 1)
-    with request.display.bar("looking through the training set", len(split)) as bar:
-        for batch, f in opened.attended_maps("train", bar.advance):
-            maps = neuron_maps(f, neurons, opened.recogniser.network.backbone.extra_fc)
-            value, cell = strongest(maps)
-            shape = (maps.shape[2], maps.shape[3])
-            indices.append(batch)
-            values.append(value.double().cpu().numpy())
-            cells.append(cell.cpu().numpy())
-    index, value_of, cell_of = (np.concatenate(parts) for parts in (indices, values, cells))
-    side = opened.recogniser.recipe.data.image_size
-    found: dict[int, tuple[Patch, ...]] = {}
-    for column, neuron in enumerate(neurons.tolist()):
-        patches = []
-        for row in np.argsort(-value_of[:, column], kind="stable")[:PATCHES].tolist():
-            i = int(index[row])
-            box = patch_box(int(cell_of[row, column]), shape, side)
-            left, top, right, bottom = box
-            pixels = opened.crop("train", i)[top:bottom, left:right]
-            patches.append(Patch(split.names[i], names[split.labels[i]], float(value_of[row, column]), box, pixels))
-        found[neuron] = tuple(patches)
-    return found
-
-
-def patch_box(cell: int, shape: tuple[int, int], side: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the square WIDTH cells wide about a cell's middle, moved to lie inside the image.
-
-    Args:
-        cell: y·w + x.
-        shape: (h, w) of the feature map; its cells divide the ``side`` pixels evenly.
-    """
-    spans = []
-    for place, cells in zip(divmod(cell, shape[1]), shape, strict=True):
-        width = min(side, round(WIDTH * side / cells))
-        start = round((place + 0.5) * side / cells - width / 2)
-        start = min(max(start, 0), side - width)
-        spans.append((start, start + width))
-    (top, bottom), (left, right) = spans
-    return left, top, right, bottom
 
 
 def draw(data: Data) -> Figure:

@@ -106,7 +106,7 @@ def group_f1(known: SavedScores, open_: SavedScores, counts: ClassCounts, tau: f
 
 
 def draw(data: Data) -> Figure:
-    figure = Figure(figsize=(4.4, 3.2), layout="constrained")
+    figure = Figure(figsize=(2.8 + 1.6 * len(data.gains), 3.2), layout="constrained")
     axes = figure.subplots()
     width = 0.7 / len(data.gains)
     for place, (gain, (color, _, _)) in enumerate(zip(data.gains, looks([g.method for g in data.gains]), strict=True)):
@@ -122,9 +122,14 @@ def draw(data: Data) -> Figure:
                 up = value >= 0
                 end = value + more if up else value - more
                 axes.annotate(
-                    f"{value:+.3f}".replace("-", "−"), (at, end), (0, 3 if up else -3), textcoords="offset points",
-                    ha="center", va="bottom" if up else "top", fontsize=8 if len(data.gains) < 3 else 6,
-                )  # fmt: skip
+                    f"{value:+.3f}".replace("-", "−"),
+                    (at, end),
+                    (0, 3 if up else -3),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom" if up else "top",
+                    fontsize=8 if len(data.gains) == 1 else 7,
+                )
             else:
                 axes.annotate("no class", (at, 0), (0, 3), textcoords="offset points", ha="center", fontsize=8)
     axes.axhline(0, color="black", lw=0.8)

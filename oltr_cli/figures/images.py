@@ -47,7 +47,7 @@ def overlay(axes: Axes, image: NDArray[np.uint8], cells: Floats) -> None:
             axes.text(
                 (x + 0.5) * side / w - 0.5,
                 (y + 0.5) * side / h - 0.5,
-                f"{cells[y, x]:.2g}",
+                f"{cells[y, x]:#.2g}".rstrip("."),
                 ha="center",
                 va="center",
                 fontsize=8,

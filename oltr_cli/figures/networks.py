@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from oltr_cli.data.loading import OpenedDataset, Split, evaluation_batches, open_dataset
 from oltr_cli.data.transforms import evaluation_crop
-from oltr_cli.errors import DataProblem, UsageProblem, nearest
+from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.request import Request
 from oltr_cli.layers import Attention
 from oltr_cli.machine import default_workers, make_accelerator
@@ -92,7 +93,11 @@ def pick_images(names: Sequence[str], split: Split) -> list[int]:
         exact = [i for i, known in enumerate(split.names) if known == name]
         fitting = exact or [i for i, known in enumerate(split.names) if name in known]
         if not fitting:
-            raise UsageProblem(f"--image: no test image '{name}'{nearest(name, split.names[:5000])}")
+            alike = get_close_matches(name, split.names[:5000], n=1, cutoff=0.5)
+            raise UsageProblem(
+                f"--image: no test image '{name}'; "
+                + (f"did you mean '{alike[0]}'?" if alike else f"they have names such as {split.names[0]}")
+            )
         if len(fitting) > 1:
             some = ", ".join(split.names[i] for i in fitting[:3])
             raise UsageProblem(f"--image: '{name}' fits {len(fitting)} test images: {some}, …; name one of them")

@@ -83,7 +83,7 @@ def by_open_classes(
 
 def draw(data: Data) -> Figure:
     figure, axes = panel(data.curves, "number of open classes in the test", f"F-measure, τ = {_tau(data.threshold)}")
-    axes.set_ylim(0.0, None)
+    axes.margins(y=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 

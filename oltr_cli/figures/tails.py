@@ -84,7 +84,7 @@ def tails(request: Request) -> list[Tail]:
     data = plan("plain", request.source, [], 0)[0].link.recipe.data if request.source else None
     if data is None or data.kind != "glyphs":
         raise UsageProblem(
-            f"figure 8a needs one dataset at several α, and the lists of {request.dataset} fix theirs; "
+            f"it needs one dataset at several α, and the lists of {request.dataset} fix theirs; "
             "draw it for the built-in set: oltr figure 8a --dataset glyphs-lt"
         )
     return [make_tail(data.glyphs, alpha) for alpha in sorted(set(alphas))]

@@ -109,7 +109,7 @@ def choose(
             class_of.append(np.full(len(picked), len(classes)))
             classes.append((kind, shown(open_names[label]) if kind == "open" else names[label]))
     if not any(kind != "open" for kind, _ in classes):
-        raise DataProblem("figure 3 shows many-shot and few-shot classes, and the test set has neither")
+        raise DataProblem("it shows many-shot and few-shot classes, and the test set has neither")
     index = np.concatenate(rows)
     paths = [*_names(known), *_names(open_)]
     return Chosen(index, np.concatenate(class_of), tuple(classes), tuple(paths[i] for i in index))

@@ -74,7 +74,6 @@ class Report:
     figures: tuple[Picture, ...]
     class_sets: tuple[dict[str, Any], ...]
     pictures: tuple[str, ...]
-    gallery_problem: str
     metrics: tuple[str, ...]
 
 
@@ -139,7 +138,6 @@ def collect(chosen: Chosen, table_names: list[str], display: Display, cache: Cac
         tuple(figures),
         tuple(cache.class_sets),
         tuple(cache.album.pictures),
-        cache.album.problem,
         tuple(m for m in (*METRICS, *extra) if any(m in one.metrics for one in finished)),
     )
 
@@ -172,7 +170,10 @@ def _finished(run: Run, result: dict[str, Any], cache: Cache, with_pictures: boo
             if open_ is not None:
                 numbers["curve"] = threshold_numbers(known, open_, counts, shots, named)
             if with_pictures:
-                numbers["gallery"] = gallery(run, find_mistakes(known, open_, counts, shots), cache.album)
+                found = find_mistakes(known, open_, counts, shots)
+                numbers["gallery"], numbers["galleryProblem"] = gallery(
+                    run, found, result.get("data_digest"), cache.album
+                )
     metrics = {name: float(value) for name, value in result["metrics"].items() if value is not None}
     plots = tuple(run_plots(run)) if with_pictures else ()
     try:
@@ -208,7 +209,9 @@ def _named_thresholds(run: Run, result: dict[str, Any]) -> tuple[dict[str, float
 
 def _class_set(result: dict[str, Any], counts: list[int], shots: str, cache: Cache) -> int:
     """Number of the run's classes among the different sets of classes on the page."""
-    names = result.get("class_names") or [f"class {label}" for label in range(len(counts))]
+    names = result.get("class_names") or []
+    if len(names) != len(counts):
+        names = [f"class {label}" for label in range(len(counts))]
     groups = shot_groups(counts, shots)
     of = np.select([groups[name] for name in GROUPS], range(3)).tolist()
     own = {"names": [str(name) for name in names], "counts": counts, "groups": of}

@@ -47,78 +47,85 @@ def find_mistakes(known: SavedScores, open_: SavedScores | None, counts: ClassCo
 
 
 class Album:
-    """Thumbnails of a dataset's images, each kept once however many runs show it.
+    """Thumbnails of datasets' images, each kept once however many runs show it.
 
     Attributes:
         pictures: data URIs, in the order of first use.
-        problem: why there are none: one line, "" while the images are there.
     """
 
     def __init__(self, display: Display) -> None:
         self.pictures: list[str] = []
-        self.problem = ""
         self._display = display
-        self._dataset: OpenedDataset | None = None
-        self._known: dict[tuple[str, int], int | None] = {}
+        self._opened: dict[str, OpenedDataset | str] = {}
+        self._known: dict[tuple[str, str, int], int | None] = {}
 
-    def open(self, run: Run) -> None:
-        """Open the dataset that ``run`` was made of, once; what hinders it becomes ``problem``."""
-        if self._dataset is not None or self.problem:
-            return
-        from pydantic import ValidationError
+    def dataset(self, run: Run) -> tuple[str, "OpenedDataset | str"]:
+        """What tells the dataset that ``run`` was made of from others, and the dataset, or why it cannot be opened.
 
+        Runs of one name may have different images, such as the built-in set with another seed.
+        """
         from oltr_cli.data.loading import open_dataset
         from oltr_cli.specs import DataSpec
 
         try:
             recipe = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
             spec = DataSpec.model_validate(recipe["data"])
-            with self._display.bar("opening the dataset", 1) as bar:
-                self._dataset = open_dataset(spec, bar.reached, only=("train", "test", "open"))
-        except OltrError as problem:
-            self.problem = str(problem).partition("\n")[0]
-        except (OSError, ValueError, KeyError, ValidationError):
-            self.problem = f"{run.name}: its recipe.toml does not say where the images are"
+        except (OSError, ValueError, KeyError):  # pydantic's errors and those of TOML are ValueErrors
+            return run.name, f"{run.name}: its recipe.toml does not say where they are"
+        key = spec.model_dump_json()
+        if key not in self._opened:
+            try:
+                with self._display.bar("opening the dataset", 1) as bar:
+                    self._opened[key] = open_dataset(spec, bar.reached, only=("train", "test", "open"))
+            except OltrError as problem:
+                self._opened[key] = str(problem).partition("\n")[0]
+        return key, self._opened[key]
 
-    def places(self, split: str, scores: SavedScores, where: str) -> NDArray[np.int64] | None:
-        """Where the samples of ``scores`` (N,) stand in the split now; None when its images cannot be told."""
-        if self._dataset is None or split not in self._dataset.splits:
-            return None
-        from oltr_cli.figures.networks import places
-
-        try:
-            return places(scores, self._dataset.splits[split], where)
-        except DataProblem as problem:
-            self.problem = str(problem)
-            return None
-
-    def picture(self, split: str, place: int) -> int | None:
+    def picture(self, key: str, dataset: "OpenedDataset", split: str, place: int) -> int | None:
         """Number of the thumbnail of an image; None when it cannot be decoded."""
-        if (split, place) not in self._known:
+        where = key, split, place
+        if where not in self._known:
             from oltr_cli.contact_sheet import fit
 
-            assert self._dataset is not None
             try:
-                image = fit(self._dataset.splits[split].image(place).numpy(), SIDE)
+                image = fit(dataset.splits[split].image(place).numpy(), SIDE)
             except DataProblem:
-                self._known[split, place] = None
+                self._known[where] = None
             else:
                 file = io.BytesIO()
                 image.save(file, "JPEG", quality=QUALITY, optimize=True)
                 self.pictures.append("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode())
-                self._known[split, place] = len(self.pictures) - 1
-        return self._known[split, place]
+                self._known[where] = len(self.pictures) - 1
+        return self._known[where]
 
 
-def gallery(run: Run, found: Found, album: Album) -> dict[str, list[dict[str, Any]]]:
-    """Kind → the samples as the page shows them: picture, confidence, true and predicted class (−1 = open), name."""
-    album.open(run)
+def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """Kind → the samples as the page shows them, and a sentence on what is wrong with their images ("": nothing).
+
+    A sample has a picture (its number, or None), confidence, true and predicted class (−1 = open), and a name.
+
+    Args:
+        digest: of the dataset's lists when the run was made.
+    """
+    from oltr_cli.figures.networks import places
+
+    key, dataset = album.dataset(run)
+    problem = f"The images are not there: {dataset}" if isinstance(dataset, str) else ""
+    if not isinstance(dataset, str) and digest not in (None, dataset.digest):
+        problem = f"The lists of {run.dataset} have changed since this run; the images are as they are now."
     shown: dict[str, list[dict[str, Any]]] = {}
     for kind, (split, scores, rows) in found.items():
-        places = album.places(split, scores, str(run.scores(split)))
+        at: NDArray[np.int64] | None = None
+        if not isinstance(dataset, str) and split in dataset.splits:
+            try:
+                at = places(scores, dataset.splits[split], str(run.scores(split)))
+            except DataProblem as error:
+                problem = f"The images cannot be told: {error}"
         shown[kind] = [
             {
-                "picture": None if places is None else album.picture(split, int(places[row])),
+                "picture": None
+                if at is None or isinstance(dataset, str)
+                else album.picture(key, dataset, split, int(at[row])),
                 "confidence": float(str(scores.confidence[row])),
                 "true": int(scores.labels[row]) if split == "test" else -1,
                 "said": int(scores.prediction[row]),
@@ -126,4 +133,4 @@ def gallery(run: Run, found: Found, album: Album) -> dict[str, list[dict[str, An
             }
             for row in rows.tolist()
         ]
-    return shown
+    return shown, problem

@@ -247,7 +247,7 @@
       box.append(element("p", { class: "notes" }, "Shown for the first run of each method only."));
       return;
     }
-    if (data.galleryProblem) box.append(element("p", { class: "problem" }, `The images are not there: ${data.galleryProblem}`));
+    if (run.galleryProblem) box.append(element("p", { class: "problem" }, run.galleryProblem));
     for (const [kind, title, about, holds] of KINDS) {
       if (!run.gallery[kind] || (tau === null && kind !== "tail_as_head")) continue;
       const tiles = run.gallery[kind].filter((one) => holds(one.confidence, tau)).map((one) => tile(one, kind === "known_as_unknown"));

@@ -11,8 +11,6 @@ from oltr_cli.plan import Planned
 from oltr_cli.runs import Run
 from oltr_cli.tuning.space import Dimension
 
-STUDIES = "studies"  # folder of a dataset's, beside those of its methods
-
 
 @dataclass(frozen=True)
 class FiledRun(Run):
@@ -36,7 +34,7 @@ class About:
     Attributes:
         method: canonical name; ``recipe`` and ``sets``: as typed, for the commands that are shown.
         chain: the resolved recipe of each run, first ancestor first, the tuned method's last.
-        parent: hash of the run that all trials start from.
+        hash: of the tuned method's recipe as it stands, with the runs that it starts from.
         objective: a metric on validation, and ``maximize``: whether more is better.
         epochs: of a trial, as the recipe has it.
     """
@@ -51,7 +49,7 @@ class About:
     maximize: bool
     prune: bool
     epochs: int
-    parent: str | None
+    hash: str
     chain: tuple[dict[str, Any], ...]
 
     @classmethod
@@ -77,7 +75,7 @@ class About:
             maximize=maximize,
             prune=prune and last.epochs > 1,
             epochs=last.epochs,
-            parent=planned[-2].link.hash if len(planned) > 1 else None,
+            hash=last.link.hash,
             chain=tuple(p.link.recipe.as_toml() for p in planned),
         )
 
@@ -85,7 +83,8 @@ class About:
     def name(self) -> str:
         words = [d.name for d in self.space]
         words = [*words[:3], f"and-{len(words) - 3}-more"] if len(words) > 3 else words
-        identity = {k: v for k, v in self.as_json().items() if k not in ("recipe", "sets")}
+        # Where files lie is no part of it, as it is none of a recipe's hash.
+        identity = {k: v for k, v in self.as_json().items() if k not in ("recipe", "sets", "chain")}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return "-".join([self.method, *words, digest[:6]])
 

@@ -11,7 +11,7 @@ from oltr_cli.metrics import METRICS
 from oltr_cli.pipeline import make_runs
 from oltr_cli.plan import Planned, plan
 from oltr_cli.progress import Display
-from oltr_cli.runs import runs_root
+from oltr_cli.runs import STUDIES, runs_root
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.lines import header
 from oltr_cli.tuning.request import Request
@@ -50,7 +50,7 @@ def search(request: Request, display: Display) -> Study:
     maximize = objective not in LOWER_IS_BETTER
     about = About.of(planned, request.recipe, request.sets, space, objective, maximize, request.prune)
     first = own_values(space, planned[-1])
-    with named_faults(request.database or f"{runs_root() / about.dataset / 'studies'}"):
+    with named_faults(request.database or f"{runs_root() / about.dataset / STUDIES}"):
         study = Study.open(about, first, runs_root(), request.database)
         _introduce(study, request.total, first is not None, display)
         Worker(study, bench, request.total, request.timeout, request.track, display).work()

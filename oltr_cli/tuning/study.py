@@ -18,7 +18,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.randomness import derive
-from oltr_cli.tuning.about import STUDIES, About, FiledRun
+from oltr_cli.runs import STUDIES
+from oltr_cli.tuning.about import About, FiledRun
 from oltr_cli.tuning.space import Dimension, Value
 from oltr_cli.tuning.storage import open_database, open_journal
 
@@ -38,6 +39,7 @@ class Claim:
 
     Attributes:
         values: what is tried; ``resumed``: whether another process began it.
+        reported: epochs that it had come to then.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Claim:
     values: dict[str, Value]
     run: FiledRun
     resumed: bool
+    reported: frozenset[int]
     lock: BaseFileLock = field(repr=False)
 
 
@@ -135,7 +138,8 @@ class Study:
             TrialLost: as ``end`` does.
         """
         with _still_ours(claim):
-            claim.trial.report(value, epoch)
+            if epoch not in claim.reported:
+                claim.trial.report(value, epoch)
             return claim.trial.should_prune()
 
     def end(self, claim: Claim, state: State, note: Mapping[str, Any] | str, value: float | None = None) -> None:
@@ -178,7 +182,9 @@ class Study:
             else optuna.pruners.NopPruner()
         )
         trial = optuna.Trial(self.study, self.trial_id(number))
-        return Claim(number, trial, {d.key: _suggest(trial, d) for d in self.about.space}, run, resumed, lock)
+        values = {d.key: _suggest(trial, d) for d in self.about.space}
+        reported = frozenset(self.storage.get_trial(self.trial_id(number)).intermediate_values)
+        return Claim(number, trial, values, run, resumed, reported, lock)
 
     def _requeue_dead(self) -> None:
         import optuna

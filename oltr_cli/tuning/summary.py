@@ -9,8 +9,7 @@ from rich.text import Text
 
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.progress import duration
-from oltr_cli.runs import runs_root
-from oltr_cli.tuning.about import STUDIES
+from oltr_cli.runs import find_studies, runs_root
 from oltr_cli.tuning.best import run_command
 from oltr_cli.tuning.lines import shown
 from oltr_cli.tuning.study import OUTCOME, REASON, Study, load_study
@@ -31,22 +30,16 @@ def find_study(text: str | None) -> "Path":
     Raises:
         UsageProblem: there is no such study, or several fit (they are named).
     """
-    there = {
-        f"{path.parent.parent.name}/{path.name}": path
-        for path in runs_root().glob(f"*/{STUDIES}/*/")
-        if (path / "trials").is_dir()
-    }
+    there = find_studies()
     if not there:
         raise UsageProblem(f"{runs_root()} holds no studies yet; begin one: oltr tune lambda")
     if text is None:
         return max(there.values(), key=lambda path: max(p.stat().st_mtime for p in (path, path / "trials")))
-    fitting = [path for name, path in there.items() if text in name]
-    exact = there.get(text)
-    if exact is not None or len(fitting) == 1:
-        return exact or fitting[0]
+    fitting = [name for name in there if text in name]
+    if text in there or len(fitting) == 1:
+        return there[text if text in there else fitting[0]]
     if fitting:
-        names = ", ".join(f"{path.parent.parent.name}/{path.name}" for path in sorted(fitting)[:6])
-        raise UsageProblem(f"'{text}' fits {len(fitting)} studies: {names}; name one of them")
+        raise UsageProblem(f"'{text}' fits {len(fitting)} studies: {', '.join(fitting[:6])}; name one of them")
     raise UsageProblem(f"no study '{text}'{nearest(text, there)}")
 
 
@@ -90,7 +83,9 @@ def tables(study: Study) -> RenderableType:
     counts = {state: sum(t.state.name == name for t in trials) for name, state in STATES.items()}
     found = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     title = Text.assemble((study.name, "bold"), f"\n{about.objective} on validation: {found or 'no trial yet'}")
-    table = Table(box=ROUNDED, title=title, title_justify="left", title_style="")
+    if not trials:
+        return title
+    table = Table(box=ROUNDED)
     table.add_column("trial", justify="right")
     for d in about.space:
         table.add_column(d.name, justify="right", no_wrap=True)
@@ -106,7 +101,8 @@ def tables(study: Study) -> RenderableType:
         remark = "best" if is_best else STATES[trial.state.name] if trial.state.name != "COMPLETE" else ""
         if trial.state.name in ("PRUNED", "RUNNING") and trial.last_step is not None:
             remark += f", epoch {trial.last_step}"
-        seconds = trial.duration.total_seconds() if trial.duration else note.get("seconds")
+        # Of what was trained; a trial that was interrupted began long before.
+        seconds = note.get("seconds") or (trial.duration.total_seconds() if trial.duration else None)
         table.add_row(
             str(trial.number),
             *(shown(trial.params.get(d.key)) for d in about.space),
@@ -117,7 +113,7 @@ def tables(study: Study) -> RenderableType:
             remark,
             style="bold green" if is_best else "" if trial.state.name == "COMPLETE" else "dim",
         )
-    parts: list[RenderableType] = [table]
+    parts: list[RenderableType] = [title, table]
     shares = importance(study)
     if shares:
         parts.append(Text("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items())))
