@@ -17,12 +17,25 @@ from oltr_cli.tuning.study import load_study
 from oltr_cli.tuning.trial import Outcome, Workbench
 
 TRIALS = 8
+ONE_EPOCH = ("--set", "plain.train.epochs=1")
 
 
 def test_four_processes_share_a_study_and_one_of_them_is_killed(tmp_path, tiny_data, tiny_recipe):
     """They begin with nothing: one makes plain while the others wait for it."""
     oltr = Oltr(tmp_path / "runs", tiny_data)
-    command = ("tune", "crt", "--recipe", tiny_recipe, "--trials", TRIALS, "--workers", 0, "--set", "train.epochs=12")
+    command = (
+        "tune",
+        "crt",
+        "--recipe",
+        tiny_recipe,
+        "--trials",
+        TRIALS,
+        "--workers",
+        0,
+        "--set",
+        "train.epochs=12",
+        *ONE_EPOCH,
+    )
     workers = [oltr.start(*command) for _ in range(4)]
     studies = oltr.runs / "tiny" / "studies"
     end = time.monotonic() + 200
