@@ -58,8 +58,8 @@ class FrozenFeatures:
         return len(self.labels)
 
     def rows(self, which: slice | NDArray[np.int64]) -> Tensor:
-        """Features of some rows, in memory."""
-        return torch.from_numpy(np.array(self.features[which]))
+        """Features of some rows, in memory, laid out as the backbone would hand them on."""
+        return torch.from_numpy(np.array(self.features[which])).to(memory_format=torch.channels_last)
 
 
 def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:

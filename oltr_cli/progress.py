@@ -19,7 +19,7 @@ class Display:
     """Writes to ``console`` (stderr); ``quiet`` shows warnings only."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, emoji=False)  # 0.1:100:log is a range
         self.quiet = quiet
 
     def say(self, text: str) -> None:

@@ -121,6 +121,11 @@ def test_a_search_ends_with_its_trials_and_the_next_commands(command, root):  # 
     assert "in 0.001:1:log" in shown.stderr
 
 
+def test_a_range_is_no_picture_of_a_hundred(command, root):  # noqa: F811
+    shown = command("lambda", "--range", "lambda=0.1:100:log", "--trials", 1)
+    assert "params.lambda in 0.1:100:log" in shown.stderr
+
+
 def test_show_writes_what_people_look_at(command, root, monkeypatch):  # noqa: F811
     monkeypatch.setattr(pictures, "save_pictures", save_pictures)
     words = ("lambda", "margin", "attention", "--range", "margin=1:30", "--range", "attention=none,spatial")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from rich.markup import escape
+
 from oltr_cli.progress import duration
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.space import Value
@@ -25,7 +27,7 @@ def line(
     remark: str = "",
 ) -> str:
     """One trial; without a value, ``remark`` says why there is none."""
-    tried = " ".join(f"{shown(values[d.key]):>{_width(d.name)}}" for d in about.space)
+    tried = " ".join(f"{escape(shown(values[d.key])):>{_width(d.name)}}" for d in about.space)
     result = f"{'–' if value is None else f'{value:.4f}':>{VALUE}} {'–' if tau is None else f'{tau:.4f}':>8}"
     return f"{number:>5} {tried} {result} {duration(seconds):>7}  {remark}".rstrip()
 

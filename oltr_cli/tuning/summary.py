@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import ROUNDED
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -86,7 +87,7 @@ def tables(study: Study) -> RenderableType:
     if not trials:
         return title
     table = Table(box=ROUNDED)
-    table.add_column("trial", justify="right")
+    table.add_column("trial", justify="right", no_wrap=True)
     for d in about.space:
         table.add_column(d.name, justify="right", no_wrap=True)
     beside = [name for name in BESIDE if name != about.objective and any(name in _metrics(t) for t in trials)]
@@ -99,13 +100,13 @@ def tables(study: Study) -> RenderableType:
         metrics, note = _metrics(trial), trial.user_attrs.get(OUTCOME, {})
         is_best = best is not None and trial.number == best.number
         remark = "best" if is_best else STATES[trial.state.name] if trial.state.name != "COMPLETE" else ""
-        if trial.state.name in ("PRUNED", "RUNNING") and trial.last_step is not None:
-            remark += f", epoch {trial.last_step}"
+        if trial.state.name == "PRUNED":
+            remark = f"cut at {trial.last_step}"
         # Of what was trained; a trial that was interrupted began long before.
         seconds = note.get("seconds") or (trial.duration.total_seconds() if trial.duration else None)
         table.add_row(
             str(trial.number),
-            *(shown(trial.params.get(d.key)) for d in about.space),
+            *(escape(shown(trial.params.get(d.key))) for d in about.space),
             f"{trial.values[0]:.4f}" if trial.state.name == "COMPLETE" else "–",
             *(_four(metrics.get(name)) for name in beside),
             _four(note.get("threshold")),

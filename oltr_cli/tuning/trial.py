@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from oltr_cli.data.loading import OpenedDataset, open_dataset
+from oltr_cli.detector import Detector
 from oltr_cli.engine import train
 from oltr_cli.errors import DataProblem
 from oltr_cli.files import write_text
@@ -98,8 +99,9 @@ class Workbench:
 
         Features of a frozen backbone are kept by the first trial that needs them.
         """
-        last = self.planned[-1]
-        if len(self.planned) > 1 and (last.is_detector or issubclass(last.cls, FeatureMethod)):
+        last = self.planned[-1].cls
+        on_features = issubclass(last, FeatureMethod) or (issubclass(last, Detector) and last.fit is not Detector.fit)
+        if on_features:
             parent = self.planned[-2]
             with parent.run.lock():
                 self.networks.training(parent)

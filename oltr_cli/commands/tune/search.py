@@ -100,7 +100,7 @@ def search(
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(tables(study))
+        Console(highlight=False, emoji=False).print(tables(study))
     display.say(f"[dim]study[/] {study.path}")
     shown = f"oltr tune show {study.name}" + (f" --storage {storage}" if storage else "")
     for number, line in enumerate([*next_commands(study), shown]):

@@ -35,7 +35,7 @@ def show(
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(tables(found))
+        Console(highlight=False, emoji=False).print(tables(found))
     for number, file in enumerate(files):
         display.say(f"[dim]{'wrote' if not number else '     '}[/] {file}")
     for line in next_commands(found):
