@@ -46,8 +46,7 @@ def add_file(path: Path) -> None:
 def list_methods() -> dict[str, MethodInfo]:
     """Name → facts of every method and detector at hand, sorted by name."""
     found = dict(_built_in())
-    for point in entry_points(group=GROUP):
-        found[point.name] = _entry_point(point.name, point.module, point.attr or "")
+    found |= _from_packages()
     for path in map(Path, filter(None, os.environ.get("OLTR_METHODS", "").split(os.pathsep))):
         if path.stem.replace("_", "-") not in _added:
             add_file(path)
@@ -135,6 +134,12 @@ def _built_in() -> dict[str, MethodInfo]:
             if info is not None:
                 found[info.name] = info
     return found
+
+
+@lru_cache(maxsize=1)
+def _from_packages() -> dict[str, MethodInfo]:
+    """What other installed packages bring: looked for once, since it means reading the metadata of all of them."""
+    return {p.name: _entry_point(p.name, p.module, p.attr or "") for p in entry_points(group=GROUP)}
 
 
 def _load(name: str) -> type:

@@ -20,6 +20,7 @@ class DataSpec(_Spec):
     kind: Literal["lists", "glyphs"] = "lists"
     root: str = Field("", description="folder the lists' paths start from; empty: $OLTR_DATA/<name>")
     lists: str = Field("", description="folder of the list files; empty: root")
+    lists_digest: str | None = Field(None, description="of the lists it was made for; other lists make other runs")
     glyphs: GlyphsSpec = GlyphsSpec()
     image_size: int = Field(224, ge=8, le=1024)
     crop_scale: tuple[float, float] = (0.08, 1.0)

@@ -139,9 +139,11 @@ def choose_threshold(
     read = {name: scores for name in rule.splits if (scores := given[name]) is not None and len(scores)}
     missing = [name for name in rule.splits if name not in read]
     if missing:
+        # The quantile suits confidences of any range, and needs known images alone.
+        other = _WITH_NUMBER["id_quantile" if val is not None and len(val) else "fixed"]
         raise DataProblem(
             f"threshold {rule.text} reads {' and '.join(rule.splits)}, but there are no scores of "
-            f"{' and '.join(missing)}; give them, or take another rule, such as fixed:0.1"
+            f"{' and '.join(missing)}; give them, or take another rule, such as {other}"
         )
     if rule.name == "tuned":
         if tuned is None:

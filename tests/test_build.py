@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -577,23 +578,34 @@ def test_lists_of_another_build_are_replaced_by_force_only(build, tmp_path):
     with pytest.raises(DataProblem, match=r"holds another build \(.*open\.txt.*\); --force replaces it"):
         build(root, seed=1)
     assert {path: path.read_text() for path in folder.iterdir()} == before
-    report = build(root, force=True, seed=1)
+    build(root, force=True, seed=1)
     assert not (folder / "open.txt").exists()
     assert lists(folder)["train"] != before[folder / "train.txt"]
     assert {path.name for path in folder.iterdir()} == {f"{s}.txt" for s in ("train", "val", "test", "classes")} | {
         "recipe.toml"
     }
-    assert not any("earlier build" in warning for warning in report.warnings)
 
 
-def test_runs_on_an_earlier_build_are_pointed_out(build, tmp_path):
+def test_a_run_on_one_build_is_no_run_on_another(build, tmp_path):
     root = photos(tmp_path / "in", {"a": 6, "b": 5})
-    build(root)
-    run = tmp_path / "runs" / "mine" / "plain" / "0123456789-s0"
-    run.mkdir(parents=True)
-    (run / "recipe.toml").touch()
-    assert not any("earlier build" in warning for warning in build(root).warnings)
-    assert str(tmp_path / "runs" / "mine") in said(build(root, force=True, seed=1), "earlier build")
+    recipe = build(root, open_images=photos(tmp_path / "open", {"x": 3, "y": 3})).folder / "recipe.toml"
+    first = plan("plain", str(recipe), [], 0)[0]
+    assert open_dataset(first.link.recipe.data).digest == first.link.recipe.data.lists_digest
+    build(root, force=True, seed=1)
+    second = plan("plain", str(recipe), [], 0)[0]
+    assert open_dataset(second.link.recipe.data).digest == second.link.recipe.data.lists_digest
+    assert second.link.hash != first.link.hash
+
+
+def test_lists_that_were_changed_by_hand_are_pointed_out(build, tmp_path):
+    folder = build(photos(tmp_path / "in", {"a": 6, "b": 5})).folder
+    data = plan("plain", str(folder / "recipe.toml"), [], 0)[0].link.recipe.data
+    train = (folder / "train.txt").read_text().splitlines()
+    (folder / "train.txt").write_text("\n".join(train[:-1]) + "\n")
+    with pytest.raises(DataProblem, match="not those its recipe was made for") as caught:
+        open_dataset(data)
+    (digest,) = re.findall('lists_digest = "([0-9a-f]{64})"', str(caught.value))
+    assert open_dataset(data.model_copy(update={"lists_digest": digest})).digest == digest
 
 
 def test_lists_that_something_else_wrote_stay(build, home, tmp_path):
@@ -683,7 +695,7 @@ def test_lists_may_lie_among_the_images(build, home):
 def resolved(tmp_path, counts, side, sizing=None, name="mine"):
     """The recipe of dme for so many training images of each class, with the steps of both stages."""
     path = tmp_path / "r.toml"
-    text = recipe_text(name, tmp_path, tmp_path, counts, [side], sizing or Sizing(), True)
+    text = recipe_text(name, tmp_path, tmp_path, "0" * 64, counts, [side], sizing or Sizing(), True)
     path.write_text(text, encoding="utf-8")
     return [p.link.recipe for p in plan("dme", str(path), [], 0)]
 

@@ -40,7 +40,7 @@ def asked(monkeypatch):
     def run_method(method, source, sets=None, seed=0, *, device=None, **_):
         calls.append((method, tuple(sets or ()), seed))
 
-    monkeypatch.setattr("oltr_cli.pipeline.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
     return calls
 
 
@@ -168,7 +168,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(runs, recipe, monkeypatch):
         if method == "dme" and seed == 1:
             raise DataProblem("train.txt: no such file")
 
-    monkeypatch.setattr("oltr_cli.pipeline.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
     shown = command("--recipe", recipe, "--run", "--seeds", "2", "--device", "cpu", "-m", "plain,dme")
     assert asked == [(m, s, recipe, "cpu") for s in (0, 1) for m in ("plain", "dme")]
     assert shown.exit_code == 1
@@ -196,7 +196,7 @@ def test_a_signal_stops_it_at_once(runs, recipe, monkeypatch):
         asked.append(method)
         raise Stopped("stopped, checkpoint written", 15)
 
-    monkeypatch.setattr("oltr_cli.pipeline.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
     shown = command("--recipe", recipe, "--run")
     assert asked == ["plain"]
     assert isinstance(shown.exception, Stopped)

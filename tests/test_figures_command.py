@@ -52,7 +52,7 @@ def made(monkeypatch, runs):
         if method == "range":
             put_into_folders(make_run(runs, "somewhere", "range", seed))
 
-    monkeypatch.setattr("oltr_cli.pipeline.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
     return calls
 
 
@@ -137,7 +137,7 @@ def test_a_row_that_fails_is_reported_and_the_rest_goes_on(runs, recipe, monkeyp
         if method == "range":
             raise NotFinite("loss became NaN")
 
-    monkeypatch.setattr("oltr_cli.pipeline.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
     done = command("8b", "6", "--recipe", recipe, "--run")
     assert done.exit_code == 1
     assert "failed: range, seed 0: loss became NaN" in " ".join(done.stderr.split())
@@ -149,7 +149,7 @@ def test_a_stop_stops(runs, recipe, monkeypatch):
     def run_method(*_, **__):
         raise Stopped("stopped", 15)
 
-    monkeypatch.setattr("oltr_cli.pipeline.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
     done = command("6", "8b", "--recipe", recipe, "--run")
     assert isinstance(done.exception, Stopped)
 

@@ -9,12 +9,9 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from oltr_cli.errors import OltrError
     from oltr_cli.progress import Display
     from oltr_cli.tables.filled import FilledTable
-    from oltr_cli.tables.rows import RowSpec
+    from oltr_cli.tables.make import Failures
 
 
 def compare(
@@ -69,6 +66,7 @@ def compare(
     from oltr_cli.tables.formats import save as save_files
     from oltr_cli.tables.paper import load_table
     from oltr_cli.tables.rows import table_rows
+    from oltr_cli.tables.source import find_source
     from oltr_cli.thresholds import ThresholdRule
 
     fmt = "json" if json_ else format_
@@ -78,17 +76,22 @@ def compare(
         raise UsageProblem("--seeds and --device speak of what --run makes; add --run")
     rule = ThresholdRule.parse(threshold) if threshold else None
     asked = load_table(table)
-    name, source, option = _where(dataset, recipe, asked.dataset)
-    rows = table_rows(asked, finished_runs(name), methods)
+    source = find_source(dataset, recipe, asked.dataset)
+    rows = table_rows(asked, finished_runs(source.dataset), methods)
     display = Display()
-    failures: list[tuple[str, OltrError]] = []
+    failures: Failures = []
     if run:
-        if source is None:
-            raise UsageProblem(f"--run needs a recipe, and there is none for '{name}'; give --recipe FILE")
-        failures = _make([row for row in rows if row.known], range(seeds or 1), source, option, device, display)
+        if source.recipe is None:
+            raise UsageProblem(f"--run needs a recipe, and there is none for '{source.dataset}'; give --recipe FILE")
+        from oltr_cli.tables.make import make_rows
+
+        to_make = [row for row in rows if row.known]
+        failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display)
         if not is_main_process():
             return
-    filled = fill(table, name, rule=rule, shots=shots, methods=methods, source=source, option=option)
+    filled = fill(
+        table, source.dataset, rule=rule, shots=shots, methods=methods, source=source.recipe, option=source.option
+    )
     _print(filled, fmt)
     if save is not None:
         variant = "-".join([threshold or "", shots if shots != "paper" else ""]).strip("-")
@@ -96,56 +99,10 @@ def compare(
             display.say(f"saved {path}")
     _next(filled, display)
     if failures:
-        _report(failures, display)
+        from oltr_cli.tables.make import warn_of
+
+        warn_of(failures, display)
         raise typer.Exit(1)
-
-
-def _where(dataset: str | None, recipe: str | None, default: str) -> tuple[str, str | None, str]:
-    """Dataset, the recipe that its runs follow (None: it has none), and how a command names that recipe."""
-    from oltr_cli.errors import UsageProblem, nearest
-    from oltr_cli.recipe_files import find_recipe, known_recipes, read_recipe
-    from oltr_cli.runs import find_runs
-
-    if dataset and recipe:
-        raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
-    if recipe:
-        return str(read_recipe(find_recipe(recipe))["data"]["name"]), recipe, f"--recipe {recipe}"
-    name = dataset or default
-    known = known_recipes()
-    if name in known:
-        return name, name, f"--dataset {name}"
-    measured = {run.dataset for run in find_runs()}
-    if name not in {*measured, default}:
-        raise UsageProblem(f"no dataset '{name}'{nearest(name, {*measured, *known})}")
-    return name, None, "--recipe FILE"
-
-
-def _make(
-    rows: "list[RowSpec]", seeds: "Iterable[int]", source: str, option: str, device: str | None, display: "Display"
-) -> "list[tuple[str, OltrError]]":
-    """Find or make every run of ``rows`` × ``seeds``; what fails is listed, and the rest goes on."""
-    from oltr_cli.errors import OltrError, Stopped
-    from oltr_cli.pipeline import run_method
-
-    failures: list[tuple[str, OltrError]] = []
-    for seed in seeds:
-        for number, row in enumerate(rows, start=1):
-            display.say(f"[dim]row {number} of {len(rows)}:[/] {row.key}, seed {seed}")
-            try:
-                run_method(row.method, source, row.assignments(source), seed=seed, device=device, display=display)
-            except Stopped:
-                raise
-            except OltrError as error:
-                problem = error
-            except Exception as error:  # a method's own code, perhaps not ours: one row's fault is not the others'
-                what = str(error).partition("\n")[0]
-                again = row.command(source, option)
-                problem = OltrError(f"{type(error).__name__}: {what}; see where: {again}")
-            else:
-                continue
-            display.warn(f"{row.key}, seed {seed}: {problem}")
-            failures.append((f"{row.key}, seed {seed}", problem))
-    return failures
 
 
 def _print(filled: "FilledTable", fmt: str) -> None:
@@ -169,12 +126,3 @@ def _next(filled: "FilledTable", display: "Display") -> None:
         display.say(f"[dim]next[/]  oltr tune threshold --dataset {filled.dataset}")
     elif any(row.status == "missing" for row in filled.rows):
         display.say(f"[dim]next[/]  oltr cp imagenet-lt {filled.dataset}.toml")
-
-
-def _report(failures: "list[tuple[str, OltrError]]", display: "Display") -> None:
-    """Rows that failed for one reason in one line."""
-    reasons: dict[str, list[str]] = {}
-    for what, error in failures:
-        reasons.setdefault(str(error), []).append(what)
-    for reason, rows in reasons.items():
-        display.warn(f"failed: {'; '.join(rows)}: {reason}")

@@ -71,22 +71,22 @@ def figure(
     oltr figure all --out paper/figures      each whose runs are finished
     ```
     """
-    from oltr_cli.commands.compare import _where
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
     from oltr_cli.figures.save import read_formats
     from oltr_cli.progress import Display
+    from oltr_cli.tables.source import find_source
     from oltr_cli.thresholds import ThresholdRule
 
     if seeds and not run:
         raise UsageProblem("--seeds speaks of what --run makes; add --run")
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
-    name, source, option = _where(dataset, recipe, "glyphs-lt")
+    source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(
-        name,
-        source,
-        option,
+        source.dataset,
+        source.recipe,
+        source.option,
         methods=tuple(methods or ()),
         seed=seed,
         rule=ThresholdRule.parse(threshold) if threshold else None,
@@ -98,7 +98,9 @@ def figure(
         display=Display(),
     )
     wanted = range(seeds or 1) if seed is None else [seed]
-    done = _draw_all(chosen, request, out or Path("figures") / name, formats, wanted if run else None, not json_)
+    done = _draw_all(
+        chosen, request, out or Path("figures") / source.dataset, formats, wanted if run else None, not json_
+    )
     if done is None:
         return
     if json_ and done.drawn:
@@ -119,11 +121,11 @@ def _draw_all(
     chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
 ) -> _Done | None:
     """Every figure in turn, its runs made first for the seeds ``make``; None in all but the main process."""
-    from oltr_cli.commands.compare import _make
     from oltr_cli.errors import OltrError, Stopped, UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.save import save
     from oltr_cli.machine import is_main_process
+    from oltr_cli.tables.make import make_rows
 
     done = _Done([], [], [])
     for name in chosen:
@@ -133,9 +135,9 @@ def _draw_all(
                 rows = [row for row in spec.rows(request) if row.known]
                 if request.source is None:
                     raise UsageProblem(
-                        f"--run needs a recipe; there is no built-in one for '{request.dataset}': give --recipe FILE"
+                        f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE"
                     )
-                done.failures += _make(rows, make, request.source, request.option, request.device, request.display)
+                done.failures += make_rows(rows, make, request.source, request.option, request.device, request.display)
                 if not is_main_process():
                     continue
             gathered = spec.gather(request)
@@ -170,8 +172,8 @@ def _tell(one: "dict[str, Any]") -> None:
 
 def _end(done: _Done, request: "Request", everything: bool) -> None:
     """Say what could not be drawn or made, and leave with its exit code; of ``all``, what there is will do."""
-    from oltr_cli.commands.compare import _report
     from oltr_cli.figures.catalogue import FIGURES
+    from oltr_cli.tables.make import warn_of
 
     if len(done.problems) == 1 and not done.drawn and not done.failures:
         name, problem = done.problems[0]
@@ -185,7 +187,7 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
         following = f"figure {after[0]} {request.option}" if after else f"report --dataset {request.dataset}"
         request.display.say(f"[dim]next[/]  oltr {following}")
     if done.failures:
-        _report(done.failures, request.display)
+        warn_of(done.failures, request.display)
         raise typer.Exit(1)
     if done.problems and not (everything and done.drawn):
         raise typer.Exit(done.problems[0][1].exit_code)

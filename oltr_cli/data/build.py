@@ -23,11 +23,11 @@ from oltr_cli.data.build_split import (
     split_with_tail,
 )
 from oltr_cli.data.build_write import check_folder, write_dataset
+from oltr_cli.data.lists import digest_of
 from oltr_cli.data.preparing import as_lines, first_few
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.progress import Display
 from oltr_cli.recipe_files import BUILT_RECIPE
-from oltr_cli.runs import find_runs, runs_root
 from oltr_cli.shots import shot_groups
 
 LARGE = 1000  # pixels of the shorter side: decoding such a photograph takes longer than training on it
@@ -122,8 +122,9 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     }
     # A leading word is dropped from the names of a classes.txt where there are two, as WordNet ids are.
     texts["classes.txt"] = as_lines(f"{label:06d} {c}" for label, c in enumerate(classes))
+    digest = digest_of({split: texts[f"{split}.txt"].encode() for split in rows})
     texts[BUILT_RECIPE] = recipe_text(
-        built.name, checked.root, built.folder, sizes["train"], checked.sides, wish.sizing, wish.tail is None
+        built.name, checked.root, built.folder, digest, sizes["train"], checked.sides, wish.sizing, wish.tail is None
     )
     built.written = write_dataset(built.folder, texts, force)
     built.classes = len(classes)
@@ -131,11 +132,6 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     built.per_class = {split: (min(counts), max(counts)) for split, counts in sizes.items()}
     built.unused = sum(map(len, known.values())) - sum(map(sum, sizes.values()))
     built.shots = {name: int(mask.sum()) for name, mask in shot_groups(sizes["train"]).items()}
-    if built.written and find_runs(dataset=built.name):
-        built.warnings.append(
-            f"{runs_root() / built.name}: runs on an earlier build of this name still count as finished; move them "
-            "away, or choose another --out"
-        )
 
 
 def _find(wish: Wish, built: Built) -> Checked:

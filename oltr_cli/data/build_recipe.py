@@ -55,12 +55,12 @@ class Sizing:
 
 
 def recipe_text(
-    name: str, root: Path, lists: Path, counts: list[int], sides: list[int], sizing: Sizing, as_is: bool
+    name: str, root: Path, lists: Path, digest: str, counts: list[int], sides: list[int], sizing: Sizing, as_is: bool
 ) -> str:
     """A recipe file with the reasons for its numbers.
 
     Args:
-        root, lists: absolute folders of the images and of the list files.
+        root, lists: absolute folders of the images and of the list files; ``digest``: of the lists.
         counts: training images of each class.
         sides: shorter side in pixels of every image.
     """
@@ -91,6 +91,7 @@ def recipe_text(
 kind = "lists"
 {_line("root", str(root))}
 {_line("lists", str(lists))}
+{_line("lists_digest", digest)}  # a run on other lists is another run
 image_size = {size}
 eval_resize = {resize}
 crop_scale = [0.35, 1.0]

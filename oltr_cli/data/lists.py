@@ -7,7 +7,7 @@ for the same images (``val/x.JPEG`` and ``val/<class>/x.JPEG``).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,12 +105,18 @@ def open_lists(
     for split, names in read.names.items():
         located = locate(root, names, read.paths[split])
         splits[split] = ListSplit(root, read.labels[split], names, located, groups if split == "probe" else {})
-    digest = hashlib.sha256()
-    for split in sorted(read.paths):
-        digest.update(f"{split}\n".encode() + read.paths[split].read_bytes())
+    texts = {split: path.read_bytes() for split, path in read.paths.items()}
     if groups:
-        digest.update(b"attributes\n" + attributes.read_bytes())
-    return splits, class_names(root, lists, read.num_classes), digest.hexdigest()
+        texts["attributes"] = attributes.read_bytes()
+    return splits, class_names(root, lists, read.num_classes), digest_of(texts)
+
+
+def digest_of(texts: Mapping[str, bytes]) -> str:
+    """What tells the lists ``texts`` (by split, and those of attributes by this word) from all others."""
+    digest = hashlib.sha256()
+    for split in sorted(texts, key=lambda split: (split == "attributes", split)):
+        digest.update(f"{split}\n".encode() + texts[split])
+    return digest.hexdigest()
 
 
 def check_labels(labels: dict[str, tuple[Path, NDArray[np.int64]]]) -> None:

@@ -82,6 +82,11 @@ def open_dataset(
     root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
     lists = Path(spec.lists).expanduser() if spec.lists else root
     list_splits, names, digest = open_lists(spec.name, root, lists, only)
+    if only is None and spec.lists_digest not in (None, digest):
+        raise DataProblem(
+            f"dataset '{spec.name}': the lists in {lists} are not those its recipe was made for; build it anew, or, if "
+            f'they were changed on purpose, write lists_digest = "{digest}" into its [data]'
+        )
     groups = list_splits["probe"].groups if "probe" in list_splits else {}
     return OpenedDataset(spec, dict(list_splits), names, digest, groups)
 

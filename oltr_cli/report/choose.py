@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
-from oltr_cli.recipe_files import builtin_recipes
+from oltr_cli.recipe_files import known_recipes
 from oltr_cli.runs import Run, find_runs, resolve_run, runs_root
 from oltr_cli.tables.fill import IDENTIFICATION
 from oltr_cli.tables.paper import Table, list_tables, load_table
 from oltr_cli.tables.rows import table_rows
+from oltr_cli.tables.source import Source
 
 DEFAULT_TABLE = "3a"
 
@@ -70,9 +71,8 @@ def choose(
         raise UsageProblem(_nothing(name, patterns))
     if asked and patterns is None:
         patterns = tuple(dict.fromkeys(run.method for run in every))
-    source = name if name in builtin_recipes() else None
-    option = f"--dataset {name}" if source else "--recipe FILE"
-    return Chosen(name, tuple(done), tuple(others), patterns, source, option)
+    source = Source.of_dataset(name)
+    return Chosen(name, tuple(done), tuple(others), patterns, source.recipe, source.option)
 
 
 def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
@@ -113,12 +113,12 @@ def _nothing(dataset: str, patterns: Sequence[str] | None) -> str:
     """The error where there is no finished run, with the command that makes one."""
     method = patterns[0] if patterns and not set(patterns[0]) & set("*?[") else "dme"
     of = f" of {', '.join(patterns)}" if patterns else ""
-    if dataset in builtin_recipes():
+    if dataset in known_recipes():
         return f"no finished run{of} on {dataset}; make one: oltr run {method} --dataset {dataset}"
     measured = {run.dataset for run in find_runs()}
     if dataset in measured:
         return f"no finished run{of} on {dataset}; make one: oltr run {method} --recipe FILE"
-    return f"no dataset '{dataset}'{nearest(dataset, {*measured, *builtin_recipes()})}"
+    return f"no dataset '{dataset}'{nearest(dataset, {*measured, *known_recipes()})}"
 
 
 def running(run: Run) -> str:

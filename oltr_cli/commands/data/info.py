@@ -65,10 +65,9 @@ def info(
 def _as_run(name: str) -> str:
     import shlex
 
-    from oltr_cli.recipe_files import built_datasets, builtin_recipes
+    from oltr_cli.recipe_files import known_recipes
 
-    known = name in builtin_recipes() or name in built_datasets()
-    return f"--{'dataset' if known else 'recipe'} {shlex.quote(name)}"
+    return f"--{'dataset' if name in known_recipes() else 'recipe'} {shlex.quote(name)}"
 
 
 def _sets(root: Path | None, lists: Path | None) -> str:

@@ -115,23 +115,24 @@ def _of_table(
     name: str, dataset: str | None, recipe: str | None, method: str | None, run: str | None
 ) -> "tuple[list[Run], str]":
     """The finished runs that a table of the paper shows, and the command that shows it at their thresholds."""
-    from oltr_cli.commands.compare import _where
     from oltr_cli.errors import UsageProblem
     from oltr_cli.runs import Run, runs_root
     from oltr_cli.tables.fill import fill
     from oltr_cli.tables.paper import load_table
+    from oltr_cli.tables.source import find_source
 
     if run is not None:
         raise UsageProblem("--run names one run; leave out --table")
-    on, source, option = _where(dataset, recipe, load_table(name).dataset)
-    filled = fill(name, on, methods=None if method is None else [method], source=source, option=option)
+    source = find_source(dataset, recipe, load_table(name).dataset)
+    on = source.dataset
+    filled = fill(name, on, methods=None if method is None else [method], source=source.recipe, option=source.option)
     found = [
         Run(runs_root(), on, row.method, row.hash, seed)
         for row in filled.rows
         if row.status == "measured" and row.hash is not None
         for seed in row.seeds
     ]
-    again = f"oltr compare --table {name} {option}"
+    again = f"oltr compare --table {name} {source.option}"
     if not found:
         raise UsageProblem(f"table {name} shows no finished run on {on}; make them: {again} --run")
     # Rows may share a run.

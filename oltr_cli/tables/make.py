@@ -1,0 +1,50 @@
+"""Making the runs that a table or a figure is to show: one that fails costs itself, not those after it."""
+
+from collections.abc import Iterable, Sequence
+
+from oltr_cli.errors import OltrError, Stopped
+from oltr_cli.pipeline import run_method
+from oltr_cli.progress import Display
+from oltr_cli.tables.rows import RowSpec
+
+Failures = list[tuple[str, OltrError]]  # "row, seed", and why
+
+
+def make_rows(
+    rows: Sequence[RowSpec], seeds: Iterable[int], recipe: str, option: str, device: str | None, display: Display
+) -> Failures:
+    """Find or make every run of ``rows`` × ``seeds``; what fails is returned, and the rest goes on.
+
+    Args:
+        recipe, option: see ``Source``.
+    Raises:
+        Stopped: a signal came.
+    """
+    failures: Failures = []
+    for seed in seeds:
+        for number, row in enumerate(rows, start=1):
+            display.say(f"[dim]row {number} of {len(rows)}:[/] {row.key}, seed {seed}")
+            try:
+                run_method(row.method, recipe, row.assignments(recipe), seed=seed, device=device, display=display)
+            except Stopped:
+                raise
+            except OltrError as error:
+                problem = error
+            except Exception as error:  # a method's own code, perhaps not ours: one row's fault is not the others'
+                what = str(error).partition("\n")[0]
+                again = row.command(recipe, option)
+                problem = OltrError(f"{type(error).__name__}: {what}; see where: {again}")
+            else:
+                continue
+            display.warn(f"{row.key}, seed {seed}: {problem}")
+            failures.append((f"{row.key}, seed {seed}", problem))
+    return failures
+
+
+def warn_of(failures: Failures, display: Display) -> None:
+    """Rows that failed for one reason in one line."""
+    reasons: dict[str, list[str]] = {}
+    for what, error in failures:
+        reasons.setdefault(str(error), []).append(what)
+    for reason, rows in reasons.items():
+        display.warn(f"failed: {'; '.join(rows)}: {reason}")
