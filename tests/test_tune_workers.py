@@ -89,6 +89,43 @@ def test_a_journal_that_is_none_is_named(ask, root, monkeypatch):  # noqa: F811
         search(ask(total=2), QUIET)
 
 
+def test_a_trial_that_kills_its_process_is_given_up_in_the_end(ask, root, monkeypatch):  # noqa: F811
+    class Killed(BaseException):
+        """What no handler sees, as of a process that is gone."""
+
+    begun = []
+
+    def run(self, p, log_epoch):
+        begun.append(p.run.path.name)
+        if p.run.path.name == "001":
+            raise Killed
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    for _ in range(5):
+        with pytest.raises(Killed):
+            search(ask(total=3), QUIET)
+    study = search(ask(total=3), QUIET)
+    assert begun == ["000", *["001"] * 5, "002"]
+    assert numbers(study) == [0, 2]
+    assert study.trials()[1].user_attrs["reason"] == "its process died 5 times in epoch 1"
+
+
+def test_stopping_a_trial_often_is_no_fault_of_the_trial(ask, root, monkeypatch):  # noqa: F811
+    stops = iter(range(8))
+
+    def run(self, p, log_epoch):
+        if p.run.path.name == "001" and next(stops, None) is not None:
+            raise Stopped("stopped", 2)
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    for _ in range(8):
+        with pytest.raises(Stopped):
+            search(ask(total=3), QUIET)
+    assert numbers(search(ask(total=3), QUIET)) == [0, 1, 2]
+
+
 # --- a database
 
 

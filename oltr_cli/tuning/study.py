@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 ABOUT, OUTCOME, REASON = "about", "outcome", "reason"  # user attributes of a study; of a trial
+BEGUN = "begun"  # of a trial: the epochs that it had come to whenever a process took it up
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
 STARTUP = 5  # trials that run to their end before any is cut short
+DEATHS = 5  # processes that may die over one epoch of a trial before it counts as failed
 CHECKPOINTS = ("best.pt", "last.pt", "last.prev.pt", "last.new.pt")
 
 
@@ -110,21 +112,26 @@ class Study:
         """A trial to work on: an interrupted one, else a new one while there are fewer than ``total``."""
         with study_lock(self.path):
             self._requeue_dead()
-            trials = self.study.get_trials(deepcopy=False)
-            for trial in trials:
+            for trial in self.study.get_trials(deepcopy=False):
                 if trial.state.name == "RUNNING":
                     claim = self._take(trial.number, resumed=True)
-                    if claim is not None:
+                    if claim is not None and not self._given_up(claim):
                         return claim
-            if sum(map(_counts, trials)) >= total:
-                return None
-            number = self.study.ask().number
-            # Without a common disk the lock above is nobody else's, and two workers may both have asked for the last.
-            before = [t for t in self.study.get_trials(deepcopy=False) if _counts(t) and t.number < number]
-            if len(before) >= total:
-                self._tell(number, "FAIL")
-                return None
-            return self._take(number, resumed=False)
+            while len(self.trials()) < total:
+                number = self.study.ask().number
+                # Without a common disk the lock above is nobody else's: two workers may both have asked for the last.
+                if sum(t.number < number for t in self.trials()) >= total:
+                    self._tell(number, "FAIL")
+                    return None
+                claim = self._take(number, resumed=False)
+                if claim is None or not self._given_up(claim):
+                    return claim
+            return None
+
+    def interrupted(self, claim: Claim) -> None:
+        """Note that a signal ended the work on a trial, which is no fault of its own."""
+        with study_lock(self.path), _still_ours(claim):
+            claim.trial.set_user_attr(BEGUN, claim.trial.user_attrs.get(BEGUN, [])[:-1])
 
     def trial_id(self, number: int) -> int:
         """What the storage calls a trial."""
@@ -184,7 +191,18 @@ class Study:
         trial = optuna.Trial(self.study, self.trial_id(number))
         values = {d.key: _suggest(trial, d) for d in self.about.space}
         reported = frozenset(self.storage.get_trial(self.trial_id(number)).intermediate_values)
+        trial.set_user_attr(BEGUN, [*trial.user_attrs.get(BEGUN, []), len(reported)])
         return Claim(number, trial, values, run, resumed, reported, lock)
+
+    def _given_up(self, claim: Claim) -> bool:
+        """Let a trial go whose processes died one after another without an epoch more, such as for want of memory."""
+        epochs = claim.trial.user_attrs[BEGUN][-1]
+        if claim.trial.user_attrs[BEGUN][:-1].count(epochs) < DEATHS:
+            return False
+        claim.trial.set_user_attr(REASON, f"its process died {DEATHS} times in epoch {epochs + 1}")
+        self._tell(claim.number, "FAIL")
+        claim.lock.release()
+        return True
 
     def _requeue_dead(self) -> None:
         import optuna
@@ -271,6 +289,11 @@ def _begin_anew(study: "optuna.Study", trial: "FrozenTrial") -> None:
     """Put the values of a trial whose worker is gone back into the queue."""
     import optuna
 
-    values = {"params": trial.params, "distributions": trial.distributions}
-    fixed = {"system_attrs": {k: v for k, v in trial.system_attrs.items() if k == "fixed_params"}}
-    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.WAITING, **values, **fixed))
+    again = optuna.create_trial(
+        state=optuna.trial.TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={BEGUN: trial.user_attrs.get(BEGUN, [])},
+        system_attrs={k: v for k, v in trial.system_attrs.items() if k == "fixed_params"},
+    )
+    study.add_trial(again)

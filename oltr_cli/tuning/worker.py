@@ -76,6 +76,9 @@ class Worker:
                     self._make(claim)
             except TrialLost as lost:
                 self.display.warn(str(lost))
+            except (Stopped, KeyboardInterrupt):
+                self.study.interrupted(claim)
+                raise
             finally:
                 claim.lock.release()
             if len(self.failures) >= FIRST_FAILURES and all(t.state.name == "FAIL" for t in self.study.trials()):
