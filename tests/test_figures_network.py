@@ -19,6 +19,8 @@ from oltr_cli.figures.request import Request
 from oltr_cli.layers import Attention
 from oltr_cli.pipeline import run_method
 from oltr_cli.progress import Display
+from oltr_cli.report.choose import choose
+from oltr_cli.report.content import collect
 from oltr_cli.runs import find_runs
 from oltr_cli.scores import SavedScores
 
@@ -275,3 +277,18 @@ def test_the_strongest_patches_are_found(trained, tiny_recipe, tmp_path):
             if min(abs(value - other) for other, name, _ in best if name != image) > 1e-4:
                 assert (patch.image, patch.box) == (image, box)
     assert network.backbone.extra_fc is None
+
+
+def test_a_report_holds_them_unless_that_takes_long(trained, monkeypatch):
+    def drawn(names=None):
+        made = collect(choose("tiny"), [], Display(quiet=True), figure_names=names)
+        return {picture.name: picture for picture in made.figures}
+
+    short = drawn()
+    assert short["4"].uri.startswith("data:image/")
+    assert short["7"].uri.startswith("data:image/") or "no image" in short["7"].note
+    monkeypatch.setattr("oltr_cli.report.pictures.PIXELS", 0)
+    long = drawn()
+    assert "--figures" in long["7"].note
+    assert (long["7"].command, long["7"].uri) == ("oltr figure 7 --recipe FILE", "")
+    assert drawn(["7"]) == {"7": short["7"]}

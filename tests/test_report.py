@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import threading
 import time
 import tomllib
@@ -432,6 +433,23 @@ def test_watching_names_the_file_once_and_stops_quietly(runs, no_figures, monkey
     assert done.stdout == "report-somewhere.html\n"
     assert [url for url in looks if isinstance(url, str)] == [str(Path("report-somewhere.html").absolute())]
     assert not list(Path().glob(".*.tmp"))
+
+
+def test_sigterm_ends_watching_as_ctrl_c_does(runs, no_figures, monkeypatch):
+    monkeypatch.setattr(watching.time, "sleep", lambda seconds: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    done = command("--dataset", "somewhere", "--watch", "--out", "w.html")
+    assert done.exit_code == 130
+    assert 'http-equiv="refresh"' not in Path("w.html").read_text(encoding="utf-8")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_figures_are_chosen_by_name(runs):
+    assert json.loads(command("--dataset", "somewhere", "--figures", "none", "--json").stdout)["figures"] == []
+    make_run(runs, "somewhere", "range")
+    made = json.loads(command("--dataset", "somewhere", "--figures", "8b,6", "--json").stdout)
+    assert made["figures"] == ["8b", "6"]
+    assert isinstance(command("--dataset", "somewhere", "--figures", "9").exception, UsageProblem)
 
 
 def test_watching_starts_before_anything_is_finished(tmp_path, monkeypatch):

@@ -31,6 +31,14 @@ def report(
         list[str] | None,
         typer.Option("--table", "-t", help="Tables of the paper to lay over the runs; default by dataset"),
     ] = None,
+    figures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--figures",
+            metavar="NAMES",
+            help="The paper's figures to draw, as oltr figure takes them, or none; default all that take no minutes",
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on, and write it anew whenever a run's files change; Ctrl-C ends it")
     ] = False,
@@ -50,6 +58,7 @@ def report(
     oltr report --watch      a page that keeps itself fresh
     ```
     """
+    from oltr_cli.figures import catalogue
     from oltr_cli.files import write_text
     from oltr_cli.progress import Display
     from oltr_cli.report.choose import choose, tables_for
@@ -62,6 +71,8 @@ def report(
     first = choose(dataset, runs or (), methods or (), unfinished_will_do=watch)
     path = out or Path(f"report-{first.dataset}.html")
     names = tables_for(first, table or ())
+    asked = [part.strip() for text in figures or () for part in text.split(",") if part.strip()]
+    to_draw = None if not asked else [] if asked == ["none"] else catalogue.names(asked)
     told = False
 
     def look() -> "Chosen":
@@ -69,7 +80,7 @@ def report(
 
     def write(chosen: "Chosen", watched: bool) -> None:
         nonlocal told
-        made = collect(chosen, names, display, cache)
+        made = collect(chosen, names, display, cache, to_draw)
         page = render(made, watched=watched)
         write_text(path, page)
         facts: dict[str, Any] = {

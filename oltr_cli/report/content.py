@@ -6,6 +6,7 @@ A run's numbers are kept in a ``Cache`` by the state of its files, so that watch
 import math
 import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,11 +101,18 @@ def state(run: Run) -> tuple[Any, ...]:
     return run.name, *stamps
 
 
-def collect(chosen: Chosen, table_names: list[str], display: Display, cache: Cache | None = None) -> Report:
+def collect(
+    chosen: Chosen,
+    table_names: list[str],
+    display: Display,
+    cache: Cache | None = None,
+    figure_names: Sequence[str] | None = None,
+) -> Report:
     """Read the chosen runs.
 
     Args:
         table_names: of the paper's tables to lay over them.
+        figure_names: of the paper's figures to draw; None: all that take no minutes.
         cache: of an earlier call on the same dataset; what it holds is not made again.
 
     Raises:
@@ -126,7 +134,7 @@ def collect(chosen: Chosen, table_names: list[str], display: Display, cache: Cac
                 cache.runs[key] = _finished(run, result, cache, with_pictures=first)
             finished.append(cache.runs[key])
             bar.advance()
-    figures = paper_figures(chosen, display, cache.figures, state) if chosen.done else []
+    figures = paper_figures(chosen, display, cache.figures, state, figure_names) if chosen.done else []
     names = [name for _, result in chosen.done for name in result["metrics"]]
     extra = sorted(set(names) - set(METRICS), key=names.index)
     return Report(

@@ -1,9 +1,10 @@
-"""Pictures inside the page: the paper's figures that saved scores are enough for, and the plots of each run."""
+"""Pictures inside the page: the paper's figures, as far as the runs are enough for them, and the plots of each run."""
 
 import base64
 import io
+import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ from oltr_cli.report.choose import Chosen
 from oltr_cli.runs import Run
 from oltr_cli.tables.fill import finished_runs
 
-FIGURES = ("3", "5", "6", "8a", "8b", "8c")  # 4 and 7 go through the network and the images again
+THROUGH_TRAINING = "7"  # the figure that takes every training image through the network
+PIXELS = 2e8  # of a training set that two cores take through a small network in a minute or two
 LARGE_SVG = 150_000  # bytes from which PNG is smaller: pictures of thousands of points
 PLOT_WIDTH = 840  # pixels; the page shows them at about 620
 COLORS = 128
@@ -33,25 +35,52 @@ class Picture:
 
 
 def paper_figures(
-    chosen: Chosen, display: Display, drawn: dict[tuple[Any, ...], Picture], state: Callable[[Run], object]
+    chosen: Chosen,
+    display: Display,
+    drawn: dict[tuple[Any, ...], Picture],
+    state: Callable[[Run], object],
+    names: Sequence[str] | None = None,
 ) -> list[Picture]:
     """The paper's figures of the dataset; nothing is trained for them.
 
     Args:
         drawn: what was drawn before, by the name of the figure and the ``state`` of the runs it may show; added to.
+        names: those to draw; None: all, but for what would take minutes.
     """
-    request = Request(chosen.dataset, chosen.source, chosen.option, display=Display(quiet=True))
+    request = Request(chosen.dataset, chosen.source, chosen.option, display=display)
     runs = [run for found in finished_runs(chosen.dataset).values() for run, _ in found]
+    wanted = list(catalogue.FIGURES) if names is None else names
     pictures = []
-    with display.bar("figures", len(FIGURES), "figures") as bar:
-        for name in FIGURES:
-            methods = _methods(name, request)
-            key = (name, *(state(run) for run in runs if run.method in methods))
-            if key not in drawn:
-                drawn[key] = _figure(name, request)
-            pictures.append(drawn[key])
-            bar.advance(title=f"figure {name}")
+    with display.bar("figures", len(wanted), "figures") as bar:
+        for name in wanted:
+            bar.advance(0, title=f"figure {name}")
+            if name == THROUGH_TRAINING and names is None and _pixels(chosen) > PIXELS:
+                note = "takes all training images through the network, which may take minutes; ask for it by --figures"
+                pictures.append(Picture(name, _title(name), "", note, f"oltr figure {name} {request.option}"))
+            else:
+                methods = _methods(name, request)
+                key = (name, *(state(run) for run in runs if run.method in methods))
+                if key not in drawn:
+                    drawn[key] = _figure(name, request)
+                pictures.append(drawn[key])
+            bar.advance()
     return pictures
+
+
+def _pixels(chosen: Chosen) -> float:
+    """Of the largest training set of the runs, as the network sees it; 0 where the runs do not say."""
+    sizes = [0.0]
+    for run, result in chosen.done:
+        try:
+            side = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["data"]["image_size"]
+            sizes.append(float(sum(result["class_counts"])) * side**2)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return max(sizes)
+
+
+def _title(name: str) -> str:
+    return f"Figure {name}: {catalogue.FIGURES[name][1]}"
 
 
 def _methods(name: str, request: Request) -> set[str]:
@@ -64,7 +93,7 @@ def _methods(name: str, request: Request) -> set[str]:
 
 def _figure(name: str, request: Request) -> Picture:
     spec = catalogue.load(name)
-    title = f"Figure {name}: {spec.title}"
+    title = _title(name)
     try:
         gathered = spec.gather(request)
     except MissingRuns:

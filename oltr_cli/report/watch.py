@@ -1,5 +1,6 @@
 """Keeping a report fresh while runs go on: look at the runs' files every few seconds, write anew when any changed."""
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ class Seen:
 
 
 def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], seconds: float = SECONDS) -> None:
-    """Call ``write(chosen, True)`` now and at every change, until Ctrl-C.
+    """Call ``write(chosen, True)`` now and at every change, until Ctrl-C or SIGTERM.
 
     Then ``write(chosen, False)`` makes it a page that no longer loads itself again, and KeyboardInterrupt goes on up.
     """
+    before_us = signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = look()
     try:
         before = None
@@ -41,3 +43,5 @@ def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], sec
     except KeyboardInterrupt:
         write(chosen, False)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before_us)
