@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def run(
     method: Annotated[str, typer.Argument(help="Method to run, for example dme; see: oltr ls methods")],
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Built-in recipe; default glyphs-lt. See: oltr ls datasets")
+        str | None,
+        typer.Option(
+            "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe file of your own; start one with: oltr cp")] = None,
     detector: Annotated[

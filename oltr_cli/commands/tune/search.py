@@ -16,7 +16,10 @@ def search(
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Method to tune; default dme")] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Built-in recipe; default glyphs-lt. See: oltr ls datasets")
+        str | None,
+        typer.Option(
+            "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe file of your own")] = None,
     detector: Annotated[str | None, typer.Option(help="Tune this open-set detector on the method")] = None,
