@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from oltr_cli.app import app
 from oltr_cli.data import folders, prepare_imagenet, preparing
 from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_imagenet import prepare_imagenet_lt, published_counts
+from oltr_cli.data.prepare_imagenet import prepare_imagenet_lt
 from oltr_cli.data.published import PUBLISHED, Published
+from oltr_cli.data.train_and_val import published_counts
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.progress import Display
 from oltr_cli.shots import shot_groups
@@ -40,7 +41,7 @@ def small(monkeypatch):
     """ImageNet-LT with 4 classes of 6, 3, 2 and 1 training images."""
     images = {"train": 12, "val": 8, "test": 12, "open": 2}
     monkeypatch.setitem(PUBLISHED, "imagenet-lt", Published(4, images, (1, 6)))
-    monkeypatch.setattr(prepare_imagenet, "published_counts", lambda: dict(COUNTS))
+    monkeypatch.setattr(prepare_imagenet, "published_counts", lambda file: dict(COUNTS))
     monkeypatch.setattr(prepare_imagenet, "VAL", VAL)
     monkeypatch.setattr(prepare_imagenet, "TEST", TEST)
 
@@ -451,7 +452,7 @@ def test_by_command(root, tmp_path):
 
 
 def test_the_published_counts_are_the_published_ones():
-    counts = published_counts()
+    counts = published_counts(prepare_imagenet.COUNTS)
     assert list(counts) == sorted(counts)
     assert (len(counts), sum(counts.values()), min(counts.values()), max(counts.values())) == (1000, 115_846, 5, 1280)
     groups = shot_groups(list(counts.values()))
@@ -461,7 +462,7 @@ def test_the_published_counts_are_the_published_ones():
 def test_the_whole_set_from_a_listing(tmp_path, monkeypatch):
     """A thousand class folders with the published numbers and validation in class folders; no file is made."""
     monkeypatch.undo()
-    counts = published_counts()
+    counts = published_counts(prepare_imagenet.COUNTS)
     root = tmp_path / "imagenet"
     root.mkdir()
     reads = Counter()

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 from oltr_cli.app import app
 from oltr_cli.data import folders, prepare_places
 from oltr_cli.data.lists import find_list, open_lists, read_list
-from oltr_cli.data.longtail import pareto_counts
-from oltr_cli.data.prepare_places import label_order, prepare_places_lt
+from oltr_cli.data.prepare_places import prepare_places_lt
 from oltr_cli.data.published import PUBLISHED, Published
+from oltr_cli.data.train_and_val import published_counts
 from oltr_cli.errors import DataProblem
 from oltr_cli.plan import plan
 from oltr_cli.progress import Display
+from oltr_cli.shots import shot_groups
 
 QUIET = Display(quiet=True)
 # In the order of Places-LT's labels; Places365's own has the road behind the sand.
@@ -32,14 +33,13 @@ COUNTS = [4, 10, 4, 5, 4]  # of the official list
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Places-LT with 5 classes of 4 to 12 images."""
+    """Places-LT with 5 classes of 4 to 10 images."""
     images = {"train": sum(COUNTS), "val": 10, "test": 15, "open": 2}
     monkeypatch.setitem(PUBLISHED, "places-lt", Published(5, images, (4, 10)))
-    monkeypatch.setattr(prepare_places, "CLASSES", 5)
+    monkeypatch.setattr(prepare_places, "published_counts", lambda file: dict(zip(CLASSES, COUNTS, strict=True)))
     monkeypatch.setattr(prepare_places, "VAL", VAL)
     monkeypatch.setattr(prepare_places, "TEST", TEST)
     monkeypatch.setattr(prepare_places, "SMALLEST", 12)
-    monkeypatch.setattr(prepare_places, "TAIL", {"floor": 4, "alpha": 1.34, "scale": 3.0, "maximum": 12})
 
 
 def image(i):
@@ -54,7 +54,6 @@ def make(root, train="data_256", val="val_256"):
     """Places365-Standard as it is unpacked, with what says the classes of val/."""
     put(root, [f"{train}/{name}/{image(i)}" for name in CLASSES for i in range(IMAGES)])
     put(root, [f"{val}/{val_file(i)}" for i in range(5 * TEST)])
-    write_list(root / "categories_places365.txt", [(f"/{name}", i) for i, name in enumerate(PLACES365)])
     write_list(root / "places365_val.txt", [(val_file(i), i % 5) for i in range(5 * TEST)])
     return root
 
@@ -76,11 +75,6 @@ def official(split):
 def write_official(folder, *splits):
     for split in splits:
         write_list(folder / f"Places_LT_{split}.txt", official(split))
-
-
-def test_the_order_of_the_labels():
-    assert label_order(PLACES365) == CLASSES
-    assert PLACES365[2:4] == ["d/desert/sand", "d/desert_road"]
 
 
 def test_official_lists_are_taken_as_they_are(root):
@@ -122,9 +116,7 @@ def test_a_list_of_places365_does_not_hide_the_official_one(root):
 def test_without_lists_everything_is_drawn(root):
     prepared = prepare_places_lt(root, None, QUIET)
     splits = {split: listed(root, split) for split in ("train", "val", "test")}
-    counts = Counter(splits["train"].values())
-    assert sorted(counts.values(), reverse=True) == pareto_counts(5, **prepare_places.TAIL).tolist()
-    assert max(counts.values()) == 12
+    assert Counter(splits["train"].values()) == dict(enumerate(COUNTS))
     assert Counter(splits["val"].values()) == dict.fromkeys(range(5), VAL)
     assert not splits["train"].keys() & splits["val"].keys()
     for split in ("train", "val"):
@@ -132,33 +124,25 @@ def test_without_lists_everything_is_drawn(root):
             assert name.removeprefix("data_256/").rpartition("/")[0] == CLASSES[label]
     # By name, not by number: the official test list agrees.
     assert splits["test"] == dict(official("test"))
-    assert prepared.counts == {"train": sum(counts.values()), "val": 10, "test": 15}
+    assert prepared.counts == {"train": sum(COUNTS), "val": 10, "test": 15}
     assert "no open images" in prepared.warnings[0]
     assert prepare_places_lt(root, None, QUIET).lists_written == []
 
 
-def test_the_order_of_places365_needs_no_file(root):
-    prepare_places_lt(root, None, QUIET)
-    (root / "categories_places365.txt").unlink()
-    assert prepare_places_lt(root, None, QUIET).lists_written == []
-
-
-def test_the_largest_counts_go_to_classes_that_have_them(root):
+def test_folders_too_many_and_too_small_are_pointed_out(root):
     for i in range(11, IMAGES):
-        for name in CLASSES[1:]:
-            (root / "data_256" / name / image(i)).unlink()
-    prepared = prepare_places_lt(root, None, QUIET)
-    counts = np.bincount(read_list(root / "train.txt")[1])
-    assert counts[0] == 12
-    assert counts[1:].max() <= 9
-    assert "4 classes with fewer images than any of Places365-Standard" in prepared.warnings[0]
+        (root / "data_256/a/airfield" / image(i)).unlink()
+    put(root, ["data_256/x/mine/a.jpg"])
+    other, small, *_ = prepare_places_lt(root, None, QUIET).warnings
+    assert "no class of Places365, left out: x/mine" in other
+    assert "1 class with fewer images than any of Places365-Standard has (12)" in small
 
 
 def test_official_validation_is_left_out_of_the_draw(root):
     write_official(root, "val", "test")
     prepare_places_lt(root, None, QUIET)
     assert not listed(root, "train").keys() & dict(official("val")).keys()
-    assert max(Counter(listed(root, "train").values()).values()) == 12  # all that validation leaves
+    assert Counter(listed(root, "train").values()) == dict(enumerate(COUNTS))
 
 
 def test_open_images_without_their_list(root):
@@ -170,11 +154,6 @@ def test_open_images_without_their_list(root):
 
 def _drop_class(root):
     shutil.rmtree(root / "data_256/d/desert")
-
-
-def _drop_class_and_names(root):
-    _drop_class(root)
-    (root / "categories_places365.txt").unlink()
 
 
 def _drop_train(root):
@@ -203,14 +182,6 @@ def _numbers_beyond(root):
     write_list(root / "places365_val.txt", [(val_file(i), i % 5 + 1) for i in range(15)])
 
 
-def _wrong_categories(root):
-    (root / "categories_places365.txt").write_text("a/airfield\n")
-
-
-def _few_categories(root):
-    write_list(root / "categories_places365.txt", [(f"/{name}", i) for i, name in enumerate(PLACES365[:4])])
-
-
 def _no_open(root):
     write_official(root, "open")
 
@@ -235,12 +206,14 @@ def _other_head(root):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_drop_class, r"data_256/ lacks 1 of the 5 class folders that categories_places365.txt names: d/desert/sand$"),
-        (_drop_class_and_names, r"data_256/ has 4 class folders, not 5; unpack train_256_places365standard\.tar"),
-        (_drop_train, r"lacks 5 of the 5"),
+        (
+            _drop_class,
+            r"data_256/ lacks 1 of 5 class folders LETTER/CLASS/: d/desert/sand; unpack train_256_",
+        ),
+        (_drop_train, r"lacks 5 of 5"),
         (
             _shrink,
-            r"too small for the tail: 1 class must have 12 images, but only 0 have; next is .* with 8 besides 2",
+            r"data_256/ has too few images of 1 class: d/dam 10 of 12$",
         ),
         (_drop_val_labels, r"nothing says the classes of val_256/: bring places365_val\.txt"),
         (
@@ -249,12 +222,10 @@ def _other_head(root):
         ),
         (_short_val_labels, r"should name 3 images of each class, but: "),
         (_numbers_beyond, r"has numbers 1 to 5, not 0 to 4"),
-        (_wrong_categories, r"categories_places365\.txt: is not lines of"),
-        (_few_categories, r"does not name the classes 0\.\.4"),
         (_no_open, r"2 of 2 images are not there, .*renamed by the authors: put their folder Places_open/ here"),
         (_other_label, r"Places_LT_train\.txt: label 2 is d/road, not d/desert_road, label 3 is d/desert_road, not"),
-        (_torn_label, r"Places_LT_train\.txt: label 4 is z/zen_garden and d/dam"),
-        (_other_head, r"Places_LT_train\.txt has 4 to 9 images of a class, published 4 to 10"),
+        (_torn_label, r"Places_LT_train\.txt: label 4 is d/dam, not z/zen_garden$"),
+        (_other_head, r"other numbers of images than published: label 0 has 5, not 4, label 1 has 9, not 10$"),
     ],
 )
 def test_what_is_refused(root, damage, message):
@@ -277,12 +248,19 @@ def test_by_command(root, tmp_path):
     assert isinstance(missing.exception, DataProblem)
 
 
+def test_the_published_counts_are_the_published_ones():
+    counts = published_counts(prepare_places.COUNTS)
+    assert list(counts) == sorted(counts, key=lambda path: path.replace("/", "_"))
+    assert (len(counts), sum(counts.values()), min(counts.values()), max(counts.values())) == (365, 62_500, 5, 4980)
+    groups = shot_groups(list(counts.values()))
+    assert [int(groups[name].sum()) for name in ("many", "medium", "few")] == [131, 163, 71]
+
+
 def test_the_whole_set_from_a_listing(tmp_path, monkeypatch):
-    """365 classes with the fewest images that the tail can do with; no file is made."""
+    """365 class folders with the fewest images that will do, and what check says of the lists; no file is made."""
     monkeypatch.undo()
-    tail = pareto_counts(365, **prepare_places.TAIL).tolist()
-    names = [f"{chr(97 + i % 26)}/place_{i:03}" for i in range(365)]
-    sizes = dict(zip(names, (count + 20 for count in tail), strict=True))
+    counts = published_counts(prepare_places.COUNTS)
+    sizes = {name: count + 20 for name, count in counts.items()}
     root = tmp_path / "places"
     (root / "data_256_standard").mkdir(parents=True)
     write_list(root / "places365_val.txt", [(val_file(i), i % 365) for i in range(36_500)])
@@ -297,14 +275,13 @@ def test_the_whole_set_from_a_listing(tmp_path, monkeypatch):
         if inside in sizes:
             return [], [image(i) for i in range(sizes[inside])]
         start = f"{inside}/" if inside else ""
-        return sorted({name.removeprefix(start).split("/")[0] for name in names if name.startswith(start)}), []
+        return sorted({name.removeprefix(start).split("/")[0] for name in sizes if name.startswith(start)}), []
 
     monkeypatch.setattr(folders, "scan", scan)
     prepared = prepare_places_lt(root, None, QUIET)
-    assert prepared.counts == {"train": sum(tail), "val": 7_300, "test": 36_500}
-    train = np.bincount(read_list(root / "train.txt")[1])
-    assert sorted(train.tolist(), reverse=True) == tail
-    assert (train.min(), train.max()) == (4, 4980)
+    assert prepared.counts == {"train": 62_500, "val": 7_300, "test": 36_500}
+    assert np.bincount(read_list(root / "train.txt")[1]).tolist() == list(counts.values())
+    assert len(prepared.warnings) == 2  # folders with fewer images than Places365-Standard has, and no open images
 
 
 def test_the_recipe_is_the_papers():

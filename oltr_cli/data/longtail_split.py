@@ -6,28 +6,17 @@ another order of reading give the same lists.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from oltr_cli.data.findings import number
 from oltr_cli.data.preparing import drawn
 from oltr_cli.randomness import derive
 
 Row = tuple[str, int]  # path below the root, label
 
 
-def tail_problem(counts: Iterable[int], available: Mapping[str, int]) -> str:
-    """Why the classes cannot give ``counts``: the largest do not reach the largest counts; "" where they can."""
-    ranked = sorted(available, key=lambda name: -available[name])
-    for place, (name, count) in enumerate(zip(ranked, sorted(counts, reverse=True), strict=True), 1):
-        if available[name] < count:
-            least = f"{number(place, 'class')} must have {count:,} images"
-            return f"{least}, but only {place - 1} have; next is {name} with {available[name]:,}"
-    return ""
-
-
 def deal_counts(dataset: str, counts: Iterable[int], available: Mapping[str, int]) -> dict[str, int]:
     """Deal ``counts`` out to as many classes, by seed, none more than it has; class → its count.
 
     Args:
-        available: class → images that it can give; ``tail_problem`` has nothing against them.
+        available: class → images that it can give; enough classes can give the largest counts.
     """
     waiting = sorted(available, key=lambda name: (derive(dataset, "long tail", name), name))
     dealt: dict[str, int] = {}

@@ -29,13 +29,11 @@ class Official:
     labels: NDArray[np.int64] = field(repr=False)
 
 
-def read_official(
-    name: str, prefix: str, folders: Iterable[Path], train_counts: Sequence[int] | None = None
-) -> dict[str, Official]:
+def read_official(name: str, prefix: str, folders: Iterable[Path], train_counts: Sequence[int]) -> dict[str, Official]:
     """``PREFIX_{train,val,test,open}.txt`` of dataset ``name``, each from the first folder that has it.
 
     Args:
-        train_counts: training images of each class, by label, where they are published.
+        train_counts: published training images of each class, by label.
     Raises:
         DataProblem: a list is unreadable or not the published one, or an image is in two lists.
     """
@@ -56,7 +54,7 @@ def read_official(
     return found
 
 
-def _differences(name: str, split: str, listed: Official, train_counts: Sequence[int] | None) -> list[str]:
+def _differences(name: str, split: str, listed: Official, train_counts: Sequence[int]) -> list[str]:
     """What keeps a list from being the published one."""
     published = PUBLISHED[name]
     expected, images = published.images[split], len(listed.names)
@@ -74,16 +72,8 @@ def _differences(name: str, split: str, listed: Official, train_counts: Sequence
     if len(outside):
         return [*problems, f"has label {outside[0]}; labels are 0..{published.classes - 1}"]
     counts = np.bincount(listed.labels, minlength=published.classes)
-    if split == "train" and train_counts is None:
-        fewest, most = published.per_class or (counts.min(), counts.max())
-        if (counts.min(), counts.max()) != (fewest, most):
-            problems.append(
-                f"has {counts.min():,} to {counts.max():,} images of a class, published {fewest} to {most:,}"
-            )
-        return problems
-    wanted = np.full(published.classes, expected // published.classes)
-    if split == "train":
-        wanted = np.asarray(train_counts)
+    same = np.full(published.classes, expected // published.classes)
+    wanted = np.asarray(train_counts) if split == "train" else same
     wrong = np.flatnonzero(counts != wanted)
     if len(wrong):
         few = first_few([f"label {label} has {counts[label]:,}, not {wanted[label]:,}" for label in wrong])
@@ -103,15 +93,3 @@ def label_problems(listed: Official, classes: Sequence[str], class_of: Callable[
         if (named := class_of(path)) and named != classes[label]
     }
     return [f"{listed.path.name}: {first_few([wrong[label] for label in sorted(wrong)])}"] if wrong else []
-
-
-def classes_of(listed: Official, class_of: Callable[[str], str]) -> tuple[list[str], list[str]]:
-    """The class that each label means, by the folders in the listed paths, and labels for which they do not agree."""
-    classes: dict[int, str] = {}
-    torn = {}
-    for path, label in zip(listed.names, listed.labels.tolist(), strict=True):
-        named = class_of(path)
-        if classes.setdefault(label, named) != named:
-            torn[label] = f"label {label} is {classes[label]} and {named}"
-    problems = [f"{listed.path.name}: {first_few([torn[label] for label in sorted(torn)])}"] if torn else []
-    return [classes[label] for label in sorted(classes)], problems

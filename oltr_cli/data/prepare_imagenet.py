@@ -5,22 +5,21 @@ published number of each class (``imagenet_lt_counts.txt``): a set of the same s
 the validation list uses. Labels follow the sorted WordNet ids, as in the authors' lists.
 """
 
-from collections import defaultdict
-from importlib import resources
 from pathlib import Path
 
-from oltr_cli.data.findings import number
 from oltr_cli.data.folders import image_folders, scan
 from oltr_cli.data.ilsvrc import class_lines, validation_classes
-from oltr_cli.data.longtail_split import Row, split_class, too_few
+from oltr_cli.data.longtail_split import Row
 from oltr_cli.data.official_lists import Official, label_problems, read_official
 from oltr_cli.data.preparing import Prepared, first_few
 from oltr_cli.data.published import PUBLISHED
 from oltr_cli.data.split_lists import SplitLists
+from oltr_cli.data.train_and_val import TrainAndVal, published_counts
 from oltr_cli.errors import DataProblem
 from oltr_cli.progress import Display
 
 NAME, PREFIX = "imagenet-lt", "ImageNet_LT"
+COUNTS = "imagenet_lt_counts.txt"
 VAL, TEST = 20, 50  # images of each class
 OPEN_FOLDERS = ("open", "ImageNet_open", "ILSVRC2010_val")
 KAGGLE = ("ILSVRC", "Data", "CLS-LOC")
@@ -28,12 +27,6 @@ DRAWN = {
     "train": "drawn: the published number of images of each class, by the names of the files",
     "val": f"drawn: {VAL} training images of each class that are not in train",
 }
-
-
-def published_counts() -> dict[str, int]:
-    """WordNet id → training images, for the 1000 classes in the order of their labels."""
-    text = (resources.files("oltr_cli.data") / "imagenet_lt_counts.txt").read_text(encoding="utf-8")
-    return {name: int(count) for name, count in map(str.split, text.splitlines())}
 
 
 def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
@@ -49,7 +42,7 @@ def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Pre
     if not root.is_dir():
         raise DataProblem(f"{root}: no such folder; give --root, a folder with train/<wnid>/*.JPEG and val/")
     folder = lists or root
-    counts = published_counts()
+    counts = published_counts(COUNTS)
     official = read_official(NAME, PREFIX, (folder, root), list(counts.values()))
     made = SplitLists(root, folder)
     classes = list(counts)
@@ -63,7 +56,8 @@ def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Pre
         train = image_folders(root / "train", display, "reading train/")
         if found := _classes(root, train, classes, made):
             classes = found
-            _draw(train, dict(zip(classes, counts.values(), strict=True)), official, made, display)
+            given = dict(zip(classes, counts.values(), strict=True))
+            TrainAndVal(NAME, "train", train, given, VAL, _class_of, DRAWN).draw(official, made, display)
     if "test" in official:
         made.take("test", official["test"])
     else:
@@ -115,37 +109,6 @@ def _classes(root: Path, train: dict[str, list[str]], known: list[str], made: Sp
     hint = f"; it has {len(others):,} that are not ILSVRC2012's: {first_few(others)}" if others else ""
     made.problems.append(f"train/ lacks {len(missing):,} of {len(known):,} class folders: {first_few(missing)}{hint}")
     return []
-
-
-def _draw(
-    train: dict[str, list[str]],
-    counts: dict[str, int],
-    official: dict[str, Official],
-    made: SplitLists,
-    display: Display,
-) -> None:
-    """Training and validation images of each class, as far as there is no official list of them."""
-    listed: dict[str, set[str]] = defaultdict(set)
-    for split in ("train", "val"):
-        for path in official[split].names if split in official else ():
-            listed[_class_of(path)].add(path.rpartition("/")[2])
-    sizes = {name: {"val": VAL, "train": count} for name, count in counts.items()}
-    sizes = {name: {s: size for s, size in both.items() if s not in official} for name, both in sizes.items()}
-    left = {name: [file for file in train[name] if file not in listed[name]] for name in counts}
-    needed = {name: sum(both.values()) for name, both in sizes.items()}
-    if short := too_few({name: len(files) for name, files in left.items()}, needed):
-        lists = " and ".join(split for split in ("train", "val") if split in official)
-        besides = f" besides those of the official {lists} list" if lists else ""
-        made.problems.append(f"train/ has too few images of {number(len(short), 'class')}{besides}: {first_few(short)}")
-        return
-    rows: dict[str, list[Row]] = defaultdict(list)
-    with display.bar("drawing", len(counts), "classes") as bar:
-        for label, name in enumerate(counts):
-            for split, files in split_class(NAME, name, left[name], sizes[name]).items():
-                rows[split] += [(f"train/{name}/{file}", label) for file in files]
-            bar.advance()
-    for split, drawn in rows.items():
-        made.draw(split, drawn, DRAWN[split])
 
 
 def _test(classes: list[str], made: SplitLists, display: Display) -> None:

@@ -1,48 +1,40 @@
 """Places-LT (Liu et al. 2019, section 4 and Table 3 b): lists over the images of Places365-Standard.
 
 The authors' lists are taken where they are, with paths as the folders are called here: torchvision has other names.
-Otherwise training images are drawn with a Pareto tail of the published shape, 4 + Lomax(α = 1.34, scale 90), 4 to 4980
-of a class; which class gets how many is drawn, too.
+Otherwise training images are drawn with exactly the published number of each class (``places_lt_counts.txt``).
 
 Labels are those of the authors' lists: the order of the classes' paths with "/" read as "_". Places365's own numbers
 differ from it in five classes (desert/sand, desert/vegetation, desert_road, field/wild, field_road), in
 ``places365_val.txt`` for one; the authors' test list has them turned over, so that all of their lists agree.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from oltr_cli.data.findings import number
 from oltr_cli.data.folders import image_folders
 from oltr_cli.data.lists import read_list
-from oltr_cli.data.longtail import pareto_counts
-from oltr_cli.data.longtail_split import Row, deal_counts, split_class, tail_problem, too_few
-from oltr_cli.data.official_lists import Official, classes_of, label_problems, read_official
+from oltr_cli.data.longtail_split import Row
+from oltr_cli.data.official_lists import Official, label_problems, read_official
 from oltr_cli.data.preparing import Prepared, first_few
 from oltr_cli.data.published import PUBLISHED
 from oltr_cli.data.split_lists import SplitLists
+from oltr_cli.data.train_and_val import TrainAndVal, published_counts
 from oltr_cli.errors import DataProblem
 from oltr_cli.progress import Display
 
 NAME, PREFIX = "places-lt", "Places_LT"
-CLASSES = 365
+COUNTS = "places_lt_counts.txt"
 VAL, TEST = 20, 100  # images of each class
 SMALLEST = 3068  # training images of the smallest class of Places365-Standard
-TAIL = {"floor": 4, "alpha": 1.34, "scale": 90.0, "maximum": 4980}
 TRAIN_FOLDERS = ("data_256", "data_256_standard", "data_large", "data_large_standard")
 VAL_FOLDERS = ("val_256", "val_large")
-CATEGORIES, VAL_LABELS = "categories_places365.txt", "places365_val.txt"
+VAL_LABELS = "places365_val.txt"
 OPEN_FOLDERS = ("open", "Places_open")
 DRAWN = {
-    "train": "drawn: a Pareto tail of the published shape, by the names of classes and files",
+    "train": "drawn: the published number of images of each class, by the names of the files",
     "val": f"drawn: {VAL} training images of each class that are not in train",
 }
-
-
-def label_order(classes: list[str]) -> list[str]:
-    """Class paths such as ``d/desert/sand`` in the order of Places-LT's labels."""
-    return sorted(classes, key=lambda path: path.replace("/", "_"))
 
 
 def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
@@ -58,24 +50,23 @@ def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepa
     if not root.is_dir():
         raise DataProblem(f"{root}: no such folder; give --root, the folder that Places365-Standard was unpacked to")
     folder = lists or root
-    official = read_official(NAME, PREFIX, (folder, root))
+    counts = published_counts(COUNTS)
+    classes = list(counts)
+    official = read_official(NAME, PREFIX, (folder, root), list(counts.values()))
     made = SplitLists(root, folder)
+    for listed in official.values():
+        made.problems += label_problems(listed, classes, class_of)
+    made.fail_if_wrong()
     train_folder = next((name for name in TRAIN_FOLDERS if (root / name).is_dir()), TRAIN_FOLDERS[0])
     val_folder = next((name for name in VAL_FOLDERS if (root / name).is_dir()), VAL_FOLDERS[0])
     rename = _renamer({TRAIN_FOLDERS[0]: train_folder, VAL_FOLDERS[0]: val_folder})
     for split in ("train", "val"):
         if split in official:
             made.take(split, official[split], rename)
-    if {"train", "val"} <= official.keys():
-        classes, problems = classes_of(official["train"], class_of)
-        made.problems += problems or label_problems(official["val"], classes, class_of)
-    else:
+    if not {"train", "val"} <= official.keys():
         images = image_folders(root / train_folder, display, f"reading {train_folder}/")
-        classes = _classes(train_folder, images, made)
-        for listed in official.values():
-            made.problems += label_problems(listed, classes, class_of)
-        made.fail_if_wrong()  # without the classes there is nothing to draw from
-        _draw(train_folder, images, classes, official, made, display)
+        if _all_there(train_folder, images, classes, made):
+            TrainAndVal(NAME, train_folder, images, counts, VAL, class_of, DRAWN).draw(official, made, display)
     if "test" in official:
         made.take("test", official["test"], rename)
     else:
@@ -101,86 +92,25 @@ def _renamer(folders: dict[str, str]) -> Callable[[str], str] | None:
     return rename
 
 
-def _classes(train_folder: str, images: dict[str, list[str]], made: SplitLists) -> list[str]:
-    """The class folders in the order of the labels."""
-    found = [path for path in images if path]
-    if (made.root / CATEGORIES).is_file():
-        named = set(_categories(made.root / CATEGORIES))
-        missing = label_order(sorted(named - set(found)))
-        if missing:
-            made.problems.append(
-                f"{train_folder}/ lacks {len(missing):,} of the {len(named):,} class folders that {CATEGORIES} names: "
-                f"{first_few(missing)}"
-            )
-        found = sorted(named)
-    if len(found) != CLASSES:
-        what = f"{len(found):,} class folders, not {CLASSES}" if found else "no class folders LETTER/CLASS/"
-        made.problems.append(f"{train_folder}/ has {what}; unpack train_256_places365standard.tar in {made.root}")
-    return label_order(found)
-
-
-def _categories(path: Path) -> list[str]:
-    """The class paths of Places365 by its own numbers: lines ``/a/airfield 0``.
-
-    Raises:
-        DataProblem: it is something else.
-    """
-    classes: dict[int, str] = {}
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                name, number = line.split()
-                classes[int(number)] = name.removeprefix("/")
-    except (OSError, ValueError) as error:
-        raise DataProblem(f"{path}: is not lines of '/a/airfield 0' ({error})") from None
-    if sorted(classes) != list(range(CLASSES)):
-        raise DataProblem(f"{path}: does not name the classes 0..{CLASSES - 1}")
-    return [classes[number] for number in range(CLASSES)]
-
-
-def _draw(
-    train_folder: str,
-    images: dict[str, list[str]],
-    classes: list[str],
-    official: dict[str, Official],
-    made: SplitLists,
-    display: Display,
-) -> None:
-    """Training and validation images of each class, as far as there is no official list of them."""
-    listed: dict[str, set[str]] = defaultdict(set)
-    for split in ("train", "val"):
-        for path in official[split].names if split in official else ():
-            listed[class_of(path)].add(path.rpartition("/")[2])
+def _all_there(train_folder: str, images: dict[str, list[str]], classes: list[str], made: SplitLists) -> bool:
+    """Whether there is a folder of each class; what else is odd about them is a warning."""
+    if missing := [name for name in classes if name not in images]:
+        made.problems.append(
+            f"{train_folder}/ lacks {len(missing):,} of {len(classes):,} class folders LETTER/CLASS/: "
+            f"{first_few(missing)}; unpack train_256_places365standard.tar in {made.root}"
+        )
+        return False
+    if others := sorted(images.keys() - {"", *classes}):
+        made.warnings.append(
+            f"{train_folder}/ has folders that are no class of Places365, left out: {first_few(others)}"
+        )
     small = [f"{name} {len(images[name]):,}" for name in classes if len(images[name]) < SMALLEST]
     if small:
         made.warnings.append(
             f"{train_folder}/ has {number(len(small), 'class')} with fewer images than any of Places365-Standard has "
             f"({SMALLEST:,}); was the download cut short? {first_few(small)}"
         )
-    left = {name: [file for file in images[name] if file not in listed[name]] for name in classes}
-    held_out = 0 if "val" in official else VAL
-    spare = {name: len(files) - held_out for name, files in left.items()}
-    counts = dict.fromkeys(classes, 0)
-    if "train" not in official:
-        wanted = pareto_counts(CLASSES, **TAIL).tolist()  # type: ignore[arg-type]  # whole numbers and fractions in one table
-        if problem := tail_problem(wanted, spare):
-            besides = f" besides {held_out} for validation" if held_out else ""
-            made.problems.append(f"{train_folder}/ is too small for the tail: {problem}{besides}")
-            return
-        counts = deal_counts(NAME, wanted, spare)
-    if short := too_few(spare, counts):
-        made.problems.append(f"{train_folder}/ has too few images for validation: {first_few(short)}")
-        return
-    rows: dict[str, list[Row]] = defaultdict(list)
-    with display.bar("drawing", len(classes), "classes") as bar:
-        for label, name in enumerate(classes):
-            sizes = {"val": held_out, "train": counts[name]}
-            for split, files in split_class(NAME, name, left[name], sizes).items():
-                rows[split] += [(f"{train_folder}/{name}/{file}", label) for file in files]
-            bar.advance()
-    for split in ("train", "val"):
-        if split not in official:
-            made.draw(split, rows[split], DRAWN[split])
+    return True
 
 
 def _test(val_folder: str, classes: list[str], made: SplitLists, display: Display) -> None:
@@ -193,10 +123,11 @@ def _test(val_folder: str, classes: list[str], made: SplitLists, display: Displa
         )
         return
     names, numbers = read_list(labels_file)
-    categories = made.root / CATEGORIES
-    own_order = _categories(categories) if categories.is_file() else sorted(classes)
-    if numbers.min() < 0 or numbers.max() >= len(own_order):
-        made.problems.append(f"{VAL_LABELS} has numbers {numbers.min()} to {numbers.max()}, not 0 to {CLASSES - 1}")
+    own_order = sorted(classes)  # Places365's own numbers: those of categories_places365.txt
+    if numbers.min() < 0 or numbers.max() >= len(classes):
+        made.problems.append(
+            f"{VAL_LABELS} has numbers {numbers.min()} to {numbers.max()}, not 0 to {len(classes) - 1}"
+        )
         return
     labels = {name: label for label, name in enumerate(classes)}
     rows = [(f"{val_folder}/{name}", labels[own_order[i]]) for name, i in zip(names, numbers.tolist(), strict=True)]
