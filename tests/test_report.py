@@ -16,6 +16,7 @@ from fake_runs import CLASS_COUNTS, fake_methods, make_run, random_scores
 from typer.testing import CliRunner
 
 from oltr_cli.commands.report import report
+from oltr_cli.data.loading import open_dataset
 from oltr_cli.errors import UsageProblem
 from oltr_cli.metrics import accepted, all_metrics
 from oltr_cli.progress import Display
@@ -29,6 +30,7 @@ from oltr_cli.report.mistakes import PER_KIND, find_mistakes
 from oltr_cli.report.page import REFRESH, render
 from oltr_cli.scores import SavedScores
 from oltr_cli.shots import shot_groups
+from oltr_cli.specs import DataSpec
 
 NASTY = ["</script><script>alert(1)</script>", "a & b \"c\" 'd'", "çınar 木", "<!-- x", "{{data}}"]
 
@@ -286,8 +288,8 @@ def test_thumbnails_are_shared_and_belong_to_their_samples(runs, no_figures, tin
     for method in ("plain", "dme"):
         run = make_run(runs, "tiny", method)
         (run.path / "recipe.toml").write_text('[data]\nname = "tiny"\n')
-        digest = {"data_digest": "another"} if method == "plain" else {}
-        edit(run.path / "result.json", class_counts=[300, 200, 50, 5, 2], class_names=list("abcde"), **digest)
+        digest = "another" if method == "plain" else open_dataset(DataSpec(name="tiny")).digest
+        edit(run.path / "result.json", class_counts=[300, 200, 50, 5, 2], class_names=list("abcde"), data_digest=digest)
         for split, names in lists.items():
             order = rng.permutation(len(names))  # saved in another order than the list's
             labels = np.arange(len(names)) // 4 if split == "test" else np.full(len(names), -1)

@@ -76,7 +76,7 @@ class Album:
         if key not in self._opened:
             try:
                 with self._display.bar("opening the dataset", 1) as bar:
-                    self._opened[key] = open_dataset(spec, bar.reached, only=("train", "test", "open"))
+                    self._opened[key] = open_dataset(spec, bar.reached)
             except OltrError as problem:
                 self._opened[key] = str(problem).partition("\n")[0]
         return key, self._opened[key]
