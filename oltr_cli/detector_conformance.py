@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from oltr_cli.conformance import CLASS_COUNTS, RandomData, build
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
+from oltr_cli.method_conformance import CLASS_COUNTS, RandomData, build
 from oltr_cli.registry import load_detector
 from oltr_cli.scores import SavedScores, max_softmax
 

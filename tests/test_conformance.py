@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from oltr_cli import conformance
+from oltr_cli import method_conformance
 from oltr_cli.conformance import checks_of
 from oltr_cli.methods.plain import Plain
 from oltr_cli.registry import list_methods
@@ -46,13 +46,13 @@ class _NotSaved(Plain):
 @pytest.mark.parametrize(
     ("cls", "failing"),
     [
-        (_NotFinite, conformance.check_learns_without_trouble),
-        (_BatchDependent, conformance.check_scores_do_not_depend_on_the_batch),
-        (_LeavesOut, conformance.check_every_parameter_has_one_part),
-        (_NotSaved, conformance.check_saving_and_loading_changes_nothing),
+        (_NotFinite, method_conformance.check_learns_without_trouble),
+        (_BatchDependent, method_conformance.check_scores_do_not_depend_on_the_batch),
+        (_LeavesOut, method_conformance.check_every_parameter_has_one_part),
+        (_NotSaved, method_conformance.check_saving_and_loading_changes_nothing),
     ],
 )
 def test_the_suite_catches(monkeypatch, cls, failing):
-    monkeypatch.setattr(conformance, "method_chain", lambda name: [(name, cls)])
+    monkeypatch.setattr(method_conformance, "method_chain", lambda name: [(name, cls)])
     with pytest.raises(AssertionError):
         failing("bad")

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 
 from oltr_cli import conformance, export, export_formats
 from oltr_cli.app import app
-from oltr_cli.conformance import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.data.images import decode_file
 from oltr_cli.data.transforms import evaluation_crop
 from oltr_cli.detector import DetectorSetup
@@ -25,6 +24,7 @@ from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.export import Deployed, capture, description
 from oltr_cli.export_formats import SUFFIXES, from_bytes, to_bytes
 from oltr_cli.method import Scores, Setup
+from oltr_cli.method_conformance import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.methods.dme import DME
 from oltr_cli.methods.plain import Plain
 from oltr_cli.recogniser import Recogniser
