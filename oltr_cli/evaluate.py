@@ -12,7 +12,7 @@ from rich.text import Text
 
 from oltr_cli.errors import DataProblem
 from oltr_cli.files import read_json
-from oltr_cli.metrics import all_metrics
+from oltr_cli.metrics import IDENTIFICATION, all_metrics
 from oltr_cli.scores import SavedScores, read_npz
 from oltr_cli.shots import DEFINITIONS, GROUPS, ClassCounts, read_class_counts, shot_groups
 from oltr_cli.thresholds import ThresholdRule, choose_threshold
@@ -177,7 +177,6 @@ def table(result: Result) -> RenderableType:
     return Group(by_group, numbers, note)
 
 
-IDENTIFICATION = "identification/"
 _PSEUDO_SHOTS = {"many": "≥ 5", "few": "2–4", "one": "1", "zero": "0"}
 
 

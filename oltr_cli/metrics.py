@@ -36,6 +36,7 @@ METRICS = (
     "open/macro_f1",
     "open/balanced_accuracy",
 )
+IDENTIFICATION = "identification/"  # rates begin with it; they are computed in oltr_cli/identification.py
 
 
 def all_metrics(

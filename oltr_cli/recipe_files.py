@@ -4,6 +4,7 @@ import os
 import tomllib
 from importlib import resources
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from oltr_cli.data.home import data_home
@@ -41,7 +42,10 @@ def find_recipe(name_or_file: str) -> Path:
     if path.suffix == ".toml" or os.sep in name_or_file:
         if path.is_file():
             return path
-        raise UsageProblem(f"no recipe file {path}; start one with: oltr cp {next(iter(builtin_recipes()))} {path}")
+        if (path / BUILT_RECIPE).is_file():
+            raise UsageProblem(f"{path} is a folder; name the recipe in it: --recipe {quote(str(path / BUILT_RECIPE))}")
+        start = f"oltr cp {next(iter(builtin_recipes()))} {quote(str(path.with_suffix('.toml')))}"
+        raise UsageProblem(f"no recipe file {path}; start one with: {start}")
     raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
 
 

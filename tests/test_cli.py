@@ -31,11 +31,12 @@ def finished(tmp_path_factory, tiny_data, tiny_recipe):
     return oltr, done
 
 
-def test_run_ends_with_a_table_and_the_next_command(finished):
+def test_run_ends_with_a_table_and_the_next_command(finished, tiny_recipe):
     oltr, done = finished
     for word in ("Many", "Medium", "Few", "F-measure"):
         assert word.lower() in done.stdout.lower()
-    assert "oltr compare --table 3a --dataset tiny" in done.stderr
+    assert f"oltr compare --table 3a --recipe {tiny_recipe}" in done.stderr
+    assert "oltr tune threshold --method dme --dataset tiny" in done.stderr
     assert "2/2" in done.stderr
     path = next((oltr.runs / "tiny" / "dme").iterdir())
     assert {p.name for p in path.iterdir()} >= {

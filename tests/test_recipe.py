@@ -154,6 +154,16 @@ def test_weight_files_count_by_what_they_hold(tmp_path):
     assert by_file[0] == by_file[1] != by_file[2]
 
 
+def test_a_folder_with_a_recipe_and_a_path_without_are_led_on(tmp_path):
+    folder = tmp_path / "my set"
+    with pytest.raises(UsageProblem, match=r"no recipe file .*; start one with: oltr cp \S+ '.*my set\.toml'$"):
+        find_recipe(str(folder))
+    folder.mkdir()
+    (folder / "recipe.toml").touch()
+    with pytest.raises(UsageProblem, match=r"is a folder; name the recipe in it: --recipe '.*my set/recipe\.toml'$"):
+        find_recipe(str(folder))
+
+
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_built_in_recipes_resolve_and_round_trip(name, tmp_path):
     links = resolve_chain(find_recipe(name), CHAIN, ["ours.params.lambda=0.2"])

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def compare(
-    table: Annotated[str, typer.Option("--table", "-t", help="Table of the paper; see: oltr ls tables")] = "3a",
+    table: Annotated[
+        str | None, typer.Option("--table", "-t", help="Table of the paper; default the dataset's. See: oltr ls tables")
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Lay the table over this dataset; default the table's own")
     ] = None,
@@ -64,7 +66,7 @@ def compare(
     from oltr_cli.tables.fill import fill, finished_runs
     from oltr_cli.tables.formats import FORMATS
     from oltr_cli.tables.formats import save as save_files
-    from oltr_cli.tables.paper import load_table
+    from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
     from oltr_cli.tables.rows import table_rows
     from oltr_cli.tables.source import find_source
     from oltr_cli.thresholds import ThresholdRule
@@ -75,9 +77,11 @@ def compare(
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device speak of what --run makes; add --run")
     rule = ThresholdRule.parse(threshold) if threshold else None
-    asked = load_table(table)
-    source = find_source(dataset, recipe, asked.dataset)
-    rows = table_rows(asked, finished_runs(source.dataset), methods)
+    source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).dataset)
+    finished = finished_runs(source.dataset)
+    measured = (metric for runs in finished.values() for _, result in runs for metric in result["metrics"])
+    name = table or tables_of(source.dataset, measured)[0]
+    rows = table_rows(load_table(name), finished, methods)
     display = Display()
     failures: Failures = []
     if run:
@@ -90,7 +94,7 @@ def compare(
         if not is_main_process():
             return
     filled = fill(
-        table, source.dataset, rule=rule, shots=shots, methods=methods, source=source.recipe, option=source.option
+        name, source.dataset, rule=rule, shots=shots, methods=methods, source=source.recipe, option=source.option
     )
     _print(filled, fmt)
     if save is not None:
@@ -118,11 +122,19 @@ def _print(filled: "FilledTable", fmt: str) -> None:
 
 def _next(filled: "FilledTable", display: "Display") -> None:
     """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
+    from rich.markup import escape
+
+    from oltr_cli.commands.following import tune_threshold_command
+    from oltr_cli.tables.source import NO_RECIPE
+
     to_make = [row for row in filled.rows if row.command]
+    measured = [run for row in filled.rows for run in row.runs(filled.dataset)]
     if to_make:
         ours = [row for row in to_make if row.method == "dme" and not row.spec.exact]
-        display.say(f"[dim]next[/]  {(ours or to_make)[0].command}")
-    elif any(row.status == "measured" for row in filled.rows):
-        display.say(f"[dim]next[/]  oltr tune threshold --dataset {filled.dataset}")
-    elif any(row.status == "missing" for row in filled.rows):
-        display.say(f"[dim]next[/]  oltr cp imagenet-lt {filled.dataset}.toml")
+        following = (ours or to_make)[0].command or ""
+    elif measured:
+        has_open_val = any(run.scores("open_val").exists() for run in measured)
+        following = tune_threshold_command(filled.dataset, has_open_val=has_open_val)
+    else:
+        following = f"oltr compare --table {filled.name} {NO_RECIPE}"
+    display.say(f"[dim]next[/]  {escape(following)}")

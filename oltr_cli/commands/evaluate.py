@@ -89,10 +89,15 @@ def evaluate(
 
 def _next_command(target: str, result: dict, class_counts: Path | None) -> str:
     """What to type next: while τ is not chosen on validation data, that; then the paper's table or bare numbers."""
+    from oltr_cli.commands.following import WITHOUT_OPEN, compare_command
+    from oltr_cli.runs import resolve_run
+
     on_validation = result["threshold"]["rule"].startswith(("id_quantile", "val_open", "tuned"))
     if "run" in result:
         if not on_validation:
-            return shlex.join(["oltr", "tune", "threshold", "--run", target])
-        return shlex.join(["oltr", "compare", "--table", "3a", "--dataset", result["run"].split("/")[0]])
+            has_open_val = (resolve_run(target) / "scores" / "open_val.npz").exists()
+            return shlex.join(["oltr", "tune", "threshold", "--run", target, *([] if has_open_val else WITHOUT_OPEN)])
+        dataset = result["run"].split("/")[0]
+        return compare_command(dataset, f"--dataset {shlex.quote(dataset)}", result["metrics"])
     command = shlex.join(["oltr", "evaluate", target, "--class-counts", str(class_counts)])
     return command + (" --json" if on_validation else " --threshold id_quantile:0.95 --val FILE.npz")

@@ -1,6 +1,7 @@
 """``oltr report``."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 def report(
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Of its runs; default that of the newest finished run")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Of the runs of a recipe file of your own; missing ones are named with it")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default report-DATASET.html")] = None,
     runs: Annotated[
@@ -68,7 +72,7 @@ def report(
 
     display = Display()
     cache = Cache()
-    first = choose(dataset, runs or (), methods or (), unfinished_will_do=watch)
+    first = choose(dataset, runs or (), methods or (), recipe=recipe, unfinished_will_do=watch)
     path = out or Path(f"report-{first.dataset}.html")
     names = tables_for(first, table or ())
     asked = [part.strip() for text in figures or () for part in text.split(",") if part.strip()]
@@ -76,7 +80,8 @@ def report(
     told = False
 
     def look() -> "Chosen":
-        return choose(first.dataset, runs or (), methods or (), unfinished_will_do=True)
+        where = None if recipe else first.dataset
+        return choose(where, runs or (), methods or (), recipe=recipe, unfinished_will_do=True)
 
     def write(chosen: "Chosen", watched: bool) -> None:
         nonlocal told
@@ -109,4 +114,5 @@ def report(
     else:
         write(first, False)
         if not json_ and not open_:
-            display.say(f"[dim]next[/]  open {path} in a browser, or: oltr report --dataset {first.dataset} --open")
+            again = first.option if first.source else f"--dataset {shlex.quote(first.dataset)}"
+            display.say(f"[dim]next[/]  open {path} in a browser, or: oltr report {again} --open")

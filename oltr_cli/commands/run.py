@@ -1,6 +1,7 @@
 """``oltr run METHOD``."""
 
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,8 @@ def run(
         method = f"{method}+{detector}"
     if weights is not None:
         sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
+    if dry_run:
+        display.say("[dim]starting torch …[/]")
     planned = plan(method, source, sets or [], seed)
     if dry_run:
         _show_plan(planned, json_)
@@ -91,7 +94,8 @@ def run(
         console.print(_detector(result["detector"]), soft_wrap=True)
     if result["other_thresholds"]:
         console.print(_other_thresholds(result), soft_wrap=True)
-    _next_steps(result, planned, display, was_there)
+    option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result['dataset'])}"
+    _next_steps(result, planned, display, was_there, option)
 
 
 def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
@@ -149,12 +153,19 @@ def _detector(facts: dict) -> str:
     return f"[dim]{facts['name']}: {shown or 'nothing to set'}{tuned}[/]"
 
 
-def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool) -> None:
-    path = planned[-1].run.path
+def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool, option: str) -> None:
+    from rich.markup import escape
+
+    from oltr_cli.commands.following import compare_command, tune_threshold_command
+
+    dataset, path = result["dataset"], planned[-1].run.path
+    has_open_val = planned[-1].run.scores("open_val").exists()
     if result["undecodable"]:
         shown = ", ".join(result["undecodable"][:3])
         display.warn(f"{len(result['undecodable'])} training images could not be decoded and were replaced: {shown}")
     display.say(f"\n[dim]run[/]   {path}{'  [dim](was finished already)[/]' if was_there else ''}")
     display.say(f"[dim]plots[/] {path / 'plots'}")
-    display.say(f"[dim]next[/]  oltr compare --table 3a --dataset {result['dataset']}")
-    display.say(f"      oltr tune threshold --method {result['method']} --dataset {result['dataset']}")
+    display.say(f"[dim]next[/]  {escape(compare_command(dataset, option, result['metrics']))}")
+    if planned[-1].run.scores("val").exists():
+        command = tune_threshold_command(dataset, result["method"], has_open_val=has_open_val)
+        display.say(f"      {escape(command)}")

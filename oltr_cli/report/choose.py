@@ -8,12 +8,10 @@ from typing import Any
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.recipe_files import known_recipes
 from oltr_cli.runs import Run, find_runs, resolve_run, runs_root
-from oltr_cli.tables.fill import IDENTIFICATION
-from oltr_cli.tables.paper import Table, list_tables, load_table
+from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
 from oltr_cli.tables.rows import table_rows
-from oltr_cli.tables.source import Source
-
-DEFAULT_TABLE = "3a"
+from oltr_cli.tables.source import Source, find_source
+from oltr_cli.tables.which_runs import lists_of
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,18 @@ class Chosen:
 
 
 def choose(
-    dataset: str | None, runs: Sequence[str] = (), methods: Sequence[str] = (), *, unfinished_will_do: bool = False
+    dataset: str | None,
+    runs: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    *,
+    recipe: str | None = None,
+    unfinished_will_do: bool = False,
 ) -> Chosen:
-    """The finished runs that are asked for.
+    """The finished runs that are asked for; those on an earlier build of the dataset only by their names.
 
     Args:
-        dataset: None takes that of ``runs``, or that with the newest finished run.
+        dataset: None takes that of the recipe or of ``runs``, or that with the newest finished run.
+        recipe: file that the runs follow, where it is not the one that is called like the dataset.
         runs: names of runs or parts of names; empty takes all.
         methods: rows of the paper's table, methods or globs, with commas.
         unfinished_will_do: go on without a finished run as long as there is any.
@@ -49,7 +53,11 @@ def choose(
         UsageProblem: no finished run of what is asked for (the line says what to type), or a name that fits nothing.
     """
     asked = [resolve_run(text).resolve() for text in runs]
-    name = dataset or _of(asked) or _newest()
+    if recipe is not None:
+        source = find_source(dataset, recipe, "")
+    else:
+        source = Source.of_dataset(dataset or _of(asked) or _newest())
+    name = source.dataset
     every = find_runs(dataset=name)
     if asked:
         every = [run for run in every if run.path.resolve() in asked]
@@ -60,18 +68,19 @@ def choose(
         table = load_table(DEFAULT_TABLE)
         wanted = {row.method for row in table_rows(table, {run.method for run in every}, patterns)}
         every = [run for run in every if run.method in wanted]
+    digest = None if asked else lists_of(source.recipe)
     done, others = [], []
     for run in every:
         result = run.result()
         if isinstance(result, dict) and result.get("status") == "done" and "metrics" in result:
-            done.append((run, result))
+            if digest in (None, result.get("data_digest")):
+                done.append((run, result))
         else:
             others.append(run)
     if not done and not (unfinished_will_do and others):
         raise UsageProblem(_nothing(name, patterns))
     if asked and patterns is None:
         patterns = tuple(dict.fromkeys(run.method for run in every))
-    source = Source.of_dataset(name)
     return Chosen(name, tuple(done), tuple(others), patterns, source.recipe, source.option)
 
 
@@ -79,13 +88,7 @@ def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
     """The tables to show: those asked for, else the paper's for this dataset, else the nearest in kind."""
     if asked:
         return list(dict.fromkeys(part.strip() for text in asked for part in text.split(",") if part.strip()))
-    tables: dict[str, Table] = {name: load_table(name) for name in list_tables()}
-    own = [name for name, table in tables.items() if table.dataset == chosen.dataset]
-    if own:
-        return own
-    if any(key.startswith(IDENTIFICATION) for _, result in chosen.done for key in result["metrics"]):
-        return [n for n, table in tables.items() if any(c.metric.startswith(IDENTIFICATION) for c in table.columns)]
-    return [DEFAULT_TABLE]
+    return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result["metrics"]))
 
 
 def _of(paths: Sequence[Path]) -> str | None:

@@ -1,6 +1,6 @@
 """A paper's table laid over the finished runs of a dataset: the paper's figure beside mean ± std over the seeds."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,16 +8,16 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
+from oltr_cli.metrics import IDENTIFICATION
 from oltr_cli.runs import Run, find_runs
 from oltr_cli.shots import DEFINITIONS
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED, Column, Table, load_table
 from oltr_cli.tables.rows import table_rows
+from oltr_cli.tables.which_runs import choose_recipe, on_its_lists
 
 if TYPE_CHECKING:
     from oltr_cli.thresholds import ThresholdRule
-
-IDENTIFICATION = "identification/"
 
 
 def fill(
@@ -34,8 +34,8 @@ def fill(
     """Lay table ``name`` over the finished runs of ``dataset``.
 
     A row shows the runs that have the hash of the recipe as it stands. A row that is a method as it is, without
-    assignments of its own, shows the recipe with most finished seeds (the newest of several) when there is no such run
-    or no recipe; a note says so.
+    assignments of its own, shows another recipe's (``which_runs``) when there is no such run or no recipe; a note says
+    so.
 
     Args:
         root: where the runs are; default ``runs_root()``.
@@ -51,7 +51,7 @@ def fill(
     if shots not in DEFINITIONS:
         raise UsageProblem(f"no shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
     table = load_table(name)
-    finished = finished_runs(dataset, root)
+    finished, elsewhere = on_its_lists(finished_runs(dataset, root), source)
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
@@ -69,11 +69,17 @@ def fill(
             if run.hash == wanted or (not spec.exact and (spec.method, run.hash) not in claimed)
         ]
         if runs:
-            row = _measure(row, table.columns, _choose_recipe(spec.key, runs, wanted, notes), rule, shots, notes)
+            chosen, note = choose_recipe(spec.key, runs, wanted)
+            notes += [note] if note else []
+            row = _measure(row, table.columns, chosen, rule, shots, notes)
         elif source is not None:
             row = replace(row, command=spec.command(source, option or f"--dataset {source}"))
         rows.append(row)
     leaks = rule is not None and rule.marks_test_leak
+    if elsewhere:
+        notes.append(f"Left out, as made on an earlier build of {dataset}: {', '.join(run.name for run in elsewhere)}.")
+    if len({digest for row in rows for digest in row.lists}) > 1:
+        notes.append("The lists of the dataset changed between these runs: rows may have been tested on other images.")
     remarks = [*_remarks(table, dataset, shots, rows, source), *notes]
     if leaks:
         remarks.append(f"{TUNED} τ was chosen on the test set itself.")
@@ -108,24 +114,6 @@ def finished_runs(dataset: str, root: Path | None = None) -> dict[str, list[tupl
         if isinstance(result, dict) and result.get("status") == "done" and "metrics" in result:
             finished[run.method].append((run, result))
     return dict(finished)
-
-
-def _choose_recipe(
-    key: str, runs: list[tuple[Run, dict[str, Any]]], wanted: str | None, notes: list[str]
-) -> list[tuple[Run, dict[str, Any]]]:
-    """The runs of one recipe, by seed; a note when that is not the wanted one, or when others are left out."""
-    seeds = Counter(run.hash for run, _ in runs)
-    newest = {run.hash: 0.0 for run, _ in runs}
-    for run, _ in runs:
-        newest[run.hash] = max(newest[run.hash], (run.path / "result.json").stat().st_mtime)
-    chosen = wanted if wanted in seeds else max(seeds, key=lambda h: (seeds[h], newest[h], h))
-    left_out = f" Left out: {', '.join(sorted(h for h in seeds if h != chosen))}." if len(seeds) > 1 else ""
-    if wanted is not None and chosen != wanted:
-        notes.append(f"{key}: no finished run of the recipe as it stands ({wanted}); shown is {chosen}.{left_out}")
-    elif left_out:
-        why = "the recipe as it stands" if wanted else "the recipe with most finished seeds"
-        notes.append(f"{key}: shown is {chosen}, {why}.{left_out}")
-    return sorted(((run, result) for run, result in runs if run.hash == chosen), key=lambda pair: pair[0].seed)
 
 
 def _measure(
@@ -168,6 +156,7 @@ def _measure(
         threshold_rule=thresholds[0]["rule"] + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
         thresholds=tuple(float(t["value"]) for t in thresholds),
         detector=results[0].get("detector"),
+        lists=tuple(sorted({str(r["data_digest"]) for r in results if r.get("data_digest")})),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any, Literal
 
+from oltr_cli.runs import Run, runs_root
 from oltr_cli.tables.paper import DASH, TUNED, Table
 from oltr_cli.tables.rows import RowSpec
 
@@ -66,11 +67,16 @@ class FilledRow:
     threshold_rule: str | None = None
     thresholds: tuple[float, ...] = ()  # τ of each seed
     detector: Mapping[str, Any] | None = None  # of the first seed, as its result.json has it
+    lists: tuple[str, ...] = ()  # digests of the lists that its runs were made on
 
     @property
     def method(self) -> str:
         """The canonical name under which its runs are filed."""
         return self.spec.method
+
+    def runs(self, dataset: str) -> list[Run]:
+        """The measured runs, by seed."""
+        return [Run(runs_root(), dataset, self.method, str(self.hash), seed) for seed in self.seeds]
 
     @property
     def tuned_on_open(self) -> bool:

@@ -7,6 +7,7 @@ a row, ``oltr_cli.tables.fill`` sets measured numbers beside the figures, ``oltr
 
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from importlib import resources
 from statistics import mode
 from typing import Literal
@@ -14,7 +15,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from oltr_cli.errors import UsageProblem, nearest, several
+from oltr_cli.metrics import IDENTIFICATION
 
+DEFAULT_TABLE = "3a"
 DASH = "-"  # of the paper: not reported
 NO_CELL = ""  # the paper's table has no such cell
 TUNED, QUOTED = "†", "§"
@@ -117,6 +120,21 @@ def list_tables() -> dict[str, str]:
     """Name → caption of the paper's tables at hand."""
     tables = {name: load_table(name) for name in sorted(_files())}
     return {name: f"{table.label}: {table.caption}" for name, table in tables.items()}
+
+
+def tables_of(dataset: str, metrics: Iterable[str] = ()) -> list[str]:
+    """The tables to lay over the runs of a dataset: the paper's own for it, else the nearest in kind.
+
+    Args:
+        metrics: names of what was measured on it; with identification among them, that is the kind.
+    """
+    tables = {name: load_table(name) for name in list_tables()}
+    own = [name for name, table in tables.items() if table.dataset == dataset]
+    if own:
+        return own
+    if any(name.startswith(IDENTIFICATION) for name in metrics):
+        return [n for n, table in tables.items() if any(c.metric.startswith(IDENTIFICATION) for c in table.columns)]
+    return [DEFAULT_TABLE]
 
 
 def load_table(name: str) -> Table:
