@@ -30,7 +30,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         # torch.save reports a full disk as a RuntimeError of its zip writer.
-        raise OltrError(f"cannot write {path}: {error}; what was there before is kept") from error
+        # str(error) would name the temporary file, which nobody knows.
+        reason = getattr(error, "strerror", None) or error
+        raise OltrError(f"cannot write {path}: {reason}; what was there before is kept") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

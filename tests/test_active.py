@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 
 from oltr_cli import active, active_measure
 from oltr_cli.app import app
+from oltr_cli.commands.data.active import _next
 from oltr_cli.diverse import CANDIDATES, SAME, SIMILAR, diverse
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.recogniser import Recogniser
 from oltr_cli.scores import SavedScores
+from oltr_cli.specs import DataSpec
 from oltr_cli.training_files import TrainingFiles
 
 # Which rows are taken
@@ -274,6 +276,8 @@ def test_the_list_holds_the_paths_in_order(finished, folder, tmp_path, all_diffe
     shutil.move(folder / "07.png", folder / awkward)
     out = tmp_path / "lists" / "next.txt"
     told = answer(finished.names["plain"], folder, "--budget", 30, "--out", out)
+    said = call(finished.names["plain"], folder, "--budget", 30, "--out", out).stderr
+    assert f"list  {out}" in said.splitlines()
     assert out.read_bytes().split(b"\n")[:-1] == [os.fsencode(one["image"]) for one in told["images"]]
     assert os.fsencode(folder / awkward) in out.read_bytes()
     # What oltr predict takes on stdin.
@@ -281,6 +285,16 @@ def test_the_list_holds_the_paths_in_order(finished, folder, tmp_path, all_diffe
         app, ["predict", finished.names["plain"], "-", "--json", "--workers", "0"], input=out.read_bytes()
     )
     assert json.loads(done.stdout)["counts"]["failed"] == 0
+
+
+def test_what_to_do_next_keeps_what_is_trained_on(finished, folder):
+    """The chosen images alone, or the folder they lie in, would be another dataset."""
+    said = call(finished.names["plain"], folder, "--budget", 3).stderr.splitlines()[-1]
+    assert said.startswith("next  sort them into class folders beside the training images of 'tiny', and build")
+    assert said.endswith("oltr data build --images FOLDER --as-is --out NAME")
+    built = _next(DataSpec(name="mine", root="/photos", lists_digest="0"))
+    assert built.startswith("sort them into the class folders or the CSV that 'mine' was built from (below /photos),")
+    assert built.endswith("repeat its oltr data build command with --force")
 
 
 def test_a_path_with_a_line_break_is_not_written_into_a_list(finished, folder, tmp_path, all_differ):

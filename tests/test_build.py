@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import build_find, build_write
+from oltr_cli.data import build_check, build_find, build_write
 from oltr_cli.data.build import Wish, build_dataset
 from oltr_cli.data.build_find import listable
 from oltr_cli.data.build_recipe import Sizing, recipe_text
 from oltr_cli.data.build_split import Held, Tail
+from oltr_cli.data.images import decode_pixels
 from oltr_cli.data.lists import read_list
-from oltr_cli.data.loading import open_dataset
+from oltr_cli.data.loading import evaluation_batches, open_dataset
+from oltr_cli.data.variants import variant_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.plan import plan
 from oltr_cli.progress import Display
@@ -223,7 +227,7 @@ def test_the_smallest_dataset_there_is(build, tmp_path):
 
 
 def test_one_class_is_not_enough(build, tmp_path):
-    with pytest.raises(DataProblem, match="1 known classes with readable images; recognition needs two"):
+    with pytest.raises(DataProblem, match="1 known class with readable images; recognition needs two"):
         build(photos(tmp_path / "in", {"a": 9, "b": 9}), open_classes=("b",))
 
 
@@ -430,10 +434,24 @@ def test_damage_in_the_middle_is_found_by_decoding(build, tmp_path):
     content = bytearray(damaged.read_bytes())
     content[60:70] = b"\0" * 10
     damaged.write_bytes(content)
-    assert sum(build(root).counts.values()) == 11
-    report = build(root, "decoded", decode=True)
-    assert sum(report.counts.values()) == 10
-    assert "a/000.png" in said(report, "unreadable files (1)")
+    assert sum(build(root, decode=False).counts.values()) == 11
+    for name, decode in (("decoded", True), ("by itself", None)):
+        report = build(root, name, decode=decode)
+        assert sum(report.counts.values()) == 10
+        assert "a/000.png" in said(report, "unreadable files (1)")
+
+
+def test_many_bytes_are_decoded_on_demand_only(home, tmp_path, monkeypatch, capsys):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    total = sum(path.stat().st_size for path in root.rglob("*.png"))
+    decoded = []
+    monkeypatch.setattr(build_check, "decode_pixels", lambda path: decoded.append(path) or decode_pixels(path))
+    for limit, decode, expected in ((total, None, 11), (total - 1, None, 0), (total - 1, True, 11), (total, False, 0)):
+        monkeypatch.setattr(build_check, "QUICK", limit)
+        decoded.clear()
+        build_dataset(Wish(root, decode=decode), home / "mine", Display())
+        assert len(decoded) == expected
+        assert ("all pixels with --decode" in capsys.readouterr().err) == (decode is None and not expected)
 
 
 def test_a_class_of_broken_files_is_none(build, tmp_path):
@@ -479,7 +497,7 @@ def test_warnings_are_shown_before_the_error_that_they_explain(home, tmp_path, c
     root = photos(tmp_path / "in", {"a": 4})
     (root / "b").mkdir()
     (root / "b" / "x.jpg").touch()
-    with pytest.raises(DataProblem, match="1 known classes"):
+    with pytest.raises(DataProblem, match="1 known class with"):
         build_dataset(Wish(root), home / "mine", Display(quiet=True))
     assert "warning: left out, unreadable files (1): b/x.jpg" in capsys.readouterr().err
 
@@ -539,7 +557,7 @@ def test_a_csv_of_absolute_quoted_and_strange_paths(build, table, tmp_path):
         ('pics/0.png,"a\nb"\n', "holds a line break"),
         ("path,label\n", "lists no image"),
         ("", "lists no image"),
-        ("pics/0.png,a\0b\n", "no class has three|known classes|cannot be read"),
+        ("pics/0.png,a\0b\n", "no class has three|1 known class with|cannot be read"),
     ],
 )
 def test_a_csv_that_says_something_else(build, table, text, problem):
@@ -582,8 +600,61 @@ def test_lists_of_another_build_are_replaced_by_force_only(build, tmp_path):
     assert not (folder / "open.txt").exists()
     assert lists(folder)["train"] != before[folder / "train.txt"]
     assert {path.name for path in folder.iterdir()} == {f"{s}.txt" for s in ("train", "val", "test", "classes")} | {
-        "recipe.toml"
+        "recipe.toml",
+        "recipe.old.toml",
     }
+    assert (folder / "recipe.old.toml").read_text() == before[folder / "recipe.toml"]
+
+
+def test_an_edited_recipe_is_kept_whatever_comes(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    first = build(root)
+    recipe = first.folder / "recipe.toml"
+    written, times = recipe.read_text(), {path: path.stat().st_mtime_ns for path in first.folder.glob("*.txt")}
+    edited = written.replace("flip = true ", "flip = false")
+    recipe.write_text(edited)
+    for again in ({}, {"sizing": Sizing(32)}):
+        with pytest.raises(DataProblem, match=r"the lists are as they were, but recipe\.toml was edited, or other opt"):
+            build(root, **again)
+    assert recipe.read_text() == edited
+    report = build(root, force=True)
+    assert (report.written, report.kept) == (["recipe.toml"], "recipe.old.toml")
+    assert recipe.read_text() == written
+    assert (first.folder / "recipe.old.toml").read_text() == edited
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert build(root, force=True).kept == ""
+    assert build(root, force=True, seed=1).kept == "recipe.old2.toml"
+    assert (first.folder / "recipe.old.toml").read_text() == edited
+    assert list(built_datasets()) == ["mine"]
+
+
+def test_a_missing_list_is_no_edited_recipe(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    folder = build(root).folder
+    (folder / "recipe.toml").write_text((folder / "recipe.toml").read_text() + "\n")
+    (folder / "test.txt").unlink()
+    with pytest.raises(DataProblem, match=r"holds another build \(recipe\.toml\)"):
+        build(root)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        (variant_recipe("ms1m-lt", "mine", "of another size."), "is no recipe of oltr data build, .* another --out"),
+        ('data = "x"\n', "is no recipe of oltr data build"),
+        ("[data\n", r"recipe\.toml: is not TOML .*; mend it, or choose another --out"),
+        ('name = "\udce4"', r"recipe\.toml: is not TOML .*; mend it, or choose another --out"),
+    ],
+)
+def test_a_dataset_that_something_else_wrote_stays(build, home, tmp_path, recipe, problem):
+    (home / "mine").mkdir(parents=True)
+    for name, text in {"recipe.toml": recipe, "train.txt": "x.png 0\n", "probe.txt": "y.png 0\n"}.items():
+        (home / "mine" / name).write_text(text, errors="surrogateescape")
+    before = {path: path.read_bytes() for path in (home / "mine").iterdir()}
+    for force in (False, True):
+        with pytest.raises(DataProblem, match=problem):
+            build(tmp_path / "is not looked at", force=force)
+    assert {path: path.read_bytes() for path in (home / "mine").iterdir()} == before
 
 
 def test_a_run_on_one_build_is_no_run_on_another(build, tmp_path):
@@ -622,7 +693,9 @@ def test_lists_that_something_else_wrote_stay(build, home, tmp_path):
 @pytest.mark.parametrize("writes", range(5))
 def test_a_kill_between_two_files_never_leaves_a_dataset_of_two_builds(build, tmp_path, monkeypatch, writes):
     root = photos(tmp_path / "in", {"a": 6, "b": 5})
-    build(root)
+    edited = build(root).folder / "recipe.toml"
+    edited.write_text(edited.read_text() + "\n# mine\n")
+    text = edited.read_text()
     write, done = build_write.write_text, []
 
     def killed(path, text):
@@ -640,6 +713,32 @@ def test_a_kill_between_two_files_never_leaves_a_dataset_of_two_builds(build, tm
     assert build(root, force=True).classes == 3
     assert list(built_datasets()) == ["mine"]
     assert {path.name for path in (tmp_path / "data" / "mine").iterdir() if path.name[0] == "."} == set()
+    assert edited.with_name("recipe.old.toml").read_text() == text
+
+
+def test_a_kill_before_the_old_recipe_has_its_name_loses_neither(build, tmp_path, monkeypatch):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    recipe = build(root).folder / "recipe.toml"
+    first = recipe.read_text()
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    def kill(**wish):
+        with monkeypatch.context() as patch:
+            patch.setattr(build_write, "_keep", killed)
+            with pytest.raises(KeyboardInterrupt):
+                build(root, force=True, **wish)
+
+    kill(seed=1)
+    second = recipe.read_text()
+    assert list(built_datasets()) == ["mine"]  # it is whole, and only the old one has no name yet
+    report = build(root, force=True, seed=2)
+    assert recipe.with_name("recipe.old.toml").read_text() == first
+    assert recipe.with_name(report.kept).read_text() == second
+    kill(seed=3)
+    assert build(root, seed=3).kept == "recipe.old3.toml"  # the same command again, without --force
+    assert not [path for path in recipe.parent.iterdir() if path.name[0] == "."]
 
 
 def test_a_first_build_that_was_killed_goes_on(build, tmp_path):
@@ -675,11 +774,12 @@ def test_a_file_in_the_way(build, home, tmp_path):
 
 def test_a_folder_that_cannot_be_written(build, tmp_path, monkeypatch):
     def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
+        raise PermissionError(13, "Permission denied", "/x/.train.txt.9tb69vii.tmp")
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(OltrError, match=r"cannot write .*Permission denied"):
+    with pytest.raises(OltrError, match=r"cannot write .*/train\.txt: Permission denied; what") as caught:
         build(photos(tmp_path / "in", {"a": 6, "b": 5}))
+    assert ".tmp" not in str(caught.value)
 
 
 def test_lists_may_lie_among_the_images(build, home):
@@ -786,6 +886,54 @@ def test_by_command(home, tmp_path):
     assert "next" not in again.stderr
     other = invoke("--images", root, "--as-is", "--out", tmp_path / "a b" / "there")
     assert f"next  oltr run dme --recipe '{tmp_path}/a b/there/recipe.toml'" in other.stderr
+    assert "is kept" not in other.stderr
+    (home / "mine" / "recipe.toml").write_text((home / "mine" / "recipe.toml").read_text() + "\n")
+    forced = invoke("--images", root, "--as-is", "--open-classes", "7,", "--out", "mine", "--no-decode", "--force")
+    assert "the recipe that was there is kept as recipe.old.toml" in forced.stderr
+
+
+def test_counts_of_one_are_singular(home, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6})
+    done = invoke("--images", root, "--as-is", "--out", "mine")
+    assert "1 known class with readable images" in str(done.exception)
+    done = invoke("--images", root, "--as-is", "--open-classes", 2, "--out", "mine")
+    assert str(done.exception) == "--open-classes 2: there is 1 class"
+
+
+@pytest.mark.parametrize("images", ["in", "nowhere"])
+def test_torch_is_not_waited_for(home, tmp_path, images):
+    photos(tmp_path / "in", {"a": 6, "b": 5})
+    arguments = ["data", "build", "--images", str(tmp_path / images), "--as-is", "--out", "mine"]
+    code = (
+        "import sys; from typer.testing import CliRunner; from oltr_cli.app import app\n"
+        f"done = CliRunner().invoke(app, {arguments})\n"
+        "print(done.exit_code, type(done.exception).__name__, {'torch', 'torchvision'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == ("0 NoneType set()\n" if images == "in" else "1 DataProblem set()\n")
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_image_that_a_run_cannot_decode_is_named_with_a_remedy(build, tmp_path, split):
+    folder = build(photos(tmp_path / "in", {"a": 6, "b": 5})).folder
+    data = plan("plain", "mine", [], 0)[0].link.recipe.data
+    first = tmp_path / "in" / lists(folder)[split][0][0]
+    content = bytearray(first.read_bytes())
+    content[60:70] = b"\0" * 10
+    first.write_bytes(content)
+    images = open_dataset(data).splits[split]
+    for changes, check in (
+        ({}, "mine --decode"),
+        ({"root": f"{tmp_path}/a b"}, f"mine --root '{tmp_path}/a b' --decode"),
+        ({"name": "other", "root": "", "lists": ""}, "RECIPE.toml --decode"),
+    ):
+        with pytest.raises(DataProblem) as caught:
+            list(evaluation_batches(images, data.model_copy(update=changes), 4, 0))
+        said = str(caught.value)
+        assert said.startswith(f"{first}: cannot be decoded (")
+        assert "; mend or replace the file, and the same command goes on from its last checkpoint; " in said
+        assert said.endswith(f"oltr data check {check}")
+    assert CliRunner().invoke(app, ["data", "check", "mine", "--decode"]).exit_code == 3
 
 
 @pytest.mark.parametrize("option", ["--alpha", "--max", "--min"])

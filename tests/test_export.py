@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
-from oltr_cli import conformance, export, export_formats
+from oltr_cli import export, export_formats, method_conformance
 from oltr_cli.app import app
 from oltr_cli.data.images import decode_file
 from oltr_cli.data.transforms import evaluation_crop
@@ -100,7 +100,7 @@ def by_hand(network, pixels):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_file_says_what_a_method_says(name):
-    network, size = (dme(), 32) if name == "dme" else (conformance.build(name), IMAGE_SIZE)
+    network, size = (dme(), 32) if name == "dme" else (method_conformance.build(name), IMAGE_SIZE)
     network.backbone = Stub(size)
     check_files(moved(network), size, name in IN_ONNX)
 
@@ -166,7 +166,7 @@ def test_a_forward_that_cannot_be_captured_is_named():
 
 def test_what_does_not_fit_into_onnx_is_sent_to_torch(monkeypatch):
     monkeypatch.setattr(export_formats, "ONNX_LIMIT", 1000)
-    network = conformance.build("plain")
+    network = method_conformance.build("plain")
     network.backbone = Stub(IMAGE_SIZE)
     program = capture(Deployed(network, SPEC, None), IMAGE_SIZE, "a run")
     with pytest.raises(UsageProblem, match="--to torch"):
@@ -296,6 +296,24 @@ def test_the_documented_crop_is_ours(tmp_path, size, resize):
     ours = evaluation_crop(decode_file(tmp_path / "a.png"), DataSpec(name="a", image_size=16, eval_resize=resize))
     theirs = sample("crop")["crop"](tmp_path / "a.png", {"resize_shorter_side": resize, "center_crop": 16})
     assert theirs.dtype == np.uint8
+    assert np.abs(theirs.astype(int) - ours.numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["grey of 16 bits", "one grey of them clear", "alpha", "palette", "grey and alpha"])
+def test_the_documented_crop_reads_as_ours(tmp_path, kind):
+    noise = np.random.default_rng(0).integers(0, 65536, (24, 30), np.uint16)
+    picture, options = Image.fromarray(noise), {}
+    if kind == "one grey of them clear":
+        options = {"transparency": int(noise[12, 15])}
+    elif kind == "alpha":
+        picture = Image.fromarray(noise.view(np.uint8).reshape(24, 15, 4), "RGBA")
+    elif kind == "palette":
+        picture, options = Image.fromarray(noise.view(np.uint8)).convert("P"), {"transparency": 7}
+    elif kind == "grey and alpha":
+        picture = Image.fromarray(noise.view(np.uint8).reshape(24, 30, 2), "LA")
+    picture.save(tmp_path / "a.png", **options)
+    ours = evaluation_crop(decode_file(tmp_path / "a.png"), DataSpec(name="a", image_size=12, eval_resize=12))
+    theirs = sample("crop")["crop"](tmp_path / "a.png", {"resize_shorter_side": 12, "center_crop": 12})
     assert np.abs(theirs.astype(int) - ours.numpy()).max() <= 1
 
 

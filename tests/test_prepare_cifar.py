@@ -235,10 +235,10 @@ def test_an_interrupted_call_leaves_what_the_next_one_completes(root, tiny):
 def test_a_write_cut_short_leaves_no_image(tmp_path, monkeypatch):
     def full(self, file, format):
         Path(file).write_bytes(b"\x89PNG half")
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", str(tmp_path / ".a.png.1.tmp"))
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(resized.OltrError, match="No space left"):
+    with pytest.raises(resized.OltrError, match=r"/a\.png: No space left on device; the same"):
         resized.save_png(Image.new("RGB", (4, 4)), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 

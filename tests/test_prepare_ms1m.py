@@ -115,7 +115,7 @@ def test_all_there_are():
 
 
 @pytest.mark.parametrize(
-    ("counts", "message"), [({"a": 9}, "1 identities"), ({"a": 2, "b": 2}, "no identity has 3 images")]
+    ("counts", "message"), [({"a": 9}, "one identity"), ({"a": 2, "b": 2}, "no identity has 3 images")]
 )
 def test_too_little_to_draw_from(counts, message):
     with pytest.raises(DataProblem, match=message):
@@ -230,8 +230,8 @@ def test_what_is_left_out_is_said(root):
     shutil.copy(root / "m.0a/0.jpg", root / "probe/loose.jpg")
     _, prepared = prepare(root)
     text = "\n".join(prepared.warnings)
-    assert "2 folders hold no image and are left out: m.empty, m.nothing" in text
-    assert "1 images lie beside the identity folders" in text
+    assert "left out, folders without an image (2): m.empty, m.nothing" in text
+    assert "left out, images that lie beside the identity folders (1)" in text
     assert "1 names hold a line break" in text
     assert "probe: images beside the folders of the people" in text
     assert prepared.counts["train"] == 16
@@ -302,8 +302,8 @@ def _empty_file(root):
         (_no_distractor, DataProblem, "no images of distractors"),
         (_nobody_twice, DataProblem, "no person has two images"),
         (_recordio, DataProblem, r"holds train\.rec of MXNet; unpack it"),
-        (_flat, DataProblem, "has 1 images and no folder; an identity is a folder"),
-        (_deeper, DataProblem, "has 1 folders, none with an image directly in it: faces"),
+        (_flat, DataProblem, "has 1 image and no folder; an identity is a folder"),
+        (_deeper, DataProblem, "has 1 folder, none with an image directly in it: faces"),
         (_empty_file, DataProblem, r"train\.txt: [78] of 16 images are empty files: m\.0a/"),
     ],
 )

@@ -1,6 +1,7 @@
 """`oltr data prepare omniglot-small`: who is trained on, looked up and in the way, and what is refused."""
 
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -122,6 +123,17 @@ def test_missing_drawings_are_named(own):
         prepare_omniglot_small(own)
     assert "\n" not in str(caught.value)
     assert not list(own.glob("*.txt"))
+
+
+def test_all_that_is_missing_is_named_at_once(own):
+    shutil.rmtree(own / "Tagalog")
+    next((own / "Latin" / "character03").iterdir()).unlink()
+    with pytest.raises(DataProblem) as caught:
+        prepare_omniglot_small(own)
+    where, alphabets, drawings = str(caught.value).splitlines()
+    assert where == f"{own}: 2 problems"
+    assert "no characters of Tagalog; unpack" in alphabets
+    assert drawings.endswith(f"but: Latin/character03 {DRAWINGS - 1}")
 
 
 def test_a_list_of_another_origin_stays(own):

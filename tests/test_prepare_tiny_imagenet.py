@@ -188,9 +188,9 @@ def _own_list(root):
         (_drop_class, r"tiny-imagenet-200/train/ has no images of 1 of the 7 classes: n00000002$"),
         (_drop_class_and_ids, r"tiny-imagenet-200/train/ has 6 classes, Tiny ImageNet has 7$"),
         (_drop_image, r"train/ should have 14 images of each class, but: n00000001 13$"),
-        (_drop_val_image, r"val/images/ lacks 1 images that val_annotations.txt names: val_4\.JPEG"),
+        (_drop_val_image, r"val/images/ lacks 1 image that val_annotations.txt names: val_4\.JPEG"),
         (_drop_annotations, r"val/val_annotations\.txt says which class an image is of, and cannot be read"),
-        (_cut_annotations, r"val_annotations\.txt gives 1 images no class: val_20\.JPEG"),
+        (_cut_annotations, r"val_annotations\.txt gives 1 image no class: val_20\.JPEG"),
         (_drop_val, r"val/ has no images of 7 of the 7 classes"),
         (_drop_all, r"no train/<wnid>/ and val/; unpack tiny-imagenet-200\.zip here"),
         (_own_list, r"open\.txt says something else"),
@@ -202,6 +202,18 @@ def test_what_is_refused(root, damage, message):
     with pytest.raises(DataProblem, match=message):
         prepare_tiny_imagenet_lt(root, None, QUIET)
     assert contents(root) == before
+
+
+def test_without_annotations_the_validation_images_are_not_said_to_be_missing(root):
+    _drop_annotations(root)
+    with pytest.raises(DataProblem, match=r"cannot be read") as caught:
+        prepare_tiny_imagenet_lt(root, None, QUIET)
+    assert "has no images" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    shutil.rmtree(root / "tiny-imagenet-200/train")  # what else is wrong is named with it
+    with pytest.raises(DataProblem, match=r"train/ has no images of 7 of the 7 classes") as caught:
+        prepare_tiny_imagenet_lt(root, None, QUIET)
+    assert "unpack" not in str(caught.value)
 
 
 def test_by_command(root, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from oltr_cli import conformance
+from oltr_cli import method_conformance
 from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.method import Setup
 from oltr_cli.methods.balanced_softmax import BalancedSoftmax
@@ -175,8 +175,8 @@ TRAINED_ON_IMAGES = ["balanced-softmax", "cost-sensitive", "focal", "ldam-drw", 
 @pytest.mark.parametrize("name", TRAINED_ON_IMAGES)
 def test_plain_weights_are_taken_over(name):
     """All of plain's weights, but that a cosine head has no bias; whatever the method itself began with."""
-    plain = conformance.build("plain", seed=1).state_dict()
-    method = conformance.build(name, seed=2)
+    plain = method_conformance.build("plain", seed=1).state_dict()
+    method = method_conformance.build(name, seed=2)
     assert not torch.equal(method.state_dict()["classifier.weight"], plain["classifier.weight"])
     inherit_state(method, plain, method.renames)
     taken = method.state_dict()

@@ -23,6 +23,7 @@ from oltr_cli.data.build_split import (
     split_with_tail,
 )
 from oltr_cli.data.build_write import check_folder, write_dataset
+from oltr_cli.data.findings import number
 from oltr_cli.data.lists import digest_of
 from oltr_cli.data.preparing import as_lines, first_few
 from oltr_cli.errors import DataProblem, UsageProblem
@@ -41,7 +42,7 @@ class Wish:
         tail: the Pareto tail to draw; None keeps the tail that nature gave.
         open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
         held: share of each class's images that is held out.
-        decode: look at every pixel of every file.
+        decode: look at every pixel of every file; None: where that is quick.
     """
 
     images: Path
@@ -50,7 +51,7 @@ class Wish:
     open_classes: tuple[str, ...] | int = ()
     held: Held = field(default_factory=Held)
     seed: int = 0
-    decode: bool = False
+    decode: bool | None = None
     sizing: Sizing = field(default_factory=Sizing)
 
 
@@ -67,6 +68,7 @@ class Built:
     shots: dict[str, int] = field(default_factory=dict)  # classes by shot group
     warnings: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    kept: str = ""  # name of the file that keeps the recipe which was replaced
 
 
 def build_dataset(wish: Wish, folder: Path, display: Display, force: bool = False) -> Built:
@@ -76,7 +78,7 @@ def build_dataset(wish: Wish, folder: Path, display: Display, force: bool = Fals
 
     Raises:
         UsageProblem: a name that is taken, classes that are not there, values that do not fit.
-        DataProblem: no images, too few of them, or lists of another draw in the way.
+        DataProblem: no images, too few of them, or lists of another draw, or of something else, in the way.
         OltrError: the folder cannot be written.
     """
     folder = folder.absolute()
@@ -97,7 +99,9 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     checked.keep_one_of_each(display)
     aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
     if len(known) < 2:
-        raise DataProblem(f"{wish.images}: {len(known)} known classes with readable images; recognition needs two")
+        raise DataProblem(
+            f"{wish.images}: {number(len(known), 'known class')} with readable images; recognition needs two"
+        )
     if wish.tail is None:
         splits = split_as_is(known, wish.held, wish.seed)
     else:
@@ -126,7 +130,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     texts[BUILT_RECIPE] = recipe_text(
         built.name, checked.root, built.folder, digest, sizes["train"], checked.sides, wish.sizing, wish.tail is None
     )
-    built.written = write_dataset(built.folder, texts, force)
+    built.written, built.kept = write_dataset(built.folder, texts, force)
     built.classes = len(classes)
     built.counts = {split: len(pairs) for split, pairs in rows.items()}
     built.per_class = {split: (min(counts), max(counts)) for split, counts in sizes.items()}

@@ -3,14 +3,17 @@
 import hashlib
 import os
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from oltr_cli.data.build_find import listable
 from oltr_cli.data.build_split import Photographs
-from oltr_cli.data.images import check_image, decode_file
+from oltr_cli.data.images import check_image, decode_pixels
 from oltr_cli.data.preparing import first_few
 from oltr_cli.errors import DataProblem
 from oltr_cli.progress import Display
+
+QUICK = 500_000_000  # bytes: JPEG, PNG or WebP of so many are decoded in 5 to 80 s on one core; AVIF takes longer
 
 
 class Checked:
@@ -37,15 +40,24 @@ class Checked:
             )
         self._drop(bad)
 
-    def keep_readable(self, decode: bool, display: Display) -> None:
-        """Leave out what is no image or cut short; with ``decode`` every pixel is looked at."""
+    def keep_readable(self, decode: bool | None, display: Display) -> None:
+        """Leave out what is no image or cut short; with ``decode`` every pixel is looked at.
+
+        Args:
+            decode: None: where all files together have at most ``QUICK`` bytes; where they have more, it says so.
+        """
         reasons: dict[Path, str] = {}
         known = {path for files in self.known.values() for path in files}
         every = self._all()
-        with display.bar("reading images", len(every)) as bar:
+        if decode is None:
+            total = _bytes(every)
+            decode = total <= QUICK
+            if not decode:
+                display.say(f"[dim]{total / 1e9:.1f} GB: headers and ends are looked at, all pixels with --decode[/]")
+        with display.bar("decoding images" if decode else "reading images", len(every)) as bar:
             for path in every:
                 try:
-                    side = min(decode_file(path).shape[1:]) if decode else min(check_image(path))
+                    side = min(decode_pixels(path).shape[:2] if decode else check_image(path))
                     if path in known:
                         self.sides.append(side)
                 except DataProblem as problem:
@@ -100,6 +112,15 @@ class Checked:
                 part[name] = [path for path in part[name] if path not in paths]
                 if not part[name]:
                     del part[name]
+
+
+def _bytes(paths: list[Path]) -> int:
+    """Of all files together; what is not there counts nothing."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 def _same_content(paths: list[Path], display: Display) -> list[list[Path]]:

@@ -8,6 +8,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.data.findings import number
 from oltr_cli.errors import UsageProblem
 from oltr_cli.pretrained import TORCHVISION, torchvision_file
 
@@ -81,7 +82,7 @@ def recipe_text(
     stem = "imagenet" if size >= 48 or weights else "small-stride2"
     tail = "as found" if as_is else "a drawn Pareto tail"
     spread = f"{min(counts)}–{max(counts)} a class, {tail}"
-    return f"""# {name}: own photographs, {len(counts)} classes, {images:,} training images ({spread}).
+    return f"""# {name}: own photographs, {number(len(counts), "class")}, {number(images, "training image")} ({spread}).
 
 # Written by oltr data build. Half of the photographs have a shorter side of {typical} px or more. A larger image_size
 # and a deeper network want a GPU; pre-trained weights (oltr data build --weights torchvision) help most of all.

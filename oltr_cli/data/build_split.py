@@ -12,6 +12,7 @@ from statistics import median_low
 
 import numpy as np
 
+from oltr_cli.data.findings import number
 from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.randomness import derive
@@ -127,7 +128,9 @@ def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tup
     """
     if isinstance(which, int):
         if not 0 <= which <= len(groups):
-            raise UsageProblem(f"--open-classes {which}: there are {len(groups)} classes")
+            raise UsageProblem(
+                f"--open-classes {which}: there {'is' if len(groups) == 1 else 'are'} {number(len(groups), 'class')}"
+            )
         names = set(sorted(groups, key=lambda name: (derive(seed, "set aside", name), name))[:which])
     else:
         names = {unicodedata.normalize("NFC", name) for name in which}

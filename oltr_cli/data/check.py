@@ -23,7 +23,7 @@ from oltr_cli.data.check_lists import (
     scan_lists,
     shot_counts,
 )
-from oltr_cli.data.findings import Finding, some
+from oltr_cli.data.findings import Finding, number, some
 from oltr_cli.data.lists import OPTIONAL, class_names
 from oltr_cli.data.located import find_files
 from oltr_cli.data.published import PUBLISHED, Published
@@ -140,7 +140,7 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
     except (DataProblem, OSError, UnicodeDecodeError) as error:
         return [Finding("error", "class_names", f"{path.name}: cannot be read ({error})")]
     if lines != classes:
-        message = f"{path.name} has {lines:,} names for {classes:,} classes"
+        message = f"{path.name} has {number(lines, 'name')} for {number(classes, 'class')}"
         return [Finding("warning", "class_names", message if names else f"{message} and is not used")]
     twice = [name for name, count in Counter(names).items() if count > 1]
     return [Finding("note", "class_names", f"several classes have one name: {some(twice)}")] if twice else []

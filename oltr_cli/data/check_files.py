@@ -113,7 +113,7 @@ def decode_findings(
     root: Path, files: Located, sizes: dict[str, int], workers: int, display: Display
 ) -> Iterator[Finding]:
     """Files whose pixels cannot be read; the empty ones were named already."""
-    import oltr_cli.data.images  # noqa: F401 (with torch, once: forked processes have it then)
+    import oltr_cli.data.images  # noqa: F401 (once: forked processes have it then)
 
     whole = [file for file, size in sizes.items() if size > 0]
     answers = over_files(why_undecodable, [root / file for file in whole], "decoding", workers, display)
@@ -127,10 +127,10 @@ def decode_findings(
 
 def why_undecodable(file: Path) -> str:
     """The reason, or nothing for an image that can be decoded."""
-    from oltr_cli.data.images import decode_file  # torch: of no use to the other checks
+    from oltr_cli.data.images import decode_pixels  # Pillow: of no use to the other checks
 
     try:
-        decode_file(file)
+        decode_pixels(file)
     except DataProblem as problem:
         return str(problem).removeprefix(f"{file}: ").removeprefix("cannot be decoded (").removesuffix(")")
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from oltr_cli.data.cifar_pickles import CIFAR10_PYTHON, CIFAR100_PYTHON, Download, read_class_names, read_split
+from oltr_cli.data.findings import number
 from oltr_cli.data.preparing import as_lines, drawn, first_few, folders_in, images_in, is_image
 from oltr_cli.data.resized import is_written, save_png
 from oltr_cli.errors import DataProblem, several
@@ -95,7 +96,9 @@ def open_sources(folder: Path, own: list[Path]) -> dict[str, Path]:
             raise DataProblem(f"--open {folder}: {sources[name].name} and {path.name} would both become {name}")
         sources[name] = path
     if len(sources) < 2:
-        raise DataProblem(f"--open {folder}: {len(sources)} images in it; open test and open validation need one each")
+        raise DataProblem(
+            f"--open {folder}: {number(len(sources), 'image')} in it; open test and open validation need one each"
+        )
     return sources
 
 
@@ -150,7 +153,7 @@ def _wrong_counts(folders: Folders, cifar: Cifar) -> list[str]:
     for split, per_class in cifar.per_class.items():
         found = folders[split]
         if len(found) != cifar.classes:
-            problems.append(f"{split}/ has {len(found)} class folders, not {cifar.classes}")
+            problems.append(f"{split}/ has {number(len(found), 'class folder')}, not {cifar.classes}")
         wrong = [f"{name} {len(images)}" for name, images in found.items() if len(images) != per_class]
         if wrong:
             problems.append(f"{split}/ should have {per_class} images a class, but: {first_few(wrong)}")

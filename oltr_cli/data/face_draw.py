@@ -55,7 +55,7 @@ def draw_faces(identities: Mapping[str, str], images: int, count: int, held_out:
     ranked = np.lexsort((key, owner))  # image of rank r of identity i: ranked[start[i] + r]
     chosen = _first_to_appear(key, ranked[start], count)
     if len(chosen) < 2:
-        raise DataProblem(f"{len(chosen)} identities; recognition needs two")
+        raise DataProblem(f"{'one' if len(chosen) else 'no'} identity; recognition needs two")
     held = _held_out(names, chosen, number, held_out)
     if not len(held):
         raise DataProblem(f"no identity has {NEEDED} images, of which one each goes to training, validation and test")

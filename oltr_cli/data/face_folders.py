@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
 
+from oltr_cli.data.findings import number
 from oltr_cli.data.folders import image_folders, scan
 from oltr_cli.data.identities import GROUP_NAME, RATES
 from oltr_cli.data.preparing import first_few
@@ -113,9 +114,9 @@ def _read_identities(root: Path, others: set[str], faces: Faces, display: Displa
     if not faces.identities:
         raise DataProblem(f"{folder}: {_nothing(folder, names, loose)}")
     if empty:
-        faces.warnings.append(f"{len(empty):,} folders hold no image and are left out: {first_few(empty)}")
+        faces.warnings.append(f"left out, folders without an image ({len(empty):,}): {first_few(empty)}")
     if loose:
-        faces.warnings.append(f"{len(loose):,} images lie beside the identity folders and are left out")
+        faces.warnings.append(f"left out, images that lie beside the identity folders ({len(loose):,})")
     if unlisted:
         faces.warnings.append(f"{unlisted:,} names hold a line break: left out; rename them")
 
@@ -125,9 +126,9 @@ def _nothing(folder: Path, names: list[str], loose: list[str]) -> str:
     if any((folder / name).is_file() for name in ("train.rec", "train.idx")):
         return "holds train.rec of MXNet; unpack it to a folder of JPEG files for each identity"
     if names:
-        return f"has {len(names):,} folders, none with an image directly in it: {first_few(names)}"
+        return f"has {number(len(names), 'folder')}, none with an image directly in it: {first_few(names)}"
     if loose:
-        return f"has {len(loose):,} images and no folder; an identity is a folder of its images"
+        return f"has {number(len(loose), 'image')} and no folder; an identity is a folder of its images"
     return "has no identity folders IDENTITY/*.jpg"
 
 
@@ -168,17 +169,17 @@ def _groups(faces: Faces, path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataProblem(f"--attributes {path}: cannot be read ({error})") from None
     found: dict[str, None] = {}
-    for number, line in enumerate(lines, 1):
+    for line_number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         person, _, group = (part.strip() for part in line.strip().rpartition(" "))
         if person not in people:
             raise DataProblem(
-                f"{path}:{number}: '{person[:80]}' is nobody among the probes; lines are 'PERSON GROUP', "
+                f"{path}:{line_number}: '{person[:80]}' is nobody among the probes; lines are 'PERSON GROUP', "
                 f"PERSON a folder or an image of {faces.probe_folder}/"
             )
         if not GROUP_NAME.fullmatch(group) or group in RATES:
-            raise DataProblem(f"{path}:{number}: a group cannot be called '{group[:80]}'")
+            raise DataProblem(f"{path}:{line_number}: a group cannot be called '{group[:80]}'")
         found |= dict.fromkeys(f"{image} {group}" for image in people[person])
     return sorted(found)
 

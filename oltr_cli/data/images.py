@@ -1,4 +1,4 @@
-"""Image files through Pillow: which names are images, whether a file is one, and its pixels as a uint8 tensor.
+"""Image files through Pillow: which names are images, whether a file is one, and its pixels as uint8 numbers.
 
 Files are strangers' and may be broken in any way, so whatever Pillow makes of one becomes a DataProblem that names it.
 Only formats that photographs come in are tried: Pillow knows others too, and hands some of them to other programs.
@@ -9,13 +9,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 
 from oltr_cli.errors import DataProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF")
 _ALWAYS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff"}
@@ -43,8 +46,15 @@ _TURNS = {
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
 
-def decode_file(path: Path) -> torch.Tensor:
-    """RGB image as uint8 (3, H, W), turned upright by its EXIF tag.
+def decode_file(path: Path) -> "Tensor":
+    """``decode_pixels`` as a uint8 tensor (3, H, W)."""
+    import torch  # takes seconds, and the commands that only look at files do without
+
+    return torch.from_numpy(decode_pixels(path)).permute(2, 0, 1)
+
+
+def decode_pixels(path: Path) -> NDArray[np.uint8]:
+    """RGB image as uint8 (H, W, 3), turned upright by its EXIF tag.
 
     Of an animation the first frame counts; what is transparent lies on white; 16-bit greys keep their upper eight bits.
 
@@ -52,8 +62,7 @@ def decode_file(path: Path) -> torch.Tensor:
         DataProblem: missing, cut short or no image; the message names the file.
     """
     with _opened(path) as (image, _):
-        pixels = _rgb(image)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+        return _rgb(image)
 
 
 def check_image(path: Path) -> tuple[int, int]:
@@ -63,7 +72,7 @@ def check_image(path: Path) -> tuple[int, int]:
     decoded. So a file that was cut short is found, and one that is damaged in the middle may not be.
 
     Raises:
-        DataProblem: as ``decode_file``.
+        DataProblem: as ``decode_pixels``.
     """
     with _opened(path) as (image, file):
         size = image.size
@@ -104,7 +113,7 @@ def _ends_as_it_should(image: Image.Image, file: IO[bytes]) -> bool:
     return file.read().rstrip(b"\0").endswith(_ENDS.get(image.format or "", b"no such mark"))
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Upright pixels as uint8 (H, W, 3)."""
     image.load()
     turn = _TURNS.get(_orientation(image))

@@ -60,6 +60,20 @@ class ReadLists:
         return int(self.labels["train"].max()) + 1
 
 
+def find_lists(name: str, lists: Path, only: tuple[str, ...] | None = None) -> dict[str, Path]:
+    """Split → list file of dataset ``name`` in the folder ``lists``; none of them is opened.
+
+    Raises:
+        DataProblem: a list that every dataset has is missing, or several fit.
+    """
+    wanted = [split for split in (*REQUIRED, *OPTIONAL, *IDENTIFICATION) if only is None or split in only]
+    found = {split: find_list(lists, split) for split in wanted}
+    missing = [split for split in REQUIRED if split in wanted and found[split] is None]
+    if missing:
+        raise DataProblem(f"dataset '{name}': no list {missing[0]}.txt or *_{missing[0]}.txt in {lists}")
+    return {split: path for split, path in found.items() if path is not None}
+
+
 def read_lists(name: str, lists: Path, only: tuple[str, ...] | None = None) -> ReadLists:
     """Read the lists of dataset ``name`` in the folder ``lists``.
 
@@ -68,12 +82,7 @@ def read_lists(name: str, lists: Path, only: tuple[str, ...] | None = None) -> R
     Raises:
         DataProblem: a list is missing or unreadable, or the labels do not fit together; one line that names it.
     """
-    wanted = [split for split in (*REQUIRED, *OPTIONAL, *IDENTIFICATION) if only is None or split in only]
-    found = {split: find_list(lists, split) for split in wanted}
-    missing = [split for split in REQUIRED if split in wanted and found[split] is None]
-    if missing:
-        raise DataProblem(f"dataset '{name}': no list {missing[0]}.txt or *_{missing[0]}.txt in {lists}")
-    paths = {split: path for split, path in found.items() if path is not None}
+    paths = find_lists(name, lists, only)
     read = {split: read_list(path) for split, path in paths.items()}
     check_labels({split: (paths[split], labels) for split, (_, labels) in read.items()})
     check_identification({split: (paths[split], *columns) for split, columns in read.items()})
@@ -109,6 +118,26 @@ def open_lists(
     if groups:
         texts["attributes"] = attributes.read_bytes()
     return splits, class_names(root, lists, read.num_classes), digest_of(texts)
+
+
+def digest_of_files(name: str, lists: Path) -> str:
+    """The digest that ``open_lists`` gives of all lists, from the files' bytes alone: no line of them is read.
+
+    Raises:
+        DataProblem: a list is missing, or cannot be opened.
+    """
+    paths, attributes = find_lists(name, lists), lists / "attributes.txt"
+    if "probe" in paths and attributes.is_file():
+        paths["attributes"] = attributes
+    texts = {}
+    for split, path in paths.items():
+        try:
+            texts[split] = path.read_bytes()
+        except OSError as error:
+            raise DataProblem(f"{path}: cannot be read ({error})") from None
+    if not texts.get("attributes", b"").strip():  # no groups
+        texts.pop("attributes", None)
+    return digest_of(texts)
 
 
 def digest_of(texts: Mapping[str, bytes]) -> str:

@@ -4,8 +4,10 @@ Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that th
 epoch and the place in it, so what a worker makes of an image depends neither on the worker nor on what came before.
 """
 
+import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from oltr_cli.data.home import data_home
 from oltr_cli.data.sampling import ClassAware, instance_balanced, steps_per_epoch
 from oltr_cli.data.transforms import evaluation_crop, training_crop
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.randomness import generator
+from oltr_cli.recipe_files import known_recipes, read_recipe
 from oltr_cli.specs import DataSpec, TrainSpec
 
 
@@ -79,16 +82,41 @@ def open_dataset(
         return OpenedDataset(spec, {k: v for k, v in splits.items() if only is None or k in only}, names, digest)
     from oltr_cli.data.lists import open_lists
 
-    root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
-    lists = Path(spec.lists).expanduser() if spec.lists else root
+    root, lists = _folders(spec)
     list_splits, names, digest = open_lists(spec.name, root, lists, only)
-    if only is None and spec.lists_digest not in (None, digest):
+    if only is None:
+        _check_digest(spec, lists, digest)
+    groups = list_splits["probe"].groups if "probe" in list_splits else {}
+    return OpenedDataset(spec, dict(list_splits), names, digest, groups)
+
+
+def check_lists(spec: DataSpec) -> None:
+    """Whether all lists are those that the recipe was made for, where it says so; no line of them is read.
+
+    For those who open some of the splits only, and so cannot tell by what they open.
+
+    Raises:
+        DataProblem: the lists were changed, or one is missing.
+    """
+    from oltr_cli.data.lists import digest_of_files
+
+    if spec.kind == "lists" and spec.lists_digest is not None:
+        lists = _folders(spec)[1]
+        _check_digest(spec, lists, digest_of_files(spec.name, lists))
+
+
+def _folders(spec: DataSpec) -> tuple[Path, Path]:
+    """Where the images of a list-file dataset lie, and where its lists do."""
+    root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
+    return root, Path(spec.lists).expanduser() if spec.lists else root
+
+
+def _check_digest(spec: DataSpec, lists: Path, digest: str) -> None:
+    if spec.lists_digest not in (None, digest):
         raise DataProblem(
             f"dataset '{spec.name}': the lists in {lists} are not those its recipe was made for; build it anew, or, if "
             f'they were changed on purpose, write lists_digest = "{digest}" into its [data]'
         )
-    groups = list_splits["probe"].groups if "probe" in list_splits else {}
-    return OpenedDataset(spec, dict(list_splits), names, digest, groups)
 
 
 @dataclass(frozen=True)
@@ -164,11 +192,27 @@ class _EvaluationImages(Dataset):
                 kept.append(index)
             except DataProblem as problem:
                 if not self.skip:
-                    return Batch(_NOTHING, _NOTHING, _NOTHING, [], str(problem))
+                    return Batch(_NOTHING, _NOTHING, _NOTHING, [], f"{problem}; {_remedy(self.spec)}")
         if not kept:
             return Batch(_NOTHING, _NOTHING, torch.empty(0, dtype=torch.int64), indices)
         where = torch.tensor(kept)
         return Batch(torch.stack(crops), torch.from_numpy(self.split.labels[where.numpy()]), where, [])
+
+
+def _remedy(spec: DataSpec) -> str:
+    """What to do about an image that a run cannot do without; ``oltr data check`` takes the names of recipes."""
+    recipe, own = known_recipes().get(spec.name), {}
+    if recipe is not None:
+        with suppress(UsageProblem):  # a recipe that was broken since the run began
+            own = read_recipe(recipe)["data"]
+    words = ["oltr", "data", "check", "RECIPE.toml" if recipe is None else spec.name]
+    for key in ("root", "lists"):
+        if (value := getattr(spec, key)) and own.get(key) != value:
+            words += [f"--{key}", value]
+    return (
+        "mend or replace the file, and the same command goes on from its last checkpoint; all such files: "
+        f"{shlex.join([*words, '--decode'])}"
+    )
 
 
 class EpochBatches:

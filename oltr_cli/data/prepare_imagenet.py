@@ -7,6 +7,7 @@ the validation list uses. Labels follow the sorted WordNet ids, as in the author
 
 from pathlib import Path
 
+from oltr_cli.data.findings import number
 from oltr_cli.data.folders import image_folders, scan
 from oltr_cli.data.ilsvrc import class_lines, validation_classes
 from oltr_cli.data.longtail_split import Row
@@ -135,7 +136,9 @@ def _test(classes: list[str], made: SplitLists, display: Display) -> None:
         by_file = {file: named.get(file.rpartition(".")[0], "") for file in found[""]}
         unknown = [file for file, name in by_file.items() if name not in labels]
         if unknown:
-            made.problems.append(f"{path.name} gives {len(unknown):,} images of val/ no class: {first_few(unknown)}")
+            made.problems.append(
+                f"{path.name} gives {number(len(unknown), 'image')} of val/ no class: {first_few(unknown)}"
+            )
             return
         rows = [(f"val/{file}", labels[name]) for file, name in by_file.items()]
         origin += path.name if path.is_file() else path.parent.name

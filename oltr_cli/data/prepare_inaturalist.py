@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oltr_cli.data.findings import number
 from oltr_cli.data.home import data_home
 from oltr_cli.data.inaturalist_json import Listed, category_names, read_json_list
 from oltr_cli.data.preparing import Prepared, as_lines, drawn, folders_in, lists_to_write, write_lists
@@ -76,7 +77,7 @@ def prepare_inaturalist2018(
         )
     write_lists(prepared, texts, new)
     if open_classes:
-        which = f"{len(aside):,} classes" + ("" if open_classes.isdigit() else f" of {open_classes}")
+        which = number(len(aside), "class") + ("" if open_classes.isdigit() else f" of {open_classes}")
         opening = f"iNaturalist 2018 with {which} set aside as open."
         write_recipe(prepared, variant_recipe(NAME, name, opening, root, folder))
         prepared = replace(prepared, root=folder, lists=None)
@@ -119,7 +120,7 @@ def _wrong_counts(train: Listed, val: Listed) -> list[str]:
         wrong = np.flatnonzero(np.bincount(val.categories) != PER_CLASS)
         problems.append(f"val2018.json has {PER_CLASS} images a class, but not of {len(wrong):,}, such as {wrong[0]}")
     if not problems and (both := set(train.names) & set(val.names)):
-        problems.append(f"{len(both):,} images are in both files, such as {min(both)}")
+        problems.append(f"images that are in both files ({len(both):,}), such as {min(both)}")
     return problems
 
 

@@ -82,11 +82,14 @@ def _characters(root: Path, alphabets: tuple[str, ...]) -> _Characters:
 
 
 def _problems(root: Path, parts: dict[str, _Characters]) -> list[str]:
-    """What keeps the folder from being Omniglot's eight alphabets."""
+    """What keeps the folder from being Omniglot's eight alphabets, all of it."""
+    problems = []
     missing = [name for alphabets in _PARTS.values() for name in alphabets if not folders_in(root / name)]
     if missing:
-        return [f"no characters of {', '.join(sorted(missing))}; unpack Omniglot as ALPHABET/CHARACTER/*.png"]
+        problems.append(f"no characters of {', '.join(sorted(missing))}; unpack Omniglot as ALPHABET/CHARACTER/*.png")
     wrong = [
         f"{name} {len(drawings)}" for part in parts.values() for name, drawings in part if len(drawings) != DRAWINGS
     ]
-    return [f"{DRAWINGS} drawings of a character are needed, but: {first_few(wrong)}"] if wrong else []
+    if wrong:
+        problems.append(f"{DRAWINGS} drawings of a character are needed, but: {first_few(wrong)}")
+    return problems

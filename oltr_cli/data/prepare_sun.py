@@ -9,6 +9,7 @@ Deviation: their validation set has a long tail (1 to 227); here it is 10 of eac
 from collections import defaultdict
 from pathlib import Path
 
+from oltr_cli.data.findings import number
 from oltr_cli.data.folders import image_folders
 from oltr_cli.data.longtail_split import Row, split_class
 from oltr_cli.data.preparing import Prepared, first_few
@@ -87,6 +88,6 @@ def _classes(start: str, images: dict[str, list[str]], made: SplitLists) -> list
     else:
         named = sorted(images)
     if len(named) != CLASSES:
-        what = f"{len(named):,} class folders, not {CLASSES}" if named else "no class folders LETTER/CLASS/"
+        what = f"{number(len(named), 'class folder')}, not {CLASSES}" if named else "no class folders LETTER/CLASS/"
         made.problems.append(f"{start or './'} has {what}; unpack SUN397.tar.gz in {made.root}")
     return named

@@ -8,6 +8,7 @@ each, 64×64. 150 classes are known, 35 open, 15 open validation. Known classes 
 from collections import defaultdict
 from pathlib import Path
 
+from oltr_cli.data.findings import number
 from oltr_cli.data.folders import image_folders
 from oltr_cli.data.ilsvrc import class_lines
 from oltr_cli.data.lists import read_lists
@@ -53,6 +54,7 @@ def prepare_tiny_imagenet_lt(root: Path, lists: Path | None, display: Display) -
     train, test = _train_images(start, made, display), _val_images(start, made, display)
     classes = _classes(start, train, test, made)
     made.fail_if_wrong()
+    assert test is not None  # else there was a problem
     wrong = [f"{name} {len(train[name])}" for name in classes if len(train[name]) != TRAIN]
     if wrong:
         made.problems.append(f"{start}train/ should have {TRAIN} images of each class, but: {first_few(wrong)}")
@@ -101,8 +103,11 @@ def _train_images(start: str, made: SplitLists, display: Display) -> dict[str, l
     return dict(images)
 
 
-def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, list[str]]:
-    """Class → its validation images: by ``val_annotations.txt`` in ``val/images/``, or in ``val/<wnid>/``."""
+def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, list[str]] | None:
+    """Class → its validation images: by ``val_annotations.txt`` in ``val/images/``, or in ``val/<wnid>/``.
+
+    None where there are images, and nothing says of which class.
+    """
     found = image_folders(made.root / start / "val", display, f"reading {start}val/")
     images: dict[str, list[str]] = defaultdict(list)
     annotations = made.root / start / "val" / ANNOTATIONS
@@ -117,35 +122,38 @@ def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, lis
         class_of = {row[0]: row[1] for row in words if row}
     except (OSError, UnicodeDecodeError, IndexError) as error:
         made.problems.append(f"{start}val/{ANNOTATIONS} says which class an image is of, and cannot be read ({error})")
-        return {}
+        return None
     there = set(found[flat])
     if unknown := sorted(there - class_of.keys()):
-        made.problems.append(f"{ANNOTATIONS} gives {len(unknown):,} images no class: {first_few(unknown)}")
+        made.problems.append(f"{ANNOTATIONS} gives {number(len(unknown), 'image')} no class: {first_few(unknown)}")
     folder = f"{start}val/{flat}/" if flat else f"{start}val/"
     if missing := sorted(class_of.keys() - there):
-        made.problems.append(f"{folder} lacks {len(missing):,} images that {ANNOTATIONS} names: {first_few(missing)}")
+        made.problems.append(
+            f"{folder} lacks {number(len(missing), 'image')} that {ANNOTATIONS} names: {first_few(missing)}"
+        )
     for file in found[flat]:
         if file in class_of:
             images[class_of[file]].append(folder + file)
     return dict(images)
 
 
-def _classes(start: str, train: dict, test: dict, made: SplitLists) -> list[str]:
+def _classes(start: str, train: dict[str, list[str]], test: dict[str, list[str]] | None, made: SplitLists) -> list[str]:
     """All 200 classes, sorted: those of ``wnids.txt`` where it is there."""
     path = made.root / start / "wnids.txt"
-    if not train and not test:
+    if not train and test == {}:
         made.problems.append(f"no train/<wnid>/ and val/; unpack {DOWNLOAD}.zip here, or give --root")
         return []
     named = sorted(set(path.read_text(encoding="utf-8").split())) if path.is_file() else sorted(train)
     for part, images in (("train", train), ("val", test)):
-        if missing := [name for name in named if name not in images]:
+        if images is not None and (missing := [name for name in named if name not in images]):
             made.problems.append(
-                f"{start}{part}/ has no images of {len(missing)} of the {len(named)} classes: {first_few(missing)}"
+                f"{start}{part}/ has no images of {len(missing)} of the {number(len(named), 'class')}: "
+                f"{first_few(missing)}"
             )
     total = KNOWN + OPEN + OPEN_VAL
     if len(named) != total:
         where = path.name if path.is_file() else f"{start}train/"
-        made.problems.append(f"{where} has {len(named)} classes, Tiny ImageNet has {total}")
+        made.problems.append(f"{where} has {number(len(named), 'class')}, Tiny ImageNet has {total}")
     return named
 
 
@@ -155,6 +163,6 @@ def _check_lists(made: SplitLists) -> None:
     for split in LISTS:
         images = len(read.names[split])
         if images != published.images[split]:
-            made.problems.append(f"{split}.txt has {images:,} images, not {published.images[split]:,}")
+            made.problems.append(f"{split}.txt has {number(images, 'image')}, not {published.images[split]:,}")
     if read.num_classes != published.classes:
-        made.problems.append(f"train.txt has {read.num_classes} classes, not {published.classes}")
+        made.problems.append(f"train.txt has {number(read.num_classes, 'class')}, not {published.classes}")

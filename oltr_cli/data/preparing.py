@@ -15,7 +15,7 @@ from oltr_cli.files import write_text
 from oltr_cli.randomness import derive
 
 SPLITS = ("train", "val", "test", "open", "open_val", "probe", "distractors")
-# What published datasets come in; photographs of one's own come in more: oltr_cli/data/images.py, which needs torch.
+# What published datasets come in; photographs of one's own come in more: oltr_cli/data/images.py.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
 
 

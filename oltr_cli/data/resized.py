@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from oltr_cli.data.images import decode_file
+from oltr_cli.data.images import decode_pixels
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.files import read_json, write_json
 from oltr_cli.progress import Display
@@ -39,7 +39,7 @@ def resize_images(
     with display.bar(f"resize to {side}×{side}", len(missing)) as bar:
         for name in missing:
             try:
-                pixels = decode_file(sources[name]).permute(1, 2, 0).numpy()
+                pixels = decode_pixels(sources[name])
             except DataProblem as problem:
                 problems.append(problem)
             else:
@@ -67,6 +67,8 @@ def save_png(image: Image.Image, path: Path) -> None:
         image.save(temporary, "PNG")
         temporary.replace(path)
     except OSError as error:
-        raise OltrError(f"cannot write {path}: {error}; the same command goes on from here") from error
+        raise OltrError(
+            f"cannot write {path}: {error.strerror or error}; the same command goes on from here"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from oltr_cli.commands.options import MethodsFrom
 if TYPE_CHECKING:
     from oltr_cli.active import Chosen
     from oltr_cli.progress import Display
+    from oltr_cli.specs import DataSpec
 
 SHOWN = 10  # failed files that are named on the screen
 
@@ -62,6 +63,8 @@ def active(
     oltr data active mine/dme camera1 camera2 --budget 50 --by confidence --format csv
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.progress import Display
 
@@ -72,10 +75,12 @@ def active(
     from oltr_cli.active import choose
     from oltr_cli.active_formats import as_csv, as_json, as_table, fill_sheet, write_paths
     from oltr_cli.active_measure import choose_measure
+    from oltr_cli.data.findings import number
     from oltr_cli.image_sources import image_sources
     from oltr_cli.image_stream import ImageStream
     from oltr_cli.machine import default_workers, make_accelerator
     from oltr_cli.predict import Sheet
+    from oltr_cli.prediction_formats import visible
     from oltr_cli.recogniser import Recogniser
 
     tiles = Sheet(sheet) if sheet else None
@@ -87,6 +92,7 @@ def active(
         chosen = choose(recogniser, stream, budget, measure, display)
     if out is not None:
         write_paths(out.expanduser(), chosen)
+        display.say(f"[dim]list[/]  {escape(visible(str(out)))}")
     if tiles is not None:
         fill_sheet(tiles, recogniser, chosen)
         title = f"{recogniser.run.name}: what to label next, by {measure.by}"
@@ -99,15 +105,16 @@ def active(
     else:
         for line in (as_csv if format_ == "csv" else as_table)(recogniser, chosen):
             print(line)
-    _last_words(chosen, budget, paths[0], display)
+    _last_words(chosen, budget, recogniser.recipe.data, display)
     if chosen.failed:
-        raise OltrError(f"{len(chosen.failed):,} of {chosen.counts.images:,} images failed")
+        raise OltrError(f"{len(chosen.failed):,} of {number(chosen.counts.images, 'image')} failed")
 
 
-def _last_words(chosen: "Chosen", budget: int, folder: str, display: "Display") -> None:
-    """What was left out and why, which files failed, and what to type next."""
-    import shlex
+def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Display") -> None:
+    """What was left out and why, which files failed, and what to do next."""
+    from rich.markup import escape
 
+    from oltr_cli.data.findings import number
     from oltr_cli.prediction_formats import visible
 
     counts = chosen.counts
@@ -117,8 +124,8 @@ def _last_words(chosen: "Chosen", budget: int, folder: str, display: "Display") 
         (counts.training, "training images"),
         (counts.failed, "that failed"),
     ]
-    said = ", ".join(f"{number:,} {what}" for number, what in left_out if number)
-    display.say(f"{len(chosen.rows):,} of {counts.images:,} images" + (f"; left out: {said}" if said else ""))
+    said = ", ".join(f"{count:,} {what}" for count, what in left_out if count)
+    display.say(f"{len(chosen.rows):,} of {number(counts.images, 'image')}" + (f"; left out: {said}" if said else ""))
     if len(chosen.rows) < budget:
         display.say(f"fewer than the {budget:,} asked for: there are no others that differ")
     if not chosen.training_known:
@@ -127,7 +134,17 @@ def _last_words(chosen: "Chosen", budget: int, folder: str, display: "Display") 
         display.warn(f"{visible(source.path)}: {visible(source.problem)}")
     if len(chosen.failed) > SHOWN:
         display.warn(f"and {len(chosen.failed) - SHOWN:,} more that failed; --json names all")
-    display.say(
-        "[dim]next[/]  sort them into class folders, then: "
-        f"{shlex.join(['oltr', 'data', 'build', '--images', folder, '--as-is', '--out', 'mine'])}"
+    display.say(f"[dim]next[/]  {escape(visible(_next(data)))}")
+
+
+def _next(data: "DataSpec") -> str:
+    """The chosen images belong to those that are trained on: a dataset of them alone would forget all else."""
+    if data.lists_digest is not None:  # that of oltr data build
+        return (
+            f"sort them into the class folders or the CSV that '{data.name}' was built from (below {data.root}), "
+            "and repeat its oltr data build command with --force"
+        )
+    return (
+        f"sort them into class folders beside the training images of '{data.name}', and build a dataset of all: "
+        "oltr data build --images FOLDER --as-is --out NAME"
     )

@@ -67,8 +67,16 @@ def build(
     weights: Annotated[
         str, typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone", rich_help_panel=_RECIPE)
     ] = "",
-    decode: Annotated[bool, typer.Option("--decode", help="Decode every pixel, not only headers and ends")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the lists of an earlier build")] = False,
+    decode: Annotated[
+        bool | None,
+        typer.Option(
+            "--decode/--no-decode",
+            help="Decode every pixel, not only headers and ends. Default where all files together have up to 500 MB",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier build; its recipe is kept as recipe.old.toml")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
 ) -> None:
@@ -144,7 +152,9 @@ def _aside(text: str) -> tuple[str, ...] | int:
 
 
 def _print(built: "Built") -> None:
-    print(f"{built.name}: {built.classes} classes in {built.folder}")
+    from oltr_cli.data.findings import number
+
+    print(f"{built.name}: {number(built.classes, 'class')} in {built.folder}")
     for split, count in built.counts.items():
         fewest, most = built.per_class.get(split, (0, 0))
         spread = f"  {fewest}–{most} a class" if fewest < most else f"  {most} a class" if most else ""
@@ -162,6 +172,8 @@ def _next(built: "Built", display: "Display") -> None:
     from oltr_cli.recipe_files import BUILT_RECIPE
 
     display.say(f"wrote {', '.join(built.written)}" if built.written else "nothing to write: all was there already")
+    if built.kept:
+        display.say(f"the recipe that was there is kept as {built.kept}; what was edited in it is not in the new one")
     if built.folder.parent == data_home().absolute():
         where = f"--dataset {shlex.quote(built.name)}"
     else:

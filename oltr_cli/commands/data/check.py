@@ -91,6 +91,8 @@ def _print(checked: "Checked", console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from oltr_cli.data.findings import number
+
     published = checked.published
     title = f"[bold]{checked.name}[/]"
     if checked.root:
@@ -110,7 +112,8 @@ def _print(checked: "Checked", console: "Console") -> None:
     if checked.splits:
         console.print(table)
     if checked.per_class:
-        each = f"{checked.classes:,} classes, {span(*checked.per_class)} training images each"
+        images = "image" if checked.per_class[1] == 1 else "images"
+        each = f"{number(checked.classes, 'class')}, {span(*checked.per_class)} training {images} each"
         console.print(f"\n{each}{_shots(checked)}", soft_wrap=True)
     if checked.findings:
         console.print()

@@ -35,6 +35,7 @@ def info(
     """
     from rich.markup import escape
 
+    from oltr_cli.data.findings import number
     from oltr_cli.data.info import facts, look_at
     from oltr_cli.data.info_pictures import write_pictures
     from oltr_cli.errors import DataProblem
@@ -50,7 +51,9 @@ def info(
     found = facts(look)
     written = write_pictures(look, out.expanduser() if out else Path(f"{look.name}-info"))
     if found["missing"]:
-        display.warn(f"{found['missing']:,} images are missing below {images}")
+        display.warn(
+            f"{number(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing below {images}"
+        )
     if json_:
         print(json.dumps({**found, "written": [str(path) for path in written]}))
     else:

@@ -41,6 +41,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
 
     from rich.markup import escape
 
+    from oltr_cli.data.findings import number
     from oltr_cli.data.home import data_home
 
     for warning in prepared.warnings:
@@ -49,10 +50,10 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
         folders = {"root": str(prepared.root), "lists": str(prepared.list_folder)}
         print(json.dumps({"dataset": name, **asdict(prepared), **folders}))
     else:
-        print(f"{name}: {prepared.classes} classes in {prepared.root}")
+        print(f"{name}: {number(prepared.classes, 'class')} in {prepared.root}")
         for split, count in prepared.counts.items():
             print(f"  {split:<11} {count:>8,}  {meaning[split]}")
-    written = [f"{count:,} images in {folder}/" for folder, count in prepared.images_written.items() if count]
+    written = [f"{number(count, 'image')} in {folder}/" for folder, count in prepared.images_written.items() if count]
     written += prepared.lists_written
     display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
     elsewhere = prepared.root.resolve() != (data_home() / name).resolve()
