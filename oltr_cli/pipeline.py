@@ -62,7 +62,7 @@ def make_runs(
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         return results[-1]
-    display.say("[dim]starting torch …[/]")
+    display.starting_torch()
     from oltr_cli.data.loading import open_dataset
 
     accelerator = make_accelerator(device)

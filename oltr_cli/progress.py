@@ -3,6 +3,7 @@
 Without a terminal the same lines come plain and the bar is left out.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ class Display:
         """A line of progress."""
         if not self.quiet:
             self.console.print(text, soft_wrap=True)
+
+    def starting_torch(self) -> None:
+        """Say what the next seconds are for, before torch is imported; nothing where it is there already."""
+        if "torch" not in sys.modules:
+            self.say("[dim]starting torch …[/]")
 
     def warn(self, text: str) -> None:
         """A line that is shown in any case."""

@@ -46,6 +46,8 @@ class ThresholdRule:
             UsageProblem: no such rule, or its number is missing, not wanted or out of range.
         """
         name, colon, number = text.strip().partition(":")
+        if (fixed := bare_number(text)) is not None:
+            raise UsageProblem(f"threshold '{text}': write {fixed}")
         if name not in RULES:
             raise UsageProblem(f"no threshold rule '{text}'{nearest(name, RULES)}")
         if name not in _WITH_NUMBER:
@@ -76,6 +78,15 @@ class ThresholdRule:
     def marks_test_leak(self) -> bool:
         """Whether numbers at this τ must carry a †, because the test set chose it."""
         return self.name == "oracle_test"
+
+
+def bare_number(text: str) -> str | None:
+    """The rule that a number alone means, as it is typed: ``fixed:0.5`` for ``0.5``; None for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return f"fixed:{text.strip()}" if 0 <= value < math.inf else None
 
 
 class FMeasureCurve:

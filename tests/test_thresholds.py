@@ -80,6 +80,10 @@ def test_the_usual_rules_keep_the_text_they_were_typed_with():
         ("id_quantile", "id_quantile:0.95"),
         ("val_open:0.5", "takes no number"),
         ("", "known: fixed"),
+        ("0.5", "threshold '0.5': write fixed:0.5"),
+        (" 12 ", "write fixed:12"),
+        ("-0.5", "no threshold rule '-0.5'"),
+        ("inf", "no threshold rule 'inf'"),
     ],
 )
 def test_wrong_rules_are_refused_in_one_line(text, says):

@@ -6,12 +6,13 @@ import sys
 import pytest
 import typer
 from fake_runs import make_run
+from filelock import FileLock
 from test_tune_search import QUIET, ask, finished, numbers, quick, root  # noqa: F401 — fixtures
 from typer.testing import CliRunner
 
 from oltr_cli.commands.ls import ls
 from oltr_cli.commands.tune import tune_app
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
 from oltr_cli.files import read_json
 from oltr_cli.plan import plan
 from oltr_cli.tuning import pictures
@@ -23,11 +24,11 @@ from oltr_cli.tuning.trial import Outcome, Workbench
 save_pictures = pictures.save_pictures  # as it is; the fixture ``root`` puts a stub in its place
 
 
-def tune(*arguments):
+def tune(*arguments, columns=120):
     app = typer.Typer()
     app.add_typer(tune_app, name="tune")
     app.command()(ls)
-    return CliRunner().invoke(app, ["tune", *map(str, arguments)], env={"COLUMNS": "120"})
+    return CliRunner().invoke(app, ["tune", *map(str, arguments)], env={"COLUMNS": str(columns)})
 
 
 def told(result):
@@ -41,9 +42,9 @@ def command(root, tiny_recipe, monkeypatch):  # noqa: F811
     """Trials that train nothing, of whatever is typed."""
     quick(monkeypatch, lambda values, epoch: 0.1 * epoch - values.get("lambda", 0.0) / 9)
 
-    def run(*arguments, recipe=True):
+    def run(*arguments, recipe=True, **how):
         options = ("--recipe", tiny_recipe, "--no-track", "--workers", 0) if recipe else ()
-        return tune(*arguments, *options)
+        return tune(*arguments, *options, **how)
 
     return run
 
@@ -92,6 +93,12 @@ def test_what_is_typed_is_what_is_tuned(command, words, method, keys):
         (["lambda", "--dataset", "glyphs-lt"], "both name a recipe"),
         (["lambda", "--set", "params.nothing=1"], "unknown key"),
         (["maxlogit"], "states nothing to tune"),
+        (
+            ["lambda", "energy", "--method", "dme"],
+            "energy is a detector, no key of dme; to tune it, name it first: oltr tune energy --method dme",
+        ),
+        (["lambda", "focal"], "focal is a method, no key of dme; to tune it, name it first: oltr tune focal"),
+        (["energy", "knn", "-m", "plain"], "no key of plain+energy; to tune it, name it first: oltr tune knn --method"),
         (["show", "--json"], "holds no studies yet; begin one: oltr tune lambda"),
     ],
 )
@@ -124,6 +131,56 @@ def test_a_search_ends_with_its_trials_and_the_next_commands(command, root):  # 
 def test_a_range_is_no_picture_of_a_hundred(command, root):  # noqa: F811
     shown = command("lambda", "--range", "lambda=0.1:100:log", "--trials", 1)
     assert "params.lambda in 0.1:100:log" in shown.stderr
+
+
+FOUR = ("lambda", "margin", "attention", "lr.features")
+RANGES = ("--range", "margin=1:30", "--range", "attention=none,spatial,modulated", "--range", "lr.features=0.001:0.1")
+
+
+def lines_of_trials(shown, study):
+    """The table's line of each trial; every value that was tried, and what came of it, is in it."""
+    by_number = {line.split()[1]: line for line in shown.stdout.splitlines() if line.startswith("│")}
+    for trial in study.trials():
+        words = by_number[str(trial.number)].split()
+        for value in trial.params.values():
+            assert (value if isinstance(value, str) else f"{value:.4g}") in words
+        assert f"{trial.values[0]:.4f}" in words
+    return by_number
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 120, 200])
+def test_no_value_is_cut_at_any_width(command, root, columns):  # noqa: F811
+    shown = command(*FOUR, *RANGES, "--trials", 3, columns=columns)
+    (folder,) = (root / "tiny" / "studies").glob("*/")
+    study = load_study(folder)
+    for shown in (shown, command("show", recipe=False, columns=columns)):  # noqa: B020
+        lines = lines_of_trials(shown, study)
+        assert len({len(line) for line in lines.values()}) == 1
+        heads = shown.stdout.partition("├")[0].split()
+        assert {"trial", "lambda", "margin", "attention", "features", "F"} <= set(heads)
+        assert study.name in shown.stdout
+        assert "…" not in shown.stdout
+        left_out = "left out for want of width: closed/overall" in " ".join(shown.stdout.split())
+        assert left_out == (columns < 120)
+        assert left_out or {"τ", "time", "overall"} <= set(heads)
+        assert (len(lines["0"]) <= columns) == (columns >= 80), "wider than the console sooner than unreadable"
+
+
+def test_a_trial_that_was_interrupted_is_told_as_such(command, root, monkeypatch):  # noqa: F811
+    def run(self, p, log_epoch):
+        if p.run.path.name == "001":
+            raise Stopped("stopped", 2)
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    assert isinstance(command("lambda", "--trials", 3).exception, Stopped)
+    shown = command("show", recipe=False).stdout
+    assert "1 finished, 1 interrupted" in shown
+    assert "running" not in shown
+    assert [t["state"] for t in told(command("show", "--json", recipe=False))["trials"]] == ["finished", "interrupted"]
+    (lock,) = (root / "tiny" / "studies").glob("*/trials/001/.lock")
+    with FileLock(lock):
+        assert "1 finished, 1 running" in command("show", recipe=False).stdout
 
 
 def test_show_writes_what_people_look_at(command, root, monkeypatch):  # noqa: F811

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from oltr_cli import conformance, engine
+from oltr_cli import engine, method_conformance
 from oltr_cli.data.loading import open_dataset
 from oltr_cli.engine import train
 from oltr_cli.errors import DataProblem, OltrError, Stopped
@@ -113,8 +113,8 @@ def test_a_head_on_kept_features_is_the_one_on_images(task, method, monkeypatch,
 
 @pytest.mark.parametrize("name", ON_IMAGES)
 def test_every_method_takes_what_is_kept_for_images(name):
-    method = conformance.build(name)
-    data = conformance.RandomData(seed=3)
+    method = method_conformance.build(name)
+    data = method_conformance.RandomData(seed=3)
     backbone = method.backbone.eval()
     method.eval()
     with torch.no_grad():

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
+from oltr_cli.data.lists import digest_of_files
 from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
 from oltr_cli.metrics import all_metrics
 from oltr_cli.pipeline import run_method
@@ -16,6 +18,7 @@ from oltr_cli.plan import plan
 from oltr_cli.progress import Display
 from oltr_cli.runs import find_runs
 from oltr_cli.scores import SavedScores
+from oltr_cli.tuning import search as search_module
 from oltr_cli.tuning.request import Request
 from oltr_cli.tuning.search import search
 from oltr_cli.tuning.study import load_study
@@ -140,6 +143,42 @@ def test_a_trial_has_no_way_to_the_test_set(ask, root, own_tiny_data, monkeypatc
     assert sorted(view.splits) == ["open_val", "train", "val"]
 
 
+@pytest.fixture
+def with_digest(own_tiny_data, monkeypatch):
+    """The assignment that a recipe of ``oltr data build`` has, for lists that a test may change."""
+    monkeypatch.setenv("OLTR_DATA", str(own_tiny_data))
+    return f"data.lists_digest={digest_of_files('tiny', own_tiny_data / 'tiny')}"
+
+
+@pytest.mark.parametrize("split", ["train", "val", "open_val", "test", "open"])
+def test_lists_that_were_changed_under_a_search_are_noticed_at_its_start(
+    ask, with_digest, own_tiny_data, monkeypatch, split
+):
+    monkeypatch.setattr("oltr_cli.tuning.search.make_runs", lambda *_, **__: pytest.fail("a run was begun"))
+    path = own_tiny_data / "tiny" / f"{split}.txt"
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(DataProblem, match=r"the lists in .*tiny are not those its recipe was made for"):
+        search(ask(sets=[with_digest]), QUIET)
+
+
+def test_what_is_known_of_the_test_lists_is_a_digest_before_the_first_trial(
+    ask, root, with_digest, own_tiny_data, monkeypatch
+):
+    """From where the data is opened for trials on, the test set is gone, and the lists are not compared again."""
+    workbench = search_module._workbench
+
+    def poisoned(*arguments):
+        for split in ("test", "open"):
+            shutil.rmtree(own_tiny_data / "tiny" / split)
+            (own_tiny_data / "tiny" / f"{split}.txt").write_text("no list at all\n")
+            for scores in root.rglob(f"scores/{split}.npz"):
+                scores.write_bytes(b"poison")
+        return workbench(*arguments)
+
+    monkeypatch.setattr(search_module, "_workbench", poisoned)
+    assert numbers(search(ask(total=2, sets=[with_digest, "plain.train.epochs=1"]), QUIET)) == [0, 1]
+
+
 def test_the_glyphs_come_without_their_test_set(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     few = {"known_classes": 4, "open_classes": 2, "open_val_classes": 2, "tail_max": 6, "open_per_class": 2}
@@ -239,6 +278,67 @@ def test_an_interrupted_study_goes_on_to_the_same_end(ask, root, tmp_path, monke
     assert [(t.number, t.params, t.values, t.intermediate_values) for t in study.trials()] == expected
     again = torch.load(study.path / "trials" / f"{study.best().number:03}" / "best.pt", weights_only=True)
     assert all(torch.equal(tensor, again["model"][name]) for name, tensor in weights["model"].items())
+
+
+def stop_in(monkeypatch, number, error):
+    """Trials that train nothing, of which one ends the command by ``error``."""
+
+    def run(self, p, log_epoch):
+        if p.run.path.name == f"{number:03}":
+            raise error
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+
+
+def the_study(root):
+    (folder,) = (root / "tiny" / "studies").glob("*/")
+    return load_study(folder)
+
+
+@pytest.mark.parametrize("error", [Stopped("stopped", 2), KeyboardInterrupt(), SystemExit(3)])
+def test_what_has_finished_is_recorded_when_a_search_is_stopped(ask, root, monkeypatch, error):
+    drawn = []
+    monkeypatch.setattr("oltr_cli.tuning.pictures.save_pictures", lambda study: drawn.append(study.name) or [])
+    stop_in(monkeypatch, 2, error)
+    with pytest.raises(type(error)) as caught:
+        search(ask(total=4), QUIET)
+    assert caught.value is error
+    study = the_study(root)
+    assert numbers(study) == [0, 1]
+    assert (study.path / "best.toml").exists()
+    assert drawn == [study.name]
+
+
+@pytest.mark.parametrize("wrong", [KeyboardInterrupt(), OltrError("no space left"), RuntimeError("of ours")])
+def test_what_goes_wrong_in_recording_does_not_hide_why_a_search_ended(ask, root, monkeypatch, wrong):
+    def fails(study, warn):
+        raise wrong
+
+    monkeypatch.setattr("oltr_cli.tuning.worker.record", fails)
+    error = Stopped("stopped", 2)
+    stop_in(monkeypatch, 1, error)
+    with pytest.raises(Stopped) as caught:
+        search(ask(total=4), QUIET)
+    assert caught.value is error
+
+
+def test_a_trial_that_nobody_works_on_is_told_from_one_that_goes_on(ask, root, monkeypatch):
+    stop_in(monkeypatch, 1, Stopped("stopped", 2))
+    with pytest.raises(Stopped):
+        search(ask(total=3), QUIET)
+    study = the_study(root)
+    begun = study.trials()[1].user_attrs["begun"]
+    assert study.abandoned() == {1}
+    with FileLock(study.path / "trials/001/.lock"):
+        assert study.abandoned() == set()
+    assert the_study(root).trials()[1].user_attrs["begun"] == begun, "it was not taken"
+    study.study.ask()  # a worker that died at once, before it had a folder
+    assert study.abandoned() == {1, 2}
+    assert not (study.path / "trials/002").exists()
+    display = Told()
+    search(ask(total=3, timeout=0.0), display)
+    assert not any("with other workers" in line for line in display.lines)
 
 
 def test_a_trial_that_was_asked_for_and_never_begun_is_made(ask, root, monkeypatch):
@@ -357,6 +457,37 @@ def test_requests_that_do_not_fit(ask, root, monkeypatch):
         search(ask(), QUIET)
 
 
+@pytest.mark.parametrize("text", ["lambda", "lambda=1:0.1", "lambda=0:1:log", "lambda=1:x", "lambda=1:2:lin", "x=3"])
+def test_a_range_that_is_none_is_answered_before_torch_is_started(ask, monkeypatch, text):
+    monkeypatch.setattr(Display, "starting_torch", lambda self: self.say("starting torch"))
+    monkeypatch.setattr(search_module, "plan", lambda *_: pytest.fail("methods were loaded"))
+    display = Told()
+    with pytest.raises(UsageProblem, match=f"--range {text}: "):
+        search(ask(ranges=(text,)), display)
+    assert display.lines == []
+
+
+def test_a_file_of_ranges_that_is_none_is_answered_before_torch_is_started(ask, monkeypatch, tmp_path):
+    monkeypatch.setattr(search_module, "plan", lambda *_: pytest.fail("methods were loaded"))
+    file = tmp_path / "space.toml"
+    file.write_text('[train.lr]\nfeatures = "2:1"\n')
+    with pytest.raises(UsageProblem, match=r"space\.toml: train\.lr\.features must go from a lower"):
+        search(ask(space_file=file), QUIET)
+
+
+def test_torch_is_announced_before_it_is_started(ask, monkeypatch):
+    display = Told()
+    monkeypatch.setattr(Display, "starting_torch", lambda self: self.say("starting torch"))
+
+    def plan(*_):
+        assert display.lines == ["starting torch"]
+        raise UsageProblem("far enough")
+
+    monkeypatch.setattr(search_module, "plan", plan)
+    with pytest.raises(UsageProblem, match="far enough"):
+        search(ask(), display)
+
+
 def test_a_recipe_that_changes_on_the_way_is_noticed(ask, root, tmp_path, monkeypatch):
     quick(monkeypatch, lambda values, epoch: 0.5)
     recipe = tmp_path / "mine.toml"
@@ -364,7 +495,12 @@ def test_a_recipe_that_changes_on_the_way_is_noticed(ask, root, tmp_path, monkey
     recipe.write_text(text)
     request = ask()
     request = Request(**{**vars(request), "recipe": str(recipe)})
-    monkeypatch.setattr(Display, "say", lambda self, line: recipe.write_text(text.replace("epochs = 3", "epochs = 4")))
+
+    def say(self, line):
+        if "trials begun" in line:
+            recipe.write_text(text.replace("epochs = 3", "epochs = 4"))
+
+    monkeypatch.setattr(Display, "say", say)
     with pytest.raises(DataProblem, match=r"mine\.toml has changed since this command began"):
         search(request, Display())
 

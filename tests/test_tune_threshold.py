@@ -12,6 +12,7 @@ from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.evaluate import evaluate_run
 from oltr_cli.files import read_json
+from oltr_cli.runs import Run
 from oltr_cli.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from oltr_cli.thresholds import ThresholdRule
@@ -195,6 +196,8 @@ def test_scores_that_are_all_the_same(run):
         ("fixed:0.1", "leaves nothing to tune"),
         ("tuned", "leaves nothing to tune"),
         ("val_opne", "did you mean 'val_open'"),
+        ("foo", r"no rule to tune by; known: id_quantile:0\.95, val_open$"),
+        ("0.5", r"a number leaves nothing to tune; .* oltr evaluate RUN --threshold fixed:0\.5$"),
     ],
 )
 def test_rules_that_cannot_be_tuned_are_refused(text, message):
@@ -202,13 +205,31 @@ def test_rules_that_cannot_be_tuned_are_refused(text, message):
         tuning_rule(text)
 
 
+def lenient(run):
+    """Make rejecting nothing the best on validation: no open image is more confident than a known one is."""
+    for split, confidence in (("val", 0.25), ("open_val", 0.5)):
+        scores = SavedScores.load(run.scores(split))
+        SavedScores(scores.prediction, np.full(len(scores), confidence, np.float32), scores.labels).save(
+            run.scores(split)
+        )
+
+
+def test_a_choice_that_rejects_nothing_says_so(run):
+    assert not tune_threshold(run, VAL_OPEN, trials=2).rejects_nothing
+    lenient(run)
+    tuned = tune_threshold(run, VAL_OPEN, trials=2)
+    assert tuned.value == 0.0
+    assert tuned.rejects_nothing
+    assert not tune_threshold(run, ThresholdRule.parse("id_quantile:1.0")).rejects_nothing, "it was asked for"
+
+
 # --- the command
 
 
-def command(*arguments: str):
+def command(*arguments: str, columns: int = 120):
     app = typer.Typer()
     app.add_typer(tune_app, name="tune")
-    return CliRunner().invoke(app, ["tune", "threshold", *arguments], env={"COLUMNS": "120"})
+    return CliRunner().invoke(app, ["tune", "threshold", *arguments], env={"COLUMNS": str(columns)})
 
 
 @pytest.fixture
@@ -245,6 +266,38 @@ def test_command_shows_exact_and_searched_side_by_side(runs):
     assert f"{saved['f_measure_val']:.4f}" in line
     assert line.split()[-2] == "3"
     assert len(list(runs.glob("*/*/*/threshold.json"))) == 1
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 120])
+def test_names_of_runs_are_whole_at_any_width(runs, columns):
+    name = "tiny-imagenet-lt/metamodelnet+mahalanobis/0123456789-s0"
+    make_run(runs, *name.split("/")[:2])
+    shown = command("--dataset", "tiny-imagenet-lt", "--trials", "2", columns=columns)
+    saved = read_json(runs / name / "threshold.json")
+    (line,) = (line for line in shown.stdout.splitlines() if name in line)
+    assert {f"{saved['value']:.4f}", f"{saved['f_measure_val']:.4f}"} <= set(line.split())
+    assert ("trials" in shown.stdout) == (columns == 120)
+    assert ("Optuna's τ: --json" in shown.stdout) == (columns < 120)
+    assert "…" not in shown.stdout
+
+
+def test_a_threshold_that_rejects_nothing_is_pointed_out_in_one_line(runs):
+    lenient(Run(runs, "glyphs-lt", "plain", "0123456789", 0))
+    shown = command("--trials", "2", "--json")
+    assert [line for line in shown.stderr.splitlines() if "warning" in line] == [
+        "warning: glyphs-lt/plain/0123456789-s0: on this validation set the best F-measure rejects nothing; "
+        "--rule id_quantile:0.95 rejects 5 % of the known ones"
+    ]
+    for one in json.loads(shown.stdout)["runs"]:
+        assert set(one) == {"run", "rule", "value", "f_measure_val", "study"}
+    assert "warning" not in command("--rule", "id_quantile:1", "--json").stderr
+
+
+def test_many_such_thresholds_are_one_line_too(runs):
+    for seed in range(5):
+        lenient(make_run(runs, "elsewhere", "dme", seed))
+    (line,) = (line for line in command("-d", "elsewhere", "--trials", "1").stderr.splitlines() if "warning" in line)
+    assert "elsewhere/dme/0123456789-s2 and 2 more: on this" in line
 
 
 @pytest.mark.parametrize(

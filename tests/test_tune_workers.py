@@ -230,6 +230,49 @@ def test_a_database_that_cannot_be_had_is_one_line(url):
     assert "secret" not in str(caught.value)
 
 
+def test_a_database_that_cannot_be_had_is_told_before_a_run_is_made(ask, root, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("oltr_cli.tuning.search.make_runs", lambda *_, **__: pytest.fail("a run was begun"))
+    with pytest.raises(UsageProblem, match="--storage nonsense: "):
+        search(ask(database="nonsense"), QUIET)
+
+
+def test_without_a_common_disk_a_trial_is_not_called_interrupted(ask, root, monkeypatch, database):  # noqa: F811
+    begun = []
+
+    def run(self, p, log_epoch):
+        begun.append(p.run.path.name)
+        if len(begun) == 2:
+            raise Stopped("stopped", 2)
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    study = search(ask(total=1, database=f"sqlite:///{database}"), QUIET)
+    elsewhere(study)
+    with pytest.raises(Stopped):
+        search(ask(total=3, database=f"sqlite:///{database}"), QUIET)
+    assert numbers(study, "RUNNING") == [1, 2]
+    assert study.abandoned() == {2}, "of this disk"
+
+
+def test_a_storage_that_went_away_is_not_asked_again(ask, root, monkeypatch, database):  # noqa: F811
+    def run(self, p, log_epoch):
+        if p.run.path.name == "001":
+            raise OSError("gone")  # as a storage that cannot be written
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    asked = []
+
+    def fails(self, claim, *_):
+        monkeypatch.setattr("oltr_cli.tuning.study.Study.best", lambda self: asked.append(1))
+        raise OSError("gone")
+
+    monkeypatch.setattr("oltr_cli.tuning.worker.Worker._failed", fails)
+    with pytest.raises(OltrError, match="gone; the same command goes on"):
+        search(ask(total=3, database=f"sqlite:///{database}"), QUIET)
+    assert not asked
+
+
 def test_a_storage_that_goes_away_is_one_line(ask, root, monkeypatch, database):  # noqa: F811
     def run(self, p, log_epoch):
         database.write_bytes(b"garbage" * 1000)

@@ -83,6 +83,8 @@ def compare(
     name = table or tables_of(source.dataset, measured)[0]
     rows = table_rows(load_table(name), finished, methods)
     display = Display()
+    if source.recipe is not None and is_main_process():  # the hash of a recipe depends on the methods' own parameters
+        display.starting_torch()
     failures: Failures = []
     if run:
         if source.recipe is None:

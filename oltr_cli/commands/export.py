@@ -51,7 +51,7 @@ def export(
     from oltr_cli.progress import Display
 
     display = Display(quiet)
-    display.say("[dim]starting torch …[/]")
+    display.starting_torch()
     from oltr_cli.export import default_file, export_run
     from oltr_cli.export_formats import require_packages
     from oltr_cli.recogniser import Recogniser

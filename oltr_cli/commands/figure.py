@@ -75,6 +75,7 @@ def figure(
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
     from oltr_cli.figures.save import read_formats
+    from oltr_cli.machine import is_main_process
     from oltr_cli.progress import Display
     from oltr_cli.tables.source import find_source
     from oltr_cli.thresholds import ThresholdRule
@@ -97,6 +98,8 @@ def figure(
         device=device,
         display=Display(),
     )
+    if is_main_process():
+        request.display.starting_torch()
     wanted = range(seeds or 1) if seed is None else [seed]
     done = _draw_all(
         chosen, request, out or Path("figures") / source.dataset, formats, wanted if run else None, not json_

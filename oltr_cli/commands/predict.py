@@ -83,7 +83,7 @@ def predict(
         raise UsageProblem("--null is about paths on stdin; name them with -")
     if paths.count("-") > 1:
         raise UsageProblem("- is there twice; stdin can be read once")
-    display.say("[dim]starting torch …[/]")
+    display.starting_torch()
     from rich.markup import escape
 
     from oltr_cli.image_sources import image_sources

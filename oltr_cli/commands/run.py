@@ -71,8 +71,8 @@ def run(
         method = f"{method}+{detector}"
     if weights is not None:
         sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
-    if dry_run:
-        display.say("[dim]starting torch …[/]")
+    if is_main_process():
+        display.starting_torch()
     planned = plan(method, source, sets or [], seed)
     if dry_run:
         _show_plan(planned, json_)

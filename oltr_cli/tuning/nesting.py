@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oltr_cli.data.loading import OpenedDataset
 from oltr_cli.mirror import Description, Status, Value
@@ -9,6 +10,9 @@ from oltr_cli.plan import Planned
 from oltr_cli.recipe import flatten
 from oltr_cli.tracking import Tracker, tracking_uri
 from oltr_cli.tuning.study import Claim, Study
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 class Nest:
@@ -43,11 +47,14 @@ class Nest:
             parent=self.parent,
         )
 
-    def close(self, status: Status, files: list[Path]) -> None:
-        """Close the study's run where this worker had a part in it; another worker's next trial opens it again."""
+    def close(self, status: Status, files: list[Path], best: "FrozenTrial | None") -> None:
+        """Close the study's run where this worker had a part in it; another worker's next trial opens it again.
+
+        The study is not asked for anything, since it may be why the worker ends.
+        """
         if not self.used:
             return
-        parent, best = self.parent, self.study.best()
+        parent = self.parent
         metrics = {} if best is None else {f"best/{self.study.about.objective}": best.values[0]}
         tracker = Tracker.start(
             parent.run, parent.params, parent.tags, parent.dataset, self.track, self.warn, title=parent.title

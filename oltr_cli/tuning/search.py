@@ -15,8 +15,8 @@ from oltr_cli.runs import STUDIES, runs_root
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.lines import header
 from oltr_cli.tuning.request import Request
-from oltr_cli.tuning.space import check_space, own_values, read_space
-from oltr_cli.tuning.storage import named_faults
+from oltr_cli.tuning.space import check_space, check_written, own_values, read_space
+from oltr_cli.tuning.storage import check_database, named_faults
 from oltr_cli.tuning.study import Study
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def search(request: Request, display: Display) -> Study:
 
     Raises:
         UsageProblem: the request does not fit the method, the recipe or the data.
+        DataProblem: the lists are not those that the recipe was made for.
         Stopped: a signal came; the same command goes on with the trial.
         OltrError: a run that all trials start from cannot be made, the storage fails, or the first trials do.
     """
@@ -35,9 +36,14 @@ def search(request: Request, display: Display) -> Study:
         raise UsageProblem("a trial is trained by one process; start oltr tune once for each GPU, with --device cuda:N")
     if request.objective is not None and request.objective not in METRICS:
         raise UsageProblem(f"--objective {request.objective}: no such metric{nearest(request.objective, METRICS)}")
+    check_written(request.ranges, request.space_file)
+    display.starting_torch()
     planned = plan(request.method, request.recipe, request.sets, request.seed)
     space = read_space(planned[-1], request.params, request.ranges, request.space_file)
     check_space(space, request.method, request.recipe, request.sets, request.seed)
+    if request.database is not None:
+        check_database(request.database)
+    _check_lists(planned)
     ancestors = planned[:-1]
     if ancestors:
         make_runs(ancestors, device=request.device, workers=request.workers, track=request.track, display=display)
@@ -57,8 +63,17 @@ def search(request: Request, display: Display) -> Study:
     return study
 
 
+def _check_lists(planned: list[Planned]) -> None:
+    """Notice lists that were changed since the recipe was made, the test set's too.
+
+    Here, once, and of the files' bytes alone: a trial opens some of the lists, and has no way to the others.
+    """
+    from oltr_cli.data.loading import check_lists
+
+    check_lists(planned[-1].link.recipe.data)
+
+
 def _workbench(request: Request, planned: list[Planned], display: Display) -> "Workbench":
-    display.say("[dim]starting torch …[/]")
     from oltr_cli.tuning.trial import Workbench, validation_view
 
     accelerator = make_accelerator(request.device)

@@ -25,7 +25,7 @@ from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.plan import Planned, plan
 from oltr_cli.recipe import flatten
 from oltr_cli.recipe_files import read_toml
-from oltr_cli.registry import list_methods
+from oltr_cli.registry import PLUS, list_methods
 from oltr_cli.specs import DataSpec, TrainSpec
 
 if TYPE_CHECKING:
@@ -88,6 +88,19 @@ def assignments(values: Mapping[str, Value]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
+def check_written(ranges: Sequence[str], file: Path | None) -> None:
+    """What can be told of ranges before it is known which keys there are, and so without torch.
+
+    Raises:
+        UsageProblem: a range or the file cannot be read.
+    """
+    for key, given in _flat(read_toml(file)).items() if file else ():
+        _dimension(key, given, {}, str(file))
+    for text in ranges:
+        key, given = _typed(text)
+        _dimension(key, given, {}, f"--range {text}")
+
+
 def read_space(p: Planned, params: Sequence[str], ranges: Sequence[str], file: Path | None) -> tuple[Dimension, ...]:
     """The space that a command line asks for, sorted by key.
 
@@ -98,28 +111,26 @@ def read_space(p: Planned, params: Sequence[str], ranges: Sequence[str], file: P
     Raises:
         UsageProblem: a key that does not exist, or a range that cannot be read or is not known.
     """
-    keys = _keys(p)
-    own = {key: _dimension(key, text, keys, f"search_space of {p.run.method}") for key, text in _stated(p).items()}
+    keys, method = _keys(p), p.run.method
+    own = {key: _dimension(key, text, keys, f"search_space of {method}") for key, text in _stated(p).items()}
     written: dict[str, Dimension] = {}
     for key, given in _flat(read_toml(file)).items() if file else ():
-        dimension = _dimension(_full(key, keys), given, keys, str(file))
+        dimension = _dimension(_full(key, keys, method), given, keys, str(file))
         written[dimension.key] = dimension
     for text in ranges:
-        key, equals, given = text.partition("=")
-        if not equals:
-            raise UsageProblem(f"--range {text}: {FORM}")
-        dimension = _dimension(_full(key.strip(), keys), given, keys, f"--range {text}")
+        key, given = _typed(text)
+        dimension = _dimension(_full(key, keys, method), given, keys, f"--range {text}")
         written[dimension.key] = dimension
     for word in params:
-        key = _full(word, keys)
+        key = _full(word, keys, method)
         if key not in written and key not in own:
             known = ", ".join(d.name for d in own.values())
-            states = f"{p.run.method} states one for {known}" if known else f"{p.run.method} states none"
+            states = f"{method} states one for {known}" if known else f"{method} states none"
             raise UsageProblem(f"{word}: in which range? {states}; add --range {word}=LOW:HIGH")
         written.setdefault(key, own.get(key) or written[key])
     space = written or own
     if not space:
-        raise UsageProblem(f"{p.run.method} states nothing to tune; say what: --range KEY=LOW:HIGH")
+        raise UsageProblem(f"{method} states nothing to tune; say what: --range KEY=LOW:HIGH")
     return tuple(space[key] for key in sorted(space))
 
 
@@ -159,8 +170,8 @@ def _stated(p: Planned) -> dict[str, str]:
 
 
 def _dimension(key: str, given: object, keys: Mapping[str, bool], where: str) -> Dimension:
-    """Read a range or choices; ``where`` says in an error who gave it."""
-    integer = keys[key]
+    """Read a range or choices; ``where`` says in an error who gave it, ``keys`` which keys take whole numbers only."""
+    integer = keys.get(key, False)
     if isinstance(given, list):
         return Dimension(key, choices=_choices(given, key, where))
     text = str(given).strip()
@@ -181,6 +192,14 @@ def _dimension(key: str, given: object, keys: Mapping[str, bool], where: str) ->
     if integer and not all(bound.is_integer() for bound in bounds):
         raise UsageProblem(f"{where}: {key} takes whole numbers, not {low} to {high}")
     return Dimension(key, *bounds, log=bool(colon), integer=integer)
+
+
+def _typed(text: str) -> tuple[str, str]:
+    """The key and what is given for it, of ``KEY=…``."""
+    key, equals, given = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageProblem(f"--range {text}: {FORM}")
+    return key.strip(), given
 
 
 def _choices(given: Sequence[Any], key: str, where: str) -> tuple[Value, ...]:
@@ -222,12 +241,18 @@ def _fields(section: str, model: type[BaseModel]) -> dict[str, bool]:
     return {f"{section}.{info.alias or name}": whole(info.annotation) for name, info in model.model_fields.items()}
 
 
-def _full(word: str, keys: Mapping[str, bool]) -> str:
-    """The whole key that ``word`` means."""
+def _full(word: str, keys: Mapping[str, bool], method: str) -> str:
+    """The whole key of ``method`` that ``word`` means."""
     if word in keys:
         return word
     for prefix in SHORT:
         if f"{prefix}.{word}" in keys:
             return f"{prefix}.{word}"
-    known = [*keys, *(key.partition(".")[2] for key in keys), *list_methods()]
+    methods = list_methods()
+    if (named := methods.get(word.partition(PLUS)[0])) is not None:
+        on = f" --method {method.partition(PLUS)[0]}" if named.kind == "detector" else ""
+        raise UsageProblem(
+            f"{word} is a {named.kind}, no key of {method}; to tune it, name it first: oltr tune {word}{on}"
+        )
+    known = [*keys, *(key.partition(".")[2] for key in keys), *methods]
     raise UsageProblem(f"nothing to tune is called '{word}'{nearest(word, known)}")

@@ -89,6 +89,11 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
         raise UsageProblem(f"--storage {without_password(url)}: {reason.replace(url, without_password(url))}") from None
 
 
+def check_database(url: str) -> None:
+    """Raises UsageProblem: the address cannot be used, or nobody answers there."""
+    open_database(url, lambda study, trial: None).engine.dispose()
+
+
 class Heartbeat:
     """While entered, tells a database that the worker of a trial lives, the first time at once.
 
@@ -118,15 +123,20 @@ class Heartbeat:
                 self.beat(self.trial_id)
 
 
-@contextmanager
-def named_faults(where: str) -> Iterator[None]:
-    """Turn what a storage says when it cannot be read or written into one line."""
+def storage_faults() -> tuple[type[Exception], ...]:
+    """What a storage raises when it cannot be read or written."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
+    return OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError
+
+
+@contextmanager
+def named_faults(where: str) -> Iterator[None]:
+    """Turn what a storage says when it cannot be read or written into one line."""
     try:
         yield
-    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except storage_faults() as error:
         reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
         raise OltrError(f"{without_password(where)}: {reason}; the same command goes on") from error
 

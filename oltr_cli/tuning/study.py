@@ -128,6 +128,17 @@ class Study:
                     return claim
             return None
 
+    def abandoned(self) -> frozenset[int]:
+        """Numbers of the trials that were interrupted: they count as running, and nobody works on them.
+
+        None is taken. Without a common disk nothing is known of those on other machines.
+        """
+        if not self._running():
+            return frozenset()
+        # Under the study's lock, or a worker would find a trial's held and pass over one that it could go on with.
+        with study_lock(self.path):
+            return frozenset(number for number in self._running() if self._free(number))
+
     def interrupted(self, claim: Claim) -> None:
         """Note that a signal ended the work on a trial, which is no fault of its own."""
         with study_lock(self.path), _still_ours(claim):
@@ -171,8 +182,7 @@ class Study:
         """The trial, unless another process holds it; the study's lock is held."""
         import optuna
 
-        folder = f"{self.run.folder}/trials/{number:03}"
-        run = FiledRun(self.root, self.about.dataset, self.about.method, "", self.about.seed, folder)
+        run = self._filed(number)
         if resumed and self.in_database and not run.path.exists():
             return None  # of a machine with another disk
         lock = run.lock()
@@ -193,6 +203,24 @@ class Study:
         reported = frozenset(self.storage.get_trial(self.trial_id(number)).intermediate_values)
         trial.set_user_attr(BEGUN, [*trial.user_attrs.get(BEGUN, []), len(reported)])
         return Claim(number, trial, values, run, resumed, reported, lock)
+
+    def _running(self) -> list[int]:
+        return [t.number for t in self.study.get_trials(deepcopy=False) if t.state.name == "RUNNING"]
+
+    def _filed(self, number: int) -> FiledRun:
+        folder = f"{self.run.folder}/trials/{number:03}"
+        return FiledRun(self.root, self.about.dataset, self.about.method, "", self.about.seed, folder)
+
+    def _free(self, number: int) -> bool:
+        """Whether nobody holds a trial's lock; the study's is held."""
+        run = self._filed(number)
+        if not run.path.exists():  # of a worker that died at once, or of a machine with another disk
+            return not self.in_database
+        try:
+            with run.lock().acquire(timeout=0):
+                return True
+        except (Timeout, OSError):
+            return False
 
     def _given_up(self, claim: Claim) -> bool:
         """Let a trial go whose processes died one after another without an epoch more, such as for want of memory."""

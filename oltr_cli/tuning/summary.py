@@ -1,5 +1,6 @@
 """What a study found, as plain numbers and as tables."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import ROUNDED
@@ -14,6 +15,7 @@ from oltr_cli.runs import find_studies, runs_root
 from oltr_cli.tuning.best import run_command
 from oltr_cli.tuning.lines import shown
 from oltr_cli.tuning.study import OUTCOME, REASON, Study, load_study
+from oltr_cli.tuning.widths import fitted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "finished", "PRUNED": "cut short", "FAIL": "failed", "RUNNING": "running"}
+INTERRUPTED = "interrupted"  # counts as running, and nobody works on it
 SHORT = {"open/f_measure": "open/F"}
 BESIDE = ("closed/overall", "closed/few", "open/f_measure")  # shown of each trial beside the objective
 
@@ -47,7 +50,8 @@ def find_study(text: str | None) -> "Path":
 def summarise(study: Study) -> dict[str, Any]:
     """The study as one JSON object: what it is, its best trial, all trials, and how much each key matters."""
     about, best = study.about, study.best()
-    trials = [_facts(trial) for trial in study.trials()]
+    trials = study.trials()
+    states = _states(study, trials)
     return {
         "study": study.name,
         "method": about.method,
@@ -56,9 +60,9 @@ def summarise(study: Study) -> dict[str, Any]:
         "objective": about.objective,
         "direction": "maximize" if about.maximize else "minimize",
         "space": {d.key: d.text for d in about.space},
-        "best": None if best is None else _facts(best),
+        "best": None if best is None else _facts(best, STATES["COMPLETE"]),
         "importance": importance(study),
-        "trials": trials,
+        "trials": [_facts(trial, states[trial.number]) for trial in trials],
     }
 
 
@@ -78,43 +82,52 @@ def importance(study: Study) -> dict[str, float]:
         return {}
 
 
-def tables(study: Study) -> RenderableType:
-    """The best trial and all trials."""
+def tables(study: Study, width: int) -> RenderableType:
+    """The best trial and all trials, to be printed with ``crop=False``.
+
+    Args:
+        width: of the console; what stands beside values and objective is left out for it, and they never are.
+    """
     about, best, trials = study.about, study.best(), study.trials()
-    counts = {state: sum(t.state.name == name for t in trials) for name, state in STATES.items()}
+    states = _states(study, trials)
+    counts = {state: sum(s == state for s in states.values()) for state in (*STATES.values(), INTERRUPTED)}
     found = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    title = Text.assemble((study.name, "bold"), f"\n{about.objective} on validation: {found or 'no trial yet'}")
+    line = f"\n{about.objective} on validation: {found or 'no trial yet'}"
+    title = Text.assemble((study.name, "bold"), line, no_wrap=True, overflow="ignore")
     if not trials:
         return title
-    table = Table(box=ROUNDED)
-    table.add_column("trial", justify="right", no_wrap=True)
-    for d in about.space:
-        table.add_column(d.name, justify="right", no_wrap=True)
     beside = [name for name in BESIDE if name != about.objective and any(name in _metrics(t) for t in trials)]
-    for name in (about.objective, *beside):
-        table.add_column(SHORT.get(name, name).replace("/", "\n", 1), justify="right", no_wrap=True)
-    table.add_column("τ", justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True, style="dim")
-    table.add_column("", no_wrap=True)
-    for trial in trials:
-        metrics, note = _metrics(trial), trial.user_attrs.get(OUTCOME, {})
-        is_best = best is not None and trial.number == best.number
-        remark = "best" if is_best else STATES[trial.state.name] if trial.state.name != "COMPLETE" else ""
-        if trial.state.name == "PRUNED":
-            remark = f"cut at {trial.last_step}"
-        # Of what was trained; a trial that was interrupted began long before.
-        seconds = note.get("seconds") or (trial.duration.total_seconds() if trial.duration else None)
-        table.add_row(
-            str(trial.number),
-            *(escape(shown(trial.params.get(d.key))) for d in about.space),
-            f"{trial.values[0]:.4f}" if trial.state.name == "COMPLETE" else "–",
-            *(_four(metrics.get(name)) for name in beside),
-            _four(note.get("threshold")),
-            duration(seconds) if seconds is not None else "–",
-            remark,
-            style="bold green" if is_best else "" if trial.state.name == "COMPLETE" else "dim",
-        )
+    side = [*reversed(beside), "time", "τ"]
+
+    def trials_without(left_out: Sequence[str]) -> Table:
+        table = Table(box=ROUNDED)
+        table.add_column("trial", justify="right", no_wrap=True)
+        for d in about.space:
+            table.add_column(d.name, justify="right", no_wrap=True)
+        table.add_column(_head(about.objective), justify="right", no_wrap=True)
+        kept = [name for name in (*beside, "τ", "time") if name not in left_out]
+        for name in kept:
+            table.add_column(_head(name), justify="right", no_wrap=True, style="dim" if name == "time" else None)
+        table.add_column("", no_wrap=True)
+        for trial in trials:
+            is_best = best is not None and trial.number == best.number
+            finished = trial.state.name == "COMPLETE"
+            remark = "best" if is_best else "" if finished else states[trial.number]
+            facts = _beside(trial)
+            table.add_row(
+                str(trial.number),
+                *(escape(shown(trial.params.get(d.key))) for d in about.space),
+                f"{trial.values[0]:.4f}" if finished else "–",
+                *(facts.get(name, "–") for name in kept),
+                f"cut at {trial.last_step}" if trial.state.name == "PRUNED" else remark,
+                style="bold green" if is_best else "" if finished else "dim",
+            )
+        return table
+
+    table, left_out = fitted(trials_without, side, width)
     parts: list[RenderableType] = [title, table]
+    if left_out:
+        parts.append(Text(f"left out for want of width: {', '.join(left_out)}; --json has all", style="dim"))
     shares = importance(study)
     if shares:
         parts.append(Text("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items())))
@@ -136,11 +149,17 @@ def open_study(text: str | None, database: str | None) -> Study:
     return study
 
 
-def _facts(trial: "FrozenTrial") -> dict[str, Any]:
+def _states(study: Study, trials: "list[FrozenTrial]") -> dict[int, str]:
+    """What each trial has come to, by number."""
+    abandoned = study.abandoned()
+    return {t.number: INTERRUPTED if t.number in abandoned else STATES[t.state.name] for t in trials}
+
+
+def _facts(trial: "FrozenTrial", state: str) -> dict[str, Any]:
     note = trial.user_attrs.get(OUTCOME, {})
     return {
         "number": trial.number,
-        "state": STATES[trial.state.name],
+        "state": state,
         "value": trial.values[0] if trial.state.name == "COMPLETE" else None,
         "params": trial.params,
         **note,
@@ -152,5 +171,15 @@ def _metrics(trial: "FrozenTrial") -> dict[str, float | None]:
     return trial.user_attrs.get(OUTCOME, {}).get("metrics", {})
 
 
-def _four(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _beside(trial: "FrozenTrial") -> dict[str, str]:
+    """What is shown of a trial beside its values and the objective, by column."""
+    note = trial.user_attrs.get(OUTCOME, {})
+    numbers = {**_metrics(trial), "τ": note.get("threshold")}
+    facts = {name: f"{value:.4f}" for name, value in numbers.items() if value is not None}
+    # Of what was trained; a trial that was interrupted began long before.
+    seconds = note.get("seconds") or (trial.duration.total_seconds() if trial.duration else None)
+    return facts if seconds is None else {**facts, "time": duration(seconds)}
+
+
+def _head(name: str) -> str:
+    return SHORT.get(name, name).replace("/", "\n", 1)

@@ -7,15 +7,16 @@ The F-measure as a function of τ is a staircase whose exact optimum one sort fi
 study beside it shows what a search with a budget finds on the same objective; it is kept on disk and can be resumed.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
 from oltr_cli.files import write_json
 from oltr_cli.runs import Run
 from oltr_cli.scores import SavedScores
-from oltr_cli.thresholds import FMeasureCurve, ThresholdRule, choose_threshold
+from oltr_cli.thresholds import RULES, FMeasureCurve, ThresholdRule, bare_number, choose_threshold
 from oltr_cli.tuning.storage import open_journal
 
 JOURNAL = "threshold.journal"
@@ -34,13 +35,22 @@ class Study:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The threshold chosen for one run; ``f_measure_val`` is None where there are no open validation samples."""
+    """The threshold chosen for one run.
+
+    Attributes:
+        f_measure_val: at ``value``; None where there are no open validation samples.
+        rejects_nothing: whether the best F-measure on validation is that of a threshold which lets everything pass.
+    """
 
     run: str
     rule: str
     value: float
     f_measure_val: float | None
     study: Study | None  # id_quantile has nothing to search for
+    rejects_nothing: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "rejects_nothing"}
 
 
 def tuning_rule(text: str) -> ThresholdRule:
@@ -49,6 +59,14 @@ def tuning_rule(text: str) -> ThresholdRule:
     Raises:
         UsageProblem: no such rule, or one that has nothing to tune or reads the test set.
     """
+    name = text.strip().partition(":")[0]
+    if (fixed := bare_number(text)) is not None:
+        raise UsageProblem(
+            f"--rule {text}: a number leaves nothing to tune; take {' or '.join(TUNABLE)}. "
+            f"To see a run at it: oltr evaluate RUN --threshold {fixed}"
+        )
+    if name not in RULES:
+        raise UsageProblem(f"--rule {text}: no rule to tune by{nearest(name, TUNABLE)}")
     rule = ThresholdRule.parse(text)
     if rule.marks_test_leak:
         raise UsageProblem(
@@ -77,7 +95,7 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
         tau = choose_threshold(rule, val=val, open_val=open_val, test=None, open_test=None)
     except DataProblem as error:
         raise DataProblem(f"{run.name}: {error}") from None
-    f_measure, study = None, None
+    f_measure, study, rejects_nothing = None, None, False
     if val is not None and open_val is not None and len(val) and len(open_val):
         curve = FMeasureCurve(val, open_val)
         f_measure = curve.at(tau)
@@ -86,8 +104,9 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
             if not np.isfinite(confidence).all():
                 raise DataProblem(f"{run.name}: a validation confidence is infinite; mend the scores")
             bounds = min(0.0, float(confidence.min())), float(confidence.max())
+            rejects_nothing = tau <= float(confidence.min())
             study = _search(run, f"{run.name} {rule.text}", curve, bounds, trials)
-    tuned = Tuned(run.name, rule.text, tau, f_measure, study)
+    tuned = Tuned(run.name, rule.text, tau, f_measure, study, rejects_nothing)
     write_json(
         run.path / "threshold.json",
         {

@@ -3,6 +3,8 @@
 import socket
 import time
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -16,7 +18,7 @@ from oltr_cli.progress import Display, duration
 from oltr_cli.tuning.lines import line
 from oltr_cli.tuning.nesting import Nest
 from oltr_cli.tuning.record import record
-from oltr_cli.tuning.storage import Heartbeat
+from oltr_cli.tuning.storage import Heartbeat, storage_faults
 from oltr_cli.tuning.study import Claim, Study, TrialLost
 from oltr_cli.tuning.trial import Outcome, Workbench
 
@@ -55,15 +57,30 @@ class Worker:
         """
         try:
             self._loop()
-        except BaseException:
-            self.nest.close("KILLED", [])
+        except BaseException as error:
+            self._leave(error)
             raise
         files = record(self.study, self.display.warn)
-        running = [t.number for t in self.study.trials() if t.state.name == "RUNNING"]
+        abandoned = self.study.abandoned()
+        running = [t.number for t in self.study.trials() if t.state.name == "RUNNING" and t.number not in abandoned]
         if running:
             self.display.say(f"[dim]with other workers: {', '.join(f'trial {number}' for number in running)}[/]")
         else:
-            self.nest.close("FINISHED", files)
+            self.nest.close("FINISHED", files, self.study.best())
+
+    def _leave(self, error: BaseException) -> None:
+        """Record what there is after ``error``, which is what counts: nothing that goes wrong here takes its place.
+
+        A second Ctrl-C waits for no picture, and a storage that has failed is not asked again, which may take minutes.
+        """
+        files: list[Path] = []
+        best = None
+        if not isinstance(error, storage_faults()):
+            with suppress(Exception, KeyboardInterrupt):
+                best = self.study.best()
+                files = record(self.study, self.display.warn)
+        with suppress(Exception, KeyboardInterrupt):
+            self.nest.close("KILLED", files, best)
 
     def _loop(self) -> None:
         began = time.monotonic()

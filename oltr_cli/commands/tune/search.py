@@ -103,7 +103,8 @@ def search(
     else:
         from rich.console import Console
 
-        Console(highlight=False, emoji=False).print(tables(study))
+        console = Console(highlight=False, emoji=False)
+        console.print(tables(study, console.width), crop=False)
     display.say(f"[dim]study[/] {study.path}")
     shown = f"oltr tune show {study.name}" + (f" --storage {storage}" if storage else "")
     for number, line in enumerate([*next_commands(study), shown]):

@@ -35,7 +35,8 @@ def show(
     else:
         from rich.console import Console
 
-        Console(highlight=False, emoji=False).print(tables(found))
+        console = Console(highlight=False, emoji=False)
+        console.print(tables(found, console.width), crop=False)
     for number, file in enumerate(files):
         display.say(f"[dim]{'wrote' if not number else '     '}[/] {file}")
     for line in next_commands(found):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from oltr_cli.runs import Run
@@ -41,8 +43,6 @@ def threshold(
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
     ```
     """
-    from dataclasses import asdict
-
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.progress import Display
     from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
@@ -66,16 +66,28 @@ def threshold(
             bar.advance()
     if done:
         if json_:
-            print(json.dumps({"rule": parsed.text, "runs": [asdict(tuned) for tuned in done]}))
+            print(json.dumps({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]}))
         else:
             from rich.console import Console
 
-            Console(highlight=False).print(_table(done))
+            console = Console(highlight=False)
+            console.print(_table(done, console.width), crop=False)
+        if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
+            display.warn(_rejecting_nothing(lenient))
         display.say(f"[dim]next[/]  {then or f'oltr evaluate {done[-1].run} --threshold tuned'}")
     for problem in problems[:-1]:
         display.warn(str(problem))
     if problems:
         raise problems[-1]
+
+
+def _rejecting_nothing(runs: "list[str]") -> str:
+    """What to say of runs whose best threshold on validation lets everything pass."""
+    names = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+    return (
+        f"{names}: on this validation set the best F-measure rejects nothing; --rule id_quantile:0.95 rejects 5 % of "
+        "the known ones"
+    )
 
 
 def _selected(dataset: str | None, method: str | None, run: str | None) -> "list[Run]":
@@ -139,21 +151,29 @@ def _of_table(
     return list(dict.fromkeys(found)), f"{again} --threshold tuned"
 
 
-def _table(done: "list[Tuned]") -> "Table":
+def _table(done: "list[Tuned]", width: int) -> "Table":
+    """Names and the exact optimum are whole at any width; what Optuna found goes where there is none for it."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=f"τ chosen by {done[0].rule}, from validation scores only", title_justify="left", title_style="bold"
-    )
-    table.add_column("run", overflow="fold")
-    for head in ("τ", "F, validation", "Optuna's τ", "F", "trials"):
-        table.add_column(head, justify="right")
-    for tuned in done:
-        study = tuned.study
-        searched = [f"{study.tau:.4f}", f"{study.f_measure:.4f}", str(study.trials)] if study else ["–"] * 3
-        f = "–" if tuned.f_measure_val is None else f"{tuned.f_measure_val:.4f}"
-        table.add_row(
-            Text(tuned.run), f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *(f"[dim]{s}[/]" for s in searched)
-        )
-    return table
+    from oltr_cli.tuning.widths import fitted
+
+    title = f"τ chosen by {done[0].rule}, from validation scores only"
+
+    def thresholds_without(left_out: "Sequence[str]") -> Table:
+        table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+        table.caption = "Optuna's τ: --json" if left_out else None
+        table.add_column("run", no_wrap=True)
+        for head in ("τ", "F, validation"):
+            table.add_column(head, justify="right", no_wrap=True)
+        for head in () if left_out else ("Optuna's τ", "F", "trials"):
+            table.add_column(head, justify="right", no_wrap=True, style="dim")
+        for tuned in done:
+            study = tuned.study
+            searched = [f"{study.tau:.4f}", f"{study.f_measure:.4f}", str(study.trials)] if study else ["–"] * 3
+            f = "–" if tuned.f_measure_val is None else f"{tuned.f_measure_val:.4f}"
+            cells = [f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *([] if left_out else searched)]
+            table.add_row(Text(tuned.run), *cells)
+        return table
+
+    return fitted(thresholds_without, ["the search"], width)[0]
