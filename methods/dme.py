@@ -217,8 +217,9 @@ class DME(Method):
 
     def direct(self, images: Tensor) -> Tensor:
         """Direct feature v (B, D) after attention, pooling and, where there is one, the extra fc."""
-        f = self.backbone.feature_map(images)
-        return self.backbone.pool(f if self.attention is None else self.attention(f))
+        if self.attention is None:  # pooled features will do, and may be all that a frozen backbone kept
+            return self.backbone(images)
+        return self.backbone.pool(self.attention(self.backbone.feature_map(images)))
 
     @torch.no_grad()
     def prepare(self, data: TrainingData) -> None:

@@ -5,12 +5,17 @@ Each check trains on a few random images of four classes, one of which has a sin
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import get_args
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
+from torch.nn import functional as F
 
 from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
+from oltr_cli.params import MethodParams
 from oltr_cli.registry import method_chain
 from oltr_cli.weights import inherit_state
 
@@ -32,18 +37,34 @@ class RandomData:
         yield self.images[8:], self.labels[8:]
 
 
-def build(name: str, seed: int = 0) -> Method:
-    """The method with fresh weights, having taken over its ancestor's and seen the data, as the engine does it."""
+def build(name: str, seed: int = 0, params: MethodParams | None = None) -> Method:
+    """The method with fresh weights, having taken over its ancestor's and seen the data, as the engine does it.
+
+    ``params`` are the method's own; without them it is as it comes.
+    """
     parent: dict[str, Tensor] | None = None
-    for _, cls in method_chain(name):
+    chain = method_chain(name)
+    for place, (_, cls) in enumerate(chain, 1):
         torch.manual_seed(seed)
-        method = cls(Setup(BACKBONE, IMAGE_SIZE, CLASS_COUNTS, cls.Params()))
+        own = params if params is not None and place == len(chain) else cls.Params()
+        method = cls(Setup(BACKBONE, IMAGE_SIZE, CLASS_COUNTS, own))
         if parent is not None:
             inherit_state(method, parent, cls.renames)
         method.eval()
         prepare(method, RandomData(seed))
         parent = method.state_dict()
     return method
+
+
+def choices(params: type[MethodParams]) -> list[MethodParams]:
+    """The parameters as they come, and with each other value of a switch or of a word of several, one at a time."""
+    found = [params()]
+    for field, about in params.model_fields.items():
+        for value in (True, False) if about.annotation is bool else get_args(about.annotation):
+            if isinstance(value, str | bool) and value != getattr(found[0], field):
+                with suppress(ValidationError):  # it does not go together with the rest
+                    found.append(params(**{field: value}))
+    return found
 
 
 def prepare(method: Method, data: RandomData) -> None:
@@ -134,6 +155,33 @@ def check_saving_and_loading_changes_nothing(name: str) -> None:
         assert torch.equal(getattr(a, part), getattr(b, part)), f"{part} changed by saving and loading"
 
 
+def check_needs_map_says_what_is_needed(name: str) -> None:
+    """What is kept of a frozen backbone is enough, whatever is chosen: maps with ``needs_map``, else their means.
+
+    Each choice of ``Params`` (a switch, or one word of several) is tried on its own.
+    """
+    for params in choices(method_chain(name)[-1][1].Params):
+        method = build(name, params=params).eval()
+        data = RandomData()
+        with torch.no_grad():
+            expected = _outcome(method, data.images, data.labels)
+            maps = method.backbone.feature_map(data.images)
+            kept = maps if method.needs_map else F.adaptive_avg_pool2d(maps, 1)
+            with method.backbone.taking("maps" if method.needs_map else "pooled"):
+                found = _outcome(method, kept, data.labels)
+        for part, value in expected.items():
+            close = torch.allclose(found[part], value, rtol=1e-3, atol=1e-4)
+            assert close, f"needs_map is {method.needs_map}, and {part} differ from those of images, with {params!r}"
+
+
+def _outcome(method: Method, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Scores and loss terms by name."""
+    scores = method(images)
+    torch.manual_seed(0)  # for noise of its own
+    terms = method.training_loss(images, labels) if method.trains else {}
+    return {"logits": scores.logits, "confidence": scores.confidence, "features": scores.features, **terms}
+
+
 def check_every_parameter_has_one_part(name: str) -> None:
     """``parts`` lists each parameter once: the learning rates of a recipe reach all of them."""
     method = build(name)
@@ -169,6 +217,7 @@ METHOD_CHECKS: tuple[Callable[[str], None], ...] = (
     check_scores_have_the_right_form,
     check_scores_do_not_depend_on_the_batch,
     check_saving_and_loading_changes_nothing,
+    check_needs_map_says_what_is_needed,
     check_every_parameter_has_one_part,
     check_a_batch_of_one_class_is_no_trouble,
     check_same_seed_same_weights,

@@ -1,17 +1,21 @@
-"""One run in MLflow: found or made, written to in few requests, closed. Called from the tracker's thread only."""
+"""One run in MLflow: found or made, written to in few requests, closed. Called from the tracker's thread only.
+
+No process may be started here. The main thread forks loaders meanwhile, and one of them that inherits the pipe to such
+a process keeps it open, and whoever reads from it waiting, for as long as it lives.
+"""
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
 
 from oltr_cli.files import read_json, write_json
-from oltr_cli.machine import git
 from oltr_cli.runs import Run
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -19,6 +23,11 @@ Value = str | int | float | bool
 
 # MLflow's limits on one request and on one value (mlflow.utils.validation).
 PARAMS_PER_BATCH, METRICS_PER_BATCH, KEY_LENGTH, VALUE_LENGTH, DIGEST_LENGTH = 100, 900, 250, 6000, 36
+
+
+def now() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
+    return int(time.time() * 1000)
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Description:
     dataset: dict[str, Value]
     title: str = ""  # empty: method, hash and seed
     parent: "Description | None" = None  # nested below the run that this one describes
+    began: int = field(default_factory=now)  # milliseconds; MLflow hears of the run some seconds later
 
 
 class Mirror:
@@ -119,12 +129,10 @@ class Mirror:
         run, tags = self.description.run, self.description.tags
         if parent is not None:
             tags = {**tags, "mlflow.parentRunId": parent}
-        commit = git(Path.cwd(), "rev-parse", "HEAD")  # of the work that uses oltr; environment.json has oltr's own
-        if commit:
-            tags = {**tags, "mlflow.source.git.commit": commit}
         name = self.description.title or f"{run.method} {run.hash}-s{run.seed}"
         cut = {key[:KEY_LENGTH]: value[:VALUE_LENGTH] for key, value in tags.items()}
-        self.run_id = self.client.create_run(self._experiment(), tags=cut, run_name=name).info.run_id
+        made = self.client.create_run(self._experiment(), start_time=self.description.began, tags=cut, run_name=name)
+        self.run_id = made.info.run_id
         self.last_epoch = 0
         self._take_note()
         self._log_dataset()

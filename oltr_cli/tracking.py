@@ -11,20 +11,25 @@ import importlib
 import logging
 import math
 import os
+import platform
 import queue
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from oltr_cli.mirror import Description, Epoch, Finish, Mirror, Status, Value, is_remote, without_password
+from oltr_cli.machine import git
+from oltr_cli.mirror import Description, Epoch, Finish, Mirror, Status, Value, is_remote, now, without_password
 from oltr_cli.runs import Run
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
 STORE_PATIENCE = 60.0  # for a store on this machine: eight processes may be queuing to write to it
 FAILED_PATIENCE = 3.0  # for either, when it has failed before
 IMPORT_PATIENCE = 60.0  # the import is this machine's own work
+STOPPED_PATIENCE = 5.0  # for all of it together, when somebody pressed Ctrl-C and wants to leave
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -82,6 +87,8 @@ class Tracker:
         tracker = cls(description, warn)
         if enabled and os.environ.get("OLTR_TRACKING", "").lower() not in ("off", "0", "false", "no"):
             _keep_quiet()
+            tracker._description = _with_commit(description)
+            platform.platform()  # MLflow asks for it when imported: answered from here on, it starts no process
             # A daemon: a server that never answers cannot keep the process from ending.
             tracker._thread = threading.Thread(target=tracker._work, name="mlflow", daemon=True)
             tracker._hold_forks()
@@ -91,7 +98,7 @@ class Tracker:
     def epoch(self, metrics: Mapping[str, float | None], epoch: int) -> None:
         """Log what epoch ``epoch`` (from 1) gave; epochs that were logged before a resumption are skipped."""
         if self._thread is not None:
-            self._jobs.put(Epoch(epoch, _now(), _finite(metrics)))
+            self._jobs.put(Epoch(epoch, now(), _finite(metrics)))
 
     def finish(
         self,
@@ -100,25 +107,41 @@ class Tracker:
         artifacts: Sequence[Path],
         timeout: float | None = None,
     ) -> None:
-        """Log the final metrics, close the MLflow run, send the artifacts; wait as ``close`` does."""
-        if self._thread is not None:
-            self._jobs.put(Finish(status, _now(), _finite(metrics), tuple(artifacts)))
+        """Log the final metrics, close the MLflow run, send the artifacts; wait as ``close`` does.
+
+        After "KILLED" it waits 5 s at most, import included, and Ctrl-C ends the wait without an exception: the one
+        that stopped the run is on its way and says how to go on.
+        """
+        if self._thread is None:
+            return
+        self._jobs.put(Finish(status, now(), _finite(metrics), tuple(artifacts)))
+        if status != "KILLED":
             self.close(timeout)
+            return
+        try:
+            self._wait(timeout, stopped=timeout is None)
+        except KeyboardInterrupt:
+            self._left = True
 
     def close(self, timeout: float | None = None) -> None:
         """Wait until all is logged, at most ``timeout`` seconds after MLflow is imported; warn and leave otherwise.
 
         Without ``timeout``: a minute for a store on this machine, 8 s for a server, 3 s for what has failed before.
         """
+        self._wait(timeout)
+
+    def _wait(self, timeout: float | None, stopped: bool = False) -> None:
+        """As ``close``; of a run that was stopped, the import's time counts as well."""
         if self._thread is None or self._left:
             return
         self._jobs.put(None)
-        self._imported.wait(IMPORT_PATIENCE)
+        began = time.monotonic()
+        self._imported.wait(STOPPED_PATIENCE if stopped else IMPORT_PATIENCE)
         uri = self._description.uri
         if timeout is None:
-            usual = SERVER_PATIENCE if is_remote(uri) else STORE_PATIENCE
+            usual = STOPPED_PATIENCE if stopped else SERVER_PATIENCE if is_remote(uri) else STORE_PATIENCE
             timeout = FAILED_PATIENCE if uri in _failing else usual
-        self._thread.join(timeout)
+        self._thread.join(max(0.0, timeout - (time.monotonic() - began if stopped else 0.0)))
         if self._thread.is_alive():
             self._warn_once(f"no answer within {timeout:g} s")
         self._left = True
@@ -183,8 +206,22 @@ def _finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
-def _now() -> int:
-    return int(time.time() * 1000)
+def _with_commit(description: Description) -> Description:
+    """With the commit of the work that uses oltr among the tags; environment.json has oltr's own."""
+    try:
+        commit = _commit(Path.cwd())
+    except OSError:  # the folder is gone
+        commit = None
+    if commit is None:
+        return description
+    parent = None if description.parent is None else _with_commit(description.parent)
+    return replace(description, tags={**description.tags, "mlflow.source.git.commit": commit}, parent=parent)
+
+
+@cache
+def _commit(folder: Path) -> str | None:
+    """Asked once, and never by the tracker's thread: see ``oltr_cli.mirror``."""
+    return git(folder, "rev-parse", "HEAD")
 
 
 def _first_line(error: Exception) -> str:

@@ -91,6 +91,20 @@ def test_ls_and_show(finished):
     assert "Eq. 1" in oltr("show", "dme").stdout
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_ls_keeps_names_whole(finished, columns):
+    oltr, _ = finished
+    study = oltr.runs / "tiny" / "studies" / "dme-attention-lambda-epochs-and-1-more-dcca28"
+    (study / "trials").mkdir(parents=True, exist_ok=True)
+    runs = [row["name"] for row in json.loads(oltr("ls", "runs", "--json").stdout)["runs"]]
+    listed = oltr("ls", "runs", COLUMNS=columns).stdout
+    assert all(f"{name} " in listed for name in runs)
+    assert re.search(rf"{re.escape(runs[0])} +done +2 +[\d.]+ +[\d.]+ +[\d.]+", listed)
+    assert f"tiny/{study.name} " in oltr("ls", "studies", COLUMNS=columns).stdout
+    if columns == "80":
+        assert max(map(len, listed.splitlines())) <= 80
+
+
 def test_evaluate_a_run_by_part_of_its_name(finished):
     oltr, _ = finished
     result = json.loads(oltr("evaluate", "tiny/dme", "--json", "--threshold", "val_open", "--shots", "code").stdout)

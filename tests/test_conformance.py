@@ -5,7 +5,9 @@ import torch
 
 from oltr_cli import method_conformance
 from oltr_cli.conformance import checks_of
+from oltr_cli.method import Scores
 from oltr_cli.methods.plain import Plain
+from oltr_cli.params import MethodParams
 from oltr_cli.registry import list_methods
 
 
@@ -43,6 +45,27 @@ class _NotSaved(Plain):
         return type(scores)(scores.logits + self.offset, scores.confidence, scores.features)
 
 
+class _NeedsTheMap(Plain):
+    """Looks at the cells of the map, and says that it does not, once ``largest`` is on."""
+
+    class Params(MethodParams):
+        largest: bool = False
+
+    def forward(self, images):
+        if not self.setup.params.largest:
+            return super().forward(images)
+        f = self.backbone.feature_map(images).amax((2, 3))
+        return Scores.from_logits(self.classifier(f), f)
+
+
+class _PoolsAnew(_NeedsTheMap):
+    needs_map = True
+
+    def forward(self, images):
+        v = images.mean((2, 3)) if self.backbone.inputs == "maps" else self.backbone(images) + 1
+        return Scores.from_logits(self.classifier(v), v)
+
+
 @pytest.mark.parametrize(
     ("cls", "failing"),
     [
@@ -50,9 +73,17 @@ class _NotSaved(Plain):
         (_BatchDependent, method_conformance.check_scores_do_not_depend_on_the_batch),
         (_LeavesOut, method_conformance.check_every_parameter_has_one_part),
         (_NotSaved, method_conformance.check_saving_and_loading_changes_nothing),
+        (_PoolsAnew, method_conformance.check_needs_map_says_what_is_needed),
     ],
 )
 def test_the_suite_catches(monkeypatch, cls, failing):
     monkeypatch.setattr(method_conformance, "method_chain", lambda name: [(name, cls)])
     with pytest.raises(AssertionError):
         failing("bad")
+
+
+def test_the_suite_tries_every_choice_of_parameters(monkeypatch):
+    monkeypatch.setattr(method_conformance, "method_chain", lambda name: [(name, _NeedsTheMap)])
+    assert [p.largest for p in method_conformance.choices(_NeedsTheMap.Params)] == [False, True]
+    with pytest.raises(RuntimeError, match="needs_map must be true"):
+        method_conformance.check_needs_map_says_what_is_needed("bad")

@@ -218,6 +218,22 @@ def test_prepare_makes_class_means():
         torch.testing.assert_close(method.centroid_loss.centroids[k], v[labels == k].mean(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("extra_fc", [False, True])
+def test_without_attention_pooled_features_will_do(extra_fc):
+    torch.manual_seed(0)
+    method = DME(setup(attention="none", extra_fc=extra_fc)).eval()
+    assert not method.needs_map
+    images, labels = torch.randn(6, 3, 16, 16), torch.tensor([0, 0, 1, 1, 2, 2])
+    with torch.no_grad():
+        kept = method.backbone.feature_map(images).mean((2, 3), keepdim=True)
+        expected = method(images), method.training_loss(images, labels)
+        with method.backbone.taking("pooled"):
+            scores, terms = method(kept), method.training_loss(kept, labels)
+            method.prepare(_Data([(kept, labels)]))
+    torch.testing.assert_close(scores.logits, expected[0].logits)
+    torch.testing.assert_close(terms, expected[1])
+
+
 @pytest.mark.parametrize("attention", ["none", "spatial", "modulated"])
 @pytest.mark.parametrize("extra_fc", [False, True])
 def test_every_parameter_belongs_to_one_part(attention, extra_fc):

@@ -93,6 +93,10 @@ def test_f1_of_an_empty_group_is_none_of_the_numbers(known, open_, tmp_path):
     assert [row[columns.index("gain")] for row in rows] == [None, None, pytest.approx(0.1), pytest.approx(0.1)]
     axes = gains.draw(data).axes[0]
     assert [text.get_text() for text in axes.texts] == ["no class", "no class", "+0.100", "+0.100"]
+    left, right = axes.get_xlim()
+    assert all(left + 0.3 < text.xy[0] < right - 0.3 for text in axes.texts)  # inside, clear of the labels
+    two = gains.Data("plain", (*data.gains, gains.Gain("lifted", got[None], got[None] - 0.1)), "paper")
+    assert [text.get_text() for text in gains.draw(two).axes[0].texts].count("no class") == 2  # not for each method
 
 
 def test_gains_are_paired_by_seed():
@@ -165,7 +169,9 @@ def test_open_classes_are_told_by_folder_or_character():
 
 
 def test_open_classes_that_cannot_be_told_are_said_so():
-    with pytest.raises(DataProblem, match=r"open\.npz: all open images lie in one folder \('val'\)"):
+    with pytest.raises(
+        DataProblem, match=r"open\.npz: all open images lie in one folder \('val'\).*one class.*two or more.*open_val"
+    ):
         classes_of(named(["val/a.png", "val/b.png"]), "open.npz")
     with pytest.raises(DataProblem, match=r"open\.npz: holds no names"):
         classes_of(random_scores(np.random.default_rng(0), 5, True, 1.0), "open.npz")

@@ -10,7 +10,7 @@ from fake_runs import fake_methods, fake_plan, make_run
 from typer.testing import CliRunner
 
 from oltr_cli.commands.figure import figure
-from oltr_cli.errors import NotFinite, OltrError, Stopped, UsageProblem
+from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped, UsageProblem
 from oltr_cli.figures import catalogue
 from oltr_cli.scores import SavedScores
 
@@ -174,6 +174,33 @@ def test_open_samples_in_one_folder_have_no_classes(runs):
     assert isinstance(done.exception, OltrError)
     assert done.exception.exit_code == 3
     assert "one folder" in str(done.exception)
+
+
+def test_what_no_run_would_mend_is_said_before_runs_are_asked_for(runs, recipe):
+    """8c without range: with one open class, a run of range would be made for nothing."""
+    assert "oltr run range" in str(command("8c", "--recipe", recipe).exception)
+    for run in (runs / "somewhere").glob("*/*"):
+        s = SavedScores.load(run / "scores" / "open.npz")
+        paths = np.array([f"strangers/b/{i}.png" for i in range(len(s))])
+        SavedScores(s.prediction, s.confidence, s.labels, paths=paths).save(run / "scores" / "open.npz")
+    done = command("8c", "--recipe", recipe)
+    assert isinstance(done.exception, DataProblem)
+    assert "the open test list has one class" in str(done.exception)
+    assert "\n" not in str(done.exception)
+    for run in (runs / "somewhere").glob("*/*"):
+        (run / "scores" / "open.npz").unlink()
+    assert "no scores of open samples" in str(command("8b", "--recipe", recipe).exception)
+
+
+def test_why_a_method_cannot_be_shown_is_the_reason_given(runs, monkeypatch):
+    """Notes on other recipes' runs, and on rows whose names begin alike, stand beside it."""
+    make_run(runs, "somewhere", "plain", 0, "9999999999")
+    for run in (runs / "somewhere" / "plain").iterdir():
+        (run / "scores" / "test.npz").write_bytes(b"broken")
+    done = command("8c", "-d", "somewhere", "-m", "plain", "--threshold", "fixed:0.5")
+    assert isinstance(done.exception, DataProblem)
+    assert "plain: left out 0123456789-s" in str(done.exception)
+    assert "cannot be read" in str(done.exception)
 
 
 def test_a_run_without_open_samples_is_said_so(runs):

@@ -123,6 +123,18 @@ def test_examples_are_gains_of_the_tail_and_one_loss():
     assert concepts.examples(own, own, counts, "paper") == []
 
 
+def test_the_heading_of_a_framed_image_is_clear_of_its_frame():
+    image = np.zeros((8, 8, 3), np.uint8)
+    samples = tuple(concepts.Sample("x.png", "a", 30, "medium", "a", own, image, ()) for own in ("a", "b"))
+    drawn = concepts.draw(concepts.Data(samples, "plain", "dme"))
+    drawn.canvas.draw()
+    framed = drawn.axes[1 + concepts.NEURONS]
+    assert framed.spines["top"].get_visible()
+    above = framed.title.get_window_extent().y0 - framed.get_window_extent().y1
+    points = above * 72 / drawn.dpi
+    assert points - framed.spines["top"].get_linewidth() / 2 >= 2.5
+
+
 def test_patches_of_any_size_are_laid_side_by_side():
     sheet = images.tiled([np.full((s, s, 3), v, np.uint8) for s, v in ((8, 10), (200, 20), (96, 30))], 2, 96, 4)
     assert sheet.shape == (196, 196, 3)

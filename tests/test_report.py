@@ -218,6 +218,32 @@ def test_figures_are_in_it_and_what_is_missing_is_named(runs):
     assert page.count("data:image/svg+xml;base64,") == len(made["figures"])
 
 
+def test_no_run_is_advised_where_it_would_not_help(runs):
+    """8c lacks a run of range, and would not be drawn with it: its open samples have no classes."""
+    for run in (runs / "somewhere").glob("*/*"):
+        s = SavedScores.load(run / "scores" / "open.npz")
+        paths = np.array([f"strangers/{i}.png" for i in range(len(s))])
+        SavedScores(s.prediction, s.confidence, s.labels, paths=paths).save(run / "scores" / "open.npz")
+    command("--dataset", "somewhere", "--figures", "8c,8b", "--out", "x.html")
+    page = unescape(Path("x.html").read_text(encoding="utf-8"))
+    assert "the open test list has one class" in page
+    assert "oltr figure 8b" in page
+    assert "oltr figure 8c" not in page
+
+
+def test_the_papers_table_has_one_head_a_setting(runs, no_figures):
+    command("--dataset", "somewhere", "--out", "x.html")
+    page = Path("x.html").read_text(encoding="utf-8")
+    head, body = re.findall(r'<table id="table-0".*?<thead>(.*?)</thead>(.*?)</table>', page, re.S)[0]
+    assert re.findall(r'<th scope="col" colspan="4"><span>(.*?)</span>', head) == [
+        "closed-set setting",
+        "open-set setting",
+    ]
+    assert head.count("setting") == 2
+    assert head.count('aria-sort="none"') == len(re.findall("<t[hd]", re.findall(r"<tr>.*?</tr>", body)[0]))
+    assert '<span class="told">paper </span>40.9<' in body
+
+
 def test_plots_of_the_first_seed_are_in_it_and_a_broken_one_is_not(runs, no_figures):
     from PIL import Image
 

@@ -17,6 +17,7 @@ from oltr_cli.report.content import collect
 from oltr_cli.report.page import render
 from oltr_cli.runs import Run
 from oltr_cli.scores import SavedScores
+from oltr_cli.thresholds import ThresholdRule
 
 ATTACK = "</script><script>window.attacked = 1</script><img src=x onerror='window.attacked = 2'>"
 NAMES = ["goldfish", ATTACK, "çınar & 木", *(f"thing {i}" for i in range(3, 10))]
@@ -211,6 +212,20 @@ def test_the_slider_moves_the_numbers(page, root):
     assert_numbers(page, root, "dme", set_slider(page, last // 2))
 
 
+def test_a_threshold_is_shown_in_all_its_digits(page, root):
+    """What is read off the page is the very τ whose numbers stand beside it, also when typed as fixed:τ."""
+    choose_run(page, "plain")
+    lengths = set()
+    for at in range(0, int(one(page, "#tau").get_attribute("max")), 37):
+        tau = set_slider(page, at)
+        shown = one(page, "#tau-shown").text
+        assert float(shown) == tau
+        assert_numbers(page, root, "plain", ThresholdRule.parse(f"fixed:{shown}").argument)
+        assert one(page, "#tau").get_attribute("aria-valuetext") == f"τ = {shown}"
+        lengths.add(len(shown))
+    assert max(lengths) > 7
+
+
 def test_the_keyboard_moves_the_slider_and_a_button_brings_it_back(page, root):
     from selenium.webdriver.common.keys import Keys
 
@@ -273,6 +288,39 @@ def test_tables_sort_by_mouse_and_keyboard_and_say_so(page):
     names = visible(page, "classes", 0)
     assert sorted(names) == sorted(NAMES)
     assert names.index("goldfish") < names.index("thing 3") < names.index("thing 9")
+
+
+def test_the_papers_table_fits_its_measured_columns_below_one_head_a_setting(page):
+    assert texts(page, "#table-0 .groups th") == ["closed-set setting", "open-set setting"]
+    heads = "return [...document.querySelectorAll('#table-0 thead tr:last-child th')].map(h => h.innerText.trim())"
+    assert page.execute_script(heads)[0] == "method"
+    edges = "return arguments[0].getBoundingClientRect().%s"
+    place = page.execute_script(edges % "right", one(page, "#table-0 thead tr:last-child th:nth-child(9)"))
+    assert "measure" in texts(page, "#table-0 thead tr:last-child th:nth-child(9)")[0]
+    assert place <= page.execute_script(edges % "right", one(page, "#tables .scroll"))
+
+
+def test_heads_and_names_stay_in_sight(page):
+    """Both rows of heads while rows go by, the names while columns do, and a name below the heads."""
+    box = one(page, "#tables .scroll")
+    page.execute_script(
+        "arguments[0].style.maxHeight = '12rem'; arguments[0].style.maxWidth = '30rem'; arguments[0].scrollTop = 150;"
+        "arguments[0].scrollLeft = 200",
+        box,
+    )
+    rect = "const r = arguments[0].getBoundingClientRect(); return [r.left, r.top, r.bottom]"
+    left, top, _ = page.execute_script(rect, box)
+    _, first, above = page.execute_script(rect, one(page, "#table-0 .groups"))
+    _, second, _ = page.execute_script(rect, one(page, "#table-0 thead tr:last-child"))
+    assert first == pytest.approx(top, abs=2)
+    assert second == pytest.approx(above, abs=2)
+    for name in ("#table-0 thead tr:last-child th", "#table-0 tbody th", "#table-0 .groups td"):
+        assert page.execute_script(rect, one(page, name))[0] == pytest.approx(left, abs=2)
+    on_top = (
+        "const r = arguments[0].getBoundingClientRect();"
+        "return document.elementFromPoint(r.left + 9, r.top + 9).closest('tr').className"
+    )
+    assert page.execute_script(on_top, one(page, "#table-0 .groups td")) == "groups"
 
 
 def test_missing_values_come_last_both_ways(page):

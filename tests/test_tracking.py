@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from oltr_cli.mirror import without_password
+from oltr_cli.mirror import Description, without_password
 from oltr_cli.runs import Run
-from oltr_cli.tracking import Tracker, tracking_uri
+from oltr_cli.tracking import STOPPED_PATIENCE, STORE_PATIENCE, Tracker, tracking_uri
 
 PARAMS = {**{f"train.p{i}": i for i in range(120)}, "data.name": "glyphs-lt", "long": "x" * 9000, "empty": ""}
 DATASET = {"name": "glyphs-lt", "digest": "d" * 64, "num_train": 1234}
@@ -74,7 +74,9 @@ def script(root: Path, seed: int = 0, **env: str) -> subprocess.Popen[str]:
 
 def test_everything_of_a_run_can_be_read_back(run, capfd):
     warnings: list[str] = []
+    before = int(1000 * time.time())
     tracker = start(run, warnings)
+    begun = int(1000 * time.time())
     for epoch in (1, 2, 3):
         tracker.epoch({"loss": 3.0 / epoch, "bad": float("nan"), "worse": float("inf"), "val/closed/few": None}, epoch)
     picture = run.path / "plots" / "threshold.png"
@@ -98,6 +100,7 @@ def test_everything_of_a_run_can_be_read_back(run, capfd):
     [used] = stored.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("glyphs-lt", "d" * 36)
     assert json.loads(used.dataset.profile) == {"num_train": 1234}
+    assert before <= stored.info.start_time <= begun <= stored.info.end_time <= 1000 * time.time()
     [logged] = client.list_artifacts(stored.info.run_id, "plots")
     assert logged.path == "plots/threshold.png"
     assert list((run.root / "mlartifacts").rglob("threshold.png"))
@@ -110,7 +113,7 @@ def test_a_resumed_run_goes_on_and_repeats_nothing(run):
     first = start(run)
     for epoch in (1, 2):
         first.epoch({"loss": float(epoch)}, epoch)
-    first.finish("KILLED", {}, [])
+    first.finish("KILLED", {}, [], timeout=60)
     client, run_id = client_of(run.root), note_of(run)["run_id"]
     assert client.get_run(run_id).info.status == "KILLED"
     second = start(run)
@@ -260,6 +263,74 @@ def test_a_process_forked_at_once_finds_mlflow_imported(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path, "0"], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_no_process_is_started_beside_the_main_thread(tmp_path):
+    """A loader that is forked meanwhile would hold the pipe to it open, and its reader would wait for that loader."""
+    watch = (
+        "import sys, threading\n"
+        "def hook(event, _):\n"
+        "    if event in ('subprocess.Popen', 'os.fork', 'os.posix_spawn', 'os.system'):\n"
+        "        print(event, threading.current_thread().name)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watch + SCRIPT, tmp_path, "0"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *started, last = done.stdout.splitlines()
+    assert last == "done"
+    assert "subprocess.Popen MainThread" in started  # git
+    assert not [line for line in started if "MainThread" not in line]
+
+
+class Waiting:
+    """A thread that is never done; it keeps how long it is waited for, and may be interrupted."""
+
+    def __init__(self, interrupted: bool = False) -> None:
+        self.waits: list[float] = []
+        self.interrupted = interrupted
+
+    def join(self, timeout: float) -> None:
+        self.waits.append(timeout)
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def is_alive(self) -> bool:
+        return True
+
+
+def stuck(run: Run, warnings: list[str], interrupted: bool = False) -> tuple[Tracker, Waiting]:
+    description = Description(run, f"sqlite:///{run.root}/mlflow.db", {}, {}, dict(DATASET))
+    tracker, thread = Tracker(description, warnings.append), Waiting(interrupted)
+    tracker._thread = thread
+    tracker._imported.set()
+    return tracker, thread
+
+
+def test_a_run_that_was_stopped_is_waited_for_a_few_seconds(run, monkeypatch):
+    monkeypatch.setattr("oltr_cli.tracking._failing", set())
+    warnings: list[str] = []
+    tracker, thread = stuck(run, warnings)
+    tracker.finish("KILLED", {}, [])
+    assert 0 < thread.waits[0] <= STOPPED_PATIENCE <= 5
+    assert f"no answer within {STOPPED_PATIENCE:g} s" in warnings[0]
+    monkeypatch.setattr("oltr_cli.tracking._failing", set())
+    tracker, thread = stuck(run, warnings)
+    tracker.finish("FINISHED", {}, [])
+    assert thread.waits == [STORE_PATIENCE]
+
+
+def test_a_second_ctrl_c_ends_the_wait_and_nothing_else(run):
+    warnings: list[str] = []
+    tracker, thread = stuck(run, warnings, interrupted=True)
+    tracker.finish("KILLED", {}, [])
+    tracker.close()
+    assert len(thread.waits) == 1
+    assert warnings == []
+    tracker, _ = stuck(run, warnings, interrupted=True)
+    with pytest.raises(KeyboardInterrupt):
+        tracker.finish("FINISHED", {}, [])
 
 
 @pytest.mark.parametrize(

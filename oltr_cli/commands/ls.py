@@ -9,7 +9,7 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
@@ -42,7 +42,10 @@ def ls(
     for number, (name, rows) in enumerate(listed.items()):
         if number:
             console.print()
-        console.print(_methods(rows) if name == "methods" else as_table(name, rows))
+        if name == "methods":
+            console.print(_methods(rows))
+        else:
+            print_table(console, as_table(name, rows))
 
 
 def cp(
@@ -179,11 +182,24 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
         begin = "oltr tune lambda" if kind == "studies" else "oltr run dme"
         return Text(f"no {kind} yet: {begin}", "italic")
     table = Table(title=kind, title_justify="left", box=None, pad_edge=False, header_style="dim")
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "), overflow="fold")
+    for place, column in enumerate(rows[0]):
+        # Names are there to be copied: heads of two lines leave room for them, and only sentences are folded.
+        whole = place == 0 or not any(" " in _cell(row[column]) for row in rows)
+        head = column.replace("_", "-").replace("/", "\n")
+        table.add_column(head, overflow="fold", no_wrap=whole, min_width=None if whole else 16)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()), style="" if row.get("status") != "failed" else "red")
     return table
+
+
+def print_table(console: "Console", table: "Table | Text") -> None:
+    """Wider than the console where a name would be cut otherwise."""
+    from rich.measure import Measurement
+
+    least = Measurement.get(console, console.options.update(max_width=1000), table).minimum
+    console.width = max(width := console.width, least)
+    console.print(table)
+    console.width = width
 
 
 def _cell(value: Any) -> str:

@@ -180,7 +180,7 @@ def draw(data: Data) -> Figure:
             f"{plain_text(sample.class_name, 22)}\n{sample.group}-shot, n = {sample.training_images:,}",
             loc="center",
             fontsize=8,
-            pad=3,
+            pad=7 if sample.failed else 3,  # clear of the frame
         )
         mark, ink = ("✗", "#B00020") if sample.failed else ("✓", "black")
         row[0].set_xlabel(

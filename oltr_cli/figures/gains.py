@@ -66,7 +66,7 @@ def rows(request: Request) -> list[RowSpec]:
 
 
 def gather(request: Request) -> Gathered[Data]:
-    (base, *others), notes = find(request, rows(request))
+    (base, *others), notes = find(request, rows(request), usable=known_and_open)
     seeds = {run.seed for run in base.runs}.intersection(*({run.seed for run in one.runs} for one in others))
     if not seeds:
         raise DataProblem(
@@ -109,6 +109,7 @@ def draw(data: Data) -> Figure:
     figure = Figure(figsize=(2.8 + 1.6 * len(data.gains), 3.2), layout="constrained")
     axes = figure.subplots()
     width = 0.7 / len(data.gains)
+    empty = [not any(np.isfinite(gain.mean[group]) for gain in data.gains) for group in range(4)]
     for place, (gain, (color, _, _)) in enumerate(zip(data.gains, looks([g.method for g in data.gains]), strict=True)):
         x = np.arange(4) + (place - (len(data.gains) - 1) / 2) * width
         hatch = _HATCHES[place % len(_HATCHES)]
@@ -117,7 +118,7 @@ def draw(data: Data) -> Figure:
         spread = np.nan_to_num(gain.std)
         if spread.any():
             axes.errorbar(x, gain.mean, spread, fmt="none", ecolor="#333333", elinewidth=1.0, capsize=2.5)
-        for at, value, more in zip(x, gain.mean, spread, strict=True):
+        for group, (at, value, more) in enumerate(zip(x, gain.mean, spread, strict=True)):
             if np.isfinite(value):
                 up = value >= 0
                 end = value + more if up else value - more
@@ -130,11 +131,13 @@ def draw(data: Data) -> Figure:
                     va="bottom" if up else "top",
                     fontsize=8 if len(data.gains) == 1 else 7,
                 )
-            else:
-                axes.annotate("no class", (at, 0), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+            elif place == 0 or not empty[group]:
+                middle = group if empty[group] else at  # said once where it holds for all methods
+                axes.annotate("no class", (middle, 0), (0, 3), textcoords="offset points", ha="center", fontsize=8)
     axes.axhline(0, color="black", lw=0.8)
     bounds = [*DEFINITIONS[data.shots], "unknown"]
     axes.set_xticks(range(4), [f"{name}\n({bound})" for name, bound in zip(ALL_GROUPS, bounds, strict=True)])
+    axes.set_xlim(-0.5, 3.5)  # a group without a class has no bar, and its place all the same
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.15)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.figures.curves import Curve, Floats, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
-from oltr_cli.figures.scores import known_and_open, open_classes
+from oltr_cli.figures.scores import classes_of_open, known_and_open, open_classes
 from oltr_cli.metrics import accepted, f_measure
 from oltr_cli.randomness import generator
 from oltr_cli.scores import SavedScores
@@ -39,7 +39,7 @@ def rows(request: Request) -> list[RowSpec]:
 
 
 def gather(request: Request) -> Gathered[Data]:
-    found, notes = find(request, rows(request))
+    found, notes = find(request, rows(request), usable=classes_of_open)
     curves = []
     for one in found:
         values = []
@@ -82,14 +82,15 @@ def by_open_classes(
 
 
 def draw(data: Data) -> Figure:
-    figure, axes = panel(data.curves, "number of open classes in the test", f"F-measure, τ = {_tau(data.threshold)}")
+    figure, axes = panel(data.curves, "number of open classes in the test", f"F-measure, {_tau(data.threshold)}")
     axes.margins(y=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
 def _tau(threshold: str) -> str:
-    return threshold.removeprefix("fixed:")
+    value = threshold.removeprefix("fixed:")
+    return f"τ by {threshold}" if value == threshold else f"τ = {value}"
 
 
 FIGURE = FigureSpec("8c", "F-measure against the number of open classes", rows, gather, draw)

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.progress import Display
 from oltr_cli.runs import Run, runs_root
-from oltr_cli.tables.fill import fill, finished_runs
+from oltr_cli.tables.fill import EARLIER_BUILD, fill, finished_runs
 from oltr_cli.tables.filled import FilledRow
-from oltr_cli.tables.paper import load_table
+from oltr_cli.tables.paper import DEFAULT_TABLE, load_table
 from oltr_cli.tables.rows import RowSpec, table_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from oltr_cli.thresholds import ThresholdRule
-
-TABLE = "3a"  # whose rows say which run a method's name stands for
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def method_rows(request: Request, default: Sequence[str], least: int = 1) -> lis
     Raises:
         UsageProblem: a name that fits no method, or fewer than ``least`` methods.
     """
-    table, finished = load_table(TABLE), finished_runs(request.dataset)
+    table, finished = load_table(DEFAULT_TABLE), finished_runs(request.dataset)
     asked = [name for text in request.methods for name in text.split(",") if name.strip()]
     rows = [row for name in asked or default for row in table_rows(table, finished, [name])]
     rows = list({row.key: row for row in rows}.values())
@@ -133,8 +131,17 @@ def method_rows(request: Request, default: Sequence[str], least: int = 1) -> lis
     return rows
 
 
-def find(request: Request, rows: Sequence[RowSpec], table: str = TABLE) -> tuple[list[Found], tuple[str, ...]]:
+def find(
+    request: Request,
+    rows: Sequence[RowSpec],
+    table: str = DEFAULT_TABLE,
+    usable: Callable[[Run], object] = lambda run: None,
+) -> tuple[list[Found], tuple[str, ...]]:
     """The finished runs of each row, and notes on which recipe's they are.
+
+    Args:
+        usable: raises where a run is of a dataset that the figure is not for. Asked before runs are said to be missing:
+            making them would not help.
 
     Raises:
         MissingRuns: rows without a finished run (of the wanted seed).
@@ -150,13 +157,16 @@ def find(request: Request, rows: Sequence[RowSpec], table: str = TABLE) -> tuple
         option=request.option,
     )
     by_key = {row.spec.key: row for row in filled.rows}
-    notes = tuple(note for note in filled.notes if any(note.startswith(f"{row.key}: ") for row in rows))
+    about = (*(f"{row.key}: " for row in rows), EARLIER_BUILD)
+    notes = tuple(note for note in filled.notes if note.startswith(about))
     found: list[Found] = []
     missing: list[str] = []
     for spec in rows:
         row = by_key[spec.key]
         if row.status == "left_out":
-            raise DataProblem(next((note for note in notes if note.startswith(spec.key)), f"{spec.key}: unusable"))
+            # A note on which recipe's runs are shown may stand before it.
+            why = next((note for note in notes if note.startswith(f"{spec.key}: left out ")), f"{spec.key}: unusable")
+            raise DataProblem(why)
         if row.status == "unavailable":
             raise UsageProblem(f"{spec.key} is not in this version")
         runs = {
@@ -171,6 +181,8 @@ def find(request: Request, rows: Sequence[RowSpec], table: str = TABLE) -> tuple
         else:
             missing.append(_command(spec, request))
     if missing:
+        if found:
+            usable(found[0].runs[0])
         raise MissingRuns(missing, request.dataset)
     if len({tuple(run.seed for run in one.runs) for one in found}) > 1:
         seeds = (f"{one.label} {', '.join(str(run.seed) for run in one.runs)}" for one in found)

@@ -38,6 +38,11 @@ def class_names(run: Run) -> list[str]:
     return list(names) if names else [f"class {label}" for label in range(len(result["class_counts"]))]
 
 
+def classes_of_open(run: Run) -> None:
+    """Raises what ``known_and_open`` and ``open_classes`` do where a run has no open classes to tell apart."""
+    open_classes(known_and_open(run)[1], str(run.scores("open")))
+
+
 def open_classes(scores: SavedScores, where: str) -> tuple[NDArray[np.int64], list[str]]:
     """The class of each open sample (N,), as a number, and the classes' names in sorted order.
 
@@ -51,8 +56,9 @@ def open_classes(scores: SavedScores, where: str) -> tuple[NDArray[np.int64], li
     names, numbers = np.unique(np.array([_class_of(str(path)) for path in scores.paths]), return_inverse=True)
     if len(names) < 2:
         raise DataProblem(
-            f"{where}: all open images lie in one folder ('{names[0]}'), so that their classes are not known; "
-            "list them in a folder for each class"
+            f"{where}: all open images lie in one folder ('{names[0]}'), so that the open test list has one class, and "
+            "this figure needs two or more; list them in a folder for each class, or build the dataset from more "
+            "folders of unknown things (some of them go to open_val)"
         )
     return numbers.reshape(-1).astype(np.int64), names.tolist()
 

@@ -31,7 +31,7 @@ def rows(request: Request) -> list[RowSpec]:
 
 
 def gather(request: Request) -> Gathered[Data]:
-    found, notes = find(request, rows(request))
+    found, notes = find(request, rows(request), usable=known_and_open)
     scores = {one.label: [known_and_open(run) for run in one.runs] for one in found}
     confidences = [s.confidence for pairs in scores.values() for pair in pairs for s in pair]
     grid = thresholds(

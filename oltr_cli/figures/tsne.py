@@ -15,7 +15,14 @@ from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import plain_text
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
-from oltr_cli.figures.scores import class_counts, class_names, known_and_open, open_classes, shown
+from oltr_cli.figures.scores import (
+    class_counts,
+    class_names,
+    classes_of_open,
+    known_and_open,
+    open_classes,
+    shown,
+)
 from oltr_cli.randomness import derive, generator
 from oltr_cli.runs import Run
 from oltr_cli.scores import SavedScores
@@ -67,7 +74,7 @@ def rows(request: Request) -> list[RowSpec]:
 
 
 def gather(request: Request) -> Gathered[Data]:
-    found, notes = find(request, rows(request))
+    found, notes = find(request, rows(request), usable=classes_of_open)
     runs = [one.runs[0] for one in found]
     known, open_ = known_and_open(runs[0])
     chosen = choose(known, open_, str(runs[0].scores("open")), class_counts(runs[0]), class_names(runs[0]), request)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from typing import Any
 
 
@@ -24,11 +25,18 @@ class Td:
 
 @dataclass(frozen=True)
 class Th:
-    """Head of a column: what it shows (escaped), its kind, and how it is told by screen readers and as a tooltip."""
+    """Head of a column.
+
+    Attributes:
+        html: what it shows, already escaped.
+        title: how it is told by screen readers and as a tooltip.
+        group: what stands above it and those neighbours that have the same, as text.
+    """
 
     html: str
     number: bool = True
     title: str = ""
+    group: str = ""
 
 
 def text(value: Any) -> Td:
@@ -56,9 +64,22 @@ def sortable(name: str, caption: str, heads: Sequence[Th], rows: Sequence[Sequen
         f'spellcheck="false"></label> <output data-counts="{name}" aria-live="polite"></output></div>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
         f'<table id="{name}" class="sortable">'
-        f"<caption><span>{caption}</span></caption><thead><tr>{''.join(map(_head, heads))}</tr></thead>"
+        f"<caption><span>{caption}</span></caption><thead>{_groups(heads)}<tr>{''.join(map(_head, heads))}</tr>"
+        "</thead>"
         f"<tbody>{''.join(_row(row, heads) for row in rows)}</tbody></table></div>"
     )
+
+
+def _groups(heads: Sequence[Th]) -> str:
+    """A row of heads that span the columns of a group, where there is any; the first column stays outside."""
+    if not any(head.group for head in heads[1:]):
+        return ""
+    cells = "<td></td>"
+    for group, members in groupby(heads[1:], key=lambda head: head.group):
+        span = sum(1 for _ in members)
+        shown = f'<th scope="col" colspan="{span}"><span>{escape(group)}</span></th>'
+        cells += shown if group else f'<td colspan="{span}"></td>'
+    return f'<tr class="groups">{cells}</tr>'
 
 
 def _head(head: Th) -> str:

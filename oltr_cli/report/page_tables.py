@@ -48,9 +48,10 @@ def paper_table(filled: FilledTable, place: int) -> str:
     heads = [Th("method", False)]
     heads += [
         Th(
-            f"<small>{escape(column.group)}</small>{escape(column.name)}" if column.group else escape(column.name),
+            escape(column.name),
             title=f"{column.metric}, {column.unit}{', lower is better' if column.better == 'lower' else ''}"
             + (f", {column.bounds}" if column.bounds else ""),
+            group=column.group,
         )
         for column in columns
     ]
@@ -58,7 +59,8 @@ def paper_table(filled: FilledTable, place: int) -> str:
     heads.append(Th("group", False))
     rows = [_table_row(filled, row) for row in filled.grid]
     caption = (
-        f"{escape(words.title(filled))} Measured mean ± standard deviation over the seeds; below it the paper’s figure."
+        f"{escape(words.title(filled))} Measured mean ± standard deviation over the seeds; below it the paper’s figure"
+        f"{' and the difference to it' if filled.comparable else ''}."
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in words.remarks(filled))
     return sortable(f"table-{place}", caption, heads, rows, "Filter rows") + (
@@ -76,13 +78,15 @@ def _table_row(filled: FilledTable, row: FilledRow) -> list[Td]:
     for i, cell in enumerate(row.cells):
         shown, std, best = words.measured(filled, row, i)
         printed, delta = words.paper(cell), words.difference(filled, cell, i)
-        below = f"paper {escape(printed)}" + (f", {escape(delta)}" if delta else "") if printed else ""
+        # The caption says whose figure it is; told, as the word would make eight columns too wide for a screen.
+        below = f'<span class="told">paper </span>{escape(printed)}' if printed else ""
+        below += f" ({escape(delta)})" if printed and delta else ""
         html = escape(shown) + (f" <span class=std>± {escape(std)}</span>" if std else "")
         cells.append(Td(f"{html}<small>{below}</small>" if below else html, cell.mean, best))
     seeds, taus = row.seeds, row.thresholds
     cells.append(number(len(seeds) or None, ", ".join(map(str, seeds)) if len(seeds) < 6 else f"{len(seeds)} of them"))
     tau = None if not taus else ", ".join(dict.fromkeys(f"{value:.4g}" for value in taus[:4]))
-    rule = f"<small>{escape(row.threshold_rule or '')}</small>" if taus else ""
+    rule = f'<small class="rule">{escape(row.threshold_rule or "").replace(":", ":<wbr>")}</small>' if taus else ""
     cells.append(Td(f"{escape(tau)}{rule}", taus[0]) if tau is not None else Td("–", None))
     cells.append(number(row.seconds, None if row.seconds is None else duration(row.seconds)))
     return [*cells, text(row.spec.heading or "the paper’s")]

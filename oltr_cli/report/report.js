@@ -31,8 +31,10 @@
   }
 
   // --- tables
+  const headsOf = (table) => [...table.tHead.rows[table.tHead.rows.length - 1].cells];  // below those of groups
+
   function sortTable(table, column, direction) {
-    const heads = [...table.tHead.rows[0].cells];
+    const heads = headsOf(table);
     const isNumber = heads[column].dataset.kind === "number";
     const sign = direction === "ascending" ? 1 : -1;
     const keyed = [...table.tBodies[0].rows].map((row) => {
@@ -49,7 +51,7 @@
   }
 
   function sortAgain(table) {
-    const heads = [...table.tHead.rows[0].cells];
+    const heads = headsOf(table);
     const column = heads.findIndex((head) => head.getAttribute("aria-sort") !== "none");
     if (column >= 0) sortTable(table, column, heads[column].getAttribute("aria-sort"));
   }
@@ -68,7 +70,7 @@
   }
 
   for (const table of document.querySelectorAll("table.sortable")) {
-    [...table.tHead.rows[0].cells].forEach((head, column) => {
+    headsOf(table).forEach((head, column) => {
       head.querySelector("button").addEventListener("click", () => {
         const first = head.dataset.kind === "number" ? "descending" : "ascending";
         const other = first === "descending" ? "ascending" : "descending";
@@ -85,7 +87,8 @@
   if (!chooser) return;
   const percent = (value) => (100 * value).toFixed(1);
   const fraction = (value) => value.toFixed(3);
-  const readable = (tau) => String(Number(tau.toPrecision(5)));
+  const rounded = (tau) => String(Number(tau.toPrecision(5)));
+  const exact = String;  // τ comes as the shortest decimals of its float32: fixed:… with these gives the same numbers
   // Key in the curve, label, how it is shown, and how its line looks; a null look is not drawn.
   const LINES = [
     ["f_measure", "F-measure", fraction, ["--f", "", 3]],
@@ -136,7 +139,7 @@
       drawn.append(svg("text", { x: size.left - 6, y: y(i / 4) + 4, "text-anchor": "end" }, i === 4 ? "100 %" : String(25 * i)));
     }
     for (const tau of ticks(all[0], all[all.length - 1])) {
-      drawn.append(svg("text", { x: x(tau), y: size.height - 18, "text-anchor": "middle" }, readable(tau)));
+      drawn.append(svg("text", { x: x(tau), y: size.height - 18, "text-anchor": "middle" }, rounded(tau)));
     }
     drawn.append(svg("text", { x: (size.left + size.width) / 2, y: size.height - 3, "text-anchor": "middle" }, "threshold τ on the confidence"));
     for (const { tau } of run.named) drawn.append(svg("line", { class: "own", x1: x(tau), x2: x(tau), y1: y(1), y2: y(0) }));
@@ -169,7 +172,7 @@
     slider.addEventListener("input", () => move(Number(slider.value)));
     const marks = element("div", { class: "marks" });
     for (const { rule, tau } of run.named) {
-      const button = element("button", { type: "button", "data-tau": tau }, `τ = ${readable(tau)} (${rule})`);
+      const button = element("button", { type: "button", "data-tau": tau }, `τ = ${exact(tau)} (${rule})`);
       button.addEventListener("click", () => move(nearest(tau)));
       marks.append(button);
     }
@@ -186,7 +189,7 @@
         element("td", {}, values ? shown(values[own]) : missing)));
     }
     const head = element("tr", {}, element("th", { scope: "col" }, "open set"),
-      element("th", { scope: "col" }, "at τ"), element("th", { scope: "col" }, `at ${readable(run.own)}`));
+      element("th", { scope: "col" }, "at τ"), element("th", { scope: "col" }, `at ${exact(run.own)}`));
     const numbers = element("table", { id: "at-tau" }, element("thead", {}, head), body);
     box.append(element("div", { class: "threshold" },
       element("div", {},
@@ -200,9 +203,9 @@
   function move(at, keep = true) {
     slider.value = at;
     const tau = run.curve.tau[at];
-    slider.setAttribute("aria-valuetext", `τ = ${readable(tau)}`);
+    slider.setAttribute("aria-valuetext", `τ = ${exact(tau)}`);
     const shown = byId("tau-shown");
-    shown.textContent = readable(tau);
+    shown.textContent = exact(tau);
     shown.dataset.tau = tau;
     for (const [key, , show] of LINES) {
       const cell = document.querySelector(`#at-tau [data-key="${key}"]`);
@@ -210,10 +213,10 @@
     }
     marker.setAttribute("x1", x(tau));
     marker.setAttribute("x2", x(tau));
-    const right = x(tau) > size.width * 0.8;
+    const right = x(tau) > size.width - 110;  // no room for nine digits
     markerLabel.setAttribute("x", x(tau) + (right ? -5 : 5));
     markerLabel.setAttribute("text-anchor", right ? "end" : "start");
-    markerLabel.textContent = `τ = ${readable(tau)}`;
+    markerLabel.textContent = `τ = ${exact(tau)}`;
     for (const button of document.querySelectorAll(".marks button")) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.tau) === tau));
     }
@@ -253,7 +256,7 @@
       const tiles = run.gallery[kind].filter((one) => holds(one.confidence, tau)).map((one) => tile(one, kind === "known_as_unknown"));
       box.append(element("div", { class: "kind", "data-kind": kind },
         element("h4", {}, `${title} `, element("small", {}, about)),
-        tiles.length ? element("div", { class: "tiles" }, ...tiles) : element("p", { class: "notes" }, tau === null ? "None." : `None at τ = ${readable(tau)}.`)));
+        tiles.length ? element("div", { class: "tiles" }, ...tiles) : element("p", { class: "notes" }, tau === null ? "None." : `None at τ = ${exact(tau)}.`)));
     }
   }
 

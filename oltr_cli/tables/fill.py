@@ -19,6 +19,8 @@ from oltr_cli.tables.which_runs import choose_recipe, on_its_lists
 if TYPE_CHECKING:
     from oltr_cli.thresholds import ThresholdRule
 
+EARLIER_BUILD = "Left out, as made on an earlier build of"  # begins a note
+
 
 def fill(
     name: str,
@@ -77,7 +79,7 @@ def fill(
         rows.append(row)
     leaks = rule is not None and rule.marks_test_leak
     if elsewhere:
-        notes.append(f"Left out, as made on an earlier build of {dataset}: {', '.join(run.name for run in elsewhere)}.")
+        notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
     if len({digest for row in rows for digest in row.lists}) > 1:
         notes.append("The lists of the dataset changed between these runs: rows may have been tested on other images.")
     remarks = [*_remarks(table, dataset, shots, rows, source), *notes]
