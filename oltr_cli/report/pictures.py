@@ -116,7 +116,7 @@ def _figure(name: str, request: Request) -> Picture:
         else:
             figure.savefig(png, format="png", dpi=150)
             uri = _uri("image/png", _few_colors(png.getvalue()))
-    return Picture(name, title, uri, "; ".join(gathered.notes))
+    return Picture(name, title, uri, "; ".join(note.rstrip(".") for note in gathered.notes))
 
 
 def run_plots(run: Run) -> list[Picture]:
