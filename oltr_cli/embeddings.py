@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from oltr_cli.data.loading import Split, evaluation_batches
+from oltr_cli.data.loading import evaluation_batches
+from oltr_cli.data.opening import Split
 from oltr_cli.data.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem
 from oltr_cli.files import write_atomically

@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.backbones import Backbone, Given
-from oltr_cli.data.loading import Split, evaluation_batches
+from oltr_cli.data.loading import evaluation_batches
+from oltr_cli.data.opening import Split
 from oltr_cli.data.transforms import DeviceTransform
 from oltr_cli.errors import OltrError
 from oltr_cli.method import Method

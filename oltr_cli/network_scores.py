@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from oltr_cli.data.loading import OpenedDataset
+from oltr_cli.data.opening import OpenedDataset
 from oltr_cli.errors import DataProblem
 from oltr_cli.machine import default_workers
 from oltr_cli.method import FeatureMethod, Method

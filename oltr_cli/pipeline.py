@@ -21,7 +21,7 @@ from oltr_cli.runs import Run
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from oltr_cli.data.loading import OpenedDataset
+    from oltr_cli.data.opening import OpenedDataset
     from oltr_cli.mirror import Status
     from oltr_cli.network_scores import NetworkScores
     from oltr_cli.scores import SavedScores
@@ -63,7 +63,7 @@ def make_runs(
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         return results[-1]
     display.starting_torch()
-    from oltr_cli.data.loading import open_dataset
+    from oltr_cli.data.opening import open_dataset
 
     accelerator = make_accelerator(device)
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:

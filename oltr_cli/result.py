@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from oltr_cli.data.loading import OpenedDataset
+from oltr_cli.data.opening import OpenedDataset
 from oltr_cli.evaluate import evaluate_scores
 from oltr_cli.plan import Planned
 from oltr_cli.runs import Run

@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
-from oltr_cli.data.loading import Split, evaluation_batches
+from oltr_cli.data.loading import evaluation_batches
+from oltr_cli.data.opening import Split
 from oltr_cli.data.transforms import DeviceTransform
 from oltr_cli.method import FeatureMethod
 from oltr_cli.scores import SavedScores

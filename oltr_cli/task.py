@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from oltr_cli.checkpoint import load_checkpoint
-from oltr_cli.data.loading import OpenedDataset
+from oltr_cli.data.opening import OpenedDataset
 from oltr_cli.method import Method, Setup
 from oltr_cli.progress import Display
 from oltr_cli.randomness import derive

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oltr_cli.data.lists import ListSplit
-from oltr_cli.data.loading import open_dataset
+from oltr_cli.data.opening import open_dataset
 from oltr_cli.errors import DataProblem
 from oltr_cli.specs import DataSpec
 

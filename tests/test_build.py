@@ -23,7 +23,8 @@ from oltr_cli.data.build_recipe import Sizing, recipe_text
 from oltr_cli.data.build_split import Held, Tail
 from oltr_cli.data.images import decode_pixels
 from oltr_cli.data.lists import read_list
-from oltr_cli.data.loading import evaluation_batches, open_dataset
+from oltr_cli.data.loading import evaluation_batches
+from oltr_cli.data.opening import open_dataset
 from oltr_cli.data.variants import variant_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.plan import plan

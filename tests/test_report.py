@@ -16,7 +16,7 @@ from fake_runs import CLASS_COUNTS, fake_methods, make_run, random_scores
 from typer.testing import CliRunner
 
 from oltr_cli.commands.report import report
-from oltr_cli.data.loading import open_dataset
+from oltr_cli.data.opening import open_dataset
 from oltr_cli.errors import UsageProblem
 from oltr_cli.metrics import accepted, all_metrics
 from oltr_cli.progress import Display

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from oltr_cli import engine, method_conformance
-from oltr_cli.data.loading import open_dataset
+from oltr_cli.data.opening import open_dataset
 from oltr_cli.engine import train
 from oltr_cli.errors import DataProblem, OltrError, Stopped
 from oltr_cli.feeds import FrozenFeed, ImageFeed, make_feed

@@ -100,7 +100,7 @@ def run(
 
 def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
     """What would run: each run of the chain, how many steps, and what is there already."""
-    from oltr_cli.data.loading import open_dataset
+    from oltr_cli.data.opening import open_dataset
     from oltr_cli.data.sampling import steps_per_epoch
 
     dataset = open_dataset(planned[-1].link.recipe.data)

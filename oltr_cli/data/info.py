@@ -16,7 +16,7 @@ from oltr_cli.shots import DEFINITIONS, GROUPS, shot_groups
 from oltr_cli.specs import DataSpec
 
 if TYPE_CHECKING:
-    from oltr_cli.data.loading import Split
+    from oltr_cli.data.opening import Split
 
 FOREIGN = ("open", "open_val", "probe", "distractors")  # splits whose images are of no known class
 

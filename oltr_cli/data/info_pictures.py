@@ -21,7 +21,7 @@ from oltr_cli.shots import DEFINITIONS, shot_groups
 from oltr_cli.style import BANDS, DPI, INKS, RC, STYLES, plain_log
 
 if TYPE_CHECKING:
-    from oltr_cli.data.loading import Split
+    from oltr_cli.data.opening import Split
 
 _Shown = tuple[tuple[str, ...], NDArray[np.int64]]  # caption, and indices of what it fits
 COLUMNS = 8

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oltr_cli.data.loading import OpenedDataset, Split, evaluation_batches, open_dataset
+from oltr_cli.data.loading import evaluation_batches
+from oltr_cli.data.opening import OpenedDataset, Split, open_dataset
 from oltr_cli.data.transforms import evaluation_crop
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.request import Request

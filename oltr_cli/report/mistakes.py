@@ -19,7 +19,7 @@ from oltr_cli.scores import SavedScores
 from oltr_cli.shots import ClassCounts, shot_groups
 
 if TYPE_CHECKING:
-    from oltr_cli.data.loading import OpenedDataset
+    from oltr_cli.data.opening import OpenedDataset
 
 KINDS = ("known_as_unknown", "unknown_as_known", "tail_as_head")
 PER_KIND = 12
@@ -64,7 +64,7 @@ class Album:
 
         Runs of one name may have different images, such as the built-in set with another seed.
         """
-        from oltr_cli.data.loading import open_dataset
+        from oltr_cli.data.opening import open_dataset
         from oltr_cli.specs import DataSpec
 
         try:

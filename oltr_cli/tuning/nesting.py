@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oltr_cli.data.loading import OpenedDataset
+from oltr_cli.data.opening import OpenedDataset
 from oltr_cli.mirror import Description, Status, Value
 from oltr_cli.plan import Planned
 from oltr_cli.recipe import flatten
 from oltr_cli.tracking import Tracker, tracking_uri
-from oltr_cli.tuning.study import Claim, Study
+from oltr_cli.tuning.claim import Claim
+from oltr_cli.tuning.study import Study
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -68,7 +68,7 @@ def _check_lists(planned: list[Planned]) -> None:
 
     Here, once, and of the files' bytes alone: a trial opens some of the lists, and has no way to the others.
     """
-    from oltr_cli.data.loading import check_lists
+    from oltr_cli.data.opening import check_lists
 
     check_lists(planned[-1].link.recipe.data)
 

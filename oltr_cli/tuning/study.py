@@ -10,51 +10,27 @@ interrupted: the next worker goes on with it from its checkpoint, under the valu
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.randomness import derive
 from oltr_cli.runs import STUDIES
 from oltr_cli.tuning.about import About, FiledRun
-from oltr_cli.tuning.space import Dimension, Value
+from oltr_cli.tuning.claim import BEGUN, OUTCOME, REASON, Claim, begin_anew, counts, pruner, still_ours, suggest
+from oltr_cli.tuning.space import Value
 from oltr_cli.tuning.storage import open_database, open_journal
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-ABOUT, OUTCOME, REASON = "about", "outcome", "reason"  # user attributes of a study; of a trial
-BEGUN = "begun"  # of a trial: the epochs that it had come to whenever a process took it up
+ABOUT = "about"  # user attribute of a study
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
-STARTUP = 5  # trials that run to their end before any is cut short
 DEATHS = 5  # processes that may die over one epoch of a trial before it counts as failed
 CHECKPOINTS = ("best.pt", "last.pt", "last.prev.pt", "last.new.pt")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A trial that this process works on, for as long as it holds the lock.
-
-    Attributes:
-        values: what is tried; ``resumed``: whether another process began it.
-        reported: epochs that it had come to then.
-    """
-
-    number: int
-    trial: "optuna.Trial"
-    values: dict[str, Value]
-    run: FiledRun
-    resumed: bool
-    reported: frozenset[int]
-    lock: BaseFileLock = field(repr=False)
-
-
-class TrialLost(OltrError):
-    """Another worker has taken over the trial."""
 
 
 class Study:
@@ -100,7 +76,7 @@ class Study:
 
     def trials(self) -> "list[FrozenTrial]":
         """All trials that count, by number: those lost with their worker, which another has made anew, do not."""
-        return [t for t in self.study.get_trials(deepcopy=False) if _counts(t)]
+        return [t for t in self.study.get_trials(deepcopy=False) if counts(t)]
 
     def best(self) -> "FrozenTrial | None":
         """The finished trial with the best value, the first of several; None before there is one."""
@@ -141,7 +117,7 @@ class Study:
 
     def interrupted(self, claim: Claim) -> None:
         """Note that a signal ended the work on a trial, which is no fault of its own."""
-        with study_lock(self.path), _still_ours(claim):
+        with study_lock(self.path), still_ours(claim):
             claim.trial.set_user_attr(BEGUN, claim.trial.user_attrs.get(BEGUN, [])[:-1])
 
     def trial_id(self, number: int) -> int:
@@ -155,7 +131,7 @@ class Study:
         Raises:
             TrialLost: as ``end`` does.
         """
-        with _still_ours(claim):
+        with still_ours(claim):
             if epoch not in claim.reported:
                 claim.trial.report(value, epoch)
             return claim.trial.should_prune()
@@ -168,7 +144,7 @@ class Study:
         Raises:
             TrialLost: the worker was taken for dead, and another has begun the trial anew.
         """
-        with study_lock(self.path), _still_ours(claim):
+        with study_lock(self.path), still_ours(claim):
             claim.trial.set_user_attr(REASON if state == "FAIL" else OUTCOME, note)
             self._tell(claim.number, state, value)
             self._tidy()
@@ -193,13 +169,9 @@ class Study:
         # Keyed by the trial: a study that was interrupted asks the same questions as one that was not.
         seed = derive(self.about.seed, "trial", number) % 2**32
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        self.study.pruner = (
-            optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=-(-self.about.epochs // 3))
-            if self.about.prune
-            else optuna.pruners.NopPruner()
-        )
+        self.study.pruner = pruner(self.about)
         trial = optuna.Trial(self.study, self.trial_id(number))
-        values = {d.key: _suggest(trial, d) for d in self.about.space}
+        values = {d.key: suggest(trial, d) for d in self.about.space}
         reported = frozenset(self.storage.get_trial(self.trial_id(number)).intermediate_values)
         trial.set_user_attr(BEGUN, [*trial.user_attrs.get(BEGUN, []), len(reported)])
         return Claim(number, trial, values, run, resumed, reported, lock)
@@ -250,20 +222,10 @@ class Study:
                         (folder / name).unlink(missing_ok=True)
 
 
-@contextmanager
-def _still_ours(claim: Claim) -> Iterator[None]:
-    from optuna.exceptions import UpdateFinishedTrialError
-
-    try:
-        yield
-    except UpdateFinishedTrialError:
-        raise TrialLost(f"trial {claim.number} was taken for lost and is made anew by another worker") from None
-
-
 def open_storage(folder: Path, database: str | None) -> "optuna.storages.BaseStorage":
     """What keeps the study whose folder is ``folder``."""
     if database is not None:
-        return open_database(database, _begin_anew)
+        return open_database(database, begin_anew)
     return open_journal(folder.with_name(f"{folder.name}.journal"))
 
 
@@ -298,30 +260,3 @@ def study_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _suggest(trial: "optuna.Trial", d: Dimension) -> Value:
-    if d.choices:
-        return trial.suggest_categorical(d.key, d.choices)
-    if d.integer:
-        return trial.suggest_int(d.key, int(d.low), int(d.high), log=d.log)
-    return trial.suggest_float(d.key, d.low, d.high, log=d.log)
-
-
-def _counts(trial: "FrozenTrial") -> bool:
-    """Whether it is one of the trials that were asked for: begun, and not lost."""
-    return trial.state.name != "WAITING" and (trial.state.name != "FAIL" or REASON in trial.user_attrs)
-
-
-def _begin_anew(study: "optuna.Study", trial: "FrozenTrial") -> None:
-    """Put the values of a trial whose worker is gone back into the queue."""
-    import optuna
-
-    again = optuna.create_trial(
-        state=optuna.trial.TrialState.WAITING,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs={BEGUN: trial.user_attrs.get(BEGUN, [])},
-        system_attrs={k: v for k, v in trial.system_attrs.items() if k == "fixed_params"},
-    )
-    study.add_trial(again)

@@ -13,8 +13,9 @@ from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.progress import duration
 from oltr_cli.runs import find_studies, runs_root
 from oltr_cli.tuning.best import run_command
+from oltr_cli.tuning.claim import OUTCOME, REASON
 from oltr_cli.tuning.lines import shown
-from oltr_cli.tuning.study import OUTCOME, REASON, Study, load_study
+from oltr_cli.tuning.study import Study, load_study
 from oltr_cli.tuning.widths import fitted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from oltr_cli.data.loading import OpenedDataset, open_dataset
+from oltr_cli.data.opening import OpenedDataset, open_dataset
 from oltr_cli.detector import Detector
 from oltr_cli.engine import train
 from oltr_cli.errors import DataProblem

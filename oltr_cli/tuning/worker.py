@@ -15,11 +15,12 @@ from oltr_cli.mirror import Status
 from oltr_cli.pipeline import named_shortages
 from oltr_cli.plan import Planned
 from oltr_cli.progress import Display, duration
+from oltr_cli.tuning.claim import Claim, TrialLost
 from oltr_cli.tuning.lines import line
 from oltr_cli.tuning.nesting import Nest
 from oltr_cli.tuning.record import record
 from oltr_cli.tuning.storage import Heartbeat, storage_faults
-from oltr_cli.tuning.study import Claim, Study, TrialLost
+from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.trial import Outcome, Workbench
 
 SELECTED_BY = "val/closed/overall"  # of an epoch's row: what pruning compares
