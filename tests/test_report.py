@@ -257,6 +257,18 @@ def test_plots_of_the_first_seed_are_in_it_and_a_broken_one_is_not(runs, no_figu
     assert page.count('src="data:image/png;base64,') == 1
 
 
+def test_the_run_that_the_table_shows_comes_first_and_has_the_pictures(runs, no_figures):
+    make_run(runs, "somewhere", "dme", 0, "0000000000")  # before the other by name, and with fewer seeds
+    made = collect(choose("somewhere"), ["3a"], Display(quiet=True))
+    assert [one.run.name for one in made.finished] == [
+        "somewhere/dme/0123456789-s0",
+        "somewhere/dme/0123456789-s1",
+        "somewhere/dme/0000000000-s0",
+        "somewhere/plain/0123456789-s0",
+    ]
+    assert [one.numbers["gallery"] is None for one in made.finished] == [False, True, True, False]
+
+
 def test_names_from_files_cannot_become_markup(runs, no_figures):
     names = [NASTY[i % len(NASTY)] + str(i) for i in range(10)]
     for path in runs.glob("*/*/*/result.json"):
@@ -473,7 +485,9 @@ def test_sigterm_ends_watching_as_ctrl_c_does(runs, no_figures, monkeypatch):
 
 
 def test_figures_are_chosen_by_name(runs):
-    assert json.loads(command("--dataset", "somewhere", "--figures", "none", "--json").stdout)["figures"] == []
+    made = json.loads(command("--dataset", "somewhere", "--figures", "none", "--json").stdout)
+    assert made["figures"] == []
+    assert 'id="figures"' not in Path(made["file"]).read_text(encoding="utf-8")
     make_run(runs, "somewhere", "range")
     made = json.loads(command("--dataset", "somewhere", "--figures", "8b,6", "--json").stdout)
     assert made["figures"] == ["8b", "6"]

@@ -123,10 +123,13 @@ def collect(
     methods = list(chosen.methods) if chosen.methods else None
     option = chosen.option
     tables = [fill(name, chosen.dataset, methods=methods, source=chosen.source, option=option) for name in table_names]
+    # Of each method the runs that the tables show come first, and so have the pictures: an ablation has other numbers.
+    shown = {(row.method, row.hash) for table in tables for row in table.rows if not row.spec.exact}
+    done = sorted(chosen.done, key=lambda pair: (pair[0].method, (pair[0].method, pair[0].hash) not in shown))
     finished = []
     seen: set[str] = set()
-    with display.bar("runs", len(chosen.done), "runs") as bar:
-        for run, result in chosen.done:
+    with display.bar("runs", len(done), "runs") as bar:
+        for run, result in done:
             first = run.method not in seen
             seen.add(run.method)
             key = (first, *state(run))

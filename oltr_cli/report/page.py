@@ -82,10 +82,11 @@ def _sections(report: Report) -> list[tuple[str, str, str]]:
         sections.append(("going-on", "Not finished", unfinished(report.unfinished)))
     if report.finished:
         tables = "".join(paper_table(table, number) for number, table in enumerate(report.tables))
+        figures = [("figures", "Figures", _figures(report.figures))] if report.figures else []
         sections += [
             ("tables", "The paper’s table", tables),
             ("numbers", "All numbers", all_numbers(report)),
-            ("figures", "Figures", _figures(report.figures)),
+            *figures,
             ("one-run", "One run", _one_run(report)),
             ("runs", "How they were made", made(report.finished)),
         ]
