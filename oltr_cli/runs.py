@@ -121,6 +121,8 @@ def find_studies(root: Path | None = None) -> dict[str, Path]:
 def resolve_run(text: str) -> Path:
     """The directory of the run that ``text`` names: a path, a run name, or any part of one that fits only one run.
 
+    Where whole words of names fit, parts of others do not count.
+
     Raises:
         UsageProblem: no run fits, or several do (they are named).
     """
@@ -129,7 +131,8 @@ def resolve_run(text: str) -> Path:
         return path
     runs = find_runs()
     exact = [run for run in runs if run.name == text.strip("/")]
-    fitting = exact or [run for run in runs if text in run.name]
+    whole = [run for run in runs if f"/{text.strip('/')}/" in f"/{run.name}/"]  # dme/ before dme+energy/
+    fitting = exact or whole or [run for run in runs if text in run.name]
     if len(fitting) == 1:
         return fitting[0].path
     if fitting:

@@ -1,27 +1,33 @@
 """Studies: what a trial is judged by, that the test set is never looked at, and that no interruption costs a trial."""
 
 import json
+import shlex
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from typer.testing import CliRunner
 
+from oltr_cli.commands.tune import tune_app
 from oltr_cli.data.lists import digest_of_files
 from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
 from oltr_cli.metrics import all_metrics
 from oltr_cli.pipeline import run_method
-from oltr_cli.plan import plan
+from oltr_cli.plan import equal_budget, plan
 from oltr_cli.progress import Display
 from oltr_cli.runs import find_runs
 from oltr_cli.scores import SavedScores
 from oltr_cli.tuning import search as search_module
+from oltr_cli.tuning.best import search_command
 from oltr_cli.tuning.request import Request
 from oltr_cli.tuning.search import search
 from oltr_cli.tuning.study import load_study
+from oltr_cli.tuning.summary import next_commands, of_earlier_build
 from oltr_cli.tuning.trial import Outcome, Workbench, validation_view
 
 QUIET = Display(True)
@@ -231,6 +237,45 @@ def test_best_toml_is_the_best_trial_and_nothing_else(ask, root, method, monkeyp
     got = plan(method, str(study.path / "best.toml"), [], 0)
     assert [p.run for p in got] == [p.run for p in wanted]
     assert [p.link.recipe for p in got] == [p.link.recipe for p in wanted]
+
+
+def test_best_toml_leaves_all_other_methods_as_they_are(ask, root, monkeypatch):
+    quick(monkeypatch, lambda values, epoch: 0.5)
+    request = ask(total=1, sets=["train.epochs=7"])
+    best = str(search(request, QUIET).path / "best.toml")
+    for method in ("range", "crt", "plain+energy"):
+        there, here = plan(method, best, [], 0)[-1].link.recipe, plan(method, request.recipe, [], 0)[-1].link.recipe
+        assert there == here
+    assert equal_budget("plain", best) == equal_budget("plain", request.recipe)
+
+
+@pytest.mark.parametrize("method", ["dme", "plain", "plain+energy"])
+def test_the_command_that_goes_on_names_the_same_study(ask, root, method, monkeypatch):
+    monkeypatch.setattr(Workbench, "run", lambda self, p, log: Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0))
+    ranges = {
+        "dme": ("lambda=0.0012345678:1:log", "attention=none,spatial", "calibrator=true,false"),
+        "plain": ("data.flip=true,false", "epochs=1:3"),
+        "plain+energy": ("temperature=0.5:2",),
+    }
+    study = search(ask(method, total=1, ranges=ranges[method], seed=3, prune=False), QUIET)
+    words = shlex.split(search_command(study.about))
+    assert words[:2] == ["oltr", "tune"]
+    asked = []
+    monkeypatch.setattr("oltr_cli.tuning.search.search", lambda request, display: asked.append(request) or study)
+    done = CliRunner().invoke(tune_app, [*words[2:], "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    again = search(replace(asked[0], total=1, workers=0, device="cpu", track=False), QUIET)
+    assert again.name == study.name
+
+
+def test_a_study_of_an_earlier_build_says_so(ask, root, tmp_path, monkeypatch):
+    quick(monkeypatch, lambda values, epoch: 0.5)
+    study = search(ask(total=1), QUIET)
+    assert not of_earlier_build(study)
+    assert next_commands(study)
+    monkeypatch.setitem(study.about.chain[-1]["data"], "lists_digest", "old")
+    monkeypatch.setattr("oltr_cli.tuning.summary.lists_of", lambda source: "new")
+    assert next_commands(study) == []
 
 
 def hash_of(p):

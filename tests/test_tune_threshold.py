@@ -350,3 +350,26 @@ def test_command_refuses_what_does_not_fit(runs, options, message):
     assert shown.exception.exit_code == 2
     assert message in str(shown.exception)
     assert not list(runs.glob("*/*/*/threshold.json"))
+
+
+def test_runs_of_an_earlier_build_are_left_alone_and_named(tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text('[data]\nname = "mine"\nlists_digest = "new"\n')
+    monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    for method, digest in (("plain", "new"), ("dme", "old")):
+        run = make_run(tmp_path / "runs", "mine", method)
+        result = {**run.result(), "data_digest": digest}
+        (run.path / "result.json").write_text(json.dumps(result))
+    done = CliRunner().invoke(tune_app, ["threshold", "--dataset", "mine", "--json", "--trials", "1"])
+    assert [one["run"] for one in json.loads(done.stdout)["runs"]] == ["mine/plain/0123456789-s0"]
+    assert "earlier build of mine: mine/dme/0123456789-s0" in done.stderr.replace("\n", "")
+
+
+def test_no_column_stands_for_a_search_that_was_not_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    make_run(tmp_path / "runs", "mine", "plain")
+    options = ["threshold", "--dataset", "mine", "--trials", "1"]
+    assert "Optuna" in CliRunner().invoke(tune_app, options).stdout
+    assert "Optuna" not in CliRunner().invoke(tune_app, [*options, "--rule", "id_quantile:0.95"]).stdout

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oltr_cli.plan import Planned
+from oltr_cli.recipe import SHARED
+from oltr_cli.recipe_files import find_recipe, read_recipe
 from oltr_cli.runs import Run
 from oltr_cli.tuning.space import Dimension
 
@@ -34,6 +36,7 @@ class About:
     Attributes:
         method: canonical name; ``recipe`` and ``sets``: as typed, for the commands that are shown.
         chain: the resolved recipe of each run, first ancestor first, the tuned method's last.
+        tables: what the recipe says beside data and backbone, for stages and methods that the study does not try.
         hash: of the tuned method's recipe as it stands, with the runs that it starts from.
         objective: a metric on validation, and ``maximize``: whether more is better.
         epochs: of a trial, as the recipe has it.
@@ -51,6 +54,7 @@ class About:
     epochs: int
     hash: str
     chain: tuple[dict[str, Any], ...]
+    tables: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -77,6 +81,7 @@ class About:
             epochs=last.epochs,
             hash=last.link.hash,
             chain=tuple(p.link.recipe.as_toml() for p in planned),
+            tables={k: v for k, v in read_recipe(find_recipe(recipe)).items() if k not in SHARED},
         )
 
     @property
@@ -84,7 +89,7 @@ class About:
         words = [d.name for d in self.space]
         words = [*words[:3], f"and-{len(words) - 3}-more"] if len(words) > 3 else words
         # Where files lie is no part of it, as it is none of a recipe's hash.
-        identity = {k: v for k, v in self.as_json().items() if k not in ("recipe", "sets", "chain")}
+        identity = {k: v for k, v in self.as_json().items() if k not in ("recipe", "sets", "chain", "tables")}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return "-".join([self.method, *words, digest[:6]])
 

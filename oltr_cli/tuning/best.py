@@ -1,6 +1,7 @@
 """The best trial's values as a recipe file, which gives ``oltr run`` those and no others."""
 
 import copy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import tomli_w
 
 from oltr_cli.errors import DataProblem
 from oltr_cli.files import write_text
+from oltr_cli.recipe_files import known_recipes
 from oltr_cli.registry import PLUS
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.study import Study
@@ -32,16 +34,19 @@ def write_best(study: Study) -> Path:
 
 
 def best_recipe(about: About, values: dict[str, Any]) -> dict[str, Any]:
-    """The tables of a recipe file in which every key of every run is given, with ``values`` for the tuned ones."""
+    """The tables of a recipe file in which every key of every run is given, with ``values`` for the tuned ones.
+
+    Methods that the study has no part in find there what the searched recipe says of them.
+    """
     base, _, detector = about.method.partition(PLUS)
     last = about.chain[-1]
-    content: dict[str, Any] = {"data": last["data"], "backbone": last["backbone"], "method": {}}
-    for recipe in about.chain:
+    content = copy.deepcopy({"data": last["data"], "backbone": last["backbone"], **about.tables})
+    methods = content.setdefault("method", {})
+    for recipe in copy.deepcopy(about.chain):
         name = recipe["method"].partition(PLUS)[0]
-        content["method"][name] = {section: recipe[section] for section in ("train", "params")}
+        methods[name] = {section: recipe[section] for section in ("train", "params")}
     if detector:
-        content["detector"] = {detector: last["detector"]}
-    content = copy.deepcopy(content)
+        content.setdefault("detector", {})[detector] = copy.deepcopy(last["detector"])
     for key, value in values.items():
         head, *middle, name = key.split(".")
         table = _place(content, head, base, detector)
@@ -56,6 +61,18 @@ def run_command(about: About, recipe: Path) -> str:
     base, _, detector = about.method.partition(PLUS)
     with_detector = f" --detector {detector}" if detector else ""
     return f"oltr run {base}{with_detector} --recipe {recipe}" + (f" --seed {about.seed}" if about.seed else "")
+
+
+def search_command(about: About) -> str:
+    """What goes on with the study."""
+    base, _, detector = about.method.partition(PLUS)
+    known = about.recipe in known_recipes()
+    words = ["oltr", "tune", "--method", base, *(["--detector", detector] if detector else [])]
+    words += ["--dataset" if known else "--recipe", about.recipe]
+    words += [word for d in about.space for word in ("--range", f"{d.key}={d.text}")]
+    words += [word for text in about.sets for word in ("--set", text)]
+    words += ["--objective", about.objective, *([] if about.prune or about.epochs < 2 else ["--no-prune"])]
+    return shlex.join(words + (["--seed", str(about.seed)] if about.seed else []))
 
 
 def _place(content: dict[str, Any], head: str, method: str, detector: str) -> dict[str, Any]:

@@ -56,8 +56,9 @@ class Dimension:
     def text(self) -> str:
         """As it is typed."""
         if self.choices:
-            return ",".join(map(str, self.choices))
-        return f"{self.low:g}:{self.high:g}" + (":log" if self.log else "")
+            return ",".join(str(c).lower() if isinstance(c, bool) else str(c) for c in self.choices)
+        low, high = (f"{x:g}" if float(f"{x:g}") == x else repr(x) for x in (self.low, self.high))
+        return f"{low}:{high}" + (":log" if self.log else "")
 
     def ends(self) -> list[Value]:
         """The values that a recipe must accept for all between them to be acceptable."""

@@ -12,7 +12,8 @@ from rich.text import Text
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.progress import duration
 from oltr_cli.runs import find_studies, runs_root
-from oltr_cli.tuning.best import run_command
+from oltr_cli.tables.which_runs import lists_of
+from oltr_cli.tuning.best import run_command, search_command
 from oltr_cli.tuning.claim import OUTCOME, REASON
 from oltr_cli.tuning.lines import shown
 from oltr_cli.tuning.study import Study, load_study
@@ -127,6 +128,8 @@ def tables(study: Study, width: int) -> RenderableType:
 
     table, left_out = fitted(trials_without, side, width)
     parts: list[RenderableType] = [title, table]
+    if of_earlier_build(study):
+        parts.append(Text(f"{about.dataset} was built anew since: this study is of its earlier build", style="yellow"))
     if left_out:
         parts.append(Text(f"left out for want of width: {', '.join(left_out)}; --json has all", style="dim"))
     shares = importance(study)
@@ -137,8 +140,18 @@ def tables(study: Study, width: int) -> RenderableType:
 
 
 def next_commands(study: Study) -> list[str]:
-    """What to type once a trial has finished."""
-    return [run_command(study.about, study.path / "best.toml")] if study.best() is not None else []
+    """What to type: while no trial has finished, what goes on with the study; then what makes a run of the best."""
+    if of_earlier_build(study):
+        return []
+    if study.best() is None:
+        return [search_command(study.about)]
+    return [run_command(study.about, study.path / "best.toml")]
+
+
+def of_earlier_build(study: Study) -> bool:
+    """Whether the dataset was built anew since: its lists are others, and no run of the study can be made."""
+    digest = study.about.chain[-1]["data"].get("lists_digest")
+    return digest is not None and lists_of(study.about.recipe) not in (None, digest)
 
 
 def open_study(text: str | None, database: str | None) -> Study:

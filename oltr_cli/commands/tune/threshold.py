@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from oltr_cli.progress import Display
     from oltr_cli.runs import Run
     from oltr_cli.tuning.threshold import Tuned
 
@@ -54,7 +55,7 @@ def threshold(
     elif recipe is not None:
         raise UsageProblem("--recipe says whose runs a table shows; add --table")
     else:
-        selected, then = _selected(dataset, method, run), ""
+        selected, then = _selected(dataset, method, run, display), ""
     done: list[Tuned] = []
     problems: list[OltrError] = []
     with display.bar("tuning τ", len(selected), "runs") as bar:
@@ -90,12 +91,14 @@ def _rejecting_nothing(runs: "list[str]") -> str:
     )
 
 
-def _selected(dataset: str | None, method: str | None, run: str | None) -> "list[Run]":
-    """The finished runs that the options ask for."""
+def _selected(dataset: str | None, method: str | None, run: str | None, display: "Display") -> "list[Run]":
+    """The finished runs that the options ask for, of all those on the dataset as it is built now."""
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.registry import list_methods
     from oltr_cli.runs import find_runs, resolve_run, run_from_path
-    from oltr_cli.tables.fill import finished_runs
+    from oltr_cli.tables.fill import EARLIER_BUILD, finished_runs
+    from oltr_cli.tables.source import Source
+    from oltr_cli.tables.which_runs import on_its_lists
 
     if run is not None:
         if dataset or method:
@@ -108,7 +111,10 @@ def _selected(dataset: str | None, method: str | None, run: str | None) -> "list
             raise UsageProblem(f"{one.name} is {one.status()}; finish it first: oltr run {one.method}")
         return [one]
     name = dataset or "glyphs-lt"
-    on_dataset = [r for runs in finished_runs(name).values() for r, _ in runs]
+    finished, elsewhere = on_its_lists(finished_runs(name), Source.of_dataset(name).recipe)
+    if elsewhere:
+        display.warn(f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; --run names one")
+    on_dataset = [r for runs in finished.values() for r, _ in runs]
     found = [r for r in on_dataset if method in (None, r.method)]
     if found:
         return found
@@ -166,13 +172,14 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
         table.add_column("run", no_wrap=True)
         for head in ("τ", "F, validation"):
             table.add_column(head, justify="right", no_wrap=True)
-        for head in () if left_out else ("Optuna's τ", "F", "trials"):
+        searched_for = not left_out and any(tuned.study for tuned in done)
+        for head in ("Optuna's τ", "F", "trials") if searched_for else ():
             table.add_column(head, justify="right", no_wrap=True, style="dim")
         for tuned in done:
             study = tuned.study
             searched = [f"{study.tau:.4f}", f"{study.f_measure:.4f}", str(study.trials)] if study else ["–"] * 3
             f = "–" if tuned.f_measure_val is None else f"{tuned.f_measure_val:.4f}"
-            cells = [f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *([] if left_out else searched)]
+            cells = [f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *(searched if searched_for else [])]
             table.add_row(Text(tuned.run), *cells)
         return table
 
