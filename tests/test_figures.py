@@ -12,7 +12,7 @@ from oltr_cli.data.glyphs import GlyphsSpec
 from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures import ablation, gains, open_classes, tails, threshold, tsne
-from oltr_cli.figures.curves import Curve, looks
+from oltr_cli.figures.curves import Curve, looks, panel
 from oltr_cli.figures.request import Gathered, Request
 from oltr_cli.figures.save import as_csv, read_formats, save
 from oltr_cli.figures.scores import open_classes as classes_of
@@ -395,3 +395,13 @@ def test_formats():
     assert read_formats(["PDF, svg", "pdf"]) == ["pdf", "svg"]
     with pytest.raises(UsageProblem, match="no format 'pgn'; did you mean 'png'"):
         read_formats(["pgn"])
+
+
+@pytest.mark.parametrize("labels", [["plain", "range", "dme"], ["plain", "plain-equal-budget", "range"], ["x" * 40]])
+def test_a_legend_stays_inside_the_picture(labels):
+    curves = [Curve.over(label, np.arange(3.0), np.ones((1, 3))) for label in labels]
+    figure, _ = panel(curves, "x", "y")
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1

@@ -69,7 +69,8 @@ def looks(labels: Sequence[str]) -> list[tuple[str, str, str]]:
 
 def panel(curves: Sequence[Curve], x_label: str, y_label: str, *, marked: int = 1) -> tuple[Figure, Axes]:
     """The curves with a band of ± one standard deviation, the legend above; a marker at every ``marked``-th point."""
-    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
+    width = 4.4  # inches
+    figure = Figure(figsize=(width, 3.4), layout="constrained")
     axes = figure.subplots()
     spread = any(curve.n > 1 for curve in curves)
     for place, (curve, (color, dashes, marker)) in enumerate(
@@ -92,5 +93,7 @@ def panel(curves: Sequence[Curve], x_label: str, y_label: str, *, marked: int = 
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.margins(x=0.02)
     title = "mean ± standard deviation" if spread else None
-    figure.legend(loc="outside upper center", ncols=min(len(curves), 4), title=title, title_fontsize=8)
+    entry = 0.65 + 0.075 * max((len(curve.label) for curve in curves), default=0)  # its line and its letters
+    columns = max(1, min(len(curves), 4, int(width / entry)))
+    figure.legend(loc="outside upper center", ncols=columns, title=title, title_fontsize=8)
     return figure, axes
