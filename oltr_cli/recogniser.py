@@ -4,6 +4,7 @@ The dataset it was trained on need not be there. ``oltr predict``, ``oltr export
 """
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.evaluate import read_tuned
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
 from oltr_cli.metrics import accepted
-from oltr_cli.recipe_files import read_toml
+from oltr_cli.recipe_files import known_recipes, read_toml
 from oltr_cli.registry import PLUS, load_detector, load_method
 from oltr_cli.runs import Run, resolve_run, run_from_path
 from oltr_cli.scores import SavedScores
@@ -159,9 +160,13 @@ def _result(run: Run) -> dict[str, Any]:
     if status != "done":
         method, _, detector = run.method.partition(PLUS)
         on_top = f" --detector {detector}" if detector else ""
-        raise UsageProblem(
-            f"{run.name} is {status}; finish it first: oltr run {method}{on_top} --dataset {run.dataset}"
+        # A run's own recipe.toml is resolved, and no recipe that oltr run takes.
+        how = (
+            f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}"
+            if run.dataset in known_recipes()
+            else "finish it first, with the command that began it"
         )
+        raise UsageProblem(f"{run.name} is {status}; {how}")
     result = run.result()
     assert result is not None  # its status is done
     counts, names = result.get("class_counts"), result.get("class_names")

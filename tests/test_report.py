@@ -1,7 +1,9 @@
 """``oltr report``: its numbers against a second computation, and a page that is whole, safe and honest."""
 
 import json
+import os
 import re
+import shlex
 import signal
 import threading
 import time
@@ -195,6 +197,31 @@ def test_it_writes_one_file_that_names_nothing_outside(runs, no_figures):
     assert all(one["curve"] and one["classes"] for one in data["runs"])
     assert [one["gallery"] is not None for one in data["runs"]] == [True, False, True]
     assert len(data["classSets"]) == 1
+
+
+def test_the_command_that_opens_the_page_writes_the_same_one(runs, no_figures):
+    typed = ["--out", "two [b].html", "--runs", "dme/0123456789-s1", "--runs", "plain", "--methods", "pl*,dme"]
+    typed += ["--table", "3a", "--figures", "none"]
+    again = command(*typed).stderr.splitlines()[-1].partition("or: ")[2]
+    assert again.startswith("oltr report ")
+    assert again.endswith(" --open")
+    assert shlex.split(again)[2:-1] == typed
+    again = command().stderr.splitlines()[-1]
+    assert again.endswith("open report-somewhere.html in a browser, or: oltr report --dataset somewhere --open")
+
+
+def test_one_run_is_one(runs, no_figures):
+    assert "1 run finished, 0 not" in command("--methods", "plain").stderr
+    assert "3 runs finished, 0 not" in command().stderr
+
+
+def test_what_is_left_out_is_said_beside_the_page_too(runs, no_figures):
+    other = make_run(runs, "somewhere", "plain", run_hash="0000000000")
+    os.utime(other.path / "result.json", (1e9, 1e9))
+    done = command("--runs", other.name, "--json")
+    assert json.loads(done.stdout)["tables"] == []
+    assert "Left out the paper's table and the figures" in done.stderr
+    assert f"{other.name} is not among them" in done.stderr
 
 
 def test_what_the_page_is_made_of_is_packaged():
@@ -491,7 +518,11 @@ def test_figures_are_chosen_by_name(runs):
     make_run(runs, "somewhere", "range")
     made = json.loads(command("--dataset", "somewhere", "--figures", "8b,6", "--json").stdout)
     assert made["figures"] == ["8b", "6"]
-    assert isinstance(command("--dataset", "somewhere", "--figures", "9").exception, UsageProblem)
+    with pytest.raises(UsageProblem, match=r"no figure '9'; known: 3, .*8c, all, none"):
+        raise command("--dataset", "somewhere", "--figures", "8b,9").exception
+    for words in (("--figures", "6,none"), ("--figures", "None", "--figures", "6")):
+        with pytest.raises(UsageProblem, match="none leaves all of them out"):
+            raise command("--dataset", "somewhere", *words).exception
 
 
 def test_watching_starts_before_anything_is_finished(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import shlex
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +63,9 @@ def report(
     oltr report --watch      a page that keeps itself fresh
     ```
     """
-    from oltr_cli.figures import catalogue
+    from rich.markup import escape
+
+    from oltr_cli.data.findings import number
     from oltr_cli.files import write_text
     from oltr_cli.progress import Display
     from oltr_cli.report.choose import choose, tables_for
@@ -75,8 +78,7 @@ def report(
     first = choose(dataset, runs or (), methods or (), recipe=recipe, unfinished_will_do=watch)
     path = out or Path(f"report-{first.dataset}.html")
     names = tables_for(first, table or ())
-    asked = [part.strip() for text in figures or () for part in text.split(",") if part.strip()]
-    to_draw = None if not asked else [] if asked == ["none"] else catalogue.names(asked)
+    to_draw = _figures(figures or ())
     told = False
 
     def look() -> "Chosen":
@@ -93,7 +95,7 @@ def report(
             "dataset": chosen.dataset,
             "runs": [run.name for run, _ in chosen.done],
             "unfinished": [{"run": one.run.name, "status": one.status, "epoch": one.epoch} for one in made.unfinished],
-            "tables": names,
+            "tables": [table.name for table in made.tables],
             "figures": [picture.name for picture in made.figures if picture.uri],
             "bytes": len(page.encode()),
         }
@@ -102,17 +104,59 @@ def report(
         elif not told:
             print(path, flush=True)
         size = f"{facts['bytes'] / 1e6:.1f} MB" if facts["bytes"] >= 1e5 else f"{facts['bytes'] / 1e3:.0f} kB"
-        counts = f"{len(chosen.done)} runs finished, {len(made.unfinished)} not"
+        counts = f"{number(len(chosen.done), 'run')} finished, {len(made.unfinished)} not"
+        if made.left_out and not told:
+            display.say(f"[dim]{escape(made.left_out)}[/]")
         display.say(f"[dim]{time.strftime('%H:%M:%S')}  {counts}, {size}[/]")
         if open_ and not told:
             typer.launch(str(path.absolute()))
         told = True
 
     if watch:
-        display.say(f"[dim]watching {len(first.done) + len(first.others)} runs of {first.dataset}; Ctrl-C ends it[/]")
+        watched = number(len(first.done) + len(first.others), "run")
+        display.say(f"[dim]watching {watched} of {first.dataset}; Ctrl-C ends it[/]")
         keep_watching(look, write)
     else:
         write(first, False)
         if not json_ and not open_:
-            again = first.option if first.source else f"--dataset {shlex.quote(first.dataset)}"
-            display.say(f"[dim]next[/]  open {path} in a browser, or: oltr report {again} --open")
+            # Where nothing names the dataset, it is that of the newest run, which may soon be another.
+            named = dataset or (None if recipe or runs else first.dataset)
+            again = _as_typed(
+                {
+                    "--dataset": [named] if named else [],
+                    "--recipe": [recipe] if recipe else [],
+                    "--out": [out] if out else [],
+                    "--runs": runs,
+                    "--methods": methods,
+                    "--table": table,
+                    "--figures": figures,
+                    "--methods-from": methods_from,
+                }
+            )
+            display.say(f"[dim]next[/]  {escape(f'open {path} in a browser, or: {again} --open')}")
+
+
+def _figures(asked: Sequence[str]) -> list[str] | None:
+    """Names of the figures that ``--figures`` asks for; None: it asks for nothing, and all are meant."""
+    from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.figures import catalogue
+
+    parts = [part.strip() for text in asked for part in text.split(",") if part.strip()]
+    if not parts:
+        return None
+    if any(part.lower() == "none" for part in parts):
+        if len(parts) > 1:
+            raise UsageProblem("--figures: none leaves all of them out; give it alone, or name the figures to draw")
+        return []
+    for part in parts:
+        try:
+            catalogue.names([part])
+        except UsageProblem:
+            raise UsageProblem(f"no figure '{part}'{nearest(part, [*catalogue.FIGURES, 'all', 'none'])}") from None
+    return catalogue.names(parts)
+
+
+def _as_typed(options: Mapping[str, Sequence[str | Path] | None]) -> str:
+    """``oltr report`` with these options, each as often as it has values."""
+    pairs = [(option, str(value)) for option, values in options.items() for value in values or ()]
+    return shlex.join(["oltr", "report", *(word for pair in pairs for word in pair)])

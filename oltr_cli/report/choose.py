@@ -5,13 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oltr_cli.data.findings import some
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.recipe_files import known_recipes
 from oltr_cli.runs import Run, find_runs, resolve_run, runs_root
+from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.tables.source import Source, find_source
 from oltr_cli.tables.which_runs import lists_of
+
+# What to do about runs of a status, by how near they are to a result.
+UNFINISHED = {
+    "running": "running; --watch shows how far",
+    "interrupted": "interrupted; the same oltr run goes on",
+    "failed": "marked as failed; the same oltr run tries again",
+    "new": "begun, without a checkpoint yet; the same oltr run begins anew",
+    "unfinished": "not finished; the same oltr run goes on",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class Chosen:
         done: finished runs with their result.json; ``others``: runs without a result, and failed ones.
         methods: patterns for the rows of the tables; None shows them all.
         source, option: the recipe that missing rows would be made by, and how a command names it.
+        by_name: each run was asked for by its name, whatever recipe or build it is of.
     """
 
     dataset: str
@@ -30,6 +42,7 @@ class Chosen:
     methods: tuple[str, ...] | None
     source: str | None
     option: str
+    by_name: bool = False
 
 
 def choose(
@@ -69,19 +82,21 @@ def choose(
         wanted = {row.method for row in table_rows(table, {run.method for run in every}, patterns)}
         every = [run for run in every if run.method in wanted]
     digest = None if asked else lists_of(source.recipe)
-    done, others = [], []
+    done, others, earlier = [], [], []
     for run in every:
         result = run.result()
         if isinstance(result, dict) and result.get("status") == "done" and "metrics" in result:
             if digest in (None, result.get("data_digest")):
                 done.append((run, result))
+            else:
+                earlier.append(run)
         else:
             others.append(run)
     if not done and not (unfinished_will_do and others):
-        raise UsageProblem(_nothing(name, patterns))
+        raise UsageProblem(_nothing(source, patterns, others, earlier))
     if asked and patterns is None:
         patterns = tuple(dict.fromkeys(run.method for run in every))
-    return Chosen(name, tuple(done), tuple(others), patterns, source.recipe, source.option)
+    return Chosen(name, tuple(done), tuple(others), patterns, source.recipe, source.option, bool(asked))
 
 
 def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
@@ -89,6 +104,33 @@ def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
     if asked:
         return list(dict.fromkeys(part.strip() for text in asked for part in text.split(",") if part.strip()))
     return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result["metrics"]))
+
+
+def with_all(chosen: Chosen, tables: Sequence[FilledTable]) -> tuple[list[FilledTable], str]:
+    """The tables that show every run asked for by name, and what is left out and why ("": nothing).
+
+    A table shows one recipe of a method, on the dataset as it is built now. Beside a run of another it would show other
+    numbers under the same name.
+    """
+    kept: list[FilledTable] = []
+    dropped: list[str] = []
+    missing: set[str] = set()
+    for table in tables:
+        shown = {run.name for row in table.rows for run in row.runs(chosen.dataset)}
+        absent = {run.name for run, _ in chosen.done} - shown if chosen.by_name else set()
+        if absent:
+            dropped.append(table.name)
+            missing |= absent
+        else:
+            kept.append(table)
+    if not dropped:
+        return kept, ""
+    what = f"from the paper's tables: {', '.join(dropped)}" if kept else "the paper's table and the figures"
+    one = len(missing) == 1
+    return kept, (
+        f"Left out {what}, which show the runs of the recipe as it stands, or of one that stands in for it: "
+        f"{some(sorted(missing))} {'is' if one else 'are'} not among them."
+    )
 
 
 def _of(paths: Sequence[Path]) -> str | None:
@@ -112,16 +154,29 @@ def _newest() -> str:
     return max(runs, key=age).dataset
 
 
-def _nothing(dataset: str, patterns: Sequence[str] | None) -> str:
-    """The error where there is no finished run, with the command that makes one."""
-    method = patterns[0] if patterns and not set(patterns[0]) & set("*?[") else "dme"
+def _nothing(source: Source, patterns: Sequence[str] | None, others: Sequence[Run], earlier: Sequence[Run]) -> str:
+    """The error where there is no finished run: what there is instead, or the command that makes one.
+
+    Args:
+        others: runs of what is asked for without a result, or failed.
+        earlier: finished ones on an earlier build of the dataset.
+    """
+    name = source.dataset
+    if source.recipe is None and not find_runs(dataset=name):
+        return f"no dataset '{name}'{nearest(name, {*(run.dataset for run in find_runs()), *known_recipes()})}"
     of = f" of {', '.join(patterns)}" if patterns else ""
-    if dataset in known_recipes():
-        return f"no finished run{of} on {dataset}; make one: oltr run {method} --dataset {dataset}"
-    measured = {run.dataset for run in find_runs()}
-    if dataset in measured:
-        return f"no finished run{of} on {dataset}; make one: oltr run {method} --recipe FILE"
-    return f"no dataset '{dataset}'{nearest(dataset, {*measured, *known_recipes()})}"
+    parts = [f"no finished run{of} on {name}"]
+    if earlier:
+        names, were = some([run.name for run in earlier]), "was" if len(earlier) == 1 else "were"
+        parts.append(f"{names} {were} made on an earlier build of it and shown only by name, with --runs")
+    by_status: dict[str, list[str]] = {}
+    for run in others:
+        by_status.setdefault(running(run), []).append(run.name)
+    for status, words in UNFINISHED.items():
+        if there := by_status.get(status):
+            return "; ".join([*parts, f"{some(there)} {'is' if len(there) == 1 else 'are'} {words}"])
+    method = patterns[0] if patterns and not set(patterns[0]) & set("*?[") else "dme"
+    return "; ".join([*parts, f"make one: oltr run {method} {source.option}"])
 
 
 def running(run: Run) -> str:

@@ -18,7 +18,7 @@ from oltr_cli.files import read_json
 from oltr_cli.history import read_history
 from oltr_cli.metrics import METRICS
 from oltr_cli.progress import Display
-from oltr_cli.report.choose import Chosen, running
+from oltr_cli.report.choose import Chosen, running, with_all
 from oltr_cli.report.classes import class_numbers
 from oltr_cli.report.curves import shortest, threshold_numbers
 from oltr_cli.report.mistakes import Album, find_mistakes, gallery
@@ -65,7 +65,7 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows."""
+    """All that the page shows; ``left_out`` says which of the paper's tables and figures it does not, and why."""
 
     dataset: str
     made: str
@@ -76,6 +76,7 @@ class Report:
     class_sets: tuple[dict[str, Any], ...]
     pictures: tuple[str, ...]
     metrics: tuple[str, ...]
+    left_out: str = ""
 
 
 @dataclass
@@ -137,7 +138,9 @@ def collect(
                 cache.runs[key] = _finished(run, result, cache, with_pictures=first)
             finished.append(cache.runs[key])
             bar.advance()
-    figures = paper_figures(chosen, display, cache.figures, state, figure_names) if chosen.done else []
+    tables, left_out = with_all(chosen, tables)
+    to_draw = chosen.done and (tables or not left_out)
+    figures = paper_figures(chosen, display, cache.figures, state, figure_names) if to_draw else []
     names = [name for _, result in chosen.done for name in result["metrics"]]
     extra = sorted(set(names) - set(METRICS), key=names.index)
     return Report(
@@ -150,6 +153,7 @@ def collect(
         tuple(cache.class_sets),
         tuple(cache.album.pictures),
         tuple(m for m in (*METRICS, *extra) if any(m in one.metrics for one in finished)),
+        left_out,
     )
 
 

@@ -82,6 +82,8 @@ def _sections(report: Report) -> list[tuple[str, str, str]]:
         sections.append(("going-on", "Not finished", unfinished(report.unfinished)))
     if report.finished:
         tables = "".join(paper_table(table, number) for number, table in enumerate(report.tables))
+        if report.left_out:
+            tables += f'<ul class="notes"><li>{escape(report.left_out)}</li></ul>'
         figures = [("figures", "Figures", _figures(report.figures))] if report.figures else []
         sections += [
             ("tables", "The paper’s table", tables),

@@ -108,7 +108,7 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
         if one.status() != "done":
-            raise UsageProblem(f"{one.name} is {one.status()}; finish it first: oltr run {one.method}")
+            raise UsageProblem(f"{one.name} is {one.status()}; finish it first, with the command that began it")
         return [one]
     name = dataset or "glyphs-lt"
     finished, elsewhere = on_its_lists(finished_runs(name), Source.of_dataset(name).recipe)
