@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.active_measure import By, Measure
 from oltr_cli.diverse import diverse
+from oltr_cli.errors import DataProblem
 from oltr_cli.image_sources import Source
 from oltr_cli.image_stream import ImageBatch, ImageStream
 from oltr_cli.progress import Display
@@ -73,21 +74,29 @@ class Chosen:
 
     Attributes:
         failed: sources that are no images, with their problem.
-        training_known: whether the run's training images were at hand, to leave them out.
+        training_problem: why the run's training images were not at hand, to leave them out; "" where they were.
     """
 
     measure: Measure
     rows: Rows = field(default_factory=Rows.none)
     counts: Counts = field(default_factory=Counts)
     failed: list[Source] = field(default_factory=list)
-    training_known: bool = False
+    training_problem: str = ""
+
+    @property
+    def training_known(self) -> bool:
+        """Whether the run's training images were left out."""
+        return not self.training_problem
 
 
 def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Measure, display: Display) -> Chosen:
     """Up to ``budget`` images of ``stream``. Each image counts once, whatever its copies; the first one is named."""
     chosen = Chosen(measure)
-    trained = training_files(recogniser.recipe.data)
-    chosen.training_known = trained is not None
+    trained: TrainingFiles | None = None
+    try:
+        trained = training_files(recogniser.recipe.data, _lists_digest(recogniser))
+    except DataProblem as problem:
+        chosen.training_problem = str(problem)
     pool = _Pool(max(KEEP * budget, KEEP_AT_LEAST))
     seen: set[bytes] = set()
     with display.bar("scoring", 0) as bar:
@@ -103,6 +112,12 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
     chosen.counts.similar = looked_at - len(picked)
     chosen.rows = rows.take(picked)
     return chosen
+
+
+def _lists_digest(recogniser: Recogniser) -> str | None:
+    """Of the lists that the network was trained on; the recipe alone does not say it of every dataset."""
+    result = recogniser.base.result() or recogniser.result
+    return result.get("data_digest") or recogniser.recipe.data.lists_digest
 
 
 def _new_rows(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import Timeout
 
-from oltr_cli.errors import OltrError, Stopped
+from oltr_cli.errors import DataProblem, OltrError, Stopped
 from oltr_cli.files import write_json, write_text
 from oltr_cli.machine import is_main_process, make_accelerator
 from oltr_cli.plan import Planned, finished, plan
@@ -61,6 +61,7 @@ def make_runs(
     results = [finished(p.run) for p in planned]
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
+        warn_of_other_lists(planned[-1], results[-1], display)
         return results[-1]
     display.starting_torch()
     from oltr_cli.data.opening import open_dataset
@@ -79,6 +80,21 @@ def make_runs(
             display.say(f"[dim]{p.run.name} is finished[/]")
     assert result is not None
     return result
+
+
+def warn_of_other_lists(p: Planned, result: dict[str, Any], display: Display) -> None:
+    """Point out that the lists were changed since a finished run; where they are not at hand, its result needs none."""
+    if not is_main_process():
+        return
+    from oltr_cli.data.opening import other_lists
+
+    with suppress(DataProblem):
+        if (other := other_lists(p.link.recipe.data, result.get("data_digest"))) is not None:
+            lists, digest = other
+            display.warn(
+                f"the lists in {lists} are not those of {p.run.name}, which stays as it is; for a run on these, set "
+                f'data.lists_digest to "{digest}"'
+            )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oltr_cli.data.lists import ListSplit
-from oltr_cli.data.opening import open_dataset
+from oltr_cli.data.opening import open_dataset, other_lists
 from oltr_cli.errors import DataProblem
 from oltr_cli.specs import DataSpec
 
@@ -32,14 +32,20 @@ class TrainingFiles:
         return _digest(file) in self.digests[size]
 
 
-def training_files(spec: DataSpec) -> TrainingFiles | None:
-    """The training images of a run's dataset; None where it is not here, or is drawn rather than stored."""
+def training_files(spec: DataSpec, digest: str | None) -> TrainingFiles:
+    """The training images of a run's dataset.
+
+    Args:
+        digest: of the lists that the run was trained on: those of another build name other images.
+    Raises:
+        DataProblem: the lists or images are not here, are others, or are drawn rather than stored.
+    """
     if spec.kind != "lists":
-        return None
-    try:
-        split = open_dataset(spec, only=("train",)).splits["train"]
-    except DataProblem:
-        return None
+        raise DataProblem("they are drawn, not files")
+    if (other := other_lists(spec, digest)) is not None:
+        raise DataProblem(f"dataset '{spec.name}': the lists in {other[0]} are not those that the run was trained on")
+    # These splits alone carry no digest that could be compared.
+    split = open_dataset(spec, only=("train",)).splits["train"]
     assert isinstance(split, ListSplit)
     return TrainingFiles([split.root / file for file in split.files])
 

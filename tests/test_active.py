@@ -19,11 +19,11 @@ from oltr_cli import active, active_measure
 from oltr_cli.app import app
 from oltr_cli.commands.data.active import _next
 from oltr_cli.diverse import CANDIDATES, SAME, SIMILAR, diverse
-from oltr_cli.errors import OltrError, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recogniser import Recogniser
 from oltr_cli.scores import SavedScores
 from oltr_cli.specs import DataSpec
-from oltr_cli.training_files import TrainingFiles
+from oltr_cli.training_files import TrainingFiles, training_files
 
 # Which rows are taken
 
@@ -236,6 +236,9 @@ def test_a_folder_without_images(finished, tmp_path):
     assert "without images" in told["failed"][0]["error"]
     done = call(finished.names["plain"], tmp_path, "--budget", 3)
     assert done.stdout.split() == ["confidence", "nearest", "label", "image"]
+    assert "there was nothing to choose from" in done.stderr
+    assert "no others that differ" not in done.stderr
+    assert "next" not in done.stderr
 
 
 def test_one_image_and_a_large_budget(finished, folder):
@@ -254,7 +257,8 @@ def test_training_images_are_left_out_where_they_are_known(finished, folder, tmp
     without = answer(finished.names["plain"], folder, "--budget", 100)
     assert without["training_images_left_out"] is False
     assert "seen.png" in {Path(one["image"]).name for one in without["images"]}
-    assert "not at hand" in call(finished.names["plain"], folder, "--budget", 1).stderr
+    said = call(finished.names["plain"], folder, "--budget", 1).stderr
+    assert "not at hand, and those among these images were not left out: dataset 'tiny': no " in said
     monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
     make_tiny_dataset(tmp_path / "data" / "tiny")
     told = answer(finished.names["plain"], folder, "--budget", 100)
@@ -262,6 +266,26 @@ def test_training_images_are_left_out_where_they_are_known(finished, folder, tmp
     assert told["counts"]["training"] == 1
     assert "seen.png" not in {Path(one["image"]).name for one in told["images"]}
     assert "changed.png" in {Path(one["image"]).name for one in told["images"]}
+
+
+@pytest.mark.parametrize("method", ["plain", "dme+energy"])
+def test_lists_of_another_build_leave_nothing_out(finished, folder, tmp_path, monkeypatch, method):
+    """They name other images than the run was trained on."""
+    monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
+    root = make_tiny_dataset(tmp_path / "data" / "tiny")
+    train, test = ((root / f"{split}.txt").read_text().splitlines() for split in ("train", "test"))
+    (root / "train.txt").write_text("\n".join([*train[1:], test[0]]) + "\n")
+    (root / "test.txt").write_text("\n".join([*test[1:], train[0]]) + "\n")
+    told = answer(finished.names[method], folder, "--budget", 3)
+    assert (told["training_images_left_out"], told["counts"]["training"]) == (False, 0)
+    said = call(finished.names[method], folder, "--budget", 3).stderr
+    assert f"not at hand, and those among these images were not left out: dataset 'tiny': the lists in {root}" in said
+    assert "are not those that the run was trained on" in said
+
+
+def test_training_files_of_the_built_in_set_are_none():
+    with pytest.raises(DataProblem, match="drawn"):
+        training_files(DataSpec(name="glyphs-lt", kind="glyphs"), None)
 
 
 def test_training_files_of_one_size_are_told_apart(tmp_path):

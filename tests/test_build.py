@@ -392,8 +392,12 @@ def test_listable_says_what_they_can():
 
 
 def test_wrong_folders_are_named(build, tmp_path):
-    with pytest.raises(DataProblem, match=r"--images .*nowhere: neither a folder nor a \.csv"):
-        build(tmp_path / "nowhere")
+    for name, what in (("nowhere", "folder"), ("nowhere.csv", "file")):
+        with pytest.raises(DataProblem, match=rf"--images .*{name}: no such {what}$"):
+            build(tmp_path / name)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataProblem, match=r"--images .*notes\.txt: neither a folder nor a \.csv"):
+        build(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataProblem, match=r"--images .*empty: holds no images \(\*\.avif|\*\.bmp"):
         build(tmp_path / "empty")
@@ -401,6 +405,8 @@ def test_wrong_folders_are_named(build, tmp_path):
         build(photos(tmp_path / "flat", {".": 3}))
     with pytest.raises(DataProblem, match=r"--open .*empty: holds no images"):
         build(photos(tmp_path / "in", {"a": 5, "b": 5}), open_images=tmp_path / "empty")
+    with pytest.raises(DataProblem, match=r"--open .*nowhere: no such folder$"):
+        build(tmp_path / "in", open_images=tmp_path / "nowhere")
 
 
 def test_nothing_is_touched(build, tmp_path):

@@ -18,9 +18,12 @@ from typer.testing import CliRunner
 from oltr_cli.app import app
 from oltr_cli.data import over_files as over
 from oltr_cli.data.check import PUBLISHED
+from oltr_cli.data.lists import digest_of_files
+from oltr_cli.data.opening import open_dataset
 from oltr_cli.data.published import Published
-from oltr_cli.errors import OltrError, Stopped, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
 from oltr_cli.progress import Display
+from oltr_cli.specs import DataSpec
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 
@@ -73,6 +76,24 @@ def test_nothing_is_wrong(tiny):
     code, text = run("tiny", "--decode")
     assert code == 0
     assert "✓ nothing is wrong" in text
+
+
+def test_lists_other_than_those_of_the_recipe_are_an_error(tiny):
+    """With the digest to write, as a run says it; a list that is missing is said once."""
+    recipe, digest = tiny / "recipe.toml", digest_of_files("tiny", tiny)
+    recipe.write_text(f'{RECIPE}lists_digest = "{digest}"\n')
+    assert check()[0] == 0
+    write(tiny, "train", lines(tiny, "train")[1:])
+    code, _, found = check()
+    assert (code, list(found)) == (3, [("other_lists",)])
+    assert found[("other_lists",)]["severity"] == "error"
+    with pytest.raises(DataProblem) as caught:
+        open_dataset(DataSpec(name="tiny", lists_digest=digest))
+    assert str(caught.value) == f"dataset 'tiny': {found['other_lists',]['message']}"
+    recipe.write_text(f'{RECIPE}lists_digest = "{digest_of_files("tiny", tiny)}"\n')
+    assert check()[0] == 0
+    (tiny / "val.txt").unlink()
+    assert list(check()[2]) == [("no_list", "val")]
 
 
 def test_all_problems_come_at_once(tiny):

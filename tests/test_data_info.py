@@ -86,6 +86,12 @@ def test_the_text_and_the_next_command(tiny):
     assert "next  oltr run dme --dataset tiny" in result.stderr
 
 
+def test_one_training_image_of_each_class(tiny):
+    rows = {row.rpartition(" ")[2]: row for row in (tiny / "train.txt").read_text().splitlines()}
+    (tiny / "train.txt").write_text("".join(f"{row}\n" for row in rows.values()))
+    assert "\n1 training image a class, median 1;" in run("tiny").stdout
+
+
 def test_one_picture_of_both(tiny, tmp_path):
     run("tiny", "--out", "both", "--quiet")
     run("tiny", "--out", tmp_path / "one.PNG", "--quiet")

@@ -114,7 +114,14 @@ def test_the_recipe_is_built_in():
 
 def test_missing_alphabets_are_named(tmp_path):
     with pytest.raises(DataProblem, match=r"no characters of Balinese, .*Tagalog; unpack"):
-        prepare_omniglot_small(tmp_path / "nowhere")
+        prepare_omniglot_small(tmp_path)
+
+
+def test_a_missing_folder_is_called_missing(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("nowhere", "file"):
+        with pytest.raises(DataProblem, match=f"{name}: no such folder; give --root"):
+            prepare_omniglot_small(tmp_path / name)
 
 
 def test_missing_drawings_are_named(own):

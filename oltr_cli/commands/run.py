@@ -75,7 +75,7 @@ def run(
         display.starting_torch()
     planned = plan(method, source, sets or [], seed)
     if dry_run:
-        _show_plan(planned, json_)
+        _show_plan(planned, json_, display)
         return
     was_there = finished(planned[-1].run) is not None
     result = run_method(method, source, sets, seed, device=device, workers=workers, track=not no_track, display=display)
@@ -98,13 +98,11 @@ def run(
     _next_steps(result, planned, display, was_there, option)
 
 
-def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
+def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> None:
     """What would run: each run of the chain, how many steps, and what is there already."""
-    from oltr_cli.data.opening import open_dataset
     from oltr_cli.data.sampling import steps_per_epoch
 
-    dataset = open_dataset(planned[-1].link.recipe.data)
-    images = len(dataset.splits["train"])
+    images, classes = _size(planned[-1], display)
     rows = []
     for p in planned:
         train = p.link.recipe.train
@@ -121,9 +119,11 @@ def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
             }
         )
     if as_json:
-        print(json.dumps({"images": images, "classes": len(dataset.class_names), "runs": rows}))
+        print(json.dumps({"images": images, "classes": classes, "runs": rows}))
         return
-    print(f"{planned[-1].run.dataset}: {images:,} training images of {len(dataset.class_names)} classes")
+    from oltr_cli.data.findings import number
+
+    print(f"{planned[-1].run.dataset}: {images:,} training images of {number(classes, 'class')}")
     for row in rows:
         origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
         work = (
@@ -133,7 +133,21 @@ def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
             else "nothing to train"
         )
         print(f"  {row['run']}  {row['status']}: {work}, {origin}")
-    print("nothing was written; leave out --dry-run to start", file=sys.stderr)
+    done = planned[-1].run.status() == "done"
+    print(f"nothing was written; leave out --dry-run to {'see its result' if done else 'start'}", file=sys.stderr)
+
+
+def _size(last: "Planned", display: "Display") -> tuple[int, int]:
+    """Training images and classes: of a finished run, which needs its dataset no more, as its result says."""
+    from oltr_cli.data.opening import open_dataset
+    from oltr_cli.pipeline import warn_of_other_lists
+    from oltr_cli.plan import finished
+
+    if (result := finished(last.run)) is not None:
+        warn_of_other_lists(last, result, display)
+        return sum(result["class_counts"]), len(result["class_counts"])
+    dataset = open_dataset(last.link.recipe.data)
+    return len(dataset.splits["train"]), len(dataset.class_names)
 
 
 def _other_thresholds(result: dict) -> str:

@@ -27,6 +27,9 @@ def find_photographs(source: Path, option: str, without: Path | None, warnings: 
     """
     if source.is_file() and source.suffix.lower() == ".csv":
         return _from_csv(source)
+    if not source.exists():
+        what = "file" if source.suffix.lower() == ".csv" else "folder"
+        raise DataProblem(f"{option} {source}: no such {what}")
     if not source.is_dir():
         raise DataProblem(f"{option} {source}: neither a folder nor a .csv file")
     found: dict[str, list[Path]] = defaultdict(list)

@@ -24,7 +24,7 @@ from oltr_cli.data.check_lists import (
     shot_counts,
 )
 from oltr_cli.data.findings import Finding, number, some
-from oltr_cli.data.lists import OPTIONAL, class_names
+from oltr_cli.data.lists import OPTIONAL, class_names, not_those_of_the_recipe, other_digest
 from oltr_cli.data.located import find_files
 from oltr_cli.data.published import PUBLISHED, Published
 from oltr_cli.errors import DataProblem
@@ -96,6 +96,7 @@ def check_dataset(
     if checked.published and read.names:
         found += published_findings(read, checked.published)
     found += _name_findings(read, root, lists)
+    found += _digest_findings(spec, lists)
     found += repeated_paths(read, files)
     found += missing_findings(read, files)
     sizes = file_sizes(root, files, display)
@@ -144,6 +145,15 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
         return [Finding("warning", "class_names", message if names else f"{message} and is not used")]
     twice = [name for name, count in Counter(names).items() if count > 1]
     return [Finding("note", "class_names", f"several classes have one name: {some(twice)}")] if twice else []
+
+
+def _digest_findings(spec: DataSpec, lists: Path) -> list[Finding]:
+    """Lists that were changed since the recipe was made, where it says for which it was."""
+    try:
+        digest = other_digest(spec.name, lists, spec.lists_digest)
+    except DataProblem:  # a list that is not there is a finding of its own
+        return []
+    return [] if digest is None else [Finding("error", "other_lists", not_those_of_the_recipe(lists, digest))]
 
 
 def _check_glyphs(spec: DataSpec) -> Checked:

@@ -140,6 +140,26 @@ def digest_of_files(name: str, lists: Path) -> str:
     return digest_of(texts)
 
 
+def other_digest(name: str, lists: Path, digest: str | None) -> str | None:
+    """The digest of the lists in the folder ``lists`` where it is not ``digest``; None where it is, or that is None.
+
+    Raises:
+        DataProblem: as ``digest_of_files``.
+    """
+    if digest is None:
+        return None
+    found = digest_of_files(name, lists)
+    return found if found != digest else None
+
+
+def not_those_of_the_recipe(lists: Path, digest: str) -> str:
+    """What to say of lists whose ``digest`` is not the one in their recipe."""
+    return (
+        f"the lists in {lists} are not those its recipe was made for; build it anew, or, if they were changed on "
+        f'purpose, write lists_digest = "{digest}" into its [data]'
+    )
+
+
 def digest_of(texts: Mapping[str, bytes]) -> str:
     """What tells the lists ``texts`` (by split, and those of attributes by this word) from all others."""
     digest = hashlib.sha256()

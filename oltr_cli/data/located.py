@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from oltr_cli.data.findings import number
 from oltr_cli.errors import DataProblem
 
 
@@ -17,7 +18,7 @@ def locate(root: Path, names: list[str], listed_in: Path) -> list[str]:
     if len(located) < len(names):
         first = names[found.index(None)]
         raise DataProblem(
-            f"{listed_in}: {len(names) - len(located):,} of {len(names):,} images are not below {root}; "
+            f"{listed_in}: {len(names) - len(located):,} of {number(len(names), 'image')} not below {root}; "
             f"the first is {first}"
         )
     return located

@@ -89,11 +89,25 @@ def check_lists(spec: DataSpec) -> None:
     Raises:
         DataProblem: the lists were changed, or one is missing.
     """
-    from oltr_cli.data.lists import digest_of_files
+    if (other := other_lists(spec, spec.lists_digest)) is not None:
+        _check_digest(spec, *other)
 
-    if spec.kind == "lists" and spec.lists_digest is not None:
-        lists = _folders(spec)[1]
-        _check_digest(spec, lists, digest_of_files(spec.name, lists))
+
+def other_lists(spec: DataSpec, digest: str | None) -> tuple[Path, str] | None:
+    """The folder of the lists and their digest, where this is not ``digest``, which a run or a recipe has noted.
+
+    Returns:
+        None where it is, where nothing was noted, and for the built-in set; no line of the lists is read.
+    Raises:
+        DataProblem: a list is missing.
+    """
+    from oltr_cli.data.lists import other_digest
+
+    if spec.kind != "lists":
+        return None
+    lists = _folders(spec)[1]
+    found = other_digest(spec.name, lists, digest)
+    return None if found is None else (lists, found)
 
 
 def _folders(spec: DataSpec) -> tuple[Path, Path]:
@@ -103,11 +117,10 @@ def _folders(spec: DataSpec) -> tuple[Path, Path]:
 
 
 def _check_digest(spec: DataSpec, lists: Path, digest: str) -> None:
+    from oltr_cli.data.lists import not_those_of_the_recipe
+
     if spec.lists_digest not in (None, digest):
-        raise DataProblem(
-            f"dataset '{spec.name}': the lists in {lists} are not those its recipe was made for; build it anew, or, if "
-            f'they were changed on purpose, write lists_digest = "{digest}" into its [data]'
-        )
+        raise DataProblem(f"dataset '{spec.name}': {not_those_of_the_recipe(lists, digest)}")
 
 
 def remedy(spec: DataSpec) -> str:

@@ -44,6 +44,8 @@ def prepare_omniglot_small(root: Path) -> Prepared:
     Raises:
         DataProblem: an alphabet or a drawing is missing, or a list of another origin is in the way.
     """
+    if not root.is_dir():
+        raise DataProblem(f"{root}: no such folder; give --root, a folder with ALPHABET/CHARACTER/*.png")
     parts = {name: _characters(root, alphabets) for name, alphabets in _PARTS.items()}
     if problems := _problems(root, parts):
         raise DataProblem(several(str(root), problems))

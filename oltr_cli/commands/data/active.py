@@ -126,15 +126,21 @@ def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Displ
     ]
     said = ", ".join(f"{count:,} {what}" for count, what in left_out if count)
     display.say(f"{len(chosen.rows):,} of {number(counts.images, 'image')}" + (f"; left out: {said}" if said else ""))
-    if len(chosen.rows) < budget:
+    if not len(chosen.rows):
+        display.say("there was nothing to choose from")
+    elif len(chosen.rows) < budget:
         display.say(f"fewer than the {budget:,} asked for: there are no others that differ")
-    if not chosen.training_known:
-        display.say("the run's training images are not at hand: those among these images were not left out")
+    if len(chosen.rows) and not chosen.training_known:
+        display.say(
+            "the run's training images are not at hand, and those among these images were not left out: "
+            f"{escape(visible(chosen.training_problem))}"
+        )
     for source in chosen.failed[:SHOWN]:
         display.warn(f"{visible(source.path)}: {visible(source.problem)}")
     if len(chosen.failed) > SHOWN:
         display.warn(f"and {len(chosen.failed) - SHOWN:,} more that failed; --json names all")
-    display.say(f"[dim]next[/]  {escape(visible(_next(data)))}")
+    if len(chosen.rows):
+        display.say(f"[dim]next[/]  {escape(visible(_next(data)))}")
 
 
 def _next(data: "DataSpec") -> str:

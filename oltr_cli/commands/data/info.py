@@ -98,8 +98,9 @@ def _print(found: dict[str, Any], console: "Console") -> None:
     console.print(table)
     spread = found["per_class"]
     factor = found["imbalance_factor"]
+    images = "image" if spread["max"] == 1 else "images"
     console.print(
-        f"\n{span(spread['min'], spread['max'])} training images a class, median {spread['median']:g}; "
+        f"\n{span(spread['min'], spread['max'])} training {images} a class, median {spread['median']:g}; "
         f"imbalance factor {factor:.4g}",
         soft_wrap=True,
     )
