@@ -1,11 +1,13 @@
 """What every method and detector must do, whoever wrote it: run ``check`` on a name, or parametrise a test.
 
-import pytest
-from oltr_cli.conformance import checks_of
+    import pytest
+    from oltr_cli.conformance import checks_of
 
-@pytest.mark.parametrize("check", checks_of("my-method"), ids=lambda c: c.__name__)
-def test_mine(check):
-    check("my-method")
+    @pytest.mark.parametrize("check", checks_of("my-method"), ids=lambda c: c.__name__)
+    def test_mine(check):
+        check("my-method")
+
+The checks are in ``oltr_cli.method_conformance`` and ``oltr_cli.detector_conformance``.
 """
 
 from collections.abc import Callable

@@ -129,6 +129,20 @@ def test_stopping_a_trial_often_is_no_fault_of_the_trial(ask, root, monkeypatch)
 # --- a database
 
 
+def stop_the_second(monkeypatch):
+    """The second call for a trial is stopped; the names of the trials' folders, as they are begun."""
+    begun = []
+
+    def run(self, p, log_epoch):
+        begun.append(p.run.path.name)
+        if len(begun) == 2:
+            raise Stopped("stopped", 2)
+        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
+
+    monkeypatch.setattr(Workbench, "run", run)
+    return begun
+
+
 @pytest.fixture
 def database(tmp_path):
     return tmp_path / "studies.db"
@@ -171,15 +185,7 @@ def test_a_database_keeps_the_study_and_a_living_workers_trial_is_left_to_it(ask
 
 
 def test_an_interrupted_trial_of_this_disk_goes_on_at_once(ask, root, monkeypatch, database):  # noqa: F811
-    begun = []
-
-    def run(self, p, log_epoch):
-        begun.append(p.run.path.name)
-        if len(begun) == 2:
-            raise Stopped("stopped", 2)
-        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
-
-    monkeypatch.setattr(Workbench, "run", run)
+    begun = stop_the_second(monkeypatch)
     request = {"database": f"sqlite:///{database}"}
     with pytest.raises(Stopped):
         search(ask(total=3, **request), QUIET)
@@ -237,15 +243,7 @@ def test_a_database_that_cannot_be_had_is_told_before_a_run_is_made(ask, root, m
 
 
 def test_without_a_common_disk_a_trial_is_not_called_interrupted(ask, root, monkeypatch, database):  # noqa: F811
-    begun = []
-
-    def run(self, p, log_epoch):
-        begun.append(p.run.path.name)
-        if len(begun) == 2:
-            raise Stopped("stopped", 2)
-        return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
-
-    monkeypatch.setattr(Workbench, "run", run)
+    stop_the_second(monkeypatch)
     study = search(ask(total=1, database=f"sqlite:///{database}"), QUIET)
     elsewhere(study)
     with pytest.raises(Stopped):

@@ -138,7 +138,7 @@ def report(
 
 def _figures(asked: Sequence[str]) -> list[str] | None:
     """Names of the figures that ``--figures`` asks for; None: it asks for nothing, and all are meant."""
-    from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
 
     parts = [part.strip() for text in asked for part in text.split(",") if part.strip()]
@@ -148,12 +148,7 @@ def _figures(asked: Sequence[str]) -> list[str] | None:
         if len(parts) > 1:
             raise UsageProblem("--figures: none leaves all of them out; give it alone, or name the figures to draw")
         return []
-    for part in parts:
-        try:
-            catalogue.names([part])
-        except UsageProblem:
-            raise UsageProblem(f"no figure '{part}'{nearest(part, [*catalogue.FIGURES, 'all', 'none'])}") from None
-    return catalogue.names(parts)
+    return catalogue.names(parts, besides=["none"])
 
 
 def _as_typed(options: Mapping[str, Sequence[str | Path] | None]) -> str:

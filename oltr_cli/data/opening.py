@@ -5,16 +5,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from oltr_cli.data.home import data_home
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.recipe_files import known_recipes, read_recipe
 from oltr_cli.specs import DataSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Labelled(Protocol):
@@ -30,7 +32,7 @@ class Split(Labelled, Protocol):
 
     @property
     def names(self) -> list[str]: ...
-    def image(self, index: int) -> torch.Tensor:
+    def image(self, index: int) -> "Tensor":
         """uint8 (C, H, W), C = 1 or 3."""
         ...
 

@@ -1,6 +1,7 @@
 """The paper's figures by name."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from oltr_cli.errors import UsageProblem, nearest
@@ -19,9 +20,11 @@ FIGURES: dict[str, tuple[str, str]] = {
 }
 
 
-def names(asked: list[str]) -> list[str]:
+def names(asked: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
     """The names of the figures that are asked for, in the order of asking: ``all`` of them, ``8`` for 8a, 8b, 8c.
 
+    Args:
+        besides: other words that the caller takes, to be named where one is misspelt.
     Raises:
         UsageProblem: no such figure.
     """
@@ -30,7 +33,7 @@ def names(asked: list[str]) -> list[str]:
         name = text.lower().replace("(", "").replace(")", "").replace(" ", "")
         fitting = [f for f in FIGURES if name == "all" or f == name or f.rstrip("abc") == name]
         if not fitting:
-            raise UsageProblem(f"no figure '{text}'{nearest(name, [*FIGURES, 'all'])}")
+            raise UsageProblem(f"no figure '{text}'{nearest(name, [*FIGURES, 'all', *besides])}")
         chosen += fitting
     return list(dict.fromkeys(chosen))
 

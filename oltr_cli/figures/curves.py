@@ -18,6 +18,7 @@ METHODS: dict[str, tuple[str, str, str]] = {
     "range": ("#D55E00", ":", "^"),
     "dme": ("#0072B2", "-", "o"),
 }
+WIDTH = 4.4  # inches of a panel
 _MARKERS = ("D", "v", "P", "X", "<", ">", "*")
 
 
@@ -67,10 +68,15 @@ def looks(labels: Sequence[str]) -> list[tuple[str, str, str]]:
     return chosen
 
 
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many entries of a legend fit side by side into ``width`` inches, four at most."""
+    entry = 0.65 + 0.075 * max(map(len, labels), default=0)  # its line and its letters
+    return max(1, min(len(labels), 4, int(width / entry)))
+
+
 def panel(curves: Sequence[Curve], x_label: str, y_label: str, *, marked: int = 1) -> tuple[Figure, Axes]:
     """The curves with a band of ± one standard deviation, the legend above; a marker at every ``marked``-th point."""
-    width = 4.4  # inches
-    figure = Figure(figsize=(width, 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
     spread = any(curve.n > 1 for curve in curves)
     for place, (curve, (color, dashes, marker)) in enumerate(
@@ -93,7 +99,6 @@ def panel(curves: Sequence[Curve], x_label: str, y_label: str, *, marked: int = 
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.margins(x=0.02)
     title = "mean ± standard deviation" if spread else None
-    entry = 0.65 + 0.075 * max((len(curve.label) for curve in curves), default=0)  # its line and its letters
-    columns = max(1, min(len(curves), 4, int(width / entry)))
+    columns = legend_columns([curve.label for curve in curves], WIDTH)
     figure.legend(loc="outside upper center", ncols=columns, title=title, title_fontsize=8)
     return figure, axes

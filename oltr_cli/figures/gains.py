@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from oltr_cli.errors import DataProblem
-from oltr_cli.figures.curves import Floats, looks
+from oltr_cli.figures.curves import Floats, legend_columns, looks
 from oltr_cli.figures.request import FigureSpec, Found, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import class_counts, known_and_open
 from oltr_cli.metrics import accepted
@@ -145,7 +145,8 @@ def draw(data: Data) -> Figure:
     axes.set_ylabel(f"F1 gain{of} over {data.base}")
     axes.set_xlabel("shot group (training images of the class)")
     if len(data.gains) > 1:
-        figure.legend(loc="outside upper center", ncols=min(len(data.gains), 4))
+        columns = legend_columns([gain.method for gain in data.gains], figure.get_figwidth())
+        figure.legend(loc="outside upper center", ncols=columns)
     return figure
 
 

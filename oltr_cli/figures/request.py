@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.progress import Display
-from oltr_cli.runs import Run, runs_root
+from oltr_cli.runs import Run
 from oltr_cli.tables.fill import EARLIER_BUILD, fill, finished_runs
 from oltr_cli.tables.filled import FilledRow
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table
@@ -169,15 +169,9 @@ def find(
             raise DataProblem(why)
         if row.status == "unavailable":
             raise UsageProblem(f"{spec.key} is not in this version")
-        runs = {
-            s: (Run(runs_root(), request.dataset, row.method, str(row.hash), s), i) for i, s in enumerate(row.seeds)
-        }
-        if request.seed is not None:
-            runs = {s: pair for s, pair in runs.items() if s == request.seed}
-        if runs:
-            picked = tuple(runs.values())
-            thresholds = tuple(row.thresholds[i] for _, i in picked)
-            found.append(Found(row, tuple(run for run, _ in picked), thresholds))
+        runs = zip(row.runs(request.dataset), row.thresholds, strict=True)
+        if picked := [(run, tau) for run, tau in runs if request.seed in (None, run.seed)]:
+            found.append(Found(row, tuple(run for run, _ in picked), tuple(tau for _, tau in picked)))
         else:
             missing.append(_command(spec, request))
     if missing:

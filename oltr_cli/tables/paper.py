@@ -128,7 +128,7 @@ def tables_of(dataset: str, metrics: Iterable[str] = ()) -> list[str]:
     Args:
         metrics: names of what was measured on it; with identification among them, that is the kind.
     """
-    tables = {name: load_table(name) for name in list_tables()}
+    tables = {name: load_table(name) for name in sorted(_files())}
     own = [name for name, table in tables.items() if table.dataset == dataset]
     if own:
         return own

@@ -216,7 +216,7 @@ class Study:
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 keep = ("best.pt",) if best is not None and trial.number == best.number else ()
-                folder = self.path / "trials" / f"{trial.number:03}"
+                folder = self._filed(trial.number).path
                 for name in CHECKPOINTS:
                     if name not in keep:
                         (folder / name).unlink(missing_ok=True)

@@ -71,7 +71,7 @@ def active(
     if json_ and format_:
         raise UsageProblem(f"--json is one object, --format {format_} a row each; give one of them")
     display = Display(quiet)
-    display.say("[dim]starting torch …[/]")
+    display.starting_torch()
     from oltr_cli.active import choose
     from oltr_cli.active_formats import as_csv, as_json, as_table, fill_sheet, write_paths
     from oltr_cli.active_measure import choose_measure

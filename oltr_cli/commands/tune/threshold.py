@@ -134,7 +134,6 @@ def _of_table(
 ) -> "tuple[list[Run], str]":
     """The finished runs that a table of the paper shows, and the command that shows it at their thresholds."""
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.runs import Run, runs_root
     from oltr_cli.tables.fill import fill
     from oltr_cli.tables.paper import load_table
     from oltr_cli.tables.source import find_source
@@ -144,12 +143,7 @@ def _of_table(
     source = find_source(dataset, recipe, load_table(name).dataset)
     on = source.dataset
     filled = fill(name, on, methods=None if method is None else [method], source=source.recipe, option=source.option)
-    found = [
-        Run(runs_root(), on, row.method, row.hash, seed)
-        for row in filled.rows
-        if row.status == "measured" and row.hash is not None
-        for seed in row.seeds
-    ]
+    found = [one for row in filled.rows for one in row.runs(on)]
     again = f"oltr compare --table {name} {source.option}"
     if not found:
         raise UsageProblem(f"table {name} shows no finished run on {on}; make them: {again} --run")
