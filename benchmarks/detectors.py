@@ -23,7 +23,7 @@ from oltr_cli.methods.maxlogit import MaxLogit
 from oltr_cli.methods.msp import MSP
 from oltr_cli.methods.openmax import OpenMax
 from oltr_cli.methods.vim import ViM
-from oltr_cli.scores import SavedScores, max_softmax
+from oltr_cli.runs.scores import SavedScores, max_softmax
 
 CLASSES, DIM = 1000, 512
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oltr_cli.embeddings import load_embeddings, save_embeddings
-from oltr_cli.identification import OTHER_BLOCK, PROBE_BLOCK, identification
+from oltr_cli.pipeline.embeddings import load_embeddings, save_embeddings
+from oltr_cli.protocol.identification import OTHER_BLOCK, PROBE_BLOCK, identification
 
 FULL = {"distractors": 1_000_000, "train": 887_500}  # MegaFace's, and MS1M-LT's training images
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oltr_cli.metrics import all_metrics
-from oltr_cli.scores import SavedScores, max_softmax
-from oltr_cli.thresholds import best_f_measure
+from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.protocol.thresholds import best_f_measure
+from oltr_cli.runs.scores import SavedScores, max_softmax
 
 
 def make_scores(samples: int, classes: int, rng: np.random.Generator) -> tuple[SavedScores, SavedScores, float]:

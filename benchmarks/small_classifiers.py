@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from oltr_cli.data.longtail import pareto_counts
-from oltr_cli.model_space import ModelSpace
-from oltr_cli.small_classifiers import SmallClassifiers
+from oltr_cli.methods._model_space import ModelSpace
+from oltr_cli.methods._small_classifiers import SmallClassifiers
 
 DIM, RIDGE = 512, 4.0
 CLASSES, SHOTS = 20, (1, 2, 4, 8, 16)  # five draws of each: 500 classifiers

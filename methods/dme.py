@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.backbones import build_backbone
-from oltr_cli.layers import Attention, CosineClassifier, Squash, at_least_float32
 from oltr_cli.method import Explanation, Method, MethodParams, Scores, Setup, TrainingData
+from oltr_cli.networks.backbones import build_backbone
+from oltr_cli.networks.layers import Attention, CosineClassifier, Squash, at_least_float32
 
 Coefficients = Literal["softmax", "linear"]
 CentroidStep = Literal["normalised", "autograd"]

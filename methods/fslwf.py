@@ -27,8 +27,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.layers import at_least_float32
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
+from oltr_cli.networks.layers import at_least_float32
 
 IMAGES = 65536  # whose features are looked at in one piece
 CLASSES = 256  # novel classes whose weights are generated in one piece

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, Scores, Setup
-from oltr_cli.params import MethodParams
+from oltr_cli.recipe.specs import MethodParams
 
 
 class LogitAdjustment(LinearMethod):

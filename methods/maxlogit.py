@@ -12,7 +12,7 @@ import numpy as np
 
 from oltr_cli.detector import Detector
 from oltr_cli.errors import DataProblem
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.scores import SavedScores
 
 
 class MaxLogit(Detector):

@@ -15,7 +15,7 @@ Deviation: the classifiers are one-vs-all ridge regressions on whitened features
 features stay as they are.
 Deviation: dropout before the linear layers, which start at 0, so that the chain starts as the identity; without dropout
 a few dozen head classes are learnt by heart, and classifiers of other classes come out worse than they went in.
-Deviation: a gain and an offset of the tail's logits are learnt from held-out images (oltr_cli/model_space.py).
+Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
 from typing import Any, ClassVar
@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
-from oltr_cli.model_space import ModelSpace
+
+from ._model_space import ModelSpace
 
 
 class ResidualBlock(nn.Module):

@@ -16,7 +16,7 @@ Deviation: T(θ) = θ + MLP(θ), the last layer starting at 0: a run on saved fe
 a random MLP of this size does not get back to the few-shot classifier that it was given.
 Deviation: dropout before the MLP's last layer; without it a few dozen head classes are learnt by heart, and classifiers
 of other classes come out worse than they went in.
-Deviation: a gain and an offset of the tail's logits are learnt from held-out images (oltr_cli/model_space.py).
+Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
 from itertools import pairwise
@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
-from oltr_cli.model_space import ModelSpace
+
+from ._model_space import ModelSpace
 
 
 class RegressionNetwork(nn.Module):

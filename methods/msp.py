@@ -15,8 +15,8 @@ from pydantic import Field
 
 from oltr_cli.detector import Detector
 from oltr_cli.errors import DataProblem
-from oltr_cli.params import MethodParams
-from oltr_cli.scores import SavedScores
+from oltr_cli.recipe.specs import MethodParams
+from oltr_cli.runs.scores import SavedScores
 
 BLOCK = 4096  # samples at a time
 

@@ -35,9 +35,10 @@ from pydantic import Field
 
 from oltr_cli.detector import Detector
 from oltr_cli.errors import DataProblem
-from oltr_cli.params import MethodParams
-from oltr_cli.scores import SavedScores
-from oltr_cli.weibull import Fit, Weibulls, fit_tails
+from oltr_cli.recipe.specs import MethodParams
+from oltr_cli.runs.scores import SavedScores
+
+from ._weibull import Fit, Weibulls, fit_tails
 
 BLOCK = 512  # samples at a time: a block of float64 logits then stays in the processor's cache
 Distance = Literal["eucos", "euclidean", "cosine"]

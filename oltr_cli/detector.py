@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from oltr_cli.params import MethodParams
-from oltr_cli.scores import SavedScores
+from oltr_cli.recipe.specs import MethodParams
+from oltr_cli.runs.scores import SavedScores
 
 if TYPE_CHECKING:
     from torch import Tensor

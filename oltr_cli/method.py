@@ -14,9 +14,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.backbones import Backbone, build_backbone
-from oltr_cli.params import MethodParams
+from oltr_cli.networks.backbones import Backbone, build_backbone
+from oltr_cli.recipe.specs import BackboneSpec, MethodParams
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Setup:
 class Scores:
     """What a method says about a batch: logits (B, K), confidence (B,) that it is a known class, features (B, D).
 
-    ``embedding`` (B, E) is what identities are told by (oltr_cli/identification.py); None where that is the features.
+    ``embedding`` (B, E) tells identities apart (``oltr_cli.protocol.identification``); None where the features do.
     """
 
     logits: Tensor
@@ -148,7 +147,7 @@ class Method(nn.Module):
     def needs_map(self) -> bool:
         """Whether it looks at the cells of the feature map, rather than at ``backbone(images)`` alone.
 
-        Says how much of each image is kept when the backbone is frozen (oltr_cli/frozen.py).
+        Says how much of each image is kept when the backbone is frozen (oltr_cli/training/frozen.py).
         """
         return True
 

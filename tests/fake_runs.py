@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from oltr_cli.evaluate import evaluate_scores
-from oltr_cli.method_files import MethodInfo
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores, max_softmax
+from oltr_cli.planning.method_info import MethodInfo
+from oltr_cli.protocol.evaluate import evaluate_scores
+from oltr_cli.protocol.thresholds import ThresholdRule
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores, max_softmax
 from oltr_cli.tables.filled import FilledRow, FilledTable
 from oltr_cli.tables.formats import render
 from oltr_cli.tables.rows import LATER
-from oltr_cli.thresholds import ThresholdRule
 
 CLASS_COUNTS = [300, 150, 101, 100, 50, 20, 19, 8, 5, 2]
 
@@ -89,7 +89,7 @@ def fake_methods(monkeypatch: pytest.MonkeyPatch) -> dict[str, MethodInfo]:
         "mine_100%": MethodInfo("mine_100%", "", "other", class_name="Mine", origin="file"),
         "no-python": MethodInfo("no-python", "line 1: invalid syntax", "broken", origin="file"),
     }
-    for where in ("oltr_cli.registry", "oltr_cli.tables.rows"):
+    for where in ("oltr_cli.planning.registry", "oltr_cli.tables.rows"):
         monkeypatch.setattr(f"{where}.list_methods", lambda: infos)
     return infos
 
@@ -100,8 +100,8 @@ def fake_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[SimpleNamespace]:
         return [SimpleNamespace(link=SimpleNamespace(hash=fake_hash(method, *sets)))]
 
-    monkeypatch.setattr("oltr_cli.plan.plan", plan)
-    monkeypatch.setattr("oltr_cli.plan.equal_budget", lambda method, recipe: ["train.epochs=28"])
+    monkeypatch.setattr("oltr_cli.planning.plan.plan", plan)
+    monkeypatch.setattr("oltr_cli.planning.plan.equal_budget", lambda method, recipe: ["train.epochs=28"])
 
 
 def fake_hash(method: str, *sets: str) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from oltr_cli.data.lists import read_list
+from oltr_cli.data.lists.lists import read_list
 
 
 def put(root, names):

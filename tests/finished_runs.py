@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import TINY_RECIPE, make_tiny_dataset
 
-from oltr_cli.pipeline import run_method
-from oltr_cli.progress import Display
-from oltr_cli.scores import SavedScores
+from oltr_cli.base.display import Display
+from oltr_cli.pipeline.make import run_method
+from oltr_cli.runs.scores import SavedScores
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,7 @@ def environment(home: Path) -> pytest.MonkeyPatch:
     patch.setenv("OLTR_RUNS", str(home / "runs"))
     patch.setenv("OLTR_DATA", str(home / "data"))
     patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    patch.setattr("oltr_cli.plots.save_run_plots", lambda path: [])  # half of the time that a tiny run takes
+    patch.setattr(
+        "oltr_cli.drawing.run_plots.save_run_plots", lambda path: []
+    )  # half of the time that a tiny run takes
     return patch

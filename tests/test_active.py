@@ -15,15 +15,16 @@ from finished_runs import environment, make_finished_runs
 from PIL import Image
 from typer.testing import CliRunner
 
-from oltr_cli import active, active_measure
 from oltr_cli.app import app
 from oltr_cli.commands.data.active import _next
-from oltr_cli.diverse import CANDIDATES, SAME, SIMILAR, diverse
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.recogniser import Recogniser
-from oltr_cli.scores import SavedScores
-from oltr_cli.specs import DataSpec
-from oltr_cli.training_files import TrainingFiles, training_files
+from oltr_cli.inference.active import choose as active
+from oltr_cli.inference.active import measure as active_measure
+from oltr_cli.inference.active.diversity import CANDIDATES, SAME, SIMILAR, diverse
+from oltr_cli.inference.active.training_images import TrainingFiles, training_files
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.runs.scores import SavedScores
 
 # Which rows are taken
 

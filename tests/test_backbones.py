@@ -9,8 +9,8 @@ import torchvision
 from pydantic import ValidationError
 from torch import nn
 
-from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.backbones import build_backbone
+from oltr_cli.networks.backbones import build_backbone
+from oltr_cli.recipe.specs import BackboneSpec
 
 NAMES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 STEMS = ("imagenet", "small", "small-stride2")
@@ -150,5 +150,5 @@ def test_a_spec_refuses_what_it_does_not_know(wrong: dict[str, object]) -> None:
 
 
 def test_reading_a_spec_needs_no_torch() -> None:
-    code = "import sys, oltr_cli.backbone_spec; sys.exit('torch' in sys.modules)"
+    code = "import sys, oltr_cli.recipe.specs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

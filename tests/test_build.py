@@ -16,20 +16,22 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import build_check, build_find, build_write
-from oltr_cli.data.build import Wish, build_dataset
-from oltr_cli.data.build_find import listable
-from oltr_cli.data.build_recipe import Sizing, recipe_text
-from oltr_cli.data.build_split import Held, Tail
+from oltr_cli.base.display import Display
+from oltr_cli.data.build import find as build_find
+from oltr_cli.data.build import screen as build_check
+from oltr_cli.data.build import write as build_write
+from oltr_cli.data.build.dataset import Wish, build_dataset
+from oltr_cli.data.build.find import listable
+from oltr_cli.data.build.recipe import Sizing, recipe_text
+from oltr_cli.data.build.split import Held, Tail
+from oltr_cli.data.feed.loading import evaluation_batches
+from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.data.images import decode_pixels
-from oltr_cli.data.lists import read_list
-from oltr_cli.data.loading import evaluation_batches
-from oltr_cli.data.opening import open_dataset
-from oltr_cli.data.variants import variant_recipe
+from oltr_cli.data.lists.lists import read_list
+from oltr_cli.data.prepare.variants import variant_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.plan import plan
-from oltr_cli.progress import Display
-from oltr_cli.recipe_files import built_datasets
+from oltr_cli.planning.plan import plan
+from oltr_cli.recipe.files import built_datasets
 
 SPLITS = ("train", "val", "test", "open", "open_val")
 _numbers = itertools.count()

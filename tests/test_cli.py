@@ -258,14 +258,14 @@ def test_a_hostile_checkpoint_is_not_executed(oltr, tiny_recipe, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes stands for the full disk, and is Unix's")
 def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path):
-    from oltr_cli.checkpoint import load_checkpoint, save_checkpoint
     from oltr_cli.errors import OltrError
+    from oltr_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"model": torch.zeros(3)})
     before = path.read_bytes()
     code = (
-        "import resource, sys, torch; from pathlib import Path; from oltr_cli.checkpoint import save_checkpoint\n"
+        "import resource, sys, torch; from pathlib import Path; from oltr_cli.runs.checkpoint import save_checkpoint\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "from oltr_cli.errors import OltrError\n"

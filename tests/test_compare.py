@@ -7,9 +7,9 @@ import typer
 from fake_runs import fake_methods, fake_plan, make_run
 from typer.testing import CliRunner
 
-from oltr_cli import registry
 from oltr_cli.commands.compare import compare
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped
+from oltr_cli.planning import registry
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_row_whose_assignments_do_not_resolve_fails_alone(runs, recipe, asked,
     def equal_budget(method, source):
         raise DataProblem("no stages")
 
-    monkeypatch.setattr("oltr_cli.plan.equal_budget", equal_budget)
+    monkeypatch.setattr("oltr_cli.planning.plan.equal_budget", equal_budget)
     shown = command("--recipe", recipe, "--run", "-m", "plain*,dme")
     assert shown.exit_code == 1
     assert [method for method, *_ in asked] == ["plain", "dme"]

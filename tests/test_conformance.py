@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from oltr_cli import method_conformance
 from oltr_cli.conformance import checks_of
+from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.method import Scores
 from oltr_cli.methods.plain import Plain
-from oltr_cli.params import MethodParams
-from oltr_cli.registry import list_methods
+from oltr_cli.planning.registry import list_methods
+from oltr_cli.recipe.specs import MethodParams
 
 
 @pytest.mark.parametrize(

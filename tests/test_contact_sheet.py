@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from oltr_cli import lettering
-from oltr_cli.contact_sheet import FRAME, GAP, MARGIN, MAT, SIDE, Tile, contact_sheet, fit
-from oltr_cli.lettering import NO_GLYPH, Lettering, drawable
+from oltr_cli.drawing import lettering
+from oltr_cli.drawing.contact_sheet import FRAME, GAP, MARGIN, MAT, SIDE, Tile, contact_sheet, fit
+from oltr_cli.drawing.lettering import NO_GLYPH, Lettering, drawable
 
 RED, BLUE = "#FF0000", "#0000FF"
 CELL = SIDE + 2 * FRAME

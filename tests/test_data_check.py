@@ -16,14 +16,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import over_files as over
-from oltr_cli.data.check import PUBLISHED
-from oltr_cli.data.lists import digest_of_files
-from oltr_cli.data.opening import open_dataset
-from oltr_cli.data.published import Published
+from oltr_cli.base import pool as over
+from oltr_cli.base.display import Display
+from oltr_cli.data.feed.opening import open_dataset
+from oltr_cli.data.inspect.check import PUBLISHED
+from oltr_cli.data.inspect.published import Published
+from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
-from oltr_cli.progress import Display
-from oltr_cli.specs import DataSpec
+from oltr_cli.recipe.specs import DataSpec
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 
@@ -421,8 +421,8 @@ def test_processes_do_not_outlive_a_main_process_that_is_killed(tmp_path):
     code = f"""
 import os, time
 from pathlib import Path
-from oltr_cli.data.over_files import over_files
-from oltr_cli.progress import Display
+from oltr_cli.base.pool import over_files
+from oltr_cli.base.display import Display
 
 def linger(file):
     Path({str(tmp_path)!r}, str(os.getpid())).touch()
@@ -465,7 +465,7 @@ def test_over_files_keeps_the_order_and_says_when_a_process_died():
 
 def test_many_files_are_checked_without_a_loop_over_folders(tmp_path, monkeypatch):
     """Each folder is listed once, however many of its files are looked for."""
-    from oltr_cli.data import located
+    from oltr_cli.data.lists import locate as located
 
     rng = np.random.default_rng(0)
     names = [f"c{i % 20}/{i}.png" for i in rng.permutation(2000).tolist()]

@@ -11,11 +11,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data.info import Look, facts, look_at
-from oltr_cli.data.info_pictures import COLUMNS, frequency_curve, representative_tiles
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.info import Look, facts, look_at
+from oltr_cli.data.inspect.pictures import COLUMNS, frequency_curve, representative_tiles
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.progress import Display
-from oltr_cli.specs import DataSpec
+from oltr_cli.recipe.specs import DataSpec
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.method import FeatureSet, Setup
 from oltr_cli.methods.crt import CRT
 from oltr_cli.methods.lws import LWS
 from oltr_cli.methods.tau_norm import GRID, TauNorm
-from oltr_cli.schedule import freeze_backbone
-from oltr_cli.weights import inherit_state
+from oltr_cli.networks.weights import inherit_state
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.training.schedule import freeze_backbone
 
 COUNTS = (300, 200, 120, 80, 60, 45, 30, 22, 12, 6, 3, 1)
 K, D = len(COUNTS), 32

@@ -18,7 +18,7 @@ from oltr_cli.methods.maxlogit import MaxLogit
 from oltr_cli.methods.msp import MSP
 from oltr_cli.methods.openmax import OpenMax
 from oltr_cli.methods.vim import ViM, principal_dimension
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.scores import SavedScores
 
 K, D = 6, 12
 COUNTS = (120, 60, 20, 9, 2, 1)

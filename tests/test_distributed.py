@@ -24,7 +24,7 @@ def test_two_processes_make_one_run(oltr, tiny_recipe):
 
 
 def test_shares_are_neighbours_and_cover_the_batch():
-    from oltr_cli.data.loading import rank_share
+    from oltr_cli.data.feed.loading import rank_share
 
     for size in (1, 7, 8, 128):
         for world in (1, 2, 3, 4):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.layers import Attention, squash
 from oltr_cli.method import Setup
 from oltr_cli.methods.dme import DME, CentroidLoss, MetaEmbeddingHead, reachability
+from oltr_cli.networks.layers import Attention, squash
+from oltr_cli.recipe.specs import BackboneSpec
 
 B, K, D = 9, 7, 5
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from oltr_cli import conformance, registry
+from oltr_cli import conformance
 from oltr_cli.app import app
+from oltr_cli.planning import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.evaluate import evaluate_file, evaluate_run, evaluate_scores, table
-from oltr_cli.metrics import METRICS, all_metrics
-from oltr_cli.scores import SavedScores, max_softmax
-from oltr_cli.thresholds import ThresholdRule, best_f_measure, quantile_threshold
+from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run, evaluate_scores
+from oltr_cli.protocol.metrics import METRICS, all_metrics
+from oltr_cli.protocol.screen import table
+from oltr_cli.protocol.thresholds import ThresholdRule, best_f_measure, quantile_threshold
+from oltr_cli.runs.scores import SavedScores, max_softmax
 
 COUNTS = [300, 150, 60, 20, 12, 5]
 FIXED = ThresholdRule.parse("fixed:0.1")

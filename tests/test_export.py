@@ -15,22 +15,23 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
-from oltr_cli import export, export_formats, method_conformance
 from oltr_cli.app import app
+from oltr_cli.conformance import methods as method_conformance
+from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
+from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
-from oltr_cli.data.transforms import evaluation_crop
 from oltr_cli.detector import DetectorSetup
 from oltr_cli.errors import OltrError, UsageProblem
-from oltr_cli.export import Deployed, capture, description
-from oltr_cli.export_formats import SUFFIXES, from_bytes, to_bytes
+from oltr_cli.inference import export, export_formats
+from oltr_cli.inference.export import Deployed, capture, description
+from oltr_cli.inference.export_formats import SUFFIXES, from_bytes, to_bytes
+from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Scores, Setup
-from oltr_cli.method_conformance import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.methods.dme import DME
 from oltr_cli.methods.plain import Plain
-from oltr_cli.recogniser import Recogniser
-from oltr_cli.registry import list_methods, load_detector
-from oltr_cli.scores import SavedScores
-from oltr_cli.specs import DataSpec
+from oltr_cli.planning.registry import list_methods, load_detector
+from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.runs.scores import SavedScores
 
 ROOT = Path(__file__).parent.parent
 SPEC = DataSpec(name="tiny", image_size=IMAGE_SIZE, eval_resize=IMAGE_SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))

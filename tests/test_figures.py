@@ -8,7 +8,7 @@ import pytest
 from fake_runs import CLASS_COUNTS, make_run, random_scores
 from PIL import Image
 
-from oltr_cli.data.glyphs import GlyphsSpec
+from oltr_cli.data.glyphs.splits import GlyphsSpec
 from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures import ablation, gains, open_classes, tails, threshold, tsne
@@ -17,10 +17,10 @@ from oltr_cli.figures.request import Gathered, Request
 from oltr_cli.figures.save import as_csv, read_formats, save
 from oltr_cli.figures.scores import open_classes as classes_of
 from oltr_cli.figures.scores import shown
-from oltr_cli.metrics import all_metrics
-from oltr_cli.scores import SavedScores
+from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.protocol.thresholds import FMeasureCurve
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
-from oltr_cli.thresholds import FMeasureCurve
 
 K = len(CLASS_COUNTS)
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from oltr_cli.commands.figure import figure
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped, UsageProblem
 from oltr_cli.figures import catalogue
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.scores import SavedScores
 
 
 @pytest.fixture

@@ -11,18 +11,18 @@ import typer
 from torch import nn
 from typer.testing import CliRunner
 
+from oltr_cli.base.display import Display
 from oltr_cli.commands.figure import figure
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures import attention, concepts, images, patches
 from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.request import Request
-from oltr_cli.layers import Attention
-from oltr_cli.pipeline import run_method
-from oltr_cli.progress import Display
+from oltr_cli.networks.layers import Attention
+from oltr_cli.pipeline.make import run_method
 from oltr_cli.report.choose import choose
 from oltr_cli.report.content import collect
-from oltr_cli.runs import find_runs
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.folder import find_runs
+from oltr_cli.runs.scores import SavedScores
 
 # --- 4
 

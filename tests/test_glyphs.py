@@ -13,9 +13,10 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
-from oltr_cli.data import glyph_alphabets as alphabets
-from oltr_cli.data import glyph_drawing, glyphs
-from oltr_cli.data.glyphs import GlyphsSpec, build_glyphs, class_names, draw, open_glyphs, plan, training_counts
+from oltr_cli.data.glyphs import alphabets
+from oltr_cli.data.glyphs import drawing as glyph_drawing
+from oltr_cli.data.glyphs import splits as glyphs
+from oltr_cli.data.glyphs.splits import GlyphsSpec, build_glyphs, class_names, draw, open_glyphs, plan, training_counts
 from oltr_cli.errors import DataProblem
 
 SMALL = GlyphsSpec(
@@ -349,7 +350,7 @@ def test_nothing_can_be_written(small, tmp_path):
 BUILD_ELSEWHERE = """
 import sys
 from pathlib import Path
-from oltr_cli.data.glyphs import GlyphsSpec, build_glyphs
+from oltr_cli.data.glyphs.splits import GlyphsSpec, build_glyphs
 splits = build_glyphs(GlyphsSpec.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
 print({name: int(split.images.astype(int).sum()) for name, split in splits.items()})
 """

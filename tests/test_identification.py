@@ -13,17 +13,17 @@ from conftest import Oltr, make_tiny_dataset, write_image
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from oltr_cli import embeddings
-from oltr_cli import identification as module
 from oltr_cli.app import app
-from oltr_cli.data.lists import open_lists
-from oltr_cli.data.transforms import DeviceTransform, evaluation_crop
-from oltr_cli.embeddings import SPLITS, embed_split, load_embeddings, save_embeddings
+from oltr_cli.base.machine import make_accelerator
+from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop
+from oltr_cli.data.lists.lists import open_lists
 from oltr_cli.errors import DataProblem
-from oltr_cli.identification import identification
-from oltr_cli.machine import make_accelerator
-from oltr_cli.registry import load_method
-from oltr_cli.specs import DataSpec
+from oltr_cli.pipeline import embeddings
+from oltr_cli.pipeline.embeddings import SPLITS, embed_split, load_embeddings, save_embeddings
+from oltr_cli.planning.registry import load_method
+from oltr_cli.protocol import identification as module
+from oltr_cli.protocol.identification import identification
+from oltr_cli.recipe.specs import DataSpec
 
 RATES = ("full", "many", "few", "one", "zero")
 
@@ -315,8 +315,8 @@ def test_embeddings_have_length_one_and_shrink_when_large(home, large, monkeypat
 
 
 def build_method(name):
-    from oltr_cli.backbone_spec import BackboneSpec
     from oltr_cli.method import Setup
+    from oltr_cli.recipe.specs import BackboneSpec
 
     cls = load_method(name)
     torch.manual_seed(0)

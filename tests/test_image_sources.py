@@ -7,11 +7,11 @@ import queue
 import pytest
 from PIL import Image
 
-from oltr_cli import image_stream
 from oltr_cli.errors import OltrError
-from oltr_cli.image_sources import Source, image_sources
-from oltr_cli.image_stream import ImageStream
-from oltr_cli.specs import DataSpec
+from oltr_cli.inference import image_stream
+from oltr_cli.inference.image_paths import Source, image_sources
+from oltr_cli.inference.image_stream import ImageStream
+from oltr_cli.recipe.specs import DataSpec
 
 SPEC = DataSpec(name="any", image_size=8, eval_resize=8)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oltr_cli.data.lists import find_list, open_lists, read_list
+from oltr_cli.data.lists.lists import find_list, open_lists, read_list
 from oltr_cli.errors import DataProblem
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.method import Setup
 from oltr_cli.methods.lifted import Lifted, lifted_loss
 from oltr_cli.methods.range import Range, range_terms
+from oltr_cli.recipe.specs import BackboneSpec
 
 D = 5
 LABELS = torch.tensor([4, 0, 0, 4, 0, 7, 0, 7, 7, 2])  # 4, 3, 2 and 1 samples a class, not in order

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.metrics import (
+from oltr_cli.protocol.metrics import (
     METRICS,
     all_metrics,
     group_confusion,
@@ -16,8 +16,8 @@ from oltr_cli.metrics import (
     rank_curve,
     threshold_curve,
 )
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import GROUPS, read_class_counts, shot_groups
+from oltr_cli.protocol.shots import GROUPS, read_class_counts, shot_groups
+from oltr_cli.runs.scores import SavedScores
 
 
 def scores(prediction, confidence, labels) -> SavedScores:

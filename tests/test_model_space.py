@@ -8,12 +8,12 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.method import FeatureSet, Setup
+from oltr_cli.methods._model_space import ModelSpace
+from oltr_cli.methods._small_classifiers import SmallClassifiers, whitening
 from oltr_cli.methods.metamodelnet import Chain, MetaModelNet, ResidualBlock
 from oltr_cli.methods.model_regression import ModelRegression, RegressionNetwork
-from oltr_cli.model_space import ModelSpace
-from oltr_cli.small_classifiers import SmallClassifiers, whitening
+from oltr_cli.recipe.specs import BackboneSpec
 
 METHODS = [ModelRegression, MetaModelNet]
 COUNTS = (9, 6, 4, 1)
@@ -83,7 +83,7 @@ def test_batches_of_classes_change_nothing(monkeypatch):
     z, labels = features_of(COUNTS)
     small, classes = SmallClassifiers(z, labels, 4, 0.3), torch.arange(4)
     whole = small.on_all_images(classes)
-    monkeypatch.setattr("oltr_cli.small_classifiers._BLOCK", 1)
+    monkeypatch.setattr("oltr_cli.methods._small_classifiers._BLOCK", 1)
     torch.testing.assert_close(small.on_all_images(classes), whole, rtol=1e-10, atol=1e-12)
     four = small.sampled(classes, (16,), (2,), torch.Generator().manual_seed(0))[0]
     torch.testing.assert_close(four, whole[:, None].expand(-1, 2, -1), rtol=1e-8, atol=1e-10)

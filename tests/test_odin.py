@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.detector import DetectorSetup
 from oltr_cli.errors import UsageProblem
 from oltr_cli.method import Method, Scores, Setup
 from oltr_cli.methods.odin import ODIN, excess_softmax
 from oltr_cli.methods.plain import Plain
-from oltr_cli.scores import SavedScores
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.runs.scores import SavedScores
 
 K = 4
 STD = (0.2, 0.25, 0.5)

@@ -8,7 +8,7 @@ from scipy.spatial import distance
 
 from oltr_cli.detector import DetectorSetup
 from oltr_cli.methods.openmax import OpenMax
-from oltr_cli.scores import SavedScores, max_softmax
+from oltr_cli.runs.scores import SavedScores, max_softmax
 
 libmr = pytest.importorskip("libmr")
 

@@ -7,7 +7,7 @@ import pytest
 from test_registry import MINE
 from test_resume import assert_equal, outcome_of, run_dir, wait_for
 
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.scores import SavedScores
 
 
 def result_of(done):

@@ -10,9 +10,9 @@ from finished_runs import environment, make_finished_runs
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data.lists import digest_of_files
+from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import OltrError
-from oltr_cli.pipeline import named_shortages
+from oltr_cli.pipeline.make import named_shortages
 
 
 @pytest.mark.parametrize(

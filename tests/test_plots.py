@@ -7,10 +7,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from oltr_cli import plots
+from oltr_cli.drawing import run_plots as plots
 from oltr_cli.errors import DataProblem
-from oltr_cli.metrics import all_metrics
-from oltr_cli.scores import SavedScores
+from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.runs.scores import SavedScores
 
 COUNTS = [300, 150, 101, 100, 60, 20, 19, 8, 5, 1]
 TAU = 0.4

@@ -20,14 +20,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base.text import number, shortest
 from oltr_cli.commands.predict import predict as predict_command
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.image_sources import Source
-from oltr_cli.image_stream import ImageStream
-from oltr_cli.predict import Reasons, Totals, Verdict, number, shortest
-from oltr_cli.prediction_formats import FORMATS, Whole
-from oltr_cli.scores import SavedScores
-from oltr_cli.specs import DataSpec
+from oltr_cli.inference.image_paths import Source
+from oltr_cli.inference.image_stream import ImageStream
+from oltr_cli.inference.verdict_formats import FORMATS, Whole
+from oltr_cli.inference.verdicts import Reasons, Totals, Verdict
+from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.runs.scores import SavedScores
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +250,7 @@ def test_a_run_that_is_not_there_or_not_whole_is_named(finished, tmp_path, monke
 
 
 def test_a_confidence_that_is_not_finite_is_an_error_row(finished, monkeypatch):
-    from oltr_cli.recogniser import Recogniser
+    from oltr_cli.inference.recogniser import Recogniser
 
     real = Recogniser.scores
 

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from oltr_cli.data import prepare_cifar, resized
-from oltr_cli.data.cifar_folders import CIFAR100, FILTER
-from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_cifar import prepare_cifar100
+from oltr_cli.base.display import Display
+from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.prepare import cifar as prepare_cifar
+from oltr_cli.data.prepare import resize as resized
+from oltr_cli.data.prepare.cifar import prepare_cifar100
+from oltr_cli.data.prepare.cifar_folders import CIFAR100, FILTER
 from oltr_cli.errors import DataProblem
-from oltr_cli.progress import Display
 
 QUIET = Display(quiet=True)
 CLASSES = ["ant", "bee", "maple_tree", "oak_tree"]

@@ -11,15 +11,15 @@ from test_prepare_cifar import contents, listed, noise, python2, python3, save
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import cifar_folders
-from oltr_cli.data.cifar_folders import CIFAR10, CIFAR100
-from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_cifar import prepare_cifar100
-from oltr_cli.data.prepare_cifar_lt import dataset_name, exponential_counts, prepare_cifar_lt
-from oltr_cli.data.published import PUBLISHED
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED
+from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.prepare import cifar_folders
+from oltr_cli.data.prepare.cifar import prepare_cifar100
+from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
+from oltr_cli.data.prepare.cifar_lt import dataset_name, exponential_counts, prepare_cifar_lt
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.plan import plan
-from oltr_cli.progress import Display
+from oltr_cli.planning.plan import plan
 
 QUIET = Display(quiet=True)
 CLASSES = ["ant", "bee", "maple_tree", "oak_tree"]
@@ -112,7 +112,7 @@ def test_validation_is_that_of_the_balanced_set(home, foreign):
 
 def prepare_small_balanced(home, foreign):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("oltr_cli.data.prepare_cifar.CIFAR100", FEW)
+        patch.setattr("oltr_cli.data.prepare.cifar.CIFAR100", FEW)
         prepare_cifar100(home / "cifar100", foreign, QUIET)
     return home / "cifar100"
 

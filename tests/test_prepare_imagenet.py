@@ -11,14 +11,16 @@ from fake_trees import contents, listed, put, write_list
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import folders, prepare_imagenet, preparing
-from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_imagenet import prepare_imagenet_lt
-from oltr_cli.data.published import PUBLISHED, Published
-from oltr_cli.data.train_and_val import published_counts
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED, Published
+from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.prepare import common as preparing
+from oltr_cli.data.prepare import folders
+from oltr_cli.data.prepare import imagenet as prepare_imagenet
+from oltr_cli.data.prepare.draw_train_val import published_counts
+from oltr_cli.data.prepare.imagenet import prepare_imagenet_lt
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.progress import Display
-from oltr_cli.shots import shot_groups
+from oltr_cli.protocol.shots import shot_groups
 
 QUIET = Display(quiet=True)
 IDS = ["n01440764", "n01443537", "n01484850", "n01491361"]

@@ -10,13 +10,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import prepare_inaturalist as module
-from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_inaturalist import prepare_inaturalist2018
-from oltr_cli.data.published import PUBLISHED
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED
+from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.prepare import inaturalist as module
+from oltr_cli.data.prepare.inaturalist import prepare_inaturalist2018
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.plan import plan
-from oltr_cli.progress import Display
+from oltr_cli.planning.plan import plan
 
 QUIET = Display(quiet=True)
 COUNTS = [5, 2, 9, 2, 3, 4, 2, 6]

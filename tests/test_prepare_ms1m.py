@@ -10,13 +10,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data.face_draw import draw_faces
-from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_ms1m import IDENTITIES, IMAGES, Wish, prepare_ms1m_lt
-from oltr_cli.data.published import PUBLISHED
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED
+from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.prepare.face_draw import draw_faces
+from oltr_cli.data.prepare.ms1m import IDENTITIES, IMAGES, Wish, prepare_ms1m_lt
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.plan import plan
-from oltr_cli.progress import Display
+from oltr_cli.planning.plan import plan
 
 QUIET = Display(quiet=True)
 COUNTS = {"m.0a": 9, "m.0b": 1, "m.0c": 4, "Zoë B": 2, "m.0e": 6}

@@ -10,10 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data.lists import open_lists, read_list
-from oltr_cli.data.prepare_omniglot import DISTRACTORS, DRAWINGS, PROBE, TRAIN, prepare_omniglot_small
+from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.prepare.omniglot import DISTRACTORS, DRAWINGS, PROBE, TRAIN, prepare_omniglot_small
 from oltr_cli.errors import DataProblem
-from oltr_cli.plan import plan
+from oltr_cli.planning.plan import plan
 
 LISTS = ("train", "val", "test", "probe", "distractors")
 CHARACTERS = 6  # of each alphabet

@@ -10,15 +10,16 @@ from fake_trees import contents, listed, put, write_list
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import folders, prepare_places
-from oltr_cli.data.lists import find_list, open_lists, read_list
-from oltr_cli.data.prepare_places import prepare_places_lt
-from oltr_cli.data.published import PUBLISHED, Published
-from oltr_cli.data.train_and_val import published_counts
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED, Published
+from oltr_cli.data.lists.lists import find_list, open_lists, read_list
+from oltr_cli.data.prepare import folders
+from oltr_cli.data.prepare import places as prepare_places
+from oltr_cli.data.prepare.draw_train_val import published_counts
+from oltr_cli.data.prepare.places import prepare_places_lt
 from oltr_cli.errors import DataProblem
-from oltr_cli.plan import plan
-from oltr_cli.progress import Display
-from oltr_cli.shots import shot_groups
+from oltr_cli.planning.plan import plan
+from oltr_cli.protocol.shots import shot_groups
 
 QUIET = Display(quiet=True)
 # In the order of Places-LT's labels; Places365's own has the road behind the sand.

@@ -9,12 +9,12 @@ from fake_trees import contents, listed, put
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import prepare_sun
-from oltr_cli.data.lists import open_lists
-from oltr_cli.data.prepare_sun import prepare_sun_lt, training_images
-from oltr_cli.data.published import PUBLISHED
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED
+from oltr_cli.data.lists.lists import open_lists
+from oltr_cli.data.prepare import sun as prepare_sun
+from oltr_cli.data.prepare.sun import prepare_sun_lt, training_images
 from oltr_cli.errors import DataProblem
-from oltr_cli.progress import Display
 
 QUIET = Display(quiet=True)
 SIZES = {"a/abbey": 100, "a/apse/indoor": 101, "z/zoo": 150}

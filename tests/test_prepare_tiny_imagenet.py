@@ -9,14 +9,14 @@ from fake_trees import contents, listed, put, write_list
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.data import prepare_tiny_imagenet
-from oltr_cli.data.lists import open_lists
+from oltr_cli.base.display import Display
+from oltr_cli.data.inspect.published import PUBLISHED, Published
+from oltr_cli.data.lists.lists import open_lists
 from oltr_cli.data.longtail import pareto_counts
-from oltr_cli.data.prepare_tiny_imagenet import prepare_tiny_imagenet_lt
-from oltr_cli.data.published import PUBLISHED, Published
+from oltr_cli.data.prepare import tiny_imagenet as prepare_tiny_imagenet
+from oltr_cli.data.prepare.tiny_imagenet import prepare_tiny_imagenet_lt
 from oltr_cli.errors import DataProblem
-from oltr_cli.progress import Display
-from oltr_cli.shots import shot_groups
+from oltr_cli.protocol.shots import shot_groups
 
 QUIET = Display(quiet=True)
 IDS = [f"n0000000{i}" for i in range(7)]

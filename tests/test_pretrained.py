@@ -7,18 +7,17 @@ import torch
 from torch.nn import functional as F
 from torchvision.models import get_model_weights, resnet18
 
-from oltr_cli import pretrained
-from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.backbones import build_backbone
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.method import LinearMethod, Setup
-from oltr_cli.params import MethodParams
-from oltr_cli.pretrained import TORCHVISION, fetch_torchvision, torchvision_file
-from oltr_cli.recipe import resolve_chain
-from oltr_cli.recipe_files import find_recipe
-from oltr_cli.registry import method_chain
-from oltr_cli.schedule import freeze_backbone
-from oltr_cli.weights import load_weights
+from oltr_cli.networks import pretrained
+from oltr_cli.networks.backbones import build_backbone
+from oltr_cli.networks.pretrained import TORCHVISION, fetch_torchvision, torchvision_file
+from oltr_cli.networks.weights import load_weights
+from oltr_cli.planning.registry import method_chain
+from oltr_cli.planning.resolve import resolve_chain
+from oltr_cli.recipe.files import find_recipe
+from oltr_cli.recipe.specs import BackboneSpec, MethodParams
+from oltr_cli.training.schedule import freeze_backbone
 
 RESNET18 = BackboneSpec(name="resnet18", weights=TORCHVISION)
 

@@ -8,9 +8,9 @@ import pytest
 import tomli_w
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.params import MethodParams
-from oltr_cli.recipe import parse_set, resolve_chain
-from oltr_cli.recipe_files import builtin_recipes, find_recipe, read_recipe
+from oltr_cli.planning.resolve import parse_set, resolve_chain
+from oltr_cli.recipe.files import builtin_recipes, find_recipe, read_recipe
+from oltr_cli.recipe.specs import MethodParams
 
 
 class Plain:

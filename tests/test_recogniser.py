@@ -9,14 +9,14 @@ import pytest
 import torch
 from finished_runs import environment, make_finished_runs
 
+from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
+from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
-from oltr_cli.data.transforms import evaluation_crop
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Method, Setup
-from oltr_cli.method_conformance import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.methods.dme import DME, reachability
-from oltr_cli.recogniser import Recogniser
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.scores import SavedScores
 
 DETECTORS = ("msp", "maxlogit", "energy", "knn", "mahalanobis", "vim", "openmax", "odin")
 RUNS = {

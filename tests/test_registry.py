@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from oltr_cli import registry
 from oltr_cli.errors import UsageProblem
-from oltr_cli.method_files import read_method_file
+from oltr_cli.planning import registry
+from oltr_cli.planning.method_info import read_method_file
 
 MINE = '''"""Mine: sharper logits.
 
@@ -139,6 +139,8 @@ def test_pairs():
 
 
 def test_listing_imports_no_torch():
-    code = "import sys; from oltr_cli.registry import list_methods; list_methods(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from oltr_cli.planning.registry import list_methods; list_methods(); print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

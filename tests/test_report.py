@@ -17,11 +17,13 @@ import typer
 from fake_runs import CLASS_COUNTS, fake_methods, make_run, random_scores
 from typer.testing import CliRunner
 
+from oltr_cli.base.display import Display
 from oltr_cli.commands.report import report
-from oltr_cli.data.opening import open_dataset
+from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.errors import UsageProblem
-from oltr_cli.metrics import accepted, all_metrics
-from oltr_cli.progress import Display
+from oltr_cli.protocol.metrics import accepted, all_metrics
+from oltr_cli.protocol.shots import shot_groups
+from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.report import watch as watching
 from oltr_cli.report.choose import choose, tables_for
 from oltr_cli.report.classes import class_numbers, most_confused
@@ -30,9 +32,7 @@ from oltr_cli.report.curves import NUMBERS, POINTS, shortest, threshold_numbers
 from oltr_cli.report.markup import embedded_json
 from oltr_cli.report.mistakes import PER_KIND, find_mistakes
 from oltr_cli.report.page import REFRESH, render
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import shot_groups
-from oltr_cli.specs import DataSpec
+from oltr_cli.runs.scores import SavedScores
 
 NASTY = ["</script><script>alert(1)</script>", "a & b \"c\" 'd'", "çınar 木", "<!-- x", "{{data}}"]
 

@@ -10,14 +10,14 @@ import pytest
 from fake_runs import CLASS_COUNTS, make_run
 from PIL import Image
 
-from oltr_cli.metrics import accepted, all_metrics
-from oltr_cli.progress import Display
+from oltr_cli.base.display import Display
+from oltr_cli.protocol.metrics import accepted, all_metrics
+from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.report.choose import choose
 from oltr_cli.report.content import collect
 from oltr_cli.report.page import render
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
-from oltr_cli.thresholds import ThresholdRule
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 
 ATTACK = "</script><script>window.attacked = 1</script><img src=x onerror='window.attacked = 2'>"
 NAMES = ["goldfish", ATTACK, "çınar & 木", *(f"thing {i}" for i in range(3, 10))]

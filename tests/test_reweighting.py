@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from oltr_cli import method_conformance
-from oltr_cli.backbone_spec import BackboneSpec
+from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.method import Setup
 from oltr_cli.methods.balanced_softmax import BalancedSoftmax
 from oltr_cli.methods.cost_sensitive import CostSensitive, cost_weights
 from oltr_cli.methods.focal import Focal, focal_loss
 from oltr_cli.methods.ldam_drw import LDAMDRW, class_balanced_weights, ldam_margins
 from oltr_cli.methods.logit_adjustment import LogitAdjustment
-from oltr_cli.recipe import resolve_chain
-from oltr_cli.registry import method_chain
-from oltr_cli.weights import inherit_state
+from oltr_cli.networks.weights import inherit_state
+from oltr_cli.planning.registry import method_chain
+from oltr_cli.planning.resolve import resolve_chain
+from oltr_cli.recipe.specs import BackboneSpec
 
 COUNTS = (120, 30, 5, 1)
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 3, 0])

@@ -4,7 +4,7 @@ import pytest
 from fake_runs import make_run
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.runs import resolve_run
+from oltr_cli.runs.folder import resolve_run
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oltr_cli.data.sampling import ClassAware, instance_balanced, steps_per_epoch
+from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, steps_per_epoch
 
 
 def long_tailed_labels(counts, seed=0):

@@ -5,9 +5,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from oltr_cli import scores as scores_module
 from oltr_cli.errors import DataProblem
-from oltr_cli.scores import SavedScores, max_softmax, read_npz
+from oltr_cli.runs import scores as scores_module
+from oltr_cli.runs.scores import SavedScores, max_softmax, read_npz
 
 
 def example(number: int = 5, num_classes: int = 3) -> SavedScores:

@@ -7,7 +7,7 @@ import pytest
 from fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.plan import plan
+from oltr_cli.planning.plan import plan
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.paper import load_table
 from oltr_cli.tables.rows import APART, OWN, table_rows
@@ -55,7 +55,7 @@ def test_a_detectors_own_row_stands_on_its_method(root, monkeypatch):
     row = next(row for row in table_rows(load_table("3a"), []) if row.key == "openmax")
     assert (row.method, row.asked, row.known) == ("range+openmax", "openmax", True)
     without = {name: info for name, info in fake_methods(monkeypatch).items() if name != "range"}
-    for where in ("oltr_cli.registry", "oltr_cli.tables.rows"):
+    for where in ("oltr_cli.planning.registry", "oltr_cli.tables.rows"):
         monkeypatch.setattr(f"{where}.list_methods", lambda: without)
     row = next(row for row in table_rows(load_table("3a"), []) if row.key == "openmax")
     assert not row.known, "OpenMax is there, Range loss under it is not"

@@ -7,10 +7,10 @@ import pytest
 from fake_runs import CLASS_COUNTS, as_text, by_key, fake_methods, make_run
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.evaluate import evaluate_run
+from oltr_cli.protocol.evaluate import evaluate_run
+from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.formats import FORMATS, render
-from oltr_cli.thresholds import ThresholdRule
 
 METRICS = [
     "closed/many",

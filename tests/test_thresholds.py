@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.metrics import all_metrics
-from oltr_cli.scores import SavedScores
-from oltr_cli.thresholds import FMeasureCurve, ThresholdRule, best_f_measure, choose_threshold, quantile_threshold
+from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.protocol.thresholds import (
+    FMeasureCurve,
+    ThresholdRule,
+    best_f_measure,
+    choose_threshold,
+    quantile_threshold,
+)
+from oltr_cli.runs.scores import SavedScores
 
 
 def scores(prediction, confidence, labels) -> SavedScores:

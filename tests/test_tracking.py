@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from oltr_cli.mirror import Description, without_password
-from oltr_cli.runs import Run
-from oltr_cli.tracking import STOPPED_PATIENCE, STORE_PATIENCE, Tracker, tracking_uri
+from oltr_cli.runs.folder import Run
+from oltr_cli.tracking.mlflow_run import Description, without_password
+from oltr_cli.tracking.tracker import STOPPED_PATIENCE, STORE_PATIENCE, Tracker, tracking_uri
 
 PARAMS = {**{f"train.p{i}": i for i in range(120)}, "data.name": "glyphs-lt", "long": "x" * 9000, "empty": ""}
 DATASET = {"name": "glyphs-lt", "digest": "d" * 64, "num_train": 1234}
@@ -26,8 +26,8 @@ DATASET = {"name": "glyphs-lt", "digest": "d" * 64, "num_train": 1234}
 SCRIPT = """
 import sys
 from pathlib import Path
-from oltr_cli.runs import Run
-from oltr_cli.tracking import Tracker
+from oltr_cli.runs.folder import Run
+from oltr_cli.tracking.tracker import Tracker
 
 run = Run(Path(sys.argv[1]), "glyphs-lt", "dme", "abc", int(sys.argv[2]))
 data = {"name": "glyphs-lt", "digest": "d"}
@@ -309,13 +309,13 @@ def stuck(run: Run, warnings: list[str], interrupted: bool = False) -> tuple[Tra
 
 
 def test_a_run_that_was_stopped_is_waited_for_a_few_seconds(run, monkeypatch):
-    monkeypatch.setattr("oltr_cli.tracking._failing", set())
+    monkeypatch.setattr("oltr_cli.tracking.tracker._failing", set())
     warnings: list[str] = []
     tracker, thread = stuck(run, warnings)
     tracker.finish("KILLED", {}, [])
     assert 0 < thread.waits[0] <= STOPPED_PATIENCE <= 5
     assert f"no answer within {STOPPED_PATIENCE:g} s" in warnings[0]
-    monkeypatch.setattr("oltr_cli.tracking._failing", set())
+    monkeypatch.setattr("oltr_cli.tracking.tracker._failing", set())
     tracker, thread = stuck(run, warnings)
     tracker.finish("FINISHED", {}, [])
     assert thread.waits == [STORE_PATIENCE]

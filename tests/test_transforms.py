@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from oltr_cli.data.transforms import DeviceTransform, evaluation_crop, training_crop
-from oltr_cli.randomness import derive, generator
-from oltr_cli.specs import DataSpec
+from oltr_cli.base.seeding import derive, generator
+from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, training_crop
+from oltr_cli.recipe.specs import DataSpec
 
 CPU = torch.device("cpu")
 

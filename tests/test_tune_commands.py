@@ -10,11 +10,11 @@ from filelock import FileLock
 from test_tune_search import QUIET, ask, finished, numbers, quick, root  # noqa: F401 — fixtures
 from typer.testing import CliRunner
 
+from oltr_cli.base.files import read_json
 from oltr_cli.commands.ls import ls
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
-from oltr_cli.files import read_json
-from oltr_cli.plan import plan
+from oltr_cli.planning.plan import plan
 from oltr_cli.tuning import pictures
 from oltr_cli.tuning.search import search
 from oltr_cli.tuning.study import load_study
@@ -345,7 +345,7 @@ def test_tables_without_runs(tmp_path, monkeypatch, arguments, message):
 def test_trials_are_nested_below_the_studys_run(ask, root, monkeypatch):  # noqa: F811
     from mlflow import MlflowClient
 
-    from oltr_cli.tracking import tracking_uri
+    from oltr_cli.tracking.tracker import tracking_uri
 
     for name in ("MLFLOW_TRACKING_URI", "OLTR_TRACKING"):
         monkeypatch.delenv(name, raising=False)
@@ -381,6 +381,6 @@ def test_a_store_that_is_down_costs_no_trial(ask, root, monkeypatch):  # noqa: F
     quick(monkeypatch, lambda values, epoch: 0.25)
     monkeypatch.delenv("OLTR_TRACKING", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("oltr_cli.tracking.SERVER_PATIENCE", 0.1)
-    monkeypatch.setattr("oltr_cli.tracking.FAILED_PATIENCE", 0.1)
+    monkeypatch.setattr("oltr_cli.tracking.tracker.SERVER_PATIENCE", 0.1)
+    monkeypatch.setattr("oltr_cli.tracking.tracker.FAILED_PATIENCE", 0.1)
     assert numbers(search(ask(total=2, track=True), QUIET)) == [0, 1]

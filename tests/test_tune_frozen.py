@@ -7,20 +7,21 @@ import pytest
 import torch
 from PIL import Image
 
-from oltr_cli import engine, method_conformance
-from oltr_cli.data.opening import open_dataset
-from oltr_cli.engine import train
+from oltr_cli.base.display import Display
+from oltr_cli.base.machine import make_accelerator
+from oltr_cli.conformance import methods as method_conformance
+from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.errors import DataProblem, OltrError, Stopped
-from oltr_cli.feeds import FrozenFeed, ImageFeed, make_feed
-from oltr_cli.frozen import frozen_features, score_frozen
-from oltr_cli.machine import make_accelerator
 from oltr_cli.method import FeatureMethod
-from oltr_cli.pipeline import run_method
-from oltr_cli.plan import plan
-from oltr_cli.progress import Display
-from oltr_cli.registry import list_methods, load_method
-from oltr_cli.scores import SavedScores
-from oltr_cli.task import Task, load_best
+from oltr_cli.pipeline.make import run_method
+from oltr_cli.planning.plan import plan
+from oltr_cli.planning.registry import list_methods, load_method
+from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training import engine
+from oltr_cli.training.engine import train
+from oltr_cli.training.feeds import FrozenFeed, ImageFeed, make_feed
+from oltr_cli.training.frozen import frozen_features, score_frozen
+from oltr_cli.training.task import Task, load_best
 
 FROZEN = "train.freeze_backbone=true"
 # An image then goes in whole in training as in evaluation.
@@ -103,7 +104,7 @@ def test_a_head_on_kept_features_is_the_one_on_images(task, method, monkeypatch,
             moved += 1
     assert moved
     network = load_best(on_images.run, on_images.cls, on_images.recipe, on_images.dataset.class_counts)
-    from oltr_cli.scoring import score_split
+    from oltr_cli.training.scoring import score_split
 
     test = on_images.dataset.splits["test"]
     by_images = score_split(network, test, on_images.recipe.data, on_images.accelerator, 0)
@@ -188,13 +189,15 @@ def test_a_kill_while_they_are_written_leaves_nothing(task, monkeypatch):
     before = kept(here)
     left = here.parent.frozen / ".0123.x.tmp"
     left.mkdir()
-    monkeypatch.setattr("oltr_cli.frozen._compute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("oltr_cli.training.frozen._compute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with torch.no_grad():
         method.backbone.conv1.weight += 1e-3
     with pytest.raises(KeyboardInterrupt):
         frozen_features(here, method, "val")
     assert kept(here) == before
-    monkeypatch.setattr("oltr_cli.frozen._compute", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "oltr_cli.training.frozen._compute", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     with pytest.raises(OltrError, match=r"cannot write .*No space left"):
         frozen_features(here, method, "val")
     assert kept(here) == before

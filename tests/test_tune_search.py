@@ -13,15 +13,15 @@ import torch
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from oltr_cli.base.display import Display
 from oltr_cli.commands.tune import tune_app
-from oltr_cli.data.lists import digest_of_files
+from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
-from oltr_cli.metrics import all_metrics
-from oltr_cli.pipeline import run_method
-from oltr_cli.plan import equal_budget, plan
-from oltr_cli.progress import Display
-from oltr_cli.runs import find_runs
-from oltr_cli.scores import SavedScores
+from oltr_cli.pipeline.make import run_method
+from oltr_cli.planning.plan import equal_budget, plan
+from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.runs.folder import find_runs
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning import search as search_module
 from oltr_cli.tuning.best import search_command
 from oltr_cli.tuning.request import Request

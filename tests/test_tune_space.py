@@ -3,9 +3,9 @@
 import pytest
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.plan import plan
-from oltr_cli.recipe import flatten
-from oltr_cli.registry import list_methods
+from oltr_cli.planning.plan import plan
+from oltr_cli.planning.registry import list_methods
+from oltr_cli.planning.resolve import flatten
 from oltr_cli.tuning.request import method_and_params, seconds
 from oltr_cli.tuning.space import Dimension, assignments, check_space, own_values, read_space
 

@@ -8,14 +8,14 @@ import typer
 from fake_runs import make_run
 from typer.testing import CliRunner
 
+from oltr_cli.base.files import read_json
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.evaluate import evaluate_run
-from oltr_cli.files import read_json
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
+from oltr_cli.protocol.evaluate import evaluate_run
+from oltr_cli.protocol.thresholds import ThresholdRule
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
-from oltr_cli.thresholds import ThresholdRule
 from oltr_cli.tuning.threshold import JOURNAL, tune_threshold, tuning_rule
 
 VAL_OPEN = ThresholdRule.parse("val_open")

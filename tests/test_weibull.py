@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.weibull import fit_tails
+from oltr_cli.methods._weibull import fit_tails
 
 libmr = pytest.importorskip("libmr")
 

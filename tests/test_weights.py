@@ -14,10 +14,10 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from oltr_cli.backbone_spec import BackboneSpec
-from oltr_cli.backbones import Backbone, build_backbone
 from oltr_cli.errors import DataProblem
-from oltr_cli.weights import inherit_state, load_weights
+from oltr_cli.networks.backbones import Backbone, build_backbone
+from oltr_cli.networks.weights import inherit_state, load_weights
+from oltr_cli.recipe.specs import BackboneSpec
 
 State = dict[str, Tensor]
 

@@ -9,9 +9,9 @@ import pytest
 from fake_runs import by_key, make_run
 from filelock import FileLock
 
-from oltr_cli.commands.following import compare_command, tune_threshold_command
+from oltr_cli.base.display import Display
+from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 from oltr_cli.errors import UsageProblem
-from oltr_cli.progress import Display
 from oltr_cli.report.choose import choose, with_all
 from oltr_cli.report.content import collect
 from oltr_cli.report.page import render

@@ -9,7 +9,7 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
     from oltr_cli.tables.filled import FilledTable
     from oltr_cli.tables.make import Failures
 
@@ -60,16 +60,16 @@ def compare(
     oltr compare --methods-from mine.py --methods plain,dme,mine --run
     ```
     """
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem, nearest
-    from oltr_cli.machine import is_main_process
-    from oltr_cli.progress import Display
+    from oltr_cli.planning.source import find_source
+    from oltr_cli.protocol.thresholds import ThresholdRule
     from oltr_cli.tables.fill import fill, finished_runs
     from oltr_cli.tables.formats import FORMATS
     from oltr_cli.tables.formats import save as save_files
     from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
     from oltr_cli.tables.rows import table_rows
-    from oltr_cli.tables.source import find_source
-    from oltr_cli.thresholds import ThresholdRule
 
     fmt = "json" if json_ else format_
     if fmt not in FORMATS:
@@ -126,8 +126,8 @@ def _next(filled: "FilledTable", display: "Display") -> None:
     """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
     from rich.markup import escape
 
-    from oltr_cli.commands.following import tune_threshold_command
-    from oltr_cli.tables.source import NO_RECIPE
+    from oltr_cli.commands.next_steps import tune_threshold_command
+    from oltr_cli.planning.source import NO_RECIPE
 
     to_make = [row for row in filled.rows if row.command]
     measured = [run for row in filled.rows for run in row.runs(filled.dataset)]

@@ -58,9 +58,10 @@ def evaluate(
     from rich.console import Console
 
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.evaluate import evaluate_file, evaluate_run, table
-    from oltr_cli.shots import shot_groups
-    from oltr_cli.thresholds import ThresholdRule
+    from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
+    from oltr_cli.protocol.screen import table
+    from oltr_cli.protocol.shots import shot_groups
+    from oltr_cli.protocol.thresholds import ThresholdRule
 
     rule = ThresholdRule.parse(threshold)
     shot_groups([], shots)  # a misspelt definition is refused before anything is read
@@ -73,7 +74,7 @@ def evaluate(
             raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
         result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
     else:
-        from oltr_cli.runs import resolve_run
+        from oltr_cli.runs.folder import resolve_run
 
         if class_counts is not None or val is not None:
             raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
@@ -89,8 +90,8 @@ def evaluate(
 
 def _next_command(target: str, result: dict, class_counts: Path | None) -> str:
     """What to type next: while τ is not chosen on validation data, that; then the paper's table or bare numbers."""
-    from oltr_cli.commands.following import WITHOUT_OPEN, compare_command
-    from oltr_cli.runs import resolve_run
+    from oltr_cli.commands.next_steps import WITHOUT_OPEN, compare_command
+    from oltr_cli.runs.folder import resolve_run
 
     on_validation = result["threshold"]["rule"].startswith(("id_quantile", "val_open", "tuned"))
     if "run" in result:

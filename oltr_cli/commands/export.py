@@ -10,7 +10,7 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from oltr_cli.export import Exported
+    from oltr_cli.inference.export import Exported
 
 
 def export(
@@ -48,13 +48,13 @@ def export(
     """
     from dataclasses import asdict
 
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
 
     display = Display(quiet)
     display.starting_torch()
-    from oltr_cli.export import default_file, export_run
-    from oltr_cli.export_formats import require_packages
-    from oltr_cli.recogniser import Recogniser
+    from oltr_cli.inference.export import default_file, export_run
+    from oltr_cli.inference.export_formats import require_packages
+    from oltr_cli.inference.recogniser import Recogniser
 
     require_packages(to)
     recogniser = Recogniser.load(run, threshold=threshold)

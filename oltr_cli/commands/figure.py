@@ -71,14 +71,14 @@ def figure(
     oltr figure all --out paper/figures      each whose runs are finished
     ```
     """
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
     from oltr_cli.figures.save import read_formats
-    from oltr_cli.machine import is_main_process
-    from oltr_cli.progress import Display
-    from oltr_cli.tables.source import find_source
-    from oltr_cli.thresholds import ThresholdRule
+    from oltr_cli.planning.source import find_source
+    from oltr_cli.protocol.thresholds import ThresholdRule
 
     if seeds and not run:
         raise UsageProblem("--seeds speaks of what --run makes; add --run")
@@ -124,10 +124,10 @@ def _draw_all(
     chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
 ) -> _Done | None:
     """Every figure in turn, its runs made first for the seeds ``make``; None in all but the main process."""
+    from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import OltrError, Stopped, UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.save import save
-    from oltr_cli.machine import is_main_process
     from oltr_cli.tables.make import make_rows
 
     done = _Done([], [], [])

@@ -60,10 +60,10 @@ def cp(
     oltr run dme --recipe mine.toml
     ```
     """
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.files import write_text
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.files import write_text
-    from oltr_cli.progress import Display
-    from oltr_cli.recipe_files import find_recipe
+    from oltr_cli.recipe.files import find_recipe
 
     if file.suffix != ".toml":
         raise UsageProblem(f"{file}: a recipe file ends in .toml")
@@ -76,7 +76,7 @@ def cp(
 
 def _list(kind: str) -> list[dict[str, Any]]:
     if kind == "methods":
-        from oltr_cli.registry import list_methods
+        from oltr_cli.planning.registry import list_methods
 
         measured = _measured()
         rows = [
@@ -94,7 +94,7 @@ def _list(kind: str) -> list[dict[str, Any]]:
         ]
         return sorted(rows, key=lambda row: (row["kind"] != "method", row["family"], row["name"]))
     if kind == "datasets":
-        from oltr_cli.recipe_files import first_comment, known_recipes
+        from oltr_cli.recipe.files import first_comment, known_recipes
 
         return [{"name": name, "summary": first_comment(path)} for name, path in sorted(known_recipes().items())]
     if kind == "tables":
@@ -102,7 +102,7 @@ def _list(kind: str) -> list[dict[str, Any]]:
 
         return [{"name": name, "caption": caption} for name, caption in list_tables().items()]
     if kind == "studies":
-        from oltr_cli.runs import find_studies
+        from oltr_cli.runs.folder import find_studies
 
         return [_study_facts(name, path) for name, path in find_studies().items()]
     return [_run_facts(run) for run in _runs()]
@@ -120,7 +120,7 @@ def _measured() -> dict[str, dict[str, int]]:
 
 
 def _runs() -> list:
-    from oltr_cli.runs import find_runs
+    from oltr_cli.runs.folder import find_runs
 
     return find_runs()
 
@@ -140,7 +140,7 @@ def _run_facts(run: Any) -> dict[str, Any]:
 
 def _study_facts(name: str, path: Path) -> dict[str, Any]:
     """What can be told without its journal: best.toml says what the best trial was when somebody last looked."""
-    from oltr_cli.recipe_files import first_comment
+    from oltr_cli.recipe.files import first_comment
 
     best = path / "best.toml"
     words = first_comment(best).partition(": ")[2].partition(" on validation")[0] if best.is_file() else None

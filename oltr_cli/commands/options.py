@@ -8,7 +8,7 @@ import typer
 
 def _add(files: list[Path] | None) -> list[Path] | None:
     from oltr_cli.errors import OltrError
-    from oltr_cli.registry import add_file
+    from oltr_cli.planning.registry import add_file
 
     for file in files or ():
         try:

@@ -11,10 +11,10 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from oltr_cli.predict import Totals
-    from oltr_cli.prediction_formats import Line
-    from oltr_cli.progress import Display
-    from oltr_cli.recogniser import Recogniser
+    from oltr_cli.base.display import Display
+    from oltr_cli.inference.recogniser import Recogniser
+    from oltr_cli.inference.verdict_formats import Line
+    from oltr_cli.inference.verdicts import Totals
 
 
 def predict(
@@ -70,8 +70,8 @@ def predict(
     oltr predict glyphs-lt/dme shots/ --explain --contact-sheet sheet.png
     ```
     """
+    from oltr_cli.base.display import Display
     from oltr_cli.errors import UsageProblem, nearest
-    from oltr_cli.progress import Display
 
     display = Display(quiet)
     name = format_ or "table"
@@ -86,12 +86,13 @@ def predict(
     display.starting_torch()
     from rich.markup import escape
 
-    from oltr_cli.image_sources import image_sources
-    from oltr_cli.image_stream import ImageStream
-    from oltr_cli.machine import default_workers, make_accelerator
-    from oltr_cli.predict import Sheet, Totals, check_explains, verdicts
-    from oltr_cli.prediction_formats import FORMATS, Whole
-    from oltr_cli.recogniser import Recogniser
+    from oltr_cli.base.machine import default_workers, make_accelerator
+    from oltr_cli.inference.image_paths import image_sources
+    from oltr_cli.inference.image_stream import ImageStream
+    from oltr_cli.inference.recogniser import Recogniser
+    from oltr_cli.inference.sheet import Sheet
+    from oltr_cli.inference.verdict_formats import FORMATS, Whole
+    from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
 
     tiles = Sheet(sheet) if sheet else None
     recogniser = Recogniser.load(run, make_accelerator(device).device, threshold)

@@ -65,9 +65,9 @@ def report(
     """
     from rich.markup import escape
 
-    from oltr_cli.data.findings import number
-    from oltr_cli.files import write_text
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.files import write_text
+    from oltr_cli.base.text import counted
     from oltr_cli.report.choose import choose, tables_for
     from oltr_cli.report.content import Cache, collect
     from oltr_cli.report.page import render
@@ -104,7 +104,7 @@ def report(
         elif not told:
             print(path, flush=True)
         size = f"{facts['bytes'] / 1e6:.1f} MB" if facts["bytes"] >= 1e5 else f"{facts['bytes'] / 1e3:.0f} kB"
-        counts = f"{number(len(chosen.done), 'run')} finished, {len(made.unfinished)} not"
+        counts = f"{counted(len(chosen.done), 'run')} finished, {len(made.unfinished)} not"
         if made.left_out and not told:
             display.say(f"[dim]{escape(made.left_out)}[/]")
         display.say(f"[dim]{time.strftime('%H:%M:%S')}  {counts}, {size}[/]")
@@ -113,7 +113,7 @@ def report(
         told = True
 
     if watch:
-        watched = number(len(first.done) + len(first.others), "run")
+        watched = counted(len(first.done) + len(first.others), "run")
         display.say(f"[dim]watching {watched} of {first.dataset}; Ctrl-C ends it[/]")
         keep_watching(look, write)
     else:

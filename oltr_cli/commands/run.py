@@ -10,8 +10,8 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from oltr_cli.plan import Planned
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.planning.plan import Planned
 
 
 def run(
@@ -57,11 +57,12 @@ def run(
     oltr run mine --methods-from mine.py           a method of your own, in one file
     ```
     """
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.machine import is_main_process
-    from oltr_cli.pipeline import run_method
-    from oltr_cli.plan import finished, plan
-    from oltr_cli.progress import Display
+    from oltr_cli.pipeline.make import run_method
+    from oltr_cli.planning.plan import plan
+    from oltr_cli.runs.result import finished
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
@@ -86,7 +87,7 @@ def run(
         return
     from rich.console import Console
 
-    from oltr_cli.evaluate import table
+    from oltr_cli.protocol.screen import table
 
     console = Console(highlight=False)
     console.print(table(result))
@@ -100,7 +101,7 @@ def run(
 
 def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> None:
     """What would run: each run of the chain, how many steps, and what is there already."""
-    from oltr_cli.data.sampling import steps_per_epoch
+    from oltr_cli.data.feed.sampling import steps_per_epoch
 
     images, classes = _size(planned[-1], display)
     rows = []
@@ -121,9 +122,9 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
     if as_json:
         print(json.dumps({"images": images, "classes": classes, "runs": rows}))
         return
-    from oltr_cli.data.findings import number
+    from oltr_cli.base.text import counted
 
-    print(f"{planned[-1].run.dataset}: {images:,} training images of {number(classes, 'class')}")
+    print(f"{planned[-1].run.dataset}: {images:,} training images of {counted(classes, 'class')}")
     for row in rows:
         origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
         work = (
@@ -139,9 +140,9 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
 
 def _size(last: "Planned", display: "Display") -> tuple[int, int]:
     """Training images and classes: of a finished run, which needs its dataset no more, as its result says."""
-    from oltr_cli.data.opening import open_dataset
-    from oltr_cli.pipeline import warn_of_other_lists
-    from oltr_cli.plan import finished
+    from oltr_cli.data.feed.opening import open_dataset
+    from oltr_cli.pipeline.make import warn_of_other_lists
+    from oltr_cli.runs.result import finished
 
     if (result := finished(last.run)) is not None:
         warn_of_other_lists(last, result, display)
@@ -170,7 +171,7 @@ def _detector(facts: dict) -> str:
 def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool, option: str) -> None:
     from rich.markup import escape
 
-    from oltr_cli.commands.following import compare_command, tune_threshold_command
+    from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 
     dataset, path = result["dataset"], planned[-1].run.path
     has_open_val = planned[-1].run.scores("open_val").exists()

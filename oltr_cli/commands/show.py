@@ -25,14 +25,14 @@ def show(
     oltr show dme
     ```
     """
-    from oltr_cli.registry import list_methods
+    from oltr_cli.planning.registry import list_methods
 
     if name in list_methods():
         _show_method(name, json_)
         return
-    from oltr_cli.plan import plan
-    from oltr_cli.recipe import flatten
-    from oltr_cli.recipe_files import find_recipe
+    from oltr_cli.planning.plan import plan
+    from oltr_cli.planning.resolve import flatten
+    from oltr_cli.recipe.files import find_recipe
 
     path = find_recipe(name)
     links = [p.link for p in plan(method, name, sets or [], seed=0)]
@@ -60,7 +60,7 @@ def _show_method(name: str, as_json: bool) -> None:
     import inspect
     import sys
 
-    from oltr_cli.registry import list_methods, load_detector, load_method
+    from oltr_cli.planning.registry import list_methods, load_detector, load_method
 
     info = list_methods()[name]
     cls = load_detector(name) if info.kind == "detector" else load_method(name)
@@ -103,7 +103,7 @@ def _show_method(name: str, as_json: bool) -> None:
 
 def _paper_figures(name: str) -> list[dict[str, Any]]:
     """The method's rows in the paper's tables, cells that hold a figure."""
-    from oltr_cli.registry import list_methods
+    from oltr_cli.planning.registry import list_methods
     from oltr_cli.tables.paper import DASH, list_tables, load_table
 
     info = list_methods()[name]

@@ -27,9 +27,9 @@ def ui(
     oltr ui --port 5001    where 5000 is taken
     ```
     """
-    from oltr_cli.mirror import is_remote, without_password
-    from oltr_cli.runs import runs_root
-    from oltr_cli.tracking import tracking_uri
+    from oltr_cli.runs.folder import runs_root
+    from oltr_cli.tracking.mlflow_run import is_remote, without_password
+    from oltr_cli.tracking.tracker import tracking_uri
 
     root = runs_root()
     uri = tracking_uri(root)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.seeding import generator
 from oltr_cli.errors import UsageProblem, several
-from oltr_cli.randomness import generator
 
 
 def pareto_counts(

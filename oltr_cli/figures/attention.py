@@ -16,9 +16,9 @@ from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import SCALE, SCALE_TICKS, overlay, plain_text
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import class_counts, class_names
-from oltr_cli.layers import Attention
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.networks.layers import Attention
+from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
 

@@ -19,9 +19,9 @@ from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.patches import PATCHES, Patch, find_patches
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import class_counts, class_names
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
 NEURONS = 3

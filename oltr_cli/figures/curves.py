@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from oltr_cli.style import INKS, LINES
+from oltr_cli.drawing.style import INKS, LINES
 
 Floats = NDArray[np.float64]
 

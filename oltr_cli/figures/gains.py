@@ -13,9 +13,9 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.figures.curves import Floats, legend_columns, looks
 from oltr_cli.figures.request import FigureSpec, Found, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import class_counts, known_and_open
-from oltr_cli.metrics import accepted
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import DEFINITIONS, GROUPS, ClassCounts, shot_groups
+from oltr_cli.protocol.metrics import accepted
+from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, ClassCounts, shot_groups
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
 ALL_GROUPS = (*GROUPS, "open")

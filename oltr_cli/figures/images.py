@@ -10,9 +10,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image
 
-from oltr_cli.contact_sheet import fit
+from oltr_cli.drawing.contact_sheet import fit
+from oltr_cli.drawing.style import BLUES
 from oltr_cli.figures.curves import Floats
-from oltr_cli.style import BLUES
 
 LUMA = np.array([0.299, 0.587, 0.114])
 FEW_CELLS = 9  # up to here each cell's value is written into it

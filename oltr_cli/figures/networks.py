@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oltr_cli.data.loading import evaluation_batches
-from oltr_cli.data.opening import OpenedDataset, Split, open_dataset
-from oltr_cli.data.transforms import evaluation_crop
+from oltr_cli.base.machine import default_workers, make_accelerator
+from oltr_cli.data.feed.loading import evaluation_batches
+from oltr_cli.data.feed.opening import OpenedDataset, Split, open_dataset
+from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.request import Request
-from oltr_cli.layers import Attention
-from oltr_cli.machine import default_workers, make_accelerator
-from oltr_cli.recogniser import Recogniser
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.networks.layers import Attention
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 
 BATCH = 128
 

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from oltr_cli.base.seeding import generator
 from oltr_cli.figures.curves import Curve, Floats, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import classes_of_open, known_and_open, open_classes
-from oltr_cli.metrics import accepted, f_measure
-from oltr_cli.randomness import generator
-from oltr_cli.scores import SavedScores
+from oltr_cli.protocol.metrics import accepted, f_measure
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
 DRAWS = 20

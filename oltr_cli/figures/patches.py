@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from oltr_cli.base.display import Display
 from oltr_cli.figures.networks import Opened
-from oltr_cli.progress import Display
 
 PATCHES = 6  # of each neuron
 WIDTH = 1.5  # cells a side of a patch

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.progress import Display
-from oltr_cli.runs import Run
+from oltr_cli.runs.folder import Run
 from oltr_cli.tables.fill import EARLIER_BUILD, fill, finished_runs
 from oltr_cli.tables.filled import FilledRow
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table
@@ -15,7 +15,7 @@ from oltr_cli.tables.rows import RowSpec, table_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from oltr_cli.thresholds import ThresholdRule
+    from oltr_cli.protocol.thresholds import ThresholdRule
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 
+from oltr_cli.base.files import write_atomically, write_text
+from oltr_cli.drawing.style import RC
 from oltr_cli.errors import UsageProblem, nearest
-from oltr_cli.files import write_atomically, write_text
-from oltr_cli.style import RC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

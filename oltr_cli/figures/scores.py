@@ -5,10 +5,10 @@ from string import hexdigits
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.data.glyph_alphabets import script_of
+from oltr_cli.data.glyphs.alphabets import script_of
 from oltr_cli.errors import DataProblem
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 
 
 def known_and_open(run: Run) -> tuple[SavedScores, SavedScores]:

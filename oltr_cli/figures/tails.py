@@ -17,12 +17,13 @@ from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import UsageProblem
 from oltr_cli.figures.curves import Curve, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, method_rows, missing_rows
-from oltr_cli.plan import finished, plan
-from oltr_cli.runs import Run, find_runs
+from oltr_cli.planning.plan import plan
+from oltr_cli.runs.folder import Run, find_runs
+from oltr_cli.runs.result import finished
 from oltr_cli.tables.rows import RowSpec
 
 if TYPE_CHECKING:
-    from oltr_cli.data.glyphs import GlyphsSpec
+    from oltr_cli.data.glyphs.splits import GlyphsSpec
 
 ALPHAS = (1.0, 1.5, 2.0, 3.0, 6.0)
 MAXIMUM = 10_000  # training images of a class: the most that a recipe may say

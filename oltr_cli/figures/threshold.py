@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from oltr_cli.drawing.style import mark
 from oltr_cli.figures.curves import Curve, Floats, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import known_and_open
-from oltr_cli.style import mark
+from oltr_cli.protocol.thresholds import FMeasureCurve
 from oltr_cli.tables.rows import RowSpec
-from oltr_cli.thresholds import FMeasureCurve
 
 POINTS = 201
 PAPER = 0.1  # the threshold that the paper starts with

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from oltr_cli.base.seeding import derive, generator
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import plain_text
@@ -23,10 +24,9 @@ from oltr_cli.figures.scores import (
     open_classes,
     shown,
 )
-from oltr_cli.randomness import derive, generator
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import ClassCounts, shot_groups
+from oltr_cli.protocol.shots import ClassCounts, shot_groups
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
 CLASSES = 5  # of each kind

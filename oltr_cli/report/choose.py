@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oltr_cli.data.findings import some
+from oltr_cli.base.text import some
 from oltr_cli.errors import OltrError, UsageProblem, nearest
-from oltr_cli.recipe_files import known_recipes
-from oltr_cli.runs import Run, find_runs, resolve_run, runs_root
+from oltr_cli.planning.source import Source, find_source, lists_of
+from oltr_cli.recipe.files import known_recipes
+from oltr_cli.runs.folder import Run, find_runs, resolve_run, runs_root
 from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
 from oltr_cli.tables.rows import table_rows
-from oltr_cli.tables.source import Source, find_source
-from oltr_cli.tables.which_runs import lists_of
 
 # What to do about runs of a status, by how near they are to a result.
 UNFINISHED = {

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.metrics import Floats, per_class_accuracy
-from oltr_cli.scores import SavedScores
+from oltr_cli.protocol.metrics import Floats, per_class_accuracy
+from oltr_cli.runs.scores import SavedScores
 
 
 def class_numbers(known: SavedScores, num_classes: int, tau: float | None) -> dict[str, list[Any]]:

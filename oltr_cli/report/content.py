@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
+from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.evaluate import read_tuned
-from oltr_cli.files import read_json
-from oltr_cli.history import read_history
-from oltr_cli.metrics import METRICS
-from oltr_cli.progress import Display
+from oltr_cli.protocol.metrics import METRICS
+from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.report.choose import Chosen, running, with_all
 from oltr_cli.report.classes import class_numbers
-from oltr_cli.report.curves import shortest, threshold_numbers
+from oltr_cli.report.curves import threshold_numbers
 from oltr_cli.report.mistakes import Album, find_mistakes, gallery
 from oltr_cli.report.pictures import Picture, paper_figures, run_plots
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import GROUPS, shot_groups
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.history import read_history
+from oltr_cli.runs.result import read_tuned
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.filled import FilledTable
 

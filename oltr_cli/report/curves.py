@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from oltr_cli.metrics import all_metrics, rank_curve, threshold_curve
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.base.text import shortest
+from oltr_cli.protocol.metrics import all_metrics, rank_curve, threshold_curve
+from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.runs.scores import SavedScores
 
 POINTS = 401  # evenly spaced τ, to which the named ones are added
 NUMBERS = ("f_measure", "f_measure_2019", "overall", *GROUPS)  # open/…
@@ -42,11 +43,6 @@ def threshold_numbers(
     for name, accepted in zip(REJECTED, (ranks.known, ranks.open), strict=True):
         table[name] = _rounded(1.0 - accepted[at] / accepted[-1])
     return table
-
-
-def shortest(tau: float) -> float:
-    """The float64 whose decimals are the shortest that name the float32 nearest to τ."""
-    return float(str(np.float32(tau)))
 
 
 def _shortest(values: Any) -> np.ndarray:

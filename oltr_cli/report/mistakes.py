@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.progress import Display
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
-from oltr_cli.shots import ClassCounts, shot_groups
+from oltr_cli.protocol.shots import ClassCounts, shot_groups
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 
 if TYPE_CHECKING:
-    from oltr_cli.data.opening import OpenedDataset
+    from oltr_cli.data.feed.opening import OpenedDataset
 
 KINDS = ("known_as_unknown", "unknown_as_known", "tail_as_head")
 PER_KIND = 12
@@ -64,8 +65,8 @@ class Album:
 
         Runs of one name may have different images, such as the built-in set with another seed.
         """
-        from oltr_cli.data.opening import open_dataset
-        from oltr_cli.specs import DataSpec
+        from oltr_cli.data.feed.opening import open_dataset
+        from oltr_cli.recipe.specs import DataSpec
 
         try:
             recipe = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
@@ -85,7 +86,7 @@ class Album:
         """Number of the thumbnail of an image; None when it cannot be decoded."""
         where = key, split, place
         if where not in self._known:
-            from oltr_cli.contact_sheet import fit
+            from oltr_cli.drawing.contact_sheet import fit
 
             try:
                 image = fit(dataset.splits[split].image(place).numpy(), SIDE)
@@ -126,7 +127,7 @@ def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[d
                 "picture": None
                 if at is None or isinstance(dataset, str)
                 else album.picture(key, dataset, split, int(at[row])),
-                "confidence": float(str(scores.confidence[row])),
+                "confidence": shortest(scores.confidence[row]),
                 "true": int(scores.labels[row]) if split == "test" else -1,
                 "said": int(scores.prediction[row]),
                 "name": "" if scores.paths is None else str(scores.paths[row]),

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from oltr_cli.progress import duration, percent
+from oltr_cli.base.display import duration, percent
 from oltr_cli.report.content import Finished, Report, Unfinished
 from oltr_cli.report.markup import Td, Th, facts, number, sortable, text
 from oltr_cli.tables import text as words

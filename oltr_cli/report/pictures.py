@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oltr_cli.base.display import Display
 from oltr_cli.errors import OltrError
 from oltr_cli.figures import catalogue
 from oltr_cli.figures.request import MissingRuns, Request
-from oltr_cli.progress import Display
 from oltr_cli.report.choose import Chosen
-from oltr_cli.runs import Run
+from oltr_cli.runs.folder import Run
 from oltr_cli.tables.fill import finished_runs
 
 THROUGH_TRAINING = "7"  # the figure that takes every training image through the network

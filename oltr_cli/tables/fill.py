@@ -8,16 +8,16 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
-from oltr_cli.metrics import IDENTIFICATION
-from oltr_cli.runs import Run, find_runs
-from oltr_cli.shots import DEFINITIONS
+from oltr_cli.protocol.metrics import IDENTIFICATION
+from oltr_cli.protocol.shots import DEFINITIONS
+from oltr_cli.runs.folder import Run, find_runs
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED, Column, Table, load_table
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.tables.which_runs import choose_recipe, on_its_lists
 
 if TYPE_CHECKING:
-    from oltr_cli.thresholds import ThresholdRule
+    from oltr_cli.protocol.thresholds import ThresholdRule
 
 EARLIER_BUILD = "Left out, as made on an earlier build of"  # begins a note
 
@@ -167,7 +167,7 @@ def _evaluated(run: Run, result: dict[str, Any], rule: "ThresholdRule | None", s
     own_rule = result["threshold"]["rule"]
     if (rule is None or rule.text == own_rule) and result.get("shots") == shots:
         return result
-    from oltr_cli.evaluate import evaluate_run
-    from oltr_cli.thresholds import ThresholdRule
+    from oltr_cli.protocol.evaluate import evaluate_run
+    from oltr_cli.protocol.thresholds import ThresholdRule
 
     return evaluate_run(run.path, rule or ThresholdRule.parse(own_rule), shots)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any, Literal
 
-from oltr_cli.runs import Run, runs_root
+from oltr_cli.runs.folder import Run, runs_root
 from oltr_cli.tables.paper import DASH, TUNED, Table
 from oltr_cli.tables.rows import RowSpec
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from oltr_cli.files import write_text
+from oltr_cli.base.files import write_text
 from oltr_cli.tables.filled import FilledRow, FilledTable
 from oltr_cli.tables.latex import latex
 from oltr_cli.tables.markdown import markdown

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from oltr_cli.base.display import Display
 from oltr_cli.errors import OltrError, Stopped
-from oltr_cli.pipeline import run_method
-from oltr_cli.progress import Display
+from oltr_cli.pipeline.make import run_method
 from oltr_cli.tables.rows import RowSpec
 
 Failures = list[tuple[str, OltrError]]  # "row, seed", and why

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from oltr_cli.errors import UsageProblem, nearest, several
-from oltr_cli.metrics import IDENTIFICATION
+from oltr_cli.protocol.metrics import IDENTIFICATION
 
 DEFAULT_TABLE = "3a"
 DASH = "-"  # of the paper: not reported

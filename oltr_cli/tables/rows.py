@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
-from oltr_cli.registry import PLUS, canonical, list_methods
+from oltr_cli.planning.registry import PLUS, canonical, list_methods
 from oltr_cli.tables.paper import NO_CELL, Beside, Row, Table
 
 APART = "not in the paper's table"
@@ -52,13 +52,13 @@ class RowSpec:
         Raises:
             UsageProblem: the recipe does not resolve.
         """
-        from oltr_cli.plan import equal_budget
+        from oltr_cli.planning.plan import equal_budget
 
         return [*self.sets, *(equal_budget(self.method, source) if self.equal_budget else ())]
 
     def hash(self, source: str) -> str | None:
         """Hash of the row's run by the recipe as it stands now; None when that does not resolve."""
-        from oltr_cli.plan import plan
+        from oltr_cli.planning.plan import plan
 
         try:
             return plan(self.method, source, self.assignments(source), seed=0)[-1].link.hash

@@ -6,8 +6,8 @@ Numbers are rounded as the paper rounds; the best measured mean of a column is m
 from collections.abc import Iterator
 from itertools import groupby
 
-from oltr_cli.progress import duration
-from oltr_cli.registry import PLUS
+from oltr_cli.base.display import duration
+from oltr_cli.planning.registry import PLUS
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED
 

@@ -3,24 +3,13 @@
 import tomllib
 from typing import Any
 
-from oltr_cli.errors import OltrError, UsageProblem
-from oltr_cli.recipe import flatten
-from oltr_cli.recipe_files import find_recipe, read_recipe
-from oltr_cli.registry import PLUS, load_method
-from oltr_cli.runs import Run
+from oltr_cli.errors import OltrError
+from oltr_cli.planning.registry import PLUS, load_method
+from oltr_cli.planning.resolve import flatten
+from oltr_cli.planning.source import lists_of
+from oltr_cli.runs.folder import Run
 
 Pairs = list[tuple[Run, dict[str, Any]]]  # runs with the content of their result.json
-
-
-def lists_of(source: str | None) -> str | None:
-    """Digest of the lists that the recipe ``source`` was made for; None where it does not say, and any will do.
-
-    Recipes of ``oltr data build`` say it: runs on an earlier build of the same name are of other images.
-    """
-    try:
-        return None if source is None else read_recipe(find_recipe(source))["data"].get("lists_digest")
-    except UsageProblem:
-        return None
 
 
 def on_its_lists(finished: dict[str, Pairs], source: str | None) -> tuple[dict[str, Pairs], list[Run]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oltr_cli.plan import Planned
-from oltr_cli.recipe import SHARED
-from oltr_cli.recipe_files import find_recipe, read_recipe
-from oltr_cli.runs import Run
+from oltr_cli.planning.plan import Planned
+from oltr_cli.planning.resolve import SHARED
+from oltr_cli.recipe.files import find_recipe, read_recipe
+from oltr_cli.runs.folder import Run
 from oltr_cli.tuning.space import Dimension
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import tomli_w
 
+from oltr_cli.base.files import write_text
 from oltr_cli.errors import DataProblem
-from oltr_cli.files import write_text
-from oltr_cli.recipe_files import known_recipes
-from oltr_cli.registry import PLUS
+from oltr_cli.planning.registry import PLUS
+from oltr_cli.recipe.files import known_recipes
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.study import Study
 

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from oltr_cli.files import write_atomically
-from oltr_cli.style import DPI, INKS, RC, legend_below, plain_log
-from oltr_cli.tuning.lines import shown
+from oltr_cli.base.files import write_atomically
+from oltr_cli.drawing.style import DPI, INKS, RC, legend_below, plain_log
 from oltr_cli.tuning.space import Dimension
 from oltr_cli.tuning.study import Study
+from oltr_cli.tuning.trial_lines import shown
 
 BEST, OTHER = INKS[2], INKS[1]
 NOISE = 0.02  # what a few thousand validation images leave to chance

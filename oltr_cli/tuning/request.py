@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.registry import PLUS, canonical, list_methods
+from oltr_cli.planning.registry import PLUS, canonical, list_methods
 
 DEFAULT = "dme"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}

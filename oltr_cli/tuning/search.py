@@ -5,19 +5,19 @@ the study's workers. The same command in several shells, or on several machines,
 import os
 from typing import TYPE_CHECKING
 
+from oltr_cli.base.display import Display
+from oltr_cli.base.machine import default_workers, make_accelerator
 from oltr_cli.errors import UsageProblem, nearest
-from oltr_cli.machine import default_workers, make_accelerator
-from oltr_cli.metrics import METRICS
-from oltr_cli.pipeline import make_runs
-from oltr_cli.plan import Planned, plan
-from oltr_cli.progress import Display
-from oltr_cli.runs import STUDIES, runs_root
+from oltr_cli.pipeline.make import make_runs
+from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.protocol.metrics import METRICS
+from oltr_cli.runs.folder import STUDIES, runs_root
 from oltr_cli.tuning.about import About
-from oltr_cli.tuning.lines import header
 from oltr_cli.tuning.request import Request
 from oltr_cli.tuning.space import check_space, check_written, own_values, read_space
 from oltr_cli.tuning.storage import check_database, named_faults
 from oltr_cli.tuning.study import Study
+from oltr_cli.tuning.trial_lines import header
 
 if TYPE_CHECKING:
     from oltr_cli.tuning.trial import Workbench
@@ -68,7 +68,7 @@ def _check_lists(planned: list[Planned]) -> None:
 
     Here, once, and of the files' bytes alone: a trial opens some of the lists, and has no way to the others.
     """
-    from oltr_cli.data.opening import check_lists
+    from oltr_cli.data.feed.opening import check_lists
 
     check_lists(planned[-1].link.recipe.data)
 

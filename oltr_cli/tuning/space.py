@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from oltr_cli.backbone_spec import BackboneSpec
 from oltr_cli.errors import UsageProblem, nearest, several
-from oltr_cli.plan import Planned, plan
-from oltr_cli.recipe import flatten
-from oltr_cli.recipe_files import read_toml
-from oltr_cli.registry import PLUS, list_methods
-from oltr_cli.specs import DataSpec, TrainSpec
+from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.planning.registry import PLUS, list_methods
+from oltr_cli.planning.resolve import flatten
+from oltr_cli.recipe.files import read_toml
+from oltr_cli.recipe.specs import BackboneSpec, DataSpec, TrainSpec
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.mirror import without_password
+from oltr_cli.tracking.mlflow_run import without_password
 
 if TYPE_CHECKING:
     import optuna

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
+from oltr_cli.base.seeding import derive
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.randomness import derive
-from oltr_cli.runs import STUDIES
+from oltr_cli.runs.folder import STUDIES
 from oltr_cli.tuning.about import About, FiledRun
 from oltr_cli.tuning.claim import BEGUN, OUTCOME, REASON, Claim, begin_anew, counts, pruner, still_ours, suggest
 from oltr_cli.tuning.space import Value

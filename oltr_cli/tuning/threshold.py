@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from oltr_cli.base.files import write_json
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
-from oltr_cli.files import write_json
-from oltr_cli.runs import Run
-from oltr_cli.scores import SavedScores
-from oltr_cli.thresholds import RULES, FMeasureCurve, ThresholdRule, bare_number, choose_threshold
+from oltr_cli.protocol.thresholds import RULES, FMeasureCurve, ThresholdRule, bare_number, choose_threshold
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.storage import open_journal
 
 JOURNAL = "threshold.journal"

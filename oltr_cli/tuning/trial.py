@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from oltr_cli.data.opening import OpenedDataset, open_dataset
+from oltr_cli.base.display import Display
+from oltr_cli.base.files import write_text
+from oltr_cli.data.feed.opening import OpenedDataset, open_dataset
 from oltr_cli.detector import Detector
-from oltr_cli.engine import train
 from oltr_cli.errors import DataProblem
-from oltr_cli.files import write_text
-from oltr_cli.frozen import frozen_features, score_frozen
 from oltr_cli.method import FeatureMethod, Method
-from oltr_cli.metrics import METRICS, all_metrics
-from oltr_cli.network_scores import NetworkScores
-from oltr_cli.plan import Planned, plan
-from oltr_cli.progress import Display
-from oltr_cli.scores import SavedScores
-from oltr_cli.specs import DataSpec
-from oltr_cli.task import Progress, Task
-from oltr_cli.thresholds import best_f_measure
+from oltr_cli.pipeline.networks import NetworkScores
+from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.protocol.metrics import METRICS, all_metrics
+from oltr_cli.protocol.thresholds import best_f_measure
+from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.engine import train
+from oltr_cli.training.frozen import frozen_features, score_frozen
+from oltr_cli.training.task import Progress, Task
 from oltr_cli.tuning.about import FiledRun
 from oltr_cli.tuning.space import Value, assignments
 
@@ -118,7 +118,7 @@ class Workbench:
 
         Args:
             p: from ``resolve``.
-            log_epoch: as ``oltr_cli.engine.train`` calls it; what it raises ends the trial.
+            log_epoch: as ``oltr_cli.training.engine.train`` calls it; what it raises ends the trial.
         """
         write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
         progress, scores = self._judged(p) if p.is_detector else self._trained(p, log_epoch)
@@ -136,7 +136,7 @@ class Workbench:
 
     def _judged(self, p: Planned) -> tuple[Progress, dict[str, SavedScores]]:
         """A detector on the finished run under it."""
-        from oltr_cli.detection import Detection
+        from oltr_cli.pipeline.detect import Detection
 
         detection = Detection(p, self.planned[-2], self.networks)
         detection.prepare()

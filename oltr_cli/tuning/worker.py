@@ -9,19 +9,19 @@ from typing import Any
 
 from rich.markup import escape
 
+from oltr_cli.base.display import Display, duration
+from oltr_cli.base.files import write_text
 from oltr_cli.errors import OltrError, Stopped, UsageProblem
-from oltr_cli.files import write_text
-from oltr_cli.mirror import Status
-from oltr_cli.pipeline import named_shortages
-from oltr_cli.plan import Planned
-from oltr_cli.progress import Display, duration
+from oltr_cli.pipeline.make import named_shortages
+from oltr_cli.planning.plan import Planned
+from oltr_cli.tracking.mlflow_run import Status
 from oltr_cli.tuning.claim import Claim, TrialLost
-from oltr_cli.tuning.lines import line
-from oltr_cli.tuning.nesting import Nest
-from oltr_cli.tuning.record import record
+from oltr_cli.tuning.mlflow import Nest
 from oltr_cli.tuning.storage import Heartbeat, storage_faults
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.trial import Outcome, Workbench
+from oltr_cli.tuning.trial_lines import line
+from oltr_cli.tuning.write_up import record
 
 SELECTED_BY = "val/closed/overall"  # of an epoch's row: what pruning compares
 FIRST_FAILURES = 3  # so many, and no success, end the command

@@ -9,9 +9,9 @@ import typer
 from oltr_cli.commands.options import MethodsFrom
 
 if TYPE_CHECKING:
-    from oltr_cli.active import Chosen
-    from oltr_cli.progress import Display
-    from oltr_cli.specs import DataSpec
+    from oltr_cli.base.display import Display
+    from oltr_cli.inference.active.choose import Chosen
+    from oltr_cli.recipe.specs import DataSpec
 
 SHOWN = 10  # failed files that are named on the screen
 
@@ -65,23 +65,22 @@ def active(
     """
     from rich.markup import escape
 
+    from oltr_cli.base.display import Display
     from oltr_cli.errors import OltrError, UsageProblem
-    from oltr_cli.progress import Display
 
     if json_ and format_:
         raise UsageProblem(f"--json is one object, --format {format_} a row each; give one of them")
     display = Display(quiet)
     display.starting_torch()
-    from oltr_cli.active import choose
-    from oltr_cli.active_formats import as_csv, as_json, as_table, fill_sheet, write_paths
-    from oltr_cli.active_measure import choose_measure
-    from oltr_cli.data.findings import number
-    from oltr_cli.image_sources import image_sources
-    from oltr_cli.image_stream import ImageStream
-    from oltr_cli.machine import default_workers, make_accelerator
-    from oltr_cli.predict import Sheet
-    from oltr_cli.prediction_formats import visible
-    from oltr_cli.recogniser import Recogniser
+    from oltr_cli.base.machine import default_workers, make_accelerator
+    from oltr_cli.base.text import counted, visible
+    from oltr_cli.inference.active.choose import choose
+    from oltr_cli.inference.active.formats import as_csv, as_json, as_table, fill_sheet, write_paths
+    from oltr_cli.inference.active.measure import choose_measure
+    from oltr_cli.inference.image_paths import image_sources
+    from oltr_cli.inference.image_stream import ImageStream
+    from oltr_cli.inference.recogniser import Recogniser
+    from oltr_cli.inference.sheet import Sheet
 
     tiles = Sheet(sheet) if sheet else None
     recogniser = Recogniser.load(run, make_accelerator(device).device, threshold)
@@ -107,15 +106,14 @@ def active(
             print(line)
     _last_words(chosen, budget, recogniser.recipe.data, display)
     if chosen.failed:
-        raise OltrError(f"{len(chosen.failed):,} of {number(chosen.counts.images, 'image')} failed")
+        raise OltrError(f"{len(chosen.failed):,} of {counted(chosen.counts.images, 'image')} failed")
 
 
 def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Display") -> None:
     """What was left out and why, which files failed, and what to do next."""
     from rich.markup import escape
 
-    from oltr_cli.data.findings import number
-    from oltr_cli.prediction_formats import visible
+    from oltr_cli.base.text import counted, visible
 
     counts = chosen.counts
     left_out = [
@@ -125,7 +123,7 @@ def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Displ
         (counts.failed, "that failed"),
     ]
     said = ", ".join(f"{count:,} {what}" for count, what in left_out if count)
-    display.say(f"{len(chosen.rows):,} of {number(counts.images, 'image')}" + (f"; left out: {said}" if said else ""))
+    display.say(f"{len(chosen.rows):,} of {counted(counts.images, 'image')}" + (f"; left out: {said}" if said else ""))
     if not len(chosen.rows):
         display.say("there was nothing to choose from")
     elif len(chosen.rows) < budget:

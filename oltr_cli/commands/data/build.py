@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from oltr_cli.data.build import Built
-    from oltr_cli.data.build_split import Tail
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.build.dataset import Built
+    from oltr_cli.data.build.split import Tail
 
 _TAIL, _SPLIT, _RECIPE = "The tail", "The split", "The recipe"
 
@@ -95,10 +95,10 @@ def build(
     oltr data build --images photos --max 500 --min 5 --open-classes 10 --out tail
     ```
     """
-    from oltr_cli.data.build import Wish, build_dataset
-    from oltr_cli.data.build_recipe import Sizing
-    from oltr_cli.data.build_split import Held
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.build.dataset import Wish, build_dataset
+    from oltr_cli.data.build.recipe import Sizing
+    from oltr_cli.data.build.split import Held
 
     wish = Wish(
         images.expanduser(),
@@ -123,8 +123,8 @@ def build(
 
 def _folder(out: str) -> Path:
     """Where a name, or a path with a slash, leads."""
-    from oltr_cli.data.home import data_home
     from oltr_cli.errors import UsageProblem
+    from oltr_cli.recipe.home import data_home
 
     path = Path(out).expanduser()
     if not path.name:
@@ -134,7 +134,7 @@ def _folder(out: str) -> Path:
 
 def _tail(as_is: bool, alpha: float | None, maximum: int | None, minimum: int | None) -> "Tail | None":
     """None for --as-is."""
-    from oltr_cli.data.build_split import Tail
+    from oltr_cli.data.build.split import Tail
     from oltr_cli.errors import UsageProblem
 
     given = {"alpha": alpha, "maximum": maximum, "minimum": minimum}
@@ -152,9 +152,9 @@ def _aside(text: str) -> tuple[str, ...] | int:
 
 
 def _print(built: "Built") -> None:
-    from oltr_cli.data.findings import number
+    from oltr_cli.base.text import counted
 
-    print(f"{built.name}: {number(built.classes, 'class')} in {built.folder}")
+    print(f"{built.name}: {counted(built.classes, 'class')} in {built.folder}")
     for split, count in built.counts.items():
         fewest, most = built.per_class.get(split, (0, 0))
         spread = f"  {fewest}–{most} a class" if fewest < most else f"  {most} a class" if most else ""
@@ -168,8 +168,8 @@ def _next(built: "Built", display: "Display") -> None:
 
     from rich.markup import escape
 
-    from oltr_cli.data.home import data_home
-    from oltr_cli.recipe_files import BUILT_RECIPE
+    from oltr_cli.recipe.files import BUILT_RECIPE
+    from oltr_cli.recipe.home import data_home
 
     display.say(f"wrote {', '.join(built.written)}" if built.written else "nothing to write: all was there already")
     if built.kept:

@@ -10,7 +10,7 @@ from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, sam
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from oltr_cli.data.check import Checked
+    from oltr_cli.data.inspect.check import Checked
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _MARKS = {"error": "[red]✗[/]", "warning": "[yellow]![/]", "": "[green]✓[/]"}
@@ -37,8 +37,8 @@ def check(
     oltr data check mine.toml --json
     ```
     """
-    from oltr_cli.data.check import check_dataset
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.inspect.check import check_dataset
 
     display = Display(quiet)
     spec, images, where = named_dataset(name, root, lists)
@@ -91,7 +91,7 @@ def _print(checked: "Checked", console: "Console") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from oltr_cli.data.findings import number
+    from oltr_cli.base.text import counted
 
     published = checked.published
     title = f"[bold]{checked.name}[/]"
@@ -113,7 +113,7 @@ def _print(checked: "Checked", console: "Console") -> None:
         console.print(table)
     if checked.per_class:
         images = "image" if checked.per_class[1] == 1 else "images"
-        each = f"{number(checked.classes, 'class')}, {span(*checked.per_class)} training {images} each"
+        each = f"{counted(checked.classes, 'class')}, {span(*checked.per_class)} training {images} each"
         console.print(f"\n{each}{_shots(checked)}", soft_wrap=True)
     if checked.findings:
         console.print()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from oltr_cli.specs import DataSpec
+    from oltr_cli.recipe.specs import DataSpec
 
 Name = Annotated[str, typer.Argument(help="Dataset: built-in, built by oltr data build, or a recipe file")]
 Root = Annotated[Path | None, typer.Option(help="Folder that the lists' paths start from; default $OLTR_DATA/NAME")]
@@ -21,10 +21,10 @@ def named_dataset(name: str, root: Path | None, lists: Path | None) -> "tuple[Da
     """
     from pydantic import ValidationError
 
-    from oltr_cli.data.home import data_home
     from oltr_cli.errors import UsageProblem, several
-    from oltr_cli.recipe_files import find_recipe, read_recipe
-    from oltr_cli.specs import DataSpec
+    from oltr_cli.recipe.files import find_recipe, read_recipe
+    from oltr_cli.recipe.home import data_home
+    from oltr_cli.recipe.specs import DataSpec
 
     path = find_recipe(name)
     given = {key: str(folder) for key, folder in (("root", root), ("lists", lists)) if folder is not None}

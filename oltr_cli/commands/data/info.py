@@ -35,11 +35,11 @@ def info(
     """
     from rich.markup import escape
 
-    from oltr_cli.data.findings import number
-    from oltr_cli.data.info import facts, look_at
-    from oltr_cli.data.info_pictures import write_pictures
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.text import counted
+    from oltr_cli.data.inspect.info import facts, look_at
+    from oltr_cli.data.inspect.pictures import write_pictures
     from oltr_cli.errors import DataProblem
-    from oltr_cli.progress import Display
 
     display = Display(quiet)
     spec, images, where = named_dataset(name, root, lists)
@@ -52,7 +52,7 @@ def info(
     written = write_pictures(look, out.expanduser() if out else Path(f"{look.name}-info"))
     if found["missing"]:
         display.warn(
-            f"{number(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing below {images}"
+            f"{counted(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing below {images}"
         )
     if json_:
         print(json.dumps({**found, "written": [str(path) for path in written]}))
@@ -68,7 +68,7 @@ def info(
 def _as_run(name: str) -> str:
     import shlex
 
-    from oltr_cli.recipe_files import known_recipes
+    from oltr_cli.recipe.files import known_recipes
 
     return f"--{'dataset' if name in known_recipes() else 'recipe'} {shlex.quote(name)}"
 

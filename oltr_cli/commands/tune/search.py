@@ -69,8 +69,8 @@ def search(
     oltr tune energy --method dme     a detector's own, on a finished run
     ```
     """
+    from oltr_cli.base.display import Display
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.progress import Display
     from oltr_cli.tuning.request import Request, method_and_params, seconds
 
     if dataset and recipe:

@@ -23,9 +23,9 @@ def show(
     oltr tune show dme-lambda --json
     ```
     """
-    from oltr_cli.progress import Display
-    from oltr_cli.tuning.record import record
+    from oltr_cli.base.display import Display
     from oltr_cli.tuning.summary import next_commands, open_study, summarise, tables
+    from oltr_cli.tuning.write_up import record
 
     display = Display()
     found = open_study(study, storage)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from oltr_cli.progress import Display
-    from oltr_cli.runs import Run
+    from oltr_cli.base.display import Display
+    from oltr_cli.runs.folder import Run
     from oltr_cli.tuning.threshold import Tuned
 
 
@@ -44,8 +44,8 @@ def threshold(
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
     ```
     """
+    from oltr_cli.base.display import Display
     from oltr_cli.errors import OltrError, UsageProblem
-    from oltr_cli.progress import Display
     from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
 
     parsed = tuning_rule(rule)
@@ -94,10 +94,10 @@ def _rejecting_nothing(runs: "list[str]") -> str:
 def _selected(dataset: str | None, method: str | None, run: str | None, display: "Display") -> "list[Run]":
     """The finished runs that the options ask for, of all those on the dataset as it is built now."""
     from oltr_cli.errors import UsageProblem, nearest
-    from oltr_cli.registry import list_methods
-    from oltr_cli.runs import find_runs, resolve_run, run_from_path
+    from oltr_cli.planning.registry import list_methods
+    from oltr_cli.planning.source import Source
+    from oltr_cli.runs.folder import find_runs, resolve_run, run_from_path
     from oltr_cli.tables.fill import EARLIER_BUILD, finished_runs
-    from oltr_cli.tables.source import Source
     from oltr_cli.tables.which_runs import on_its_lists
 
     if run is not None:
@@ -134,9 +134,9 @@ def _of_table(
 ) -> "tuple[list[Run], str]":
     """The finished runs that a table of the paper shows, and the command that shows it at their thresholds."""
     from oltr_cli.errors import UsageProblem
+    from oltr_cli.planning.source import find_source
     from oltr_cli.tables.fill import fill
     from oltr_cli.tables.paper import load_table
-    from oltr_cli.tables.source import find_source
 
     if run is not None:
         raise UsageProblem("--run names one run; leave out --table")

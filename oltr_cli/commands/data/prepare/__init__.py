@@ -1,7 +1,7 @@
 """``oltr data prepare NAME``: bring what was downloaded into the form that a built-in recipe reads.
 
-To add a dataset: a module ``oltr_cli/data/prepare_X.py`` that returns a ``Prepared`` (oltr_cli/data/preparing.py), and
-a module here whose command calls it with the options which this dataset needs, ends with ``report``, and is imported
+To add a dataset: a module ``oltr_cli/data/prepare/X.py`` that returns a ``Prepared`` (``common.py`` beside it), and a
+module here whose command calls it with the options that this dataset needs, ends with ``report``, and is imported
 below.
 """
 

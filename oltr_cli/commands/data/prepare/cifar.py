@@ -29,8 +29,8 @@ def cifar100(
     oltr data prepare cifar100 --root data/cifar100 --open data/tiny-imagenet-lt/val
     ```
     """
-    from oltr_cli.data.prepare_cifar import MEANING, prepare_cifar100
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.cifar import MEANING, prepare_cifar100
 
     display = Display(quiet)
     prepared = prepare_cifar100(prepared_root("cifar100", root), open_, display)

@@ -8,7 +8,7 @@ import typer
 from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, report
 
 if TYPE_CHECKING:
-    from oltr_cli.data.cifar_folders import Cifar
+    from oltr_cli.data.prepare.cifar_folders import Cifar
 
 Imbalance = Annotated[
     float, typer.Option(help="Largest class over smallest. Other than 100: a dataset of its own, NAME-ifFACTOR")
@@ -39,7 +39,7 @@ def cifar100_lt(
     oltr data prepare cifar100-lt --imbalance 50        # the dataset cifar100-lt-if50
     ```
     """
-    from oltr_cli.data.cifar_folders import CIFAR100
+    from oltr_cli.data.prepare.cifar_folders import CIFAR100
 
     _prepare(CIFAR100, imbalance, root, open_, quiet, json_)
 
@@ -64,14 +64,14 @@ def cifar10_lt(
     oltr data prepare cifar10-lt --root data/cifar10 --imbalance 10
     ```
     """
-    from oltr_cli.data.cifar_folders import CIFAR10
+    from oltr_cli.data.prepare.cifar_folders import CIFAR10
 
     _prepare(CIFAR10, imbalance, root, open_, quiet, json_)
 
 
 def _prepare(cifar: "Cifar", imbalance: float, root: Path | None, open_: Path | None, quiet: bool, json_: bool) -> None:
-    from oltr_cli.data.prepare_cifar_lt import meaning, prepare_cifar_lt
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.cifar_lt import meaning, prepare_cifar_lt
 
     display = Display(quiet)
     name, prepared = prepare_cifar_lt(cifar, imbalance, root.expanduser() if root else None, open_, display)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from oltr_cli.data.preparing import Prepared
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.common import Prepared
 
 prepare_app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +29,7 @@ def _prepare() -> None:
 
 def prepared_root(name: str, given: Path | None) -> Path:
     """The folder that was given, or ``$OLTR_DATA/NAME``."""
-    from oltr_cli.data.home import data_home
+    from oltr_cli.recipe.home import data_home
 
     return given.expanduser() if given else data_home() / name
 
@@ -41,8 +41,8 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
 
     from rich.markup import escape
 
-    from oltr_cli.data.findings import number
-    from oltr_cli.data.home import data_home
+    from oltr_cli.base.text import counted
+    from oltr_cli.recipe.home import data_home
 
     for warning in prepared.warnings:
         display.warn(warning)
@@ -50,10 +50,10 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
         folders = {"root": str(prepared.root), "lists": str(prepared.list_folder)}
         print(json.dumps({"dataset": name, **asdict(prepared), **folders}))
     else:
-        print(f"{name}: {number(prepared.classes, 'class')} in {prepared.root}")
+        print(f"{name}: {counted(prepared.classes, 'class')} in {prepared.root}")
         for split, count in prepared.counts.items():
             print(f"  {split:<11} {count:>8,}  {meaning[split]}")
-    written = [f"{number(count, 'image')} in {folder}/" for folder, count in prepared.images_written.items() if count]
+    written = [f"{counted(count, 'image')} in {folder}/" for folder, count in prepared.images_written.items() if count]
     written += prepared.lists_written
     display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
     elsewhere = prepared.root.resolve() != (data_home() / name).resolve()

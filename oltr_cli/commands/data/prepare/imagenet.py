@@ -27,8 +27,8 @@ def imagenet_lt(
     oltr data prepare imagenet-lt --root /data/ILSVRC/Data/CLS-LOC --lists lists/imagenet-lt
     ```
     """
-    from oltr_cli.data.prepare_imagenet import prepare_imagenet_lt
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.imagenet import prepare_imagenet_lt
 
     display = Display(quiet)
     prepared = prepare_imagenet_lt(prepared_root("imagenet-lt", root), lists and lists.expanduser(), display)

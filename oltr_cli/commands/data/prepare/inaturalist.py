@@ -39,8 +39,8 @@ def inaturalist2018(
     oltr data prepare inaturalist2018 --open-classes Fungi        # inaturalist2018-open-fungi
     ```
     """
-    from oltr_cli.data.prepare_inaturalist import NAME, prepare_inaturalist2018
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.inaturalist import NAME, prepare_inaturalist2018
 
     display = Display(quiet)
     where = lists.expanduser() if lists else None

@@ -42,8 +42,8 @@ def ms1m_lt(
     oltr data prepare ms1m-lt --images 100000 --identities 9000
     ```
     """
-    from oltr_cli.data.prepare_ms1m import NAME, Wish, prepare_ms1m_lt
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.ms1m import NAME, Wish, prepare_ms1m_lt
 
     display = Display(quiet)
     paths = [path.expanduser() if path else None for path in (lists, probe, distractors, attributes)]

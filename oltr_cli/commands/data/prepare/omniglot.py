@@ -26,8 +26,8 @@ def omniglot_small(
     oltr data prepare omniglot-small --root data/omniglot-small
     ```
     """
-    from oltr_cli.data.prepare_omniglot import MEANING, prepare_omniglot_small
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.omniglot import MEANING, prepare_omniglot_small
 
     display = Display(quiet)
     prepared = prepare_omniglot_small(prepared_root("omniglot-small", root))

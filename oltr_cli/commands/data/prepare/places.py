@@ -28,8 +28,8 @@ def places_lt(
     oltr data prepare places-lt --root /data/places365 --lists lists/places-lt
     ```
     """
-    from oltr_cli.data.prepare_places import prepare_places_lt
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.places import prepare_places_lt
 
     display = Display(quiet)
     prepared = prepare_places_lt(prepared_root("places-lt", root), lists and lists.expanduser(), display)

@@ -25,8 +25,8 @@ def sun_lt(
     oltr data prepare sun-lt --root /data/SUN397 --lists lists/sun-lt
     ```
     """
-    from oltr_cli.data.prepare_sun import prepare_sun_lt
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.sun import prepare_sun_lt
 
     display = Display(quiet)
     prepared = prepare_sun_lt(prepared_root("sun-lt", root), lists and lists.expanduser(), display)

@@ -28,8 +28,8 @@ def tiny_imagenet_lt(
     oltr data prepare tiny-imagenet-lt --root downloads/tiny-imagenet-200
     ```
     """
-    from oltr_cli.data.prepare_tiny_imagenet import prepare_tiny_imagenet_lt
-    from oltr_cli.progress import Display
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.tiny_imagenet import prepare_tiny_imagenet_lt
 
     display = Display(quiet)
     prepared = prepare_tiny_imagenet_lt(prepared_root("tiny-imagenet-lt", root), lists and lists.expanduser(), display)

@@ -1,0 +1,51 @@
+"""Words and numbers for people: lists cut short, plurals, numbers with no more digits than they need, JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def some(items: Sequence[object], shown: int = 3) -> str:
+    """The first few, and how many there are where that is more."""
+    return ", ".join(map(str, items[:shown])) + (f", … ({len(items):,} in all)" if len(items) > shown else "")
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 image``, ``2,000 images``, ``3 classes``."""
+    if count == 1:
+        return f"1 {thing}"
+    return f"{count:,} {thing}{'es' if thing.endswith('s') else 's'}"
+
+
+def number(value: float) -> str:
+    """A confidence or a distance: three decimals, or an exponent where they would all be 0."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.2e}"
+
+
+def shortest(value: "float | np.float32") -> float:
+    """The float64 with the fewest decimals that is still the float32 nearest to ``value``."""
+    import numpy as np
+
+    return float(str(np.float32(value)))
+
+
+def visible(text: str) -> str:
+    """Line breaks and other control characters spelled out: a file's name must not move the cursor."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def json_text(value: Any) -> str:
+    """``value`` on one line of JSON, as UTF-8 where it can be: a file name that is not UTF-8 is escaped.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False)
+    return text

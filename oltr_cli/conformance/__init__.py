@@ -1,0 +1,29 @@
+"""What every method and detector must do, whoever wrote it: run ``check`` on a name, or parametrise a test.
+
+    import pytest
+    from oltr_cli.conformance import checks_of
+
+    @pytest.mark.parametrize("check", checks_of("my-method"), ids=lambda c: c.__name__)
+    def test_mine(check):
+        check("my-method")
+
+The checks are in ``oltr_cli.conformance.methods`` and ``oltr_cli.conformance.detectors``.
+"""
+
+from collections.abc import Callable
+
+from oltr_cli.conformance.detectors import DETECTOR_CHECKS
+from oltr_cli.conformance.methods import METHOD_CHECKS
+from oltr_cli.planning.registry import list_methods
+
+
+def checks_of(name: str) -> tuple[Callable[[str], None], ...]:
+    """The checks that apply to a method or to a detector of that name."""
+    info = list_methods().get(name)
+    return DETECTOR_CHECKS if info is not None and info.kind == "detector" else METHOD_CHECKS
+
+
+def check(name: str) -> None:
+    """Put a method or a detector through all of its checks; raises AssertionError at the first that fails."""
+    for one in checks_of(name):
+        one(name)

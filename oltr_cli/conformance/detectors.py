@@ -1,0 +1,99 @@
+"""What every detector must do; ``oltr_cli.conformance`` says how to use it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from oltr_cli.conformance.methods import CLASS_COUNTS, RandomData, build
+from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
+from oltr_cli.planning.registry import load_detector
+from oltr_cli.runs.scores import SavedScores, max_softmax
+
+FEATURES = 12
+
+
+def random_scores(size: int, seed: int, spread: float = 1.0) -> SavedScores:
+    """Scores of four classes whose features say the class; rare classes are rare here too."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(len(CLASS_COUNTS), size, p=np.array(CLASS_COUNTS) / sum(CLASS_COUNTS))
+    labels[: len(CLASS_COUNTS)] = np.arange(len(CLASS_COUNTS))  # none is without a sample
+    centres = np.random.default_rng(0).normal(0, 3, (len(CLASS_COUNTS), FEATURES))
+    features = (centres[labels] + rng.normal(0, spread, (size, FEATURES))).clip(0).astype(np.float32)
+    logits = (features @ centres.T / 4 - 2.0).astype(np.float32)
+    prediction, confidence = max_softmax(logits)
+    return SavedScores(prediction, confidence, labels.astype(np.int64), logits, features)
+
+
+def fitted(name: str) -> Detector:
+    """The detector with its default parameters, fitted to random scores."""
+    cls = load_detector(name)
+    detector = cls(DetectorSetup(CLASS_COUNTS, (0.25, 0.25, 0.25), cls.Params()))
+    detector.fit(random_scores(156, seed=1))
+    return detector
+
+
+def _judge(name: str, detector: Detector, one_by_one: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and confidences of some samples, all at once or each alone."""
+    if isinstance(detector, NetworkDetector):
+        network, images = build("plain").eval(), RandomData(2).images
+        parts = images.split(1 if one_by_one else len(images))
+        with torch.inference_mode():
+            scores = [detector.score_images(network, part) for part in parts]
+        prediction = torch.cat([s.logits.argmax(1) for s in scores]).numpy()
+        return prediction, torch.cat([s.confidence for s in scores]).numpy()
+    samples = random_scores(40, seed=2, spread=4.0)
+    rows = np.arange(len(samples))
+    parts_np = np.split(rows, len(rows)) if one_by_one else [rows]
+    judged = [detector.score(_take(samples, part)) for part in parts_np]
+    return np.concatenate([j.prediction for j in judged]), np.concatenate([j.confidence for j in judged])
+
+
+def _take(scores: SavedScores, rows: np.ndarray) -> SavedScores:
+    assert scores.logits is not None
+    assert scores.features is not None
+    return SavedScores(
+        scores.prediction[rows],
+        scores.confidence[rows],
+        scores.labels[rows],
+        scores.logits[rows],
+        scores.features[rows],
+    )
+
+
+def check_verdicts_have_the_right_form(name: str) -> None:
+    """Predictions are classes, confidences finite, one of each a sample."""
+    prediction, confidence = _judge(name, fitted(name))
+    assert prediction.shape == confidence.shape, f"{prediction.shape} predictions, {confidence.shape} confidences"
+    assert ((prediction >= 0) & (prediction < len(CLASS_COUNTS))).all(), "a prediction is no class"
+    assert np.isfinite(confidence).all(), "a confidence is not finite"
+    assert len(np.unique(confidence)) > 1, "all confidences are equal"
+
+
+def check_verdicts_do_not_depend_on_the_batch(name: str) -> None:
+    """One sample at a time gives what all at once give."""
+    detector = fitted(name)
+    whole, single = _judge(name, detector), _judge(name, detector, one_by_one=True)
+    assert (whole[0] == single[0]).all(), "predictions differ"
+    np.testing.assert_allclose(single[1], whole[1], rtol=1e-4, atol=1e-5)
+
+
+def check_samples_stay_what_they_are(name: str) -> None:
+    """Scoring changes neither labels nor order, and leaves the scores it was given alone."""
+    detector = fitted(name)
+    if isinstance(detector, NetworkDetector):
+        return
+    samples = random_scores(30, seed=3)
+    before = replace(samples, prediction=samples.prediction.copy(), confidence=samples.confidence.copy())
+    judged = detector.score(samples)
+    assert (judged.labels == before.labels).all(), "labels changed"
+    assert (samples.prediction == before.prediction).all(), "the given predictions were overwritten"
+    assert (samples.confidence == before.confidence).all(), "the given confidences were overwritten"
+
+
+DETECTOR_CHECKS: tuple[Callable[[str], None], ...] = (
+    check_verdicts_have_the_right_form,
+    check_verdicts_do_not_depend_on_the_batch,
+    check_samples_stay_what_they_are,
+)

@@ -1,0 +1,208 @@
+"""``oltr data build``: class folders or a table of photographs become a dataset, without touching an image.
+
+Written are lists, class names and a recipe below ``$OLTR_DATA/NAME``; the lists' paths start from the folder that holds
+all images. What the same arguments gave before is left as it is; lists of another draw are overwritten when asked only.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median_low
+
+from oltr_cli.data.build.screen import Checked
+from oltr_cli.data.build.find import class_folders, find_photographs
+from oltr_cli.data.build.recipe import Sizing, recipe_text
+from oltr_cli.data.build.split import (
+    Held,
+    Photographs,
+    Splits,
+    Tail,
+    set_aside,
+    split_as_is,
+    split_open,
+    split_with_tail,
+)
+from oltr_cli.data.build.write import check_folder, write_dataset
+from oltr_cli.base.text import counted
+from oltr_cli.data.lists.lists import digest_of
+from oltr_cli.data.prepare.common import as_lines
+from oltr_cli.base.text import some
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.base.display import Display
+from oltr_cli.recipe.files import BUILT_RECIPE
+from oltr_cli.protocol.shots import shot_groups
+
+LARGE = 1000  # pixels of the shorter side: decoding such a photograph takes longer than training on it
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What ``oltr data build`` was asked for.
+
+    Attributes:
+        tail: the Pareto tail to draw; None keeps the tail that nature gave.
+        open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
+        held: share of each class's images that is held out.
+        decode: look at every pixel of every file; None: where that is quick.
+    """
+
+    images: Path
+    open_images: Path | None = None
+    tail: Tail | None = None
+    open_classes: tuple[str, ...] | int = ()
+    held: Held = field(default_factory=Held)
+    seed: int = 0
+    decode: bool | None = None
+    sizing: Sizing = field(default_factory=Sizing)
+
+
+@dataclass
+class Built:
+    """What lies in ``folder`` now."""
+
+    folder: Path
+    name: str
+    classes: int = 0
+    counts: dict[str, int] = field(default_factory=dict)  # images by list
+    per_class: dict[str, tuple[int, int]] = field(default_factory=dict)  # fewest and most of a class, by known list
+    unused: int = 0  # training images that the drawn tail leaves out
+    shots: dict[str, int] = field(default_factory=dict)  # classes by shot group
+    warnings: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    kept: str = ""  # name of the file that keeps the recipe which was replaced
+
+
+def build_dataset(wish: Wish, folder: Path, display: Display, force: bool = False) -> Built:
+    """Lists, class names and recipe for the photographs that ``wish`` names, in ``folder``.
+
+    Warnings are shown before an error is raised: they often say how it came about.
+
+    Raises:
+        UsageProblem: a name that is taken, classes that are not there, values that do not fit.
+        DataProblem: no images, too few of them, or lists of another draw, or of something else, in the way.
+        OltrError: the folder cannot be written.
+    """
+    folder = folder.absolute()
+    check_folder(folder)
+    built = Built(folder, folder.name)
+    try:
+        _build(wish, built, display, force)
+    finally:
+        for warning in built.warnings:
+            display.warn(warning)
+    return built
+
+
+def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
+    checked = _find(wish, built)
+    checked.keep_listable()
+    checked.keep_readable(wish.decode, display)
+    checked.keep_one_of_each(display)
+    aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
+    if len(known) < 2:
+        raise DataProblem(
+            f"{wish.images}: {counted(len(known), 'known class')} with readable images; recognition needs two"
+        )
+    if wish.tail is None:
+        splits = split_as_is(known, wish.held, wish.seed)
+    else:
+        splits = split_with_tail(known, wish.held, wish.seed, wish.tail)
+    if not splits["val"]:
+        raise DataProblem(
+            f"{wish.images}: no class has three readable images, one each to train on, for validation and for the test"
+        )
+    classes = list(known)
+    open_, open_val = _open(aside, checked.foreign, wish, built)
+    _point_out_small(splits, classes, built)
+    _point_out_large(checked.sides, built)
+    rows = {
+        split: [(path, label) for label, c in enumerate(classes) for path in files.get(c, ())]
+        for split, files in splits.items()
+    }
+    rows |= {name: [(path, -1) for path in files] for name, files in (("open", open_), ("open_val", open_val)) if files}
+    sizes = {split: [len(files.get(c, ())) for c in classes] for split, files in splits.items()}
+    texts = {
+        f"{split}.txt": as_lines(f"{checked.name(path)} {label}" for path, label in pairs)
+        for split, pairs in rows.items()
+    }
+    # A leading word is dropped from the names of a classes.txt where there are two, as WordNet ids are.
+    texts["classes.txt"] = as_lines(f"{label:06d} {c}" for label, c in enumerate(classes))
+    digest = digest_of({split: texts[f"{split}.txt"].encode() for split in rows})
+    texts[BUILT_RECIPE] = recipe_text(
+        built.name, checked.root, built.folder, digest, sizes["train"], checked.sides, wish.sizing, wish.tail is None
+    )
+    built.written, built.kept = write_dataset(built.folder, texts, force)
+    built.classes = len(classes)
+    built.counts = {split: len(pairs) for split, pairs in rows.items()}
+    built.per_class = {split: (min(counts), max(counts)) for split, counts in sizes.items()}
+    built.unused = sum(map(len, known.values())) - sum(map(sum, sizes.values()))
+    built.shots = {name: int(mask.sum()) for name, mask in shot_groups(sizes["train"]).items()}
+
+
+def _find(wish: Wish, built: Built) -> Checked:
+    """Photographs of known classes and foreign ones, and the folder that holds all of them."""
+    images, foreign_images = wish.images, wish.open_images
+    inside = None
+    if foreign_images is not None and foreign_images.is_dir() and images.is_dir():
+        if foreign_images.samefile(images):
+            raise UsageProblem("--images and --open are the same folder; set classes aside with --open-classes")
+        inside = foreign_images
+    known = find_photographs(images, "--images", inside, built.warnings)
+    if images.is_dir():
+        known = class_folders(known, images, built.warnings)
+    foreign: Photographs = {}
+    if foreign_images is not None:
+        # What --images names is known, also where it lies inside of --open, and the other way round.
+        foreign = find_photographs(foreign_images, "--open", images if inside else None, built.warnings)
+    every = [path for part in (known, foreign) for files in part.values() for path in files]
+    try:
+        root = Path(os.path.commonpath([path.parent for path in every]))
+    except ValueError:
+        raise DataProblem(
+            "the images lie on different drives, and lists have one folder to start from; bring them together"
+        ) from None
+    for path in (root, built.folder):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise DataProblem(f"{str(path)!r}: the path of this folder is not UTF-8; rename it") from None
+    return Checked(known, foreign, root, built.warnings)
+
+
+def _open(aside: Photographs, foreign: Photographs, wish: Wish, built: Built) -> tuple[list[Path], list[Path]]:
+    """Open test and open validation images."""
+    groups = {**{f"{name} (set aside)": files for name, files in aside.items()}, **foreign}
+    if not groups:
+        built.warnings.append(
+            "no open images: no open-set figures, and no threshold tuned on unknowns; give --open or --open-classes"
+        )
+        return [], []
+    open_, open_val = split_open(groups, wish.seed)
+    if not open_val:
+        built.warnings.append("one open image: it is tested, and no threshold can be tuned on unknowns")
+    elif len(groups) == 1:
+        built.warnings.append(
+            "the open images are of one kind, which open validation and open test share: a tuned threshold will look "
+            "better than on new kinds; put open images into folders by kind"
+        )
+    return open_, open_val
+
+
+def _point_out_small(splits: Splits, classes: list[str], built: Built) -> None:
+    """Warn of classes that have too few images for a split."""
+    for split, needed in (("test", 2), ("val", 3)):
+        without = [c for c in classes if c not in splits[split]]
+        if without:
+            built.warnings.append(
+                f"classes of fewer than {needed} images, which have none in {split} "
+                f"({len(without)} of {len(classes)}): {some(without)}"
+            )
+
+
+def _point_out_large(sides: list[int], built: Built) -> None:
+    """Warn where training would wait for the decoding of large photographs."""
+    if median_low(sides) >= LARGE:
+        built.warnings.append(
+            f"half of the photographs have {median_low(sides):,} px or more on their shorter side, and training will "
+            "wait for their decoding; copies of some 256 px train as well and many times faster"
+        )

@@ -1,0 +1,179 @@
+"""Finding photographs and their classes: in class folders, or in a CSV of ``path,label``."""
+
+import csv
+import os
+import unicodedata
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from oltr_cli.data.build.split import Photographs
+from oltr_cli.data.images import SUFFIXES
+from oltr_cli.base.text import some
+from oltr_cli.errors import DataProblem
+
+_THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS' archives and network drives put beside photographs
+
+
+def find_photographs(source: Path, option: str, without: Path | None, warnings: list[str]) -> Photographs:
+    """Files by class: the label in a CSV, or the path below ``source`` of the folder that directly holds them.
+
+    Args:
+        option: as which ``source`` was given, for messages.
+        without: a folder that is not looked into.
+        warnings: is added to.
+    Raises:
+        DataProblem: no such folder or CSV, or no image in it.
+    """
+    if source.is_file() and source.suffix.lower() == ".csv":
+        return _from_csv(source)
+    if not source.exists():
+        what = "file" if source.suffix.lower() == ".csv" else "folder"
+        raise DataProblem(f"{option} {source}: no such {what}")
+    if not source.is_dir():
+        raise DataProblem(f"{option} {source}: neither a folder nor a .csv file")
+    found: dict[str, list[Path]] = defaultdict(list)
+    others: Counter[str] = Counter()
+    for place, files in _folders(source.absolute(), without, warnings):
+        for file in files:
+            suffix = file.suffix.lower()
+            if suffix in SUFFIXES:
+                found[place].append(file)
+            elif place:  # beside the class folders lie lists and notes, which nobody takes for images
+                others[suffix or "no suffix"] += 1
+    if others:
+        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in others.most_common(5))
+        hint = "; convert HEIC to JPEG first" if {".heic", ".heif"} & set(others) else ""
+        warnings.append(f"left out, no images by their suffix ({others.total():,}): {kinds}{hint}")
+    if not found:
+        raise DataProblem(f"{option} {source}: holds no images (*{', *'.join(sorted(SUFFIXES))})")
+    return dict(sorted(found.items()))
+
+
+def class_folders(found: Photographs, source: Path, warnings: list[str]) -> Photographs:
+    """``found`` without the images that lie in no class folder; classes inside of classes are pointed out.
+
+    Raises:
+        DataProblem: there are no class folders.
+    """
+    classes = {place: files for place, files in found.items() if place}
+    if not classes:
+        raise DataProblem(
+            f"--images {source}: has no class folders; a class is a folder of its images. Or give a CSV of path,label"
+        )
+    if "" in found:
+        warnings.append(f"left out, images of {source} that lie in no class folder ({len(found['']):,})")
+    nested = [name for name in classes if any(name.startswith(f"{outer}/") for outer in _outer(name) & set(classes))]
+    if nested:
+        warnings.append(
+            f"classes inside of the folder of another class, which keeps its own images: {some(nested)}"
+        )
+    return classes
+
+
+def listable(name: str) -> bool:
+    """Whether a list file can name this path, by the rules of ``oltr_cli.data.lists.lists.read_list``."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding in a file name
+        return False
+    parts = name.replace("\\", "/").split("/")
+    leads_outside = not parts[0] or name[1:2] == ":" or ".." in parts
+    return not leads_outside and len(name.splitlines()) == 1 and name == name.strip()
+
+
+def _outer(name: str) -> set[str]:
+    parts = name.split("/")
+    return {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+
+
+def _folders(top: Path, without: Path | None, warnings: list[str]) -> Iterator[tuple[str, list[Path]]]:
+    """Each visible folder below ``top`` once, as its place there and its sorted visible files.
+
+    Links to folders are followed after all others, so that a folder goes by its own name and a loop of links ends.
+    """
+    seen = {_identity(without)} if without is not None else set()
+    own, linked = deque([("", top)]), deque[tuple[str, Path]]()
+    unreadable, again = [], []
+    while own or linked:
+        is_link = not own
+        place, folder = (own or linked).popleft()
+        try:
+            identity = _identity(folder)
+            with os.scandir(folder) as scan:
+                entries = sorted((entry for entry in scan if entry.name[0] != "."), key=lambda entry: entry.name)
+        except OSError as error:
+            unreadable.append(f"{folder} ({error.strerror})")
+            continue
+        if identity in seen:
+            if is_link:
+                again.append(place)
+            continue
+        seen.add(identity)
+        files = []
+        for entry in entries:
+            path = folder / entry.name
+            if not entry.is_dir():
+                files.append(path)
+            elif entry.name not in _THUMBNAILS:
+                below = unicodedata.normalize("NFC", f"{place}/{entry.name}" if place else entry.name)
+                (linked if entry.is_symlink() else own).append((below, path))
+        yield place, files
+    if unreadable:
+        warnings.append(f"left out, folders that cannot be read: {some(unreadable)}")
+    if again:
+        warnings.append(f"left out, links to folders that are read already: {some(again)}")
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _from_csv(file: Path) -> Photographs:
+    """Lines ``path,label``. Paths start from the file's folder; a first line that names no image is a header.
+
+    Raises:
+        DataProblem: unreadable, or a line that is not ``path,label`` of an image that exists; it is named.
+    """
+    found: dict[str, set[Path]] = defaultdict(set)
+    folder = file.parent.absolute()
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            first = True
+            for row in (reader := csv.reader(text)):
+                cells = [cell.strip() for cell in row]
+                if not any(cells):
+                    continue
+                is_header = (
+                    first and Path(cells[0]).suffix.lower() not in SUFFIXES and not (folder / cells[0]).is_file()
+                )
+                first = False
+                if is_header:
+                    continue
+                where = f"{file}:{reader.line_num}"
+                if len(cells) != 2 or not all(cells):
+                    raise DataProblem(f"{where}: is not 'path,label'{_separator_hint(cells)}")
+                path, label = Path(os.path.normpath(folder / cells[0])), unicodedata.normalize("NFC", cells[1])
+                if not path.is_file():
+                    swapped = "; the path comes first, then the label" if (folder / label).is_file() else ""
+                    raise DataProblem(f"{where}: no such image {path}{swapped}")
+                if len(label.splitlines()) != 1:
+                    raise DataProblem(f"{where}: the label {label!r} holds a line break")
+                found[label].add(path)
+    except UnicodeDecodeError:
+        raise DataProblem(f"{file}: is not UTF-8 text; save it as 'CSV UTF-8'") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataProblem(f"{file}: cannot be read ({error})") from None
+    if not found:
+        raise DataProblem(f"{file}: lists no image")
+    return {label: sorted(paths) for label, paths in sorted(found.items())}
+
+
+def _separator_hint(cells: list[str]) -> str:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if mark in cells[0]:
+            return f": its columns are separated by {name}; save it with commas"
+    if len(cells) > 2:
+        return f": it has {len(cells)} columns; a path or label that holds a comma stands in double quotes"
+    return ""

@@ -1,0 +1,126 @@
+"""The recipe of a dataset of one's own, sized by how many images there are and how large they are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median_low
+
+import tomli_w
+from pydantic import ValidationError
+
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.base.text import counted
+from oltr_cli.errors import UsageProblem
+from oltr_cli.networks.pretrained import TORCHVISION, torchvision_file
+
+IMAGES_PER_CLASS = 4
+BATCHES = (16, 128)  # the smallest and the largest; between them so large that an epoch has 16 steps or more
+STEPS = {"stage1": 2000, "stage2": 600}  # aimed at: a small set needs many epochs for as many steps
+EPOCHS = {"stage1": (10, 60), "stage2": (5, 25)}
+PIXELS, PIXELS_PRETRAINED, LEAST_PIXELS = 64, 224, 16
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What the user said of size and network; None and "" leave it to the images."""
+
+    image_size: int | None = None
+    backbone: str = ""
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse at once what a run would refuse later.
+
+        Raises:
+            UsageProblem: no such network, no such file, or none of torchvision's weights for the network.
+        """
+        try:
+            spec = BackboneSpec.model_validate({"name": self.network, "weights": self.weights})
+        except ValidationError as error:
+            raise UsageProblem(f"--backbone {self.backbone}: {error.errors()[0]['msg'].lower()}") from None
+        if self.weights == TORCHVISION:
+            torchvision_file(spec)
+        elif self.weights and not Path(self.weights).expanduser().is_file():
+            raise UsageProblem(f"--weights {self.weights}: no such file, nor the word {TORCHVISION}")
+
+    @property
+    def network(self) -> str:
+        return self.backbone or ("resnet18" if self.weights else "resnet10")
+
+    def pixels(self, typical: int) -> tuple[int, int]:
+        """(image_size, eval_resize) for images with a shorter side of ``typical``, which are not enlarged unless they
+        are tiny. Where they are larger, a border is cut off in evaluation, as is usual."""
+        wanted = PIXELS_PRETRAINED if self.weights else PIXELS
+        size = self.image_size or max(LEAST_PIXELS, min(wanted, typical // 4 * 4))
+        bordered = round(size * 8 / 7)
+        return size, bordered if typical >= bordered else size
+
+
+def recipe_text(
+    name: str, root: Path, lists: Path, digest: str, counts: list[int], sides: list[int], sizing: Sizing, as_is: bool
+) -> str:
+    """A recipe file with the reasons for its numbers.
+
+    Args:
+        root, lists: absolute folders of the images and of the list files; ``digest``: of the lists.
+        counts: training images of each class.
+        sides: shorter side in pixels of every image.
+    """
+    images = sum(counts)
+    batch, largest_batch = BATCHES
+    while batch < largest_batch and images >= 2 * batch * 16:
+        batch *= 2
+    steps = max(1, images // batch)
+    epochs = {s: min(max(round(STEPS[s] / steps), low), high) for s, (low, high) in EPOCHS.items()}
+    typical = median_low(sides)
+    size, resize = sizing.pixels(typical)
+    weights = sizing.weights
+    if weights and weights != TORCHVISION:
+        weights = str(Path(weights).expanduser().absolute())
+    scale = batch / largest_batch  # of learning rates, which are known for the largest batch
+    rate = (0.01 if weights else 0.2) * scale
+    fresh, slow, fast = 0.2 * scale, 0.01 * scale, 0.1 * scale
+    stem = "imagenet" if size >= 48 or weights else "small-stride2"
+    tail = "as found" if as_is else "a drawn Pareto tail"
+    spread = f"{min(counts)}–{max(counts)} a class, {tail}"
+    return f"""# {name}: own photographs, {counted(len(counts), "class")}, {counted(images, "training image")} ({spread}).
+
+# Written by oltr data build. Half of the photographs have a shorter side of {typical} px or more. A larger image_size
+# and a deeper network want a GPU; pre-trained weights (oltr data build --weights torchvision) help most of all.
+
+[data]
+{_line("name", name)}
+kind = "lists"
+{_line("root", str(root))}
+{_line("lists", str(lists))}
+{_line("lists_digest", digest)}  # a run on other lists is another run
+image_size = {size}
+eval_resize = {resize}
+crop_scale = [0.35, 1.0]
+flip = true               # false where left and right differ, as in writing and road signs
+color_jitter = [0.2, 0.2, 0.2]
+
+[backbone]
+{_line("name", sizing.network)}
+{_line("stem", stem)}
+{_line("weights", weights)}
+
+[stage1]                  # methods that start from nothing: {epochs["stage1"]} epochs of {steps} steps
+epochs = {epochs["stage1"]}
+batch_size = {batch}
+sampler = "instance"
+schedule = "onecycle"
+lr = {{ features = {rate:.4g}, classifier = {fresh:.4g} }}
+
+[stage2]                  # methods that start from those: {epochs["stage2"]} epochs of {steps} steps
+epochs = {epochs["stage2"]}
+batch_size = {batch}
+sampler = "class_aware"
+images_per_class = {IMAGES_PER_CLASS}
+schedule = "cosine"
+lr = {{ features = {slow:.4g}, classifier = {fast:.4g}, centroids = {slow:.4g} }}
+"""
+
+
+def _line(key: str, value: str) -> str:
+    """``key = "value"`` with TOML's own escapes, which are not quite JSON's."""
+    return tomli_w.dumps({key: value}).strip()

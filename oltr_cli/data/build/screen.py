@@ -1,0 +1,142 @@
+"""What may go into a dataset: files that are whole images, each content once, under paths that a list can name."""
+
+import hashlib
+import os
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+from oltr_cli.data.build.find import listable
+from oltr_cli.data.build.split import Photographs
+from oltr_cli.data.images import check_image, decode_pixels
+from oltr_cli.base.text import some
+from oltr_cli.errors import DataProblem
+from oltr_cli.base.display import Display
+
+QUICK = 500_000_000  # bytes: JPEG, PNG or WebP of so many are decoded in 5 to 80 s on one core; AVIF takes longer
+
+
+class Checked:
+    """Known and foreign photographs, thinned out step by step; each step adds to ``warnings`` what it left out.
+
+    Attributes:
+        root: the folder that holds all of them; names in warnings start from it.
+        sides: shorter side in pixels of every known image that can be read.
+    """
+
+    def __init__(self, known: Photographs, foreign: Photographs, root: Path, warnings: list[str]) -> None:
+        self.known, self.foreign, self.root, self.warnings = known, foreign, root, warnings
+        self.sides: list[int] = []
+        self._prefix = len(str(root / "x")) - 1
+
+    def keep_listable(self) -> None:
+        """Leave out what no list file can name."""
+        bad = {path for path in self._all() if not listable(self.name(path))}
+        if bad:
+            shown = some([repr(self.name(path)) for path in sorted(bad)])
+            self.warnings.append(
+                "left out, paths that no list can hold, for line breaks, outer blanks, bytes other than UTF-8 or such "
+                f"({len(bad):,}): {shown}"
+            )
+        self._drop(bad)
+
+    def keep_readable(self, decode: bool | None, display: Display) -> None:
+        """Leave out what is no image or cut short; with ``decode`` every pixel is looked at.
+
+        Args:
+            decode: None: where all files together have at most ``QUICK`` bytes; where they have more, it says so.
+        """
+        reasons: dict[Path, str] = {}
+        known = {path for files in self.known.values() for path in files}
+        every = self._all()
+        if decode is None:
+            total = _bytes(every)
+            decode = total <= QUICK
+            if not decode:
+                display.say(f"[dim]{total / 1e9:.1f} GB: headers and ends are looked at, all pixels with --decode[/]")
+        with display.bar("decoding images" if decode else "reading images", len(every)) as bar:
+            for path in every:
+                try:
+                    side = min(decode_pixels(path).shape[:2] if decode else check_image(path))
+                    if path in known:
+                        self.sides.append(side)
+                except DataProblem as problem:
+                    reasons[path] = str(problem).removeprefix(f"{path}: ")
+                bar.advance()
+        if reasons:
+            shown = some([f"{self.name(path)}: {reason}" for path, reason in sorted(reasons.items())])
+            self.warnings.append(f"left out, unreadable files ({len(reasons):,}): {shown}")
+        self._drop(set(reasons))
+
+    def keep_one_of_each(self, display: Display) -> None:
+        """Of files with the same bytes keep the first, so that none stands in two splits; and none of them where they
+        stand in several classes, or are known and foreign."""
+        classes: dict[Path, set[str]] = defaultdict(set)
+        for name, files in self.known.items():
+            for path in files:
+                classes[path].add(name)
+        for path in (path for files in self.foreign.values() for path in files):
+            classes[path].add("")  # no class is called so
+        copies: set[Path] = set()
+        contradictory: set[Path] = set()
+        for same in _same_content(list(classes), display):
+            if len(set().union(*(classes[path] for path in same))) > 1:
+                contradictory.update(same)
+            else:
+                copies.update(sorted(same)[1:])
+        if copies:
+            self.warnings.append(
+                f"left out, copies of another file of their class ({len(copies):,}): {self._few(copies)}"
+            )
+        if contradictory:
+            self.warnings.append(
+                "left out, the same image in several classes, or known and open "
+                f"({len(contradictory):,}): {self._few(contradictory)}"
+            )
+        self._drop(copies | contradictory)
+
+    def name(self, path: Path) -> str:
+        """As lists name it: from the root, with slashes."""
+        return str(path)[self._prefix :].replace(os.sep, "/")  # pathlib would take seconds for 50,000
+
+    def _all(self) -> list[Path]:
+        """Every file once."""
+        return list(dict.fromkeys(p for part in (self.known, self.foreign) for files in part.values() for p in files))
+
+    def _few(self, paths: set[Path]) -> str:
+        return some([self.name(path) for path in sorted(paths)])
+
+    def _drop(self, paths: set[Path]) -> None:
+        for part in (self.known, self.foreign):
+            for name in list(part):
+                part[name] = [path for path in part[name] if path not in paths]
+                if not part[name]:
+                    del part[name]
+
+
+def _bytes(paths: list[Path]) -> int:
+    """Of all files together; what is not there counts nothing."""
+    total = 0
+    for path in paths:
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _same_content(paths: list[Path], display: Display) -> list[list[Path]]:
+    """The paths in groups of equal bytes. Only files of equal length are read."""
+    try:
+        by_size: dict[int, list[Path]] = defaultdict(list)
+        for path in paths:
+            by_size[path.stat().st_size].append(path)
+        groups = [group for group in by_size.values() if len(group) == 1]
+        suspects = [path for group in by_size.values() if len(group) > 1 for path in group]
+        by_content: dict[bytes, list[Path]] = defaultdict(list)
+        with display.bar("looking for copies", len(suspects)) as bar:
+            for path in suspects:
+                with path.open("rb") as file:
+                    by_content[hashlib.file_digest(file, "sha256").digest()].append(path)
+                bar.advance()
+    except OSError as error:
+        raise DataProblem(f"{error.filename}: cannot be read any more ({error.strerror})") from None
+    return groups + list(by_content.values())

@@ -1,0 +1,157 @@
+"""Which photograph goes where: training, validation, test, and classes that are set aside as unknown. Seeded.
+
+Which of a class's images are held out follows from their file names alone, not from where the folder lies or in which
+order a disk lists it; and images that join later leave most of those that are there in their split.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median_low
+
+import numpy as np
+
+from oltr_cli.base.text import counted
+from oltr_cli.data.longtail import pareto_counts
+from oltr_cli.errors import UsageProblem, nearest, several
+from oltr_cli.base.seeding import derive
+
+Photographs = dict[str, list[Path]]  # class → files
+Splits = dict[str, Photographs]
+
+OPEN_VAL_SHARE = 0.3  # of the kinds of unknown things; the others are the open test
+
+
+@dataclass(frozen=True)
+class Held:
+    """Shares of a class's images that are held out of training."""
+
+    val: float = 0.1
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not (0 < self.val < 1 and 0 < self.test < 1 and self.val + self.test < 1):
+            raise UsageProblem(
+                f"--val {self.val} and --test {self.test} must be shares above 0 that leave some to train"
+            )
+
+    def of(self, n: int) -> tuple[int, int]:
+        """(val, test) images of a class of ``n``: one of two goes to test, of three one to each, of one none."""
+        if n < 2:
+            return 0, 0
+        if n == 2:
+            return 0, 1
+        test = min(max(1, round(n * self.test)), n - 2)
+        return min(max(1, round(n * self.val)), n - test - 1), test
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The Pareto tail that is drawn from classes with enough images."""
+
+    alpha: float = 6.0
+    maximum: int = 1280
+    minimum: int = 5
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 0 < self.alpha < float("inf"):
+            problems.append(f"--alpha {self.alpha} must be above 0")
+        if self.minimum < 1:
+            problems.append(f"--min {self.minimum} must be at least 1")
+        if self.maximum < self.minimum:
+            problems.append(f"--max {self.maximum} is below --min {self.minimum}")
+        if problems:
+            raise UsageProblem(several("the tail", problems))
+
+    def counts(self, available: Sequence[int]) -> list[int]:
+        """Training images of each class, the largest first, for classes that have ``available`` (falling).
+
+        The first class gets ``maximum``, or all it has; the last about ``minimum``; between them lie the quantiles of
+        minimum + Lomax(alpha). No class gets more than it has.
+        """
+        largest = min(self.maximum, available[0])
+        smallest = min(self.minimum, largest)
+        first_excess = float(np.expm1(np.log(2 * len(available)) / self.alpha))  # of the first class, at scale 1
+        counts = pareto_counts(
+            len(available),
+            floor=smallest,
+            alpha=self.alpha,
+            scale=(largest - smallest) / first_excess,
+            maximum=largest,
+        )
+        return np.minimum(counts, available).tolist()
+
+
+def split_as_is(known: Photographs, held: Held, seed: int) -> Splits:
+    """Every image is used, and each class holds out its shares: all splits have the tail that nature gave."""
+    return _split(known, {name: held.of(len(files)) for name, files in known.items()}, seed)
+
+
+def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail) -> Splits:
+    """Validation and test with equally many images a class, and training images drawn so that they form ``tail``.
+
+    The shares are those of a class of median size. A class that could not then train on ``tail.minimum`` images holds
+    out its own shares, if these are fewer. The classes with the most images make the head.
+    """
+    val, test = held.of(median_low(map(len, known.values())))
+    numbers = {}
+    for name, files in known.items():
+        small_val, small_test = held.of(len(files))
+        enough = len(files) - val - test >= tail.minimum
+        numbers[name] = (val, test) if enough else (min(val, small_val), min(test, small_test))
+    splits = _split(known, numbers, seed)
+    train = splits["train"]
+    ranked = sorted(train, key=lambda name: (-len(train[name]), derive(seed, "rank", name), name))
+    for name, count in zip(ranked, tail.counts([len(train[name]) for name in ranked]), strict=True):
+        train[name] = sorted(_shuffled(train[name], seed, "tail", name)[:count])
+    return splits
+
+
+def split_open(groups: Photographs, seed: int) -> tuple[list[Path], list[Path]]:
+    """(open test, open validation): different groups where there are two or more, else different images of the one."""
+    if len(groups) == 1:
+        name, files = next(iter(groups.items()))
+        order = _shuffled(files, seed, "open", name)
+        count = len(files) // 4 or len(files) // 2
+        return sorted(order[count:]), sorted(order[:count])
+    val, test = set_aside(groups, max(1, round(len(groups) * OPEN_VAL_SHARE)), seed)
+    return [path for files in test.values() for path in files], [path for files in val.values() for path in files]
+
+
+def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tuple[Photographs, Photographs]:
+    """(set aside, the rest): the classes ``which`` names, or as many as it says, drawn by seed.
+
+    Raises:
+        UsageProblem: a class that is not there, or more than there are.
+    """
+    if isinstance(which, int):
+        if not 0 <= which <= len(groups):
+            raise UsageProblem(
+                f"--open-classes {which}: there {'is' if len(groups) == 1 else 'are'} {counted(len(groups), 'class')}"
+            )
+        names = set(sorted(groups, key=lambda name: (derive(seed, "set aside", name), name))[:which])
+    else:
+        names = {unicodedata.normalize("NFC", name) for name in which}
+        for name in sorted(names - set(groups)):
+            raise UsageProblem(f"--open-classes: no class '{name}'{nearest(name, groups)}")
+    return {n: f for n, f in groups.items() if n in names}, {n: f for n, f in groups.items() if n not in names}
+
+
+def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int) -> Splits:
+    """Of each class the (val, test) images that ``numbers`` says; the rest is to train on."""
+    splits: Splits = {"train": {}, "val": {}, "test": {}}
+    for name, files in known.items():
+        order = _shuffled(files, seed, "split", name)
+        val, test = numbers[name]
+        for split, part in (("test", order[:test]), ("val", order[test : test + val]), ("train", order[test + val :])):
+            if part:
+                splits[split][name] = sorted(part)
+    return splits
+
+
+def _shuffled(files: list[Path], seed: int, purpose: str, name: str) -> list[Path]:
+    """In an order that follows from seed, purpose, class and file names."""
+    keys = {path: derive(seed, purpose, name, unicodedata.normalize("NFC", path.name)) for path in files}
+    return sorted(files, key=lambda path: (keys[path], path))

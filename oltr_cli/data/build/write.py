@@ -1,0 +1,127 @@
+"""Writing a built dataset so that lists of two builds never mix, whenever the program is killed.
+
+The recipe goes first and comes last: without it the folder has no name that a command would take. Lists that something
+else wrote are never replaced, and a recipe that is replaced is kept beside the new one: somebody may have edited it.
+"""
+
+import itertools
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.base.files import write_text
+from oltr_cli.recipe.files import BUILT_RECIPE, builtin_recipes
+from oltr_cli.recipe.specs import DataSpec
+
+_OLD_RECIPE = f".{BUILT_RECIPE}.old"  # says that the lists beside it are ours, while they are being replaced
+_KEPT_RECIPE = "recipe.old{}.toml"  # with a number from 2 on where the name is taken
+_OPTIONAL = ("open.txt", "open_val.txt")
+
+
+def write_dataset(folder: Path, texts: dict[str, str], force: bool) -> tuple[list[str], str]:
+    """Write the files ``texts`` (name → content, with the recipe) that do not say so already.
+
+    Returns:
+        Their names, and that of the file which keeps the recipe that was replaced, or "".
+    Raises:
+        DataProblem: files of another build, unless ``force``; or of something else, in any case.
+        OltrError: the folder cannot be written.
+    """
+    recipe, old = folder / BUILT_RECIPE, folder / _OLD_RECIPE
+    stale = [name for name in _OPTIONAL if name not in texts and (folder / name).exists()]
+    other = [name for name, text in texts.items() if (folder / name).exists() and not _says(folder / name, text)]
+    missing = [name for name in texts if not (folder / name).exists()]
+    if stale or other:
+        _refuse(folder, other + stale, only_recipe=other == [BUILT_RECIPE] and not stale + missing, force=force)
+        try:
+            if recipe.exists():
+                if old.exists():  # of a call that was killed at its end
+                    _keep(old)
+                recipe.replace(old)
+            for name in stale:
+                (folder / name).unlink()
+        except OSError as error:
+            raise OltrError(f"{folder}: cannot be written ({error.strerror})") from None
+    written = [name for name in texts if name in other or name in missing]
+    for name in sorted({*written, BUILT_RECIPE} if stale or other else written, key=lambda name: name == BUILT_RECIPE):
+        write_text(folder / name, texts[name])
+    if not old.exists() or _says(old, texts[BUILT_RECIPE]):
+        old.unlink(missing_ok=True)
+        return written, ""
+    return written, _keep(old)
+
+
+def check_folder(folder: Path) -> None:
+    """Whether ``folder`` may become a dataset, before any image is read.
+
+    Raises:
+        UsageProblem: a name that is taken or cannot be one, or a file in the way.
+        DataProblem: a dataset that something else wrote.
+    """
+    name = folder.name
+    if name in builtin_recipes():
+        raise UsageProblem(f"--out {name}: is a built-in dataset; choose another name")
+    try:
+        DataSpec(name=name)
+    except ValidationError:
+        raise UsageProblem(
+            f"--out {name!r}: a dataset's name begins with a letter or digit and holds these, blanks and . _ - alone"
+        ) from None
+    if folder.exists() and not folder.is_dir():
+        raise UsageProblem(f"--out {folder}: is a file; choose another name")
+    recipe = folder / BUILT_RECIPE
+    if recipe.exists() and not _is_built(recipe):
+        raise DataProblem(
+            f"{recipe}: is no recipe of oltr data build, which has a lists_digest in its [data]; the dataset beside it "
+            "is not replaced, choose another --out"
+        )
+
+
+def _is_built(recipe: Path) -> bool:
+    """Recipes that ``oltr data prepare`` wrote, or people, carry no digest of the lists."""
+    try:
+        data = tomllib.loads(recipe.read_text(encoding="utf-8")).get("data")
+    except OSError as error:
+        raise DataProblem(f"{recipe}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise DataProblem(f"{recipe}: is not TOML ({error}); mend it, or choose another --out") from None
+    return isinstance(data, dict) and "lists_digest" in data
+
+
+def _refuse(folder: Path, in_the_way: list[str], *, only_recipe: bool, force: bool) -> None:
+    """Raise, unless the files ``in_the_way`` are of an earlier build that ``force`` may replace."""
+    named = ", ".join(in_the_way)
+    if not ((folder / BUILT_RECIPE).exists() or (folder / _OLD_RECIPE).exists()):
+        raise DataProblem(f"{folder}: {named} of no finished build in the way; remove them, or choose another --out")
+    if force:
+        return
+    if only_recipe:
+        raise DataProblem(
+            f"{folder}: the lists are as they were, but {BUILT_RECIPE} was edited, or other options of the recipe were "
+            f"given; leave it as it is, or --force writes it anew and keeps the old one as {_KEPT_RECIPE.format('')}"
+        )
+    raise DataProblem(f"{folder}: holds another build ({named}); --force replaces it, or choose another --out")
+
+
+def _keep(old: Path) -> str:
+    """Give the old recipe a name that people see and that is free; the name.
+
+    Raises:
+        OltrError: the folder cannot be written.
+    """
+    names = (_KEPT_RECIPE.format("" if number == 1 else number) for number in itertools.count(1))
+    name = next(name for name in names if not (old.parent / name).exists())
+    try:
+        old.replace(old.parent / name)
+    except OSError as error:
+        raise OltrError(f"{old.parent}: cannot be written ({error.strerror})") from None
+    return name
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError as error:
+        raise DataProblem(f"{path}: cannot be read ({error.strerror})") from None

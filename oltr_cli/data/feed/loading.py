@@ -1,0 +1,208 @@
+"""Batches of opened datasets on their way to the device.
+
+Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that the sampler hands to a worker carry the
+epoch and the place in it, so what a worker makes of an image depends neither on the worker nor on what came before.
+"""
+
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from oltr_cli.base.seeding import generator
+from oltr_cli.data.feed.opening import Labelled, Split, remedy
+from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, steps_per_epoch
+from oltr_cli.data.feed.transforms import evaluation_crop, training_crop
+from oltr_cli.errors import DataProblem
+from oltr_cli.recipe.specs import DataSpec, TrainSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """uint8 images (B, C, S, S), labels (B,), indices (B,) into the split, and the indices that failed to decode.
+
+    ``problem`` is set instead of raised in a worker, whose exceptions would arrive with a traceback in their text.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    indices: torch.Tensor
+    failed: list[int]
+    problem: str = ""
+
+    def pin_memory(self) -> "Batch":
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices, self.failed, self.problem)
+
+
+_NOTHING = torch.empty(0)
+
+
+Key = tuple[int, int, int]  # epoch, place in the epoch, index into the split
+
+
+class _TrainingImages(Dataset):
+    """Crops of training images; one that cannot be decoded is replaced by another of its class, by seed."""
+
+    def __init__(self, split: Split, spec: DataSpec, seed: int) -> None:
+        self.split, self.spec, self.seed = split, spec, seed
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        failed: list[int] = []
+        crops = []
+        for epoch, place, index in keys:
+            try:
+                image = self._image(index, failed)
+            except DataProblem as problem:
+                return Batch(_NOTHING, _NOTHING, _NOTHING, failed, str(problem))
+            crops.append(training_crop(image, self.spec, generator(self.seed, "crop", epoch, place)))
+        indices = torch.tensor([index for _, _, index in keys])
+        labels = torch.from_numpy(self.split.labels[indices.numpy()])
+        return Batch(torch.stack(crops), labels, indices, failed)
+
+    def _image(self, index: int, failed: list[int]) -> torch.Tensor:
+        try:
+            return self.split.image(index)
+        except DataProblem as problem:
+            failed.append(index)
+            same_class = np.flatnonzero(self.split.labels == self.split.labels[index])
+            for other in generator(self.seed, "replacement", index).permutation(same_class):
+                try:
+                    return self.split.image(int(other))
+                except DataProblem:
+                    failed.append(int(other))
+            raise DataProblem(
+                f"{problem}; nor can any other image of class {self.split.labels[index]} be decoded"
+            ) from None
+
+
+class _EvaluationImages(Dataset):
+    """Evaluation crops in order; an image that cannot be decoded is left out, or an error with its name."""
+
+    def __init__(self, split: Split, spec: DataSpec, skip_undecodable: bool) -> None:
+        self.split, self.spec, self.skip = split, spec, skip_undecodable
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        crops: list[torch.Tensor] = []
+        kept: list[int] = []
+        for index in indices:
+            try:
+                crops.append(evaluation_crop(self.split.image(index), self.spec))
+                kept.append(index)
+            except DataProblem as problem:
+                if not self.skip:
+                    return Batch(_NOTHING, _NOTHING, _NOTHING, [], f"{problem}; {remedy(self.spec)}")
+        if not kept:
+            return Batch(_NOTHING, _NOTHING, torch.empty(0, dtype=torch.int64), indices)
+        where = torch.tensor(kept)
+        return Batch(torch.stack(crops), torch.from_numpy(self.split.labels[where.numpy()]), where, [])
+
+
+class EpochBatches:
+    """Batch sampler whose epoch and first step are set before each pass; rank r of w takes its share of each batch."""
+
+    def __init__(self, split: Labelled, train: TrainSpec, seed: int, rank: int, world: int) -> None:
+        self.num_images, self.train, self.seed = len(split), train, seed
+        self.rank, self.world = rank, world
+        self.class_aware = (
+            ClassAware(split.labels, train.batch_size, train.images_per_class, seed)
+            if train.sampler == "class_aware"
+            else None
+        )
+        # Class-aware batches are always full: small classes lend their images several times.
+        self.rows = train.batch_size if self.class_aware else min(train.batch_size, self.num_images)
+        self.epoch = self.first_step = 0
+
+    def __len__(self) -> int:
+        return steps_per_epoch(self.num_images, self.train.batch_size) - self.first_step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        if self.class_aware is not None:
+            indices = self.class_aware.epoch(self.epoch)
+        else:
+            indices = instance_balanced(self.num_images, self.train.batch_size, self.seed, self.epoch)
+        share = rank_share(self.rows, self.rank, self.world)
+        for step in range(self.first_step, len(indices)):
+            places = range(step * indices.shape[1] + share.start, step * indices.shape[1] + share.stop)
+            yield [(self.epoch, p, i) for p, i in zip(places, indices[step, share].tolist(), strict=True)]
+
+
+def rank_share(size: int, rank: int, world: int) -> slice:
+    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes: neighbours keep classes whole."""
+    return slice(size * rank // world, size * (rank + 1) // world)
+
+
+class TrainingLoader:
+    """Batches of the training split, epoch by epoch, from any step on."""
+
+    def __init__(
+        self, split: Split, data: DataSpec, train: TrainSpec, seed: int, workers: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.sampler = EpochBatches(split, train, seed, rank, world)
+        self.loader = _loader(_TrainingImages(split, data, seed), workers, batch_sampler=self.sampler)
+        self.steps = steps_per_epoch(len(split), train.batch_size)
+        self.share = rank_share(self.sampler.rows, rank, world)  # of each batch: what this process computes
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of ``epoch`` (from 0), skipping the first ``first_step`` without loading them."""
+        self.sampler.epoch, self.sampler.first_step = epoch, first_step
+        return _checked(self.loader)
+
+
+def evaluation_batches(
+    split: Split,
+    data: DataSpec,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    skip_undecodable: bool = False,
+) -> Iterator[Batch]:
+    """All images of a split in order under the evaluation transform; rank r of w takes every w-th batch.
+
+    Args:
+        skip_undecodable: leave out images that cannot be decoded (of the training set) instead of stopping.
+    """
+    batches = [list(range(i, min(i + batch_size, len(split)))) for i in range(0, len(split), batch_size)]
+    images = _EvaluationImages(split, data, skip_undecodable)
+    loaded = _checked(_loader(images, workers, batch_sampler=batches[rank::world], persistent=False))
+    return (batch for batch in loaded if len(batch.indices))
+
+
+def _checked(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Raise in this process what went wrong in a worker."""
+    for batch in batches:
+        if batch.problem:
+            raise DataProblem(batch.problem)
+        yield batch
+
+
+def _loader(dataset: Dataset, workers: int, *, batch_sampler: object, persistent: bool = True) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_sampler=batch_sampler,  # type: ignore[arg-type]  # any iterable of key lists will do
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=persistent and workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_quiet_worker,
+        # The loader would draw a base seed from torch's global generator, and training would depend on it.
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    """The datasets above return whole batches: nothing is left to collate."""
+    return batch
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread a worker; signals are for the main process, which stops after a checkpoint and ends its workers."""
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

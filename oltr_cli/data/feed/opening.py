@@ -1,0 +1,141 @@
+"""Datasets opened from a recipe: their splits, class names, and what tells their lists from others."""
+
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.recipe.files import known_recipes, read_recipe
+from oltr_cli.recipe.home import data_home
+from oltr_cli.recipe.specs import DataSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Labelled(Protocol):
+    """N labels, −1 = open."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    def __len__(self) -> int: ...
+
+
+class Split(Labelled, Protocol):
+    """Images of one split with labels (N,)."""
+
+    @property
+    def names(self) -> list[str]: ...
+    def image(self, index: int) -> "Tensor":
+        """uint8 (C, H, W), C = 1 or 3."""
+        ...
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A dataset whose lists were read and checked; ``digest`` identifies their content.
+
+    Attributes:
+        groups: name → members among the probes, for identification.
+    """
+
+    spec: DataSpec
+    splits: dict[str, Split]
+    class_names: list[str]
+    digest: str
+    groups: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training images of each class (K,)."""
+        return np.bincount(self.splits["train"].labels, minlength=len(self.class_names))
+
+
+def open_dataset(
+    spec: DataSpec, progress: Callable[[int, int], None] | None = None, only: tuple[str, ...] | None = None
+) -> OpenedDataset:
+    """Open the dataset of a recipe.
+
+    Args:
+        progress: called with (done, total) images while the built-in set is drawn for the first time.
+        only: these splits alone, train among them; the lists of all others are not read.
+    Raises:
+        DataProblem: something is missing or does not fit; one line that names it.
+    """
+    if spec.kind == "glyphs":
+        from oltr_cli.data.glyphs.splits import open_glyphs
+
+        splits, names, digest = open_glyphs(spec.glyphs, progress)
+        return OpenedDataset(spec, {k: v for k, v in splits.items() if only is None or k in only}, names, digest)
+    from oltr_cli.data.lists.lists import open_lists
+
+    root, lists = _folders(spec)
+    list_splits, names, digest = open_lists(spec.name, root, lists, only)
+    if only is None:
+        _check_digest(spec, lists, digest)
+    groups = list_splits["probe"].groups if "probe" in list_splits else {}
+    return OpenedDataset(spec, dict(list_splits), names, digest, groups)
+
+
+def check_lists(spec: DataSpec) -> None:
+    """Whether all lists are those that the recipe was made for, where it says so; no line of them is read.
+
+    For those who open some of the splits only, and so cannot tell by what they open.
+
+    Raises:
+        DataProblem: the lists were changed, or one is missing.
+    """
+    if (other := other_lists(spec, spec.lists_digest)) is not None:
+        _check_digest(spec, *other)
+
+
+def other_lists(spec: DataSpec, digest: str | None) -> tuple[Path, str] | None:
+    """The folder of the lists and their digest, where this is not ``digest``, which a run or a recipe has noted.
+
+    Returns:
+        None where it is, where nothing was noted, and for the built-in set; no line of the lists is read.
+    Raises:
+        DataProblem: a list is missing.
+    """
+    from oltr_cli.data.lists.lists import other_digest
+
+    if spec.kind != "lists":
+        return None
+    lists = _folders(spec)[1]
+    found = other_digest(spec.name, lists, digest)
+    return None if found is None else (lists, found)
+
+
+def _folders(spec: DataSpec) -> tuple[Path, Path]:
+    """Where the images of a list-file dataset lie, and where its lists do."""
+    root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
+    return root, Path(spec.lists).expanduser() if spec.lists else root
+
+
+def _check_digest(spec: DataSpec, lists: Path, digest: str) -> None:
+    from oltr_cli.data.lists.lists import not_those_of_the_recipe
+
+    if spec.lists_digest not in (None, digest):
+        raise DataProblem(f"dataset '{spec.name}': {not_those_of_the_recipe(lists, digest)}")
+
+
+def remedy(spec: DataSpec) -> str:
+    """What to do about an image that a run cannot do without; ``oltr data check`` takes the names of recipes."""
+    recipe, own = known_recipes().get(spec.name), {}
+    if recipe is not None:
+        with suppress(UsageProblem):  # a recipe that was broken since the run began
+            own = read_recipe(recipe)["data"]
+    words = ["oltr", "data", "check", "RECIPE.toml" if recipe is None else spec.name]
+    for key in ("root", "lists"):
+        if (value := getattr(spec, key)) and own.get(key) != value:
+            words += [f"--{key}", value]
+    return (
+        "mend or replace the file, and the same command goes on from its last checkpoint; all such files: "
+        f"{shlex.join([*words, '--decode'])}"
+    )

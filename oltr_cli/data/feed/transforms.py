@@ -1,0 +1,87 @@
+"""Augmentation in two halves: crops in the workers, image by image; colour, flip and normalisation on the device, a
+whole batch at once. Every random number is keyed by (seed, epoch, place), see ``oltr_cli.base.seeding``.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from oltr_cli.base.seeding import generator
+from oltr_cli.recipe.specs import DataSpec
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as torchvision's saturation uses
+
+
+def training_crop(image: Tensor, spec: DataSpec, rng: np.random.Generator) -> Tensor:
+    """RandomResizedCrop (Szegedy et al. 2015): area in ``crop_scale``, aspect ratio in ``crop_ratio``.
+
+    Args:
+        image: uint8 (C, H, W).
+    Returns:
+        uint8 (C, image_size, image_size).
+    """
+    height, width = image.shape[-2:]
+    size = [spec.image_size, spec.image_size]
+    low, high = math.log(spec.crop_ratio[0]), math.log(spec.crop_ratio[1])
+    for _ in range(10):
+        area = height * width * rng.uniform(*spec.crop_scale)
+        ratio = math.exp(rng.uniform(low, high))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return F.resized_crop(image, top, left, h, w, size, antialias=True)
+    side = min(height, width)  # an extreme shape: the largest square in the middle
+    return F.resized_crop(image, (height - side) // 2, (width - side) // 2, side, side, size, antialias=True)
+
+
+def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
+    """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (C, H, W) in and out."""
+    if min(image.shape[-2:]) != spec.eval_resize:
+        image = F.resize(image, [spec.eval_resize], antialias=True)
+    return F.center_crop(image, [spec.image_size, spec.image_size])
+
+
+class DeviceTransform:
+    """The half that runs on the device, on batches of uint8 images."""
+
+    def __init__(self, spec: DataSpec, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        self.mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+        self.luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
+
+    def evaluate(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) → normalised float32 (B, 3, H, W), channels last."""
+        images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
+        scaled = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
+        return scaled.sub_(self.mean).div_(self.std)
+
+    def train(self, images: Tensor, key: tuple[int | str, ...], share: slice) -> Tensor:
+        """As ``evaluate`` after flip and colour jitter. The draws are made from ``key`` for a whole batch, of which
+        ``images`` are the rows ``share``."""
+        images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
+        x = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
+        drawn = generator(*key).random((share.stop, 4), dtype=np.float32)[share].T
+        draws = torch.from_numpy(drawn.copy()).to(self.device, non_blocking=True)
+        if self.spec.flip:
+            x = torch.where((draws[0] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
+        x = self._jitter(x, draws[1:])
+        return x.sub_(self.mean).div_(self.std)
+
+    def _jitter(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Brightness, contrast, saturation in this order, factors uniform in 1 ± strength, one a sample."""
+        strengths = self.spec.color_jitter
+        factors = [(1 + s * (2 * d - 1)).view(-1, 1, 1, 1) for s, d in zip(strengths, draws, strict=True)]
+        if strengths[0]:
+            x = (x * factors[0]).clamp_(0, 1)
+        if strengths[1]:
+            mean = (x * self.luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+            x = ((x - mean) * factors[1] + mean).clamp_(0, 1)
+        if strengths[2]:
+            grey = (x * self.luma).sum(1, keepdim=True)
+            x = ((x - grey) * factors[2] + grey).clamp_(0, 1)
+        return x

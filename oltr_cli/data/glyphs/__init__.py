@@ -1,0 +1,1 @@
+"""The built-in dataset: which characters, how they are drawn, where the drawings are cached."""

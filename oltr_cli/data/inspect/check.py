@@ -1,0 +1,171 @@
+"""``oltr data check``: everything that is wrong with a dataset, at once, where a run would stop at the first."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import counted, some
+from oltr_cli.data.inspect.files import (
+    Located,
+    copy_findings,
+    decode_findings,
+    file_sizes,
+    missing_findings,
+    size_findings,
+)
+from oltr_cli.data.inspect.findings import Finding
+from oltr_cli.data.inspect.lists import (
+    Lists,
+    label_findings,
+    open_findings,
+    published_findings,
+    repeated_paths,
+    scan_lists,
+    shot_counts,
+)
+from oltr_cli.data.inspect.published import PUBLISHED, Published
+from oltr_cli.data.lists.lists import OPTIONAL, class_names, not_those_of_the_recipe, other_digest
+from oltr_cli.data.lists.locate import find_files
+from oltr_cli.errors import DataProblem
+from oltr_cli.recipe.specs import DataSpec
+
+UNREADABLE = ("empty_files", "no_files", "undecodable")
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """One row of the table; None where there is nothing to count."""
+
+    images: int
+    published: int | None
+    classes: int | None
+    missing: int | None
+    unreadable: int | None
+
+
+@dataclass
+class Checked:
+    """What was found of the dataset ``name``; ``root`` and ``lists`` are None for the built-in set."""
+
+    name: str
+    root: Path | None
+    lists: Path | None
+    classes: int = 0
+    per_class: tuple[int, int] | None = None  # fewest and most training images
+    shots: dict[str, int] = field(default_factory=dict)  # classes by shot group, the paper's bounds
+    published: Published | None = None
+    splits: dict[str, SplitFacts] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, severity: str) -> int:
+        """Findings of that severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def worst(self, split: str) -> str:
+        """The highest severity among what concerns ``split``; "" without findings."""
+        found = {finding.severity for finding in self.findings if split in finding.splits}
+        return next((severity for severity in ("error", "warning") if severity in found), "")
+
+
+def check_dataset(
+    spec: DataSpec, root: Path, lists: Path, display: Display, *, content: bool, decode: bool, workers: int
+) -> Checked:
+    """Read the lists, find their images, and compare with what is published.
+
+    Args:
+        content: look for files with the same bytes.
+        decode: decode every image, and look for files with the same bytes.
+        workers: processes for both.
+    Raises:
+        Stopped: by Ctrl-C, while files were read.
+    """
+    if spec.kind == "glyphs":
+        return _check_glyphs(spec)
+    checked = Checked(spec.name, root, lists, published=PUBLISHED.get(spec.name))
+    found: list[Finding] = []
+    if not root.is_dir():
+        found.append(Finding("error", "no_folder", f"no folder {root}; set OLTR_DATA, or give --root"))
+    read, in_lists = scan_lists(lists)
+    if lists != root or root.is_dir():
+        found += in_lists
+    files: Located = {split: find_files(root, names) for split, names in read.names.items()}
+    found += label_findings(read, lists)
+    found += open_findings(read, checked.published)
+    if checked.published and read.names:
+        found += published_findings(read, checked.published)
+    found += _name_findings(read, root, lists)
+    found += _digest_findings(spec, lists)
+    found += repeated_paths(read, files)
+    found += missing_findings(read, files)
+    sizes = file_sizes(root, files, display)
+    found += size_findings(files, sizes)
+    if content or decode:
+        found += copy_findings(root, read, files, sizes, workers, display)
+    if decode:
+        found += decode_findings(root, files, sizes, workers, display)
+    order = ("error", "warning", "note")
+    checked.findings = sorted(found, key=lambda finding: order.index(finding.severity))
+    _summarise(checked, read)
+    return checked
+
+
+def _summarise(checked: Checked, read: Lists) -> None:
+    """Fill in the counts."""
+    counts = read.class_counts
+    if len(counts):
+        checked.classes, checked.shots = len(counts), shot_counts(counts)
+        checked.per_class = (int(counts.min()), int(counts.max()))
+    published = checked.published.images if checked.published else {}
+    for split, labels in read.labels.items():
+        in_split = [finding for finding in checked.findings if split in finding.splits]
+        checked.splits[split] = SplitFacts(
+            images=len(labels),
+            published=published.get(split),
+            classes=len(np.unique(labels[labels >= 0])) if split not in (*OPTIONAL, "distractors") else None,
+            missing=sum(f.count for f in in_split if f.kind == "missing_files"),
+            unreadable=sum(f.count for f in in_split if f.kind in UNREADABLE),
+        )
+
+
+def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
+    """A classes.txt that cannot be read, does not fit, or names two classes alike."""
+    path = next((folder / "classes.txt" for folder in (lists, root) if (folder / "classes.txt").is_file()), None)
+    if path is None or "train" not in read.labels:
+        return []
+    classes = max(0, int(read.labels["train"].max()) + 1)
+    try:
+        lines = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
+        names = class_names(root, lists, classes) if classes <= lines else []
+    except (DataProblem, OSError, UnicodeDecodeError) as error:
+        return [Finding("error", "class_names", f"{path.name}: cannot be read ({error})")]
+    if lines != classes:
+        message = f"{path.name} has {counted(lines, 'name')} for {counted(classes, 'class')}"
+        return [Finding("warning", "class_names", message if names else f"{message} and is not used")]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    return [Finding("note", "class_names", f"several classes have one name: {some(twice)}")] if twice else []
+
+
+def _digest_findings(spec: DataSpec, lists: Path) -> list[Finding]:
+    """Lists that were changed since the recipe was made, where it says for which it was."""
+    try:
+        digest = other_digest(spec.name, lists, spec.lists_digest)
+    except DataProblem:  # a list that is not there is a finding of its own
+        return []
+    return [] if digest is None else [Finding("error", "other_lists", not_those_of_the_recipe(lists, digest))]
+
+
+def _check_glyphs(spec: DataSpec) -> Checked:
+    """The counts of what will be drawn."""
+    from oltr_cli.data.glyphs.splits import plan
+
+    read = Lists(labels={name: split.labels for name, split in plan(spec.glyphs).items()})
+    read.names = {name: [""] * len(labels) for name, labels in read.labels.items()}
+    checked = Checked(spec.name, None, None)
+    _summarise(checked, read)
+    checked.splits = {s: replace(facts, missing=None, unreadable=None) for s, facts in checked.splits.items()}
+    message = "drawn from matplotlib's typefaces when first used: nothing on disk to check"
+    checked.findings = [Finding("note", "built_in", message)]
+    return checked

@@ -1,0 +1,139 @@
+"""What is wrong with the files that lists name: missing, empty, copies of others, no images."""
+
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.pool import over_files
+from oltr_cli.base.text import counted, some
+from oltr_cli.data.inspect.findings import Finding
+from oltr_cli.data.inspect.lists import Lists
+from oltr_cli.errors import DataProblem
+
+Located = dict[str, list[str | None]]  # by split: where each listed path lies below the root
+_EVERY = 500  # files between two steps of the bar: a look at a file's size takes microseconds
+
+
+def missing_findings(read: Lists, files: Located) -> Iterator[Finding]:
+    """Listed files that are not there, and folders of which nothing is: a download that ended half-way."""
+    for split, names in read.names.items():
+        missing = [name for name, file in zip(names, files[split], strict=True) if file is None]
+        if not missing:
+            continue
+        message = f"{len(missing):,} of {counted(len(names), 'image')} missing"
+        if len(missing) < len(names):
+            there = {_folder(name) for name, file in zip(names, files[split], strict=True) if file is not None}
+            gone = [folder for folder in dict.fromkeys(map(_folder, missing)) if folder not in there]
+            if gone and len(missing) > 1:
+                message += f", {counted(len(gone), 'folder')} entirely ({some(gone)})"
+        yield Finding("error", "missing_files", f"{message}: {some(missing)}", (split,), len(missing))
+
+
+def _folder(name: str) -> str:
+    return str(PurePosixPath(name).parent)
+
+
+def file_sizes(root: Path, files: Located, display: Display) -> dict[str, int]:
+    """Bytes of each file that was found; −1 for a folder or a link that leads nowhere."""
+    unique = list(dict.fromkeys(file for found in files.values() for file in found if file is not None))
+    sizes: dict[str, int] = {}
+    folder = str(root)
+    with display.bar("looking at files", max(1, len(unique)), "files") as bar:
+        for start in range(0, len(unique), _EVERY):
+            for file in unique[start : start + _EVERY]:
+                try:
+                    status = os.stat(f"{folder}/{file}")  # noqa: PTH116 (a Path for each of a million files costs many seconds)
+                    sizes[file] = status.st_size if stat.S_ISREG(status.st_mode) else -1
+                except OSError:
+                    sizes[file] = -1
+            bar.advance(min(_EVERY, len(unique) - start))
+    return sizes
+
+
+def size_findings(files: Located, sizes: dict[str, int]) -> Iterator[Finding]:
+    """Empty files, and what is no file."""
+    for split, found in files.items():
+        for kind, size, what in (("empty_files", 0, "that is empty"), ("no_files", -1, "that is no file to read")):
+            wrong = [file for file in found if file is not None and sizes[file] == size]
+            if wrong:
+                message = f"{counted(len(wrong), 'image')} {_are(what, len(wrong))}: {some(wrong)}"
+                yield Finding("error", kind, message, (split,), len(wrong))
+
+
+def _are(what: str, count: int) -> str:
+    return what if count == 1 else what.replace("that is", "that are").replace("no file", "no files")
+
+
+def copy_findings(
+    root: Path, read: Lists, files: Located, sizes: dict[str, int], workers: int, display: Display
+) -> Iterator[Finding]:
+    """Files with the same bytes; only those of equal size are read."""
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for file, size in sizes.items():
+        if size > 0:
+            by_size[size].append(file)
+    suspects = [file for group in by_size.values() if len(group) > 1 for file in group]
+    digests = over_files(content_digest, [root / file for file in suspects], "comparing contents", workers, display)
+    by_content: dict[str, list[str]] = defaultdict(list)
+    for file, digest in zip(suspects, digests, strict=True):
+        if digest:
+            by_content[digest].append(file)
+    copies = [sorted(group) for group in by_content.values() if len(group) > 1]
+    # Of files that have a copy alone: the splits they stand in, and their label in each.
+    wanted = {file for group in copies for file in group}
+    uses: dict[str, dict[str, int]] = defaultdict(dict)
+    for split, found in files.items():
+        for path, label in zip(found, read.labels[split].tolist(), strict=True):
+            if path in wanted:
+                uses[str(path)][split] = label
+    pairs: dict[tuple[tuple[str, ...], bool], list[str]] = defaultdict(list)
+    for group in copies:
+        splits = tuple(split for split in files if any(split in uses[file] for file in group))
+        known = {uses[file][split] for file in group for split in uses[file] if split in ("train", "val", "test")}
+        pairs[splits, len(known) > 1].append(" = ".join(group[:2]))
+    for (splits, torn), groups in pairs.items():
+        message = f"{counted(len(groups), 'image')} listed as several files with the same bytes"
+        message += " under different labels" if torn else ""
+        yield Finding("warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
+
+
+def content_digest(file: Path) -> str:
+    """SHA-256 of the bytes; empty where they cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def decode_findings(
+    root: Path, files: Located, sizes: dict[str, int], workers: int, display: Display
+) -> Iterator[Finding]:
+    """Files whose pixels cannot be read; the empty ones were named already."""
+    import oltr_cli.data.images  # noqa: F401 (once: forked processes have it then)
+
+    whole = [file for file, size in sizes.items() if size > 0]
+    answers = over_files(why_undecodable, [root / file for file in whole], "decoding", workers, display)
+    reasons = {file: reason for file, reason in zip(whole, answers, strict=True) if reason}
+    for split, found in files.items():
+        broken = [f"{file} ({reasons[file]})" for file in found if file in reasons]
+        if broken:
+            message = f"{counted(len(broken), 'image')} that cannot be decoded: {some(broken)}"
+            yield Finding("error", "undecodable", message, (split,), len(broken))
+
+
+def why_undecodable(file: Path) -> str:
+    """The reason, or nothing for an image that can be decoded."""
+    from oltr_cli.data.images import decode_pixels  # Pillow: of no use to the other checks
+
+    try:
+        decode_pixels(file)
+    except DataProblem as problem:
+        return str(problem).removeprefix(f"{file}: ").removeprefix("cannot be decoded (").removesuffix(")")
+    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+        return f"{type(error).__name__}: {error}"
+    return ""

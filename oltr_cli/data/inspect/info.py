@@ -1,0 +1,131 @@
+"""``oltr data info``: the numbers of a dataset's long tail, and its images as far as they are there."""
+
+import posixpath
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.base.display import Display
+from oltr_cli.data.lists.lists import ListSplit, class_names, read_lists
+from oltr_cli.data.lists.locate import find_files
+from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, shot_groups
+from oltr_cli.recipe.specs import DataSpec
+
+if TYPE_CHECKING:
+    from oltr_cli.data.feed.opening import Split
+
+FOREIGN = ("open", "open_val", "probe", "distractors")  # splits whose images are of no known class
+
+
+@dataclass(frozen=True)
+class Look:
+    """A dataset to look at; unlike ``open_dataset``, it does not mind missing images.
+
+    Attributes:
+        kinds: for the splits of foreign images, what each shows (N,): a character, or the folder it lies in; "" where
+            nothing tells.
+        missing: images that are not there, by split.
+    """
+
+    name: str
+    class_names: list[str]
+    splits: "dict[str, Split]"
+    kinds: dict[str, list[str]]
+    missing: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training images of each class (K,)."""
+        return np.bincount(self.splits["train"].labels, minlength=len(self.class_names))
+
+
+def look_at(spec: DataSpec, root: Path, lists: Path, display: Display) -> Look:
+    """Read the lists (or draw the built-in set) and find the images.
+
+    Raises:
+        DataProblem: a list is missing or broken; one line that names it.
+    """
+    if spec.kind == "glyphs":
+        return _look_at_glyphs(spec, display)
+    read = read_lists(spec.name, lists)
+    splits: dict[str, Any] = {}
+    missing = {}
+    for split, names in read.names.items():
+        found = find_files(root, names)
+        missing[split] = found.count(None)
+        files = [file or name for file, name in zip(found, names, strict=True)]
+        splits[split] = ListSplit(root, read.labels[split], names, files)
+    kinds = {split: _folders(read.names[split]) for split in FOREIGN if split in read.names}
+    return Look(spec.name, class_names(root, lists, read.num_classes), splits, kinds, missing)
+
+
+def _look_at_glyphs(spec: DataSpec, display: Display) -> Look:
+    from oltr_cli.data.glyphs.alphabets import script_of
+    from oltr_cli.data.glyphs.splits import open_glyphs, plan
+
+    with display.bar("drawing", 1) as bar:
+        splits, names, _ = open_glyphs(spec.glyphs, bar.reached)
+    plans = plan(spec.glyphs)
+    kinds = {split: [f"{c} ({script_of(c)})" for c in plans[split].characters] for split in FOREIGN if split in plans}
+    return Look(spec.name, names, dict(splits), kinds)
+
+
+def _folders(names: list[str]) -> list[str]:
+    """The folder of each path, without what all of them share; "" where all lie in one."""
+    folders = [posixpath.dirname(name) for name in names]
+    different = sorted(set(folders))
+    if len(different) == 1:
+        return [""] * len(names)
+    shared = posixpath.commonpath(different) if "" not in different else ""
+    return [folder[len(shared) :].lstrip("/") for folder in folders]
+
+
+def facts(look: Look) -> dict[str, Any]:
+    """What ``--json`` prints: counts by split and by shot group, and how uneven the classes are."""
+    counts = look.class_counts
+    groups = shot_groups(counts)
+    return {
+        "dataset": look.name,
+        "classes": len(counts),
+        "splits": {split: _split_facts(look, split) for split in look.splits},
+        "shots": {
+            group: {
+                "definition": DEFINITIONS["paper"][i],
+                "classes": int(groups[group].sum()),
+                "images": int(counts[groups[group]].sum()),
+            }
+            for i, group in enumerate(GROUPS)
+        },
+        "per_class": {"min": int(counts.min()), "max": int(counts.max()), "median": float(np.median(counts))},
+        "imbalance_factor": float(counts.max() / counts.min()),
+        "missing": sum(look.missing.values()),
+    }
+
+
+def _split_facts(look: Look, split: str) -> dict[str, int | None]:
+    """Images, kinds of them (classes, or what tells foreign ones apart), and the fewest and most of a kind."""
+    if split in FOREIGN:
+        kinds = [kind for kind in look.kinds[split] if kind]
+        per_kind = np.unique(kinds, return_counts=True)[1] if kinds else np.empty(0, np.int64)
+    else:
+        per_kind = np.bincount(look.splits[split].labels, minlength=len(look.class_names))
+    return {
+        "images": len(look.splits[split]),
+        "classes": int((per_kind > 0).sum()) or None,
+        "fewest": int(per_kind.min()) if len(per_kind) else None,
+        "most": int(per_kind.max()) if len(per_kind) else None,
+    }
+
+
+def readable(split: "Split", indices: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    """The first of some images that can be read, uint8 (C, H, W); None when none of a few can."""
+    for index in indices[:4].tolist():
+        try:
+            return split.image(index).numpy()
+        except DataProblem:
+            continue
+    return None

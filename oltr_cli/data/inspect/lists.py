@@ -1,0 +1,188 @@
+"""What the lists of a dataset say, and all that is wrong with them at once; no image is looked for."""
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.base.text import counted, some
+from oltr_cli.data.inspect.findings import Finding, Severity
+from oltr_cli.data.inspect.published import Published
+from oltr_cli.data.lists.identities import IDENTIFICATION, identification_problems, read_groups
+from oltr_cli.data.lists.list_file import find_list, scan_list
+from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED, label_problems
+from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.shots import GROUPS, shot_groups
+
+SPLITS = (*REQUIRED, *OPTIONAL, *IDENTIFICATION)
+
+
+@dataclass
+class Lists:
+    """The good lines of all lists that could be read: paths and labels (N,) of each split."""
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training images of each class that has some (≤ K,)."""
+        train = self.labels.get("train", np.empty(0, np.int64))
+        return np.unique(train[train >= 0], return_counts=True)[1]
+
+
+def scan_lists(lists: Path) -> tuple[Lists, list[Finding]]:
+    """Every list in the folder ``lists``, and what is wrong with single ones."""
+    read, findings = Lists(), []
+    if not lists.is_dir():
+        return read, [Finding("error", "no_lists", f"no folder of lists {lists}; give --lists")]
+    for split in SPLITS:
+        try:
+            path = find_list(lists, split)
+            if path is None:
+                if split in REQUIRED:
+                    message = f"no list {split}.txt or *_{split}.txt in {lists}"
+                    findings.append(Finding("error", "no_list", message, (split,)))
+                continue
+            lines = scan_list(path)
+        except DataProblem as problem:
+            findings.append(Finding("error", "unreadable_list", str(problem), (split,)))
+            continue
+        for wrong in dict.fromkeys(wrong for _, _, wrong in lines.problems):
+            alike = [(line, text) for line, text, w in lines.problems if w == wrong]
+            message = f"{path.name}:{alike[0][0]}: '{alike[0][1]}' {wrong}"
+            if others := [line for line, _ in alike[1:]]:
+                message += f", and {counted(len(others), 'line')} more: {some(others)}"
+            findings.append(Finding("error", "bad_lines", message, (split,), len(alike)))
+        if lines.names:
+            read.paths[split], read.names[split], read.labels[split] = path, lines.names, lines.labels
+    return read, findings
+
+
+def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
+    """Labels that do not fit together, classes without images, and what identification asks of its lists."""
+    if "train" in read.labels:
+        for split, problem in label_problems(read.labels):
+            yield Finding("error", "labels", problem, (split,))
+        classes = np.unique(read.labels["train"])
+        for split in ("val", "test"):
+            if split not in read.labels:
+                continue
+            without = np.setdiff1d(classes[classes >= 0], read.labels[split])
+            if len(without):
+                message = f"{counted(len(without), 'class')} without images, of label {some(list(without))}"
+                yield Finding("warning", "classes_without_images", message, (split,), len(without))
+    probes = [split for split in IDENTIFICATION if split in read.names]
+    if probes and "train" in read.names:
+        columns = {split: (read.names[split], read.labels[split]) for split in ("train", *probes)}
+        for split, problem in identification_problems(columns):
+            yield Finding("error", "identification", problem, (split,))
+    attributes = lists / "attributes.txt"
+    if "probe" in read.names and attributes.is_file():
+        try:
+            read_groups(attributes, read.names["probe"])
+        except DataProblem as problem:
+            yield Finding("error", "identification", str(problem), ("probe",))
+
+
+def open_findings(read: Lists, published: Published | None) -> Iterator[Finding]:
+    """What a dataset without open images cannot do."""
+    if published and published.images.get("open"):
+        return  # what is missing of the published lists is said there
+    if "open" not in read.names:
+        yield Finding("note", "no_open", "no list of open images: no open-set figures", ("open",))
+    elif "open_val" not in read.names:
+        message = "no open validation images: a threshold cannot be tuned on unknowns"
+        yield Finding("note", "no_open", message, ("open_val",))
+
+
+def published_findings(read: Lists, published: Published) -> Iterator[Finding]:
+    """Counts that are not the published ones, of what could be read."""
+    for split, images in published.images.items():
+        if split not in read.names:
+            if split in OPTIONAL:
+                yield Finding("warning", "published", f"no list, but {images:,} images are published", (split,))
+        elif len(read.names[split]) != images:
+            message = f"{counted(len(read.names[split]), 'image')} listed; published are {images:,}"
+            yield Finding("error", "published", message, (split,))
+    counts = read.class_counts
+    if not len(counts):
+        return
+    spread = (int(counts.min()), int(counts.max()))
+    shots = tuple(shot_counts(counts).values())
+    facts: list[tuple[str, int | str, int | str]] = [("classes", len(counts), published.classes)]
+    if published.per_class:
+        facts.append(("images a class", _span(spread), _span(published.per_class)))
+    if published.shots:
+        facts.append(("many-, medium- and few-shot classes", _dots(shots), _dots(published.shots)))
+    for what, found, wanted in facts:
+        if found != wanted:
+            yield Finding("error", "published", f"{what}: {found}; published are {wanted}", ("train",))
+
+
+def shot_counts(counts: NDArray[np.int64]) -> dict[str, int]:
+    """Classes of each shot group, by the paper's bounds."""
+    groups = shot_groups(counts)
+    return {group: int(groups[group].sum()) for group in GROUPS}
+
+
+def _span(bounds: tuple[int, ...]) -> str:
+    return f"{bounds[0]:,}–{bounds[1]:,}"
+
+
+def _dots(numbers: tuple[int, ...]) -> str:
+    return " / ".join(map(str, numbers))
+
+
+def repeated_paths(read: Lists, files: dict[str, list[str | None]]) -> Iterator[Finding]:
+    """The same file listed twice, in one split or in two.
+
+    Args:
+        files: by split, where each listed path was found; None: nowhere.
+    """
+    keys = {
+        split: [_one_spelling(file or name) for file, name in zip(files[split], names, strict=True)]
+        for split, names in read.names.items()
+    }
+    sets = {split: set(paths) for split, paths in keys.items()}
+    for split, paths in keys.items():
+        if len(sets[split]) == len(paths):
+            continue
+        labels: dict[str, set[int]] = {}
+        again = []
+        for path, label in zip(paths, read.labels[split].tolist(), strict=True):
+            if path in labels:
+                again.append(path)
+            labels.setdefault(path, set()).add(label)
+        torn = [path for path, own in labels.items() if len(own) > 1]
+        if torn:
+            message = f"{counted(len(torn), 'image')} under different labels: {some(torn)}"
+            yield Finding("error", "contradicting_labels", message, (split,), len(torn))
+        if len(torn) < len(again):
+            message = f"{counted(len(again), 'image')} listed again: {some(again)}"
+            yield Finding("warning", "repeated_paths", message, (split,), len(again))
+    for one, other in combinations(sets, 2):
+        both = sets[one] & sets[other]
+        if both and not (other in IDENTIFICATION and one in ("train", *IDENTIFICATION)):  # said by identification
+            severity, why = _shared(one, other)
+            message = f"{counted(len(both), 'image')} in both lists{why}: {some(sorted(both))}"
+            yield Finding(severity, "shared_paths", message, (one, other), len(both))
+
+
+def _one_spelling(path: str) -> str:
+    """``a//b`` and ``a/./b`` are ``a/b``; few paths have either."""
+    return posixpath.normpath(path) if "//" in path or "./" in path else path
+
+
+def _shared(one: str, other: str) -> tuple[Severity, str]:
+    """How bad an image in two splits is, and why."""
+    if one == "train":
+        return "error", ", so training sees what is tested"
+    if other in OPTIONAL and one not in OPTIONAL:
+        return "error", ", known and open at once"
+    return "warning", ""

@@ -1,0 +1,1 @@
+"""List files: read, checked against their classes, resolved to image files."""

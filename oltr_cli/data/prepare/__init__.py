@@ -1,0 +1,1 @@
+"""Public datasets out of what their publishers distribute, a module for each."""

@@ -1,0 +1,97 @@
+"""What all ``prepare_X`` modules share: what they report, what an image is, and lists that never overwrite others.
+
+A preparer never moves or changes what it finds; what it wrote before is left as it is, and an interrupted call is taken
+up where it stopped.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from oltr_cli.base.files import write_text
+from oltr_cli.base.seeding import derive
+from oltr_cli.data.lists.lists import find_list, read_list
+from oltr_cli.data.prepare.resize import is_written
+from oltr_cli.errors import DataProblem
+
+SPLITS = ("train", "val", "test", "open", "open_val", "probe", "distractors")
+# What published datasets come in; photographs of one's own come in more: oltr_cli/data/images.py.
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
+
+
+@dataclass
+class Prepared:
+    """What lies below ``root`` now, and what this call added to it."""
+
+    root: Path
+    classes: int
+    counts: dict[str, int] = field(default_factory=dict)  # images by list
+    images_written: dict[str, int] = field(default_factory=dict)  # by folder
+    lists_written: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    lists: Path | None = None  # where the lists lie, if not in ``root``
+    origin: dict[str, str] = field(default_factory=dict)  # by list: where it comes from, if that differs by call
+
+    @property
+    def list_folder(self) -> Path:
+        return self.lists or self.root
+
+
+def is_image(path: Path | PurePosixPath) -> bool:
+    """By its name alone; hidden files are none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The visible folders in ``folder``, sorted; none where it is not there."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def images_in(folder: Path) -> list[str]:
+    """Names of the images in ``folder``, sorted; half-written files of ours are none."""
+    return sorted(path.name for path in folder.iterdir() if is_image(path) and is_written(path))
+
+
+def drawn(dataset: str, purpose: str, names: list[str], count: int) -> list[str]:
+    """``count`` of ``names``, drawn by the stem of the file name: folder and format do not change the draw."""
+    return sorted(names, key=lambda name: (derive(dataset, purpose, _stem(name)), name))[:count]
+
+
+def _stem(name: str) -> str:
+    """``PurePosixPath(name).stem``, for millions of names."""
+    file = name.rpartition("/")[2]
+    return file.rpartition(".")[0] or file
+
+
+def as_lines(rows: Iterable[str]) -> str:
+    """The text of a list file."""
+    return "".join(f"{row}\n" for row in rows)
+
+
+def lists_to_write(root: Path, texts: dict[str, str]) -> list[str]:
+    """Which of the files NAME.txt, by NAME, are not there yet.
+
+    Raises:
+        DataProblem: one that is there says something else.
+    """
+    new, other = [], []
+    for name, text in texts.items():
+        path = root / f"{name}.txt"
+        if not path.exists():
+            new.append(path.name)
+        elif path.read_bytes() != text.encode():
+            other.append(path.name)
+    if other:
+        raise DataProblem(f"{root}: {', '.join(other)} says something else than would be written; move it away first")
+    return new
+
+
+def write_lists(prepared: Prepared, texts: dict[str, str], new: list[str]) -> None:
+    """Write the files ``new`` (of ``lists_to_write``) and count what all lists hold now."""
+    for name in new:
+        write_text(prepared.list_folder / name, texts[name.removesuffix(".txt")])
+    prepared.lists_written = new
+    found = {split: find_list(prepared.list_folder, split) for split in SPLITS}
+    prepared.counts = {split: len(read_list(path)[0]) for split, path in found.items() if path is not None}

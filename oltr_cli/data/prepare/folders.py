@@ -1,0 +1,59 @@
+"""What lies below a folder of images, by name alone: each folder is read once, and no file is looked at.
+
+ILSVRC's 1.3 million and Places365's 1.8 million training images are listed so in seconds.
+"""
+
+import os
+from pathlib import Path
+
+from oltr_cli.base.display import Display
+from oltr_cli.data.prepare.common import IMAGE_SUFFIXES
+from oltr_cli.errors import DataProblem
+
+_ENDINGS = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
+
+
+def scan(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the visible folders and of the images in ``folder``, sorted; none where it is not there.
+
+    Raises:
+        DataProblem: it may not be read.
+    """
+    folders: list[str] = []
+    images: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                # By its name first: is_dir() costs a look at the file where it is a link.
+                if name.rpartition(".")[2].lower() in _ENDINGS:
+                    images.append(name)
+                elif entry.is_dir():
+                    folders.append(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise DataProblem(f"{folder}: cannot be read ({error.strerror or error})") from None
+    return sorted(folders), sorted(images)
+
+
+def image_folders(folder: Path, display: Display, title: str) -> dict[str, list[str]]:
+    """Path below ``folder`` (``""`` is itself) → sorted images, for all folders with images or without folders.
+
+    Raises:
+        DataProblem: a folder may not be read.
+    """
+    found: dict[str, list[str]] = {}
+    waiting, read = [""], 0
+    with display.bar(title, 1, "folders") as bar:
+        while waiting:
+            path = waiting.pop()
+            folders, images = scan(folder / path)
+            waiting += [f"{path}/{name}" if path else name for name in folders]
+            if images or not folders:
+                found[path] = images
+            read += 1
+            bar.reached(read, read + len(waiting))
+    return dict(sorted(found.items()))

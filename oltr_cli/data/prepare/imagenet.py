@@ -1,0 +1,196 @@
+"""ImageNet-LT (Liu et al. 2019, section 4 and Table 3 a): lists over the images of ILSVRC 2012 and 2010.
+
+The authors' lists are taken where they are. Otherwise training images are drawn from ILSVRC2012's with exactly the
+published number of each class (``imagenet_lt_counts.txt``): a set of the same shape but of other images, none of which
+the validation list uses. Labels follow the sorted WordNet ids, as in the authors' lists.
+"""
+
+from pathlib import Path
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import counted, some
+from oltr_cli.data.inspect.published import PUBLISHED
+from oltr_cli.data.prepare.common import Prepared
+from oltr_cli.data.prepare.draw import Row
+from oltr_cli.data.prepare.draw_train_val import TrainAndVal, published_counts
+from oltr_cli.data.prepare.folders import image_folders, scan
+from oltr_cli.data.prepare.ilsvrc import class_lines, validation_classes
+from oltr_cli.data.prepare.official import Official, label_problems, read_official
+from oltr_cli.data.prepare.splits import SplitLists
+from oltr_cli.errors import DataProblem
+
+NAME, PREFIX = "imagenet-lt", "ImageNet_LT"
+COUNTS = "imagenet_lt_counts.txt"
+VAL, TEST = 20, 50  # images of each class
+OPEN_FOLDERS = ("open", "ImageNet_open", "ILSVRC2010_val")
+KAGGLE = ("ILSVRC", "Data", "CLS-LOC")
+DRAWN = {
+    "train": "drawn: the published number of images of each class, by the names of the files",
+    "val": f"drawn: {VAL} training images of each class that are not in train",
+}
+
+
+def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
+    """Write the lists that the recipe ``imagenet-lt`` reads, as far as they are not there.
+
+    Args:
+        root: holds ``train/<wnid>/*`` and ``val/`` of ILSVRC2012, flat or in class folders, and the open images.
+        lists: where official lists lie and the others go; None: ``root``.
+    Raises:
+        DataProblem: folders, images or labels are missing, an official list is not the published one, or a list of
+            another origin is in the way. All that was found to be wrong is named.
+    """
+    if not root.is_dir():
+        raise DataProblem(f"{root}: no such folder; give --root, a folder with train/<wnid>/*.JPEG and val/")
+    folder = lists or root
+    counts = published_counts(COUNTS)
+    official = read_official(NAME, PREFIX, (folder, root), list(counts.values()))
+    made = SplitLists(root, folder)
+    classes = list(counts)
+    for listed in official.values():
+        made.problems += label_problems(listed, classes, _class_of)
+    made.fail_if_wrong()
+    for split in ("train", "val"):
+        if split in official:
+            made.take(split, official[split])
+    if not {"train", "val"} <= official.keys():
+        train = image_folders(root / "train", display, "reading train/")
+        if found := _classes(root, train, classes, made):
+            classes = found
+            given = dict(zip(classes, counts.values(), strict=True))
+            TrainAndVal(NAME, "train", train, given, VAL, _class_of, DRAWN).draw(official, made, display)
+    if "test" in official:
+        made.take("test", official["test"])
+    else:
+        _test(classes, made, display)
+    _open(set(classes), official, made, display)
+    return made.finish(len(classes), class_lines(classes, _companions(made)), display)
+
+
+def _companions(made: SplitLists) -> list[Path]:
+    """Where files that come with ILSVRC may lie: Kaggle's stand above the folder with the images."""
+    above = [made.root.absolute().parents[2]] if made.root.absolute().parts[-3:] == KAGGLE else []
+    return [made.folder, made.root, *above]
+
+
+def _class_of(path: str) -> str:
+    """The class folder in a listed path; "" for the flat style."""
+    parts = path.split("/")
+    return parts[-2] if len(parts) > 2 else ""
+
+
+def _classes(root: Path, train: dict[str, list[str]], known: list[str], made: SplitLists) -> list[str]:
+    """The class folders by label: ILSVRC2012's, or any thousand that carry none of its ids (renamed ones).
+
+    Empty where neither is there.
+    """
+    found = [name for name in train if name]
+    missing = [name for name in known if name not in train]
+    if not missing:
+        return known
+    if len(missing) == len(known):
+        if len(found) == len(known):
+            made.warnings.append(
+                f"none of the class folders in train/ carries an id of ILSVRC2012 ({some(found)}): labels follow "
+                "their sorted names"
+            )
+            return found
+        if any(name in known for name in scan(root)[0]):
+            made.problems.append("holds class folders itself; give the folder that has it as train/")
+        else:
+            made.problems.append(
+                f"train/ has none of the {len(known):,} class folders of ILSVRC2012, but {len(found)} others; unpack "
+                "ILSVRC2012_img_train.tar there, and each class's tar in it to a folder of its name"
+                if found
+                else "no class folders train/<wnid>/; unpack ILSVRC2012_img_train.tar to train/, and each class's tar "
+                "in it to a folder of its name"
+            )
+        return []
+    others = [name for name in found if name not in known]
+    hint = f"; it has {len(others):,} that are not ILSVRC2012's: {some(others)}" if others else ""
+    made.problems.append(f"train/ lacks {len(missing):,} of {len(known):,} class folders: {some(missing)}{hint}")
+    return []
+
+
+def _test(classes: list[str], made: SplitLists, display: Display) -> None:
+    """All validation images of ILSVRC2012; class folders or a file that comes with them say their classes."""
+    found = image_folders(made.root / "val", display, "reading val/")
+    nested = {name: files for name, files in found.items() if name}
+    labels = {name: label for label, name in enumerate(classes)}
+    origin = "ILSVRC2012's validation images, classes by "
+    if nested:
+        rows = [(f"val/{name}/{file}", labels[name]) for name in classes for file in found.get(name, ())]
+        origin += "folder"
+    elif not found.get(""):
+        made.problems.append("no images in val/; unpack ILSVRC2012_img_val.tar there")
+        return
+    else:
+        said = validation_classes(_companions(made))
+        if said is None:
+            made.problems.append(
+                "val/ is flat and nothing here says the classes of its images: bring ImageNet_LT_test.txt, Kaggle's "
+                "LOC_val_solution.csv or the folder ILSVRC2012_devkit_t12, or sort val/ into class folders"
+            )
+            return
+        path, named = said
+        by_file = {file: named.get(file.rpartition(".")[0], "") for file in found[""]}
+        unknown = [file for file, name in by_file.items() if name not in labels]
+        if unknown:
+            made.problems.append(
+                f"{path.name} gives {counted(len(unknown), 'image')} of val/ no class: {some(unknown)}"
+            )
+            return
+        rows = [(f"val/{file}", labels[name]) for file, name in by_file.items()]
+        origin += path.name if path.is_file() else path.parent.name
+    per_class = dict.fromkeys(classes, 0)
+    for _, label in rows:
+        per_class[classes[label]] += 1
+    wrong = [f"{name} {count}" for name, count in per_class.items() if count != TEST]
+    if wrong:
+        made.problems.append(f"val/ should have {TEST} images of each class, but: {some(wrong)}")
+        return
+    made.draw("test", rows, origin)
+
+
+def _open(known: set[str], official: dict[str, Official], made: SplitLists, display: Display) -> None:
+    """The official open images, or what lies in a folder for them and belongs to no known class."""
+    if "open" in official:
+        made.take(
+            "open",
+            official["open"],
+            if_none="they are validation images of ILSVRC2010: put them into ILSVRC2010_val/, or move the list away "
+            "to go without an open half",
+        )
+        return
+    rows: list[Row] = []
+    used, mixed = [], []
+    for folder in OPEN_FOLDERS:
+        found = image_folders(made.root / folder, display, f"reading {folder}/")
+        taken = {name: files for name, files in found.items() if name.split("/")[0] not in known}
+        if folder == "ILSVRC2010_val" and taken.pop("", []):
+            mixed.append(folder)  # flat, known classes are among them
+        images = [
+            (f"{folder}/{name}/{file}" if name else f"{folder}/{file}", -1) for name in taken for file in taken[name]
+        ]
+        if images:
+            used.append(f"{folder}/")
+            rows += images
+    if mixed:
+        made.warnings.append(
+            f"{mixed[0]}/ holds classes of 2012, too, and {PREFIX}_open.txt is not here to tell them apart: what lies "
+            "flat in it is not used"
+        )
+    if not rows:
+        if made.keep("open"):
+            return
+        made.warnings.append(
+            f"no open images: bring {PREFIX}_open.txt and ILSVRC2010's validation images, or put images of no known "
+            "class into open/; until then there is no open half"
+        )
+        return
+    paper = PUBLISHED[NAME].images["open"]
+    made.warnings.append(
+        f"{PREFIX}_open.txt is not here: open is all {len(rows):,} images of {' and '.join(used)} ({paper:,} in the "
+        "paper), except those in class folders of known ids"
+    )
+    made.draw("open", rows, f"all images of {' and '.join(used)}")

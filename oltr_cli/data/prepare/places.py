@@ -1,0 +1,175 @@
+"""Places-LT (Liu et al. 2019, section 4 and Table 3 b): lists over the images of Places365-Standard.
+
+The authors' lists are taken where they are, with paths as the folders are called here: torchvision has other names.
+Otherwise training images are drawn with exactly the published number of each class (``places_lt_counts.txt``).
+
+Labels are those of the authors' lists: the order of the classes' paths with "/" read as "_". Places365's own numbers
+differ from it in five classes (desert/sand, desert/vegetation, desert_road, field/wild, field_road), in
+``places365_val.txt`` for one; the authors' test list has them turned over, so that all of their lists agree.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import counted, some
+from oltr_cli.data.inspect.published import PUBLISHED
+from oltr_cli.data.lists.lists import read_list
+from oltr_cli.data.prepare.common import Prepared
+from oltr_cli.data.prepare.draw import Row
+from oltr_cli.data.prepare.draw_train_val import TrainAndVal, published_counts
+from oltr_cli.data.prepare.folders import image_folders
+from oltr_cli.data.prepare.official import Official, label_problems, read_official
+from oltr_cli.data.prepare.splits import SplitLists
+from oltr_cli.errors import DataProblem
+
+NAME, PREFIX = "places-lt", "Places_LT"
+COUNTS = "places_lt_counts.txt"
+VAL, TEST = 20, 100  # images of each class
+SMALLEST = 3068  # training images of the smallest class of Places365-Standard
+TRAIN_FOLDERS = ("data_256", "data_256_standard", "data_large", "data_large_standard")
+VAL_FOLDERS = ("val_256", "val_large")
+VAL_LABELS = "places365_val.txt"
+OPEN_FOLDERS = ("open", "Places_open")
+DRAWN = {
+    "train": "drawn: the published number of images of each class, by the names of the files",
+    "val": f"drawn: {VAL} training images of each class that are not in train",
+}
+
+
+def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
+    """Write the lists that the recipe ``places-lt`` reads, as far as they are not there.
+
+    Args:
+        root: holds Places365-Standard, as it is unpacked or as torchvision leaves it, and the open images.
+        lists: where official lists lie and the others go; None: ``root``.
+    Raises:
+        DataProblem: folders, images or labels are missing, an official list is not the published one, or a list of
+            another origin is in the way. All that was found to be wrong is named.
+    """
+    if not root.is_dir():
+        raise DataProblem(f"{root}: no such folder; give --root, the folder that Places365-Standard was unpacked to")
+    folder = lists or root
+    counts = published_counts(COUNTS)
+    classes = list(counts)
+    official = read_official(NAME, PREFIX, (folder, root), list(counts.values()))
+    made = SplitLists(root, folder)
+    for listed in official.values():
+        made.problems += label_problems(listed, classes, class_of)
+    made.fail_if_wrong()
+    train_folder = next((name for name in TRAIN_FOLDERS if (root / name).is_dir()), TRAIN_FOLDERS[0])
+    val_folder = next((name for name in VAL_FOLDERS if (root / name).is_dir()), VAL_FOLDERS[0])
+    rename = _renamer({TRAIN_FOLDERS[0]: train_folder, VAL_FOLDERS[0]: val_folder})
+    for split in ("train", "val"):
+        if split in official:
+            made.take(split, official[split], rename)
+    if not {"train", "val"} <= official.keys():
+        images = image_folders(root / train_folder, display, f"reading {train_folder}/")
+        if _all_there(train_folder, images, classes, made):
+            TrainAndVal(NAME, train_folder, images, counts, VAL, class_of, DRAWN).draw(official, made, display)
+    if "test" in official:
+        made.take("test", official["test"], rename)
+    else:
+        _test(val_folder, classes, made, display)
+    _open(official, made, display)
+    return made.finish(len(classes), [path.partition("/")[2] for path in classes], display)
+
+
+def class_of(path: str) -> str:
+    """``data_256/d/desert/sand/x.jpg`` → ``d/desert/sand``; "" for a path that names no class."""
+    return path.partition("/")[2].rpartition("/")[0]
+
+
+def _renamer(folders: dict[str, str]) -> Callable[[str], str] | None:
+    """Listed path → path with its first folder as it is called here; None where all are called as listed."""
+    if all(listed == here for listed, here in folders.items()):
+        return None
+
+    def rename(path: str) -> str:
+        first, slash, rest = path.partition("/")
+        return f"{folders.get(first, first)}{slash}{rest}"
+
+    return rename
+
+
+def _all_there(train_folder: str, images: dict[str, list[str]], classes: list[str], made: SplitLists) -> bool:
+    """Whether there is a folder of each class; what else is odd about them is a warning."""
+    if missing := [name for name in classes if name not in images]:
+        made.problems.append(
+            f"{train_folder}/ lacks {len(missing):,} of {len(classes):,} class folders LETTER/CLASS/: "
+            f"{some(missing)}; unpack train_256_places365standard.tar in {made.root}"
+        )
+        return False
+    if others := sorted(images.keys() - {"", *classes}):
+        made.warnings.append(f"{train_folder}/ has folders that are no class of Places365, left out: {some(others)}")
+    small = [f"{name} {len(images[name]):,}" for name in classes if len(images[name]) < SMALLEST]
+    if small:
+        made.warnings.append(
+            f"{train_folder}/ has {counted(len(small), 'class')} with fewer images than any of Places365-Standard has "
+            f"({SMALLEST:,}); was the download cut short? {some(small)}"
+        )
+    return True
+
+
+def _test(val_folder: str, classes: list[str], made: SplitLists, display: Display) -> None:
+    """Places365's validation images with their classes from ``places365_val.txt``."""
+    labels_file = made.root / VAL_LABELS
+    if not labels_file.is_file():
+        made.problems.append(
+            f"nothing says the classes of {val_folder}/: bring {VAL_LABELS} (in filelist_places365-standard.tar) or "
+            f"{PREFIX}_test.txt"
+        )
+        return
+    names, numbers = read_list(labels_file)
+    own_order = sorted(classes)  # Places365's own numbers: those of categories_places365.txt
+    if numbers.min() < 0 or numbers.max() >= len(classes):
+        made.problems.append(
+            f"{VAL_LABELS} has numbers {numbers.min()} to {numbers.max()}, not 0 to {len(classes) - 1}"
+        )
+        return
+    labels = {name: label for label, name in enumerate(classes)}
+    rows = [(f"{val_folder}/{name}", labels[own_order[i]]) for name, i in zip(names, numbers.tolist(), strict=True)]
+    per_class = dict.fromkeys(classes, 0)
+    for _, label in rows:
+        per_class[classes[label]] += 1
+    if wrong := [f"{name} {count}" for name, count in per_class.items() if count != TEST]:
+        made.problems.append(f"{VAL_LABELS} should name {TEST} images of each class, but: {some(wrong)}")
+        return
+    there = set(image_folders(made.root / val_folder, display, f"reading {val_folder}/").get("", ()))
+    if missing := [name for name in names if name not in there]:
+        made.problems.append(
+            f"{val_folder}/ lacks {len(missing):,} of the {len(names):,} images that {VAL_LABELS} names: "
+            f"{some(missing)}"
+        )
+        return
+    made.draw("test", rows, f"Places365's validation images, classes by {VAL_LABELS}")
+
+
+def _open(official: dict[str, Official], made: SplitLists, display: Display) -> None:
+    """The official open images, or what lies in a folder for them."""
+    if "open" in official:
+        made.take(
+            "open",
+            official["open"],
+            if_none="they are test images of Places-Extra69, renamed by the authors: put their folder Places_open/ "
+            "here, or move the list away to go without them",
+        )
+        return
+    rows: list[Row] = []
+    for folder in OPEN_FOLDERS:
+        found = image_folders(made.root / folder, display, f"reading {folder}/")
+        rows += [
+            (f"{folder}/{name}/{file}" if name else f"{folder}/{file}", -1) for name in found for file in found[name]
+        ]
+    if rows:
+        paper = PUBLISHED[NAME].images["open"]
+        used = " and ".join(sorted({f"{path.split('/')[0]}/" for path, _ in rows}))
+        made.warnings.append(
+            f"{PREFIX}_open.txt is not here: open is all {len(rows):,} images of {used} ({paper:,} in the paper)"
+        )
+        made.draw("open", rows, f"all images of {used}")
+    elif not made.keep("open"):
+        made.warnings.append(
+            "no open images: put Places-Extra69's test images into open/, or bring the authors' Places_open/ and "
+            f"{PREFIX}_open.txt; until then there is no open half"
+        )

@@ -1,0 +1,117 @@
+"""The lists of one dataset while they are put together: official ones as they are, others from what was drawn.
+
+All that is wrong is collected, and nothing is written before everything is right.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import some
+from oltr_cli.data.inspect.files import file_sizes
+from oltr_cli.data.lists.lists import find_list, read_list
+from oltr_cli.data.lists.locate import find_files
+from oltr_cli.data.prepare.common import SPLITS, Prepared, as_lines, lists_to_write, write_lists
+from oltr_cli.data.prepare.draw import Row
+from oltr_cli.data.prepare.missing import where_missing
+from oltr_cli.data.prepare.official import Official
+from oltr_cli.errors import DataProblem, several
+
+OFFICIAL = "the official list"
+
+
+class SplitLists:
+    """Lists for images below ``root``, which go into ``folder``.
+
+    Attributes:
+        problems: what is wrong so far, a line each.
+        warnings: what a person should know although nothing is wrong.
+    """
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root, self.folder = root, folder
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self._texts: dict[str, str] = {}
+        self._files: dict[str, list[str | None]] = {}
+        self._origin: dict[str, str] = {}
+
+    def take(self, split: str, listed: Official, rename: Callable[[str], str] | None = None, if_none: str = "") -> None:
+        """Take over an official list, once its images are found.
+
+        Args:
+            rename: listed path → path below the root, where folders are called otherwise here.
+            if_none: what to do where not one of the images is there.
+        """
+        names = [rename(name) for name in listed.names] if rename else listed.names
+        found = find_files(self.root, names)
+        if None in found:
+            self.problems.append(self._missing(listed.path, names, found, if_none))
+            return
+        self._files[split], self._origin[split] = found, OFFICIAL
+        if names != listed.names:
+            self._texts[split] = as_lines(f"{n} {i}" for n, i in zip(names, listed.labels.tolist(), strict=True))
+            self._origin[split] += ", its paths as the folders are called here"
+        elif not self._is_read_from(split, listed.path):
+            self._texts[split] = listed.path.read_bytes().decode()
+
+    def draw(self, split: str, rows: Iterable[Row], origin: str) -> None:
+        """Make a list of (path, label)."""
+        ordered = sorted(rows, key=lambda row: (row[1], row[0]))
+        self._texts[split] = as_lines(f"{name} {label}" for name, label in ordered)
+        self._files[split], self._origin[split] = [name for name, _ in ordered], origin
+
+    def keep(self, split: str) -> bool:
+        """Leave a list of our own name as it is, if there is one, once its images are found."""
+        path = self.folder / f"{split}.txt"
+        if not path.is_file():
+            return False
+        names, _ = read_list(path)
+        found = find_files(self.root, names)
+        if None in found:
+            self.problems.append(self._missing(path, names, found, ""))
+        self._files[split], self._origin[split] = found, "was there already and is left"
+        return True
+
+    def finish(self, num_classes: int, class_lines: Sequence[str], display: Display) -> Prepared:
+        """Write what is not there yet, with ``classes.txt`` where there are lines for it.
+
+        Raises:
+            DataProblem: something was wrong, or a list of another origin is in the way.
+        """
+        for split in SPLITS:
+            if split not in self._files:
+                self.keep(split)
+        self.fail_if_wrong()
+        texts = {"classes": as_lines(class_lines)} if class_lines else {}
+        texts |= {split: self._texts[split] for split in SPLITS if split in self._texts}
+        new = lists_to_write(self.folder, texts)
+        sizes = file_sizes(self.root, self._files, display)
+        if empty := [file for file, size in sizes.items() if size == 0]:
+            self.warnings.append(
+                f"{len(empty):,} of {len(sizes):,} listed images are empty files; was the download cut short? "
+                f"{some(empty)}"
+            )
+        prepared = Prepared(self.root, num_classes, lists=self.folder, origin=self._origin, warnings=self.warnings)
+        write_lists(prepared, texts, new)
+        return prepared
+
+    def fail_if_wrong(self) -> None:
+        """Raise DataProblem with all problems so far, if there are any."""
+        if self.problems:
+            raise DataProblem(several(str(self.root), self.problems))
+
+    def _is_read_from(self, split: str, path: Path) -> bool:
+        """Whether a run finds this very list already; beside other lists it must be copied to be found."""
+        try:
+            return find_list(self.folder, split) == path
+        except DataProblem:
+            return False
+
+    def _missing(self, path: Path, names: list[str], found: list[str | None], if_none: str) -> str:
+        """Which listed images are not there."""
+        missing = [name for name, file in zip(names, found, strict=True) if file is None]
+        text = f"{path.name}: {len(missing):,} of {len(names):,} images are not there"
+        if len(missing) == len(names) and if_none:
+            return f"{text}, the first {names[0]}; {if_none}"
+        return f"{text}; {where_missing(self.root, missing)}"

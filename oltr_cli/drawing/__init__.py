@@ -1,0 +1,1 @@
+"""How pictures look: style, lettering, contact sheets, the plots in a run's folder."""

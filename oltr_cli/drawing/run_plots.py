@@ -1,0 +1,236 @@
+"""The pictures that every run gets in its ``plots`` folder, drawn from its saved scores, history and result."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from oltr_cli.base.files import read_json, write_atomically
+from oltr_cli.drawing.style import BANDS, BLUES, DPI, INKS, LINES, PERCENT, RC, STYLES, legend_below, mark, plain_log
+from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
+from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.runs.history import read_history
+from oltr_cli.runs.scores import SavedScores
+
+
+def save_run_plots(run_dir: Path) -> list[Path]:
+    """Draw a finished run into ``run_dir/plots`` and return the PNGs written.
+
+    Those are accuracy-by-class-frequency, threshold, training and group-confusion; one whose input is missing (no open
+    samples, no epochs) is left out.
+
+    Raises:
+        DataProblem: result.json is missing or without class counts, or a file of scores is broken.
+    """
+    result = read_json(run_dir / "result.json")
+    if not isinstance(result, dict) or not result.get("class_counts"):
+        raise DataProblem(f"{run_dir / 'result.json'}: missing or without class_counts; finish the run first")
+    counts, shots = result["class_counts"], result.get("shots") or "paper"
+    tau = (result.get("threshold") or {}).get("value")
+    title = f"{result.get('method', 'run')} on {result.get('dataset', run_dir)}, seed {result.get('seed', '–')}"
+    test, open_ = (_scores(run_dir, split) for split in ("test", "open"))
+    history = read_history(run_dir / "metrics.jsonl")
+    drawings: dict[str, Callable[[], Figure]] = {}
+    if test is not None:
+        known = test
+        drawings["accuracy-by-class-frequency"] = lambda: accuracy_by_frequency(
+            known, counts, title, shots, tau if open_ is not None else None
+        )
+        if open_ is not None:
+            drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, tau)
+            if tau is not None:
+                drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
+    if history:
+        drawings["training"] = lambda: training(history, title, result.get("best_epoch"))
+    written = []
+    for name, draw in drawings.items():
+        path = run_dir / "plots" / f"{name}.png"
+        with rc_context(RC):
+            figure = draw()
+            write_atomically(path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=DPI))  # type: ignore[misc]
+        written.append(path)
+    return written
+
+
+def accuracy_by_frequency(
+    test: SavedScores, class_counts: ClassCounts, title: str, shots: str = "paper", tau: float | None = None
+) -> Figure:
+    """Test accuracy of each class against its training images: a dot a class, a line for the mean over ten log bins.
+
+    Args:
+        tau: where given, a second line shows the mean when samples below τ are rejected.
+    """
+    counts = np.asarray(class_counts)
+    accuracy = per_class_accuracy(test, len(counts))
+    shown = np.isfinite(accuracy) & (counts > 0)  # a class without training images has no place on a log axis
+    figure, axes = _one()
+    axes.set_xscale("log")
+    low, high = (counts[shown].min() / 1.2, counts[shown].max() * 1.2) if shown.any() else (1.0, 1000.0)
+    axes.scatter(counts[shown], accuracy[shown], s=22, color="#888888", alpha=0.55, linewidths=0, label="a class")
+    axes.plot(*_binned_mean(counts[shown], accuracy[shown]), color="#000000", marker="o", label="mean, closed set")
+    if tau is not None:
+        rejecting = per_class_accuracy(test, len(counts), tau)[shown]
+        line = _binned_mean(counts[shown], rejecting)
+        axes.plot(*line, color="#D55E00", ls="--", marker="D", label=f"mean, rejecting below τ = {tau:.3g}")
+    _shade_groups(axes, shots, low, high)
+    axes.set(xlim=(low, high), ylim=(-0.03, 1.1), yticks=np.arange(6) / 5, title=title)
+    axes.set_xlabel("training images of the class (log scale)")
+    axes.set_ylabel("test accuracy [%]")
+    plain_log(axes.xaxis)
+    axes.yaxis.set_major_formatter(PERCENT)
+    legend_below(figure, axes, 3)
+    return figure
+
+
+def accuracy_by_threshold(
+    test: SavedScores,
+    open_: SavedScores,
+    class_counts: ClassCounts,
+    title: str,
+    shots: str = "paper",
+    tau: float | None = None,
+) -> Figure:
+    """F-measure and open-set accuracy, overall and by shot group, against τ, with the chosen τ marked."""
+    curve = threshold_curve(test, open_, shot_groups(class_counts, shots))
+    figure, axes = _one()
+    x = curve["tau"]
+    assert x is not None
+    if curve["f_measure"] is not None:
+        axes.plot(x, curve["f_measure"], color="#CC79A7", lw=4.0, label="F-measure")
+    for name in ("overall", *GROUPS):
+        accuracy = curve[name]
+        if accuracy is not None:
+            color, dashes, marker = STYLES[name]
+            label = "accuracy, overall" if name == "overall" else f"accuracy, {name}-shot"
+            axes.plot(x, accuracy, color=color, ls=dashes, marker=marker, markevery=20, label=label)
+    if tau is not None and np.isfinite(tau):
+        mark(axes, tau, f"chosen τ = {tau:.3g}")
+    axes.set(ylim=(0.0, None), title=title)
+    axes.margins(x=0.02)
+    axes.set_xlabel("threshold τ on the confidence (rejected below)")
+    axes.set_ylabel("open-set accuracy and F-measure [%]")
+    axes.yaxis.set_major_formatter(PERCENT)
+    legend_below(figure, axes, 3)
+    return figure
+
+
+def training(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int | None = None) -> Figure:
+    """Loss terms above, validation accuracy below, by epoch, with the best epoch marked.
+
+    Args:
+        history: rows of metrics.jsonl, at least one; a value that a row lacks is a gap.
+        best_epoch: by default the epoch of highest validation accuracy.
+    """
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(8.0, 6.4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    terms = [name for name in history[0] if name.startswith("loss/")]
+    names = ["loss", *terms] if len(terms) != 1 else terms
+    drawn = {name: _column(history, name) for name in names}
+    for i, (name, values) in enumerate(drawn.items()):
+        label = "sum" if name == "loss" else name.removeprefix("loss/")
+        above.plot(epochs, values, color=INKS[i % len(INKS)], ls=LINES[i % len(LINES)], marker="o", label=label)
+    everything = np.concatenate(list(drawn.values()))
+    everything = everything[np.isfinite(everything)]
+    # Terms of very different size share a log axis, where all of them can be.
+    if len(everything) and everything.min() > 0 and everything.max() > 50 * everything.min():
+        above.set_yscale("log")
+        plain_log(above.yaxis)
+    for name in ("overall", *GROUPS):
+        values = _column(history, f"val/closed/{name}")
+        if np.isfinite(values).any():
+            color, dashes, marker = STYLES[name]
+            below.plot(epochs, values, color=color, ls=dashes, marker=marker, label=name)
+    overall = _column(history, "val/closed/overall")
+    if best_epoch is None and np.isfinite(overall).any():
+        best_epoch = epochs[int(np.nanargmax(overall))]
+    if best_epoch is not None:
+        mark(above, best_epoch, None)
+        mark(below, best_epoch, f"best: epoch {best_epoch}")
+    above.set(title=title, ylabel="training loss")
+    below.set(ylim=(0.0, None), xlabel="epoch", ylabel="validation accuracy [%]")
+    below.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    below.yaxis.set_major_formatter(PERCENT)
+    for axes in (above, below):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def confused_groups(
+    test: SavedScores, open_: SavedScores, class_counts: ClassCounts, title: str, shots: str, tau: float
+) -> Figure:
+    """Where the samples of each shot group and the open ones land, in % of the row; a rejected sample lands in open."""
+    shares = group_confusion(test, open_, class_counts, tau, shots)
+    groups = shot_groups(class_counts, shots)
+    samples = [int(np.isin(test.labels, np.flatnonzero(groups[name])).sum()) for name in GROUPS] + [len(open_)]
+    names = (*GROUPS, "open")
+    figure = Figure(figsize=(8.0, 6.4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap=BLUES, vmin=0.0, vmax=1.0, aspect="auto")
+    for row in range(4):
+        for column in range(4):
+            text = f"{100 * shares[row, column]:.1f}" if samples[row] else "–"
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=15)
+    axes.set_xticks(range(4), [*GROUPS, "open\n(rejected)"])
+    axes.set_yticks(range(4), [f"{name}\nn = {n:,}" for name, n in zip(names, samples, strict=True)])
+    axes.set(xlabel=f"group of the decision at τ = {tau:.3g}", ylabel="group of the true class", title=title)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(image, format=PERCENT)
+    bar.set_label("share of the row [%]")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _scores(run_dir: Path, split: str) -> SavedScores | None:
+    """The scores of a split, or None when there are none."""
+    path = run_dir / "scores" / f"{split}.npz"
+    scores = SavedScores.load(path) if path.exists() else None
+    return scores if scores is not None and len(scores) else None
+
+
+def _one() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _binned_mean(counts: np.ndarray, accuracy: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Mean accuracy over the classes of each of ``bins`` equal steps of log count, at those classes' geometric mean."""
+    if not len(counts):
+        return np.empty(0), np.empty(0)
+    logs = np.log(counts)
+    edges = np.linspace(logs.min(), logs.max(), bins + 1)
+    bin_of = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, bins - 1)
+    classes = np.bincount(bin_of, minlength=bins)
+    filled = classes > 0
+    means = [np.bincount(bin_of, values, bins)[filled] / classes[filled] for values in (logs, accuracy)]
+    return np.exp(means[0]), means[1]
+
+
+def _shade_groups(axes: Axes, shots: str, low: float, high: float) -> None:
+    """Shade and name the shot groups between two training counts; their bounds are asked of their definition."""
+    groups = shot_groups(np.arange(1, 1001), shots)
+    few, medium = int(groups["few"].sum()) + 0.5, int((groups["few"] | groups["medium"]).sum()) + 0.5
+    for name, start, end in (("few", low, few), ("medium", few, medium), ("many", medium, high)):
+        left, right = max(start, low), min(end, high)
+        if left >= right:
+            continue
+        axes.axvspan(left, right, color=BANDS[name], zorder=-2, linewidth=0)
+        if left > low:
+            axes.axvline(left, color="#999999", lw=1.0, zorder=-1)
+        if np.log(right / left) > 0.1 * np.log(high / low):  # room for the name
+            axes.text(np.sqrt(left * right), 1.055, name, ha="center", va="center", color="#444444")
+
+
+def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """One value of each row (epochs,), NaN where it is missing."""
+    return np.array([np.nan if row.get(name) is None else row[name] for row in history], np.float64)

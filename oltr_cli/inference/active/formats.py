@@ -1,0 +1,111 @@
+"""How the images to label next are written: a table for people, CSV, JSON, a list of paths, a contact sheet."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from oltr_cli.base.files import write_atomically
+from oltr_cli.base.text import json_text, number, shortest, visible
+from oltr_cli.data.images import decode_file
+from oltr_cli.drawing.contact_sheet import Tile, fit
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.inference.active.choose import Chosen
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.inference.sheet import ON_SHEET, Sheet
+from oltr_cli.inference.verdict_formats import csv_line
+from oltr_cli.inference.verdicts import UNKNOWN
+
+WIDEST = 32  # cells of a class name in the table
+
+
+def records(recogniser: Recogniser, chosen: Chosen) -> list[dict[str, Any]]:
+    """One object an image; ``nearest`` is its nearest known class, ``label`` the one suggested, perhaps "unknown"."""
+    names, rows = recogniser.class_names, chosen.rows
+    return [
+        {
+            "image": str(path),
+            "reachability": None if math.isnan(gamma) else shortest(gamma),
+            "confidence": shortest(confidence),
+            "nearest": names[nearest],
+            "label": UNKNOWN if unknown else names[prediction],
+            "unknown": bool(unknown),
+        }
+        for path, gamma, confidence, nearest, prediction, unknown in zip(
+            rows.paths, rows.reachability, rows.confidence, rows.nearest, rows.prediction, rows.unknown, strict=True
+        )
+    ]
+
+
+def as_table(recogniser: Recogniser, chosen: Chosen) -> Iterator[str]:
+    """Lines with the path last."""
+    by, found = chosen.measure.by, records(recogniser, chosen)
+    nearest, labels = ([visible(one[key]) for one in found] for key in ("nearest", "label"))
+    widths = [
+        min(WIDEST, max(map(cell_len, [head, *cells]))) for head, cells in (("nearest", nearest), ("label", labels))
+    ]
+
+    def line(score: str, near: str, label: str, path: str) -> str:
+        return f"{score:>12}  {_cell(near, widths[0])}  {_cell(label, widths[1])}  {path}"
+
+    yield line(by, "nearest", "label", "image")
+    for one, near, label in zip(found, nearest, labels, strict=True):
+        yield line(number(one[by]), near, label, visible(one["image"]))
+
+
+def as_csv(recogniser: Recogniser, chosen: Chosen) -> Iterator[str]:
+    """A header, and a line an image."""
+    yield "image,reachability,confidence,nearest,label,unknown"
+    for one in records(recogniser, chosen):
+        gamma = "" if one["reachability"] is None else one["reachability"]
+        unknown = "true" if one["unknown"] else "false"
+        yield csv_line([one["image"], gamma, one["confidence"], one["nearest"], one["label"], unknown])[0]
+
+
+def as_json(recogniser: Recogniser, chosen: Chosen, budget: int) -> str:
+    """One object."""
+    return json_text(
+        {
+            "run": recogniser.run.name,
+            "by": chosen.measure.by,
+            "why": chosen.measure.why,
+            "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
+            "budget": budget,
+            "images": records(recogniser, chosen),
+            "counts": vars(chosen.counts),
+            "training_images_left_out": chosen.training_known,
+            "failed": [{"image": source.path, "error": source.problem} for source in chosen.failed],
+        }
+    )
+
+
+def write_paths(file: Path, chosen: Chosen) -> None:
+    """The paths one a line, the least known image first, as the bytes that they are on the disk.
+
+    Raises:
+        UsageProblem: a path holds a line break.
+    """
+    for path in chosen.rows.paths:
+        if "\n" in path:
+            raise UsageProblem(f"--out {file}: {visible(path)} holds a line break; take --json")
+    write_atomically(file, lambda out: out.write(b"".join(os.fsencode(path) + b"\n" for path in chosen.rows.paths)))
+
+
+def fill_sheet(sheet: Sheet, recogniser: Recogniser, chosen: Chosen) -> None:
+    """The first images on a contact sheet, whole, as they are on the disk."""
+    by = chosen.measure.by
+    for one in records(recogniser, chosen)[:ON_SHEET]:
+        what = f"{UNKNOWN} ({one['nearest']}?)" if one["unknown"] else one["label"]
+        value = f"{'γ' if by == 'reachability' else by} {number(one[by])}"
+        try:
+            image = fit(decode_file(Path(one["image"])).numpy())
+        except DataProblem:  # it was there a moment ago
+            image = None
+        sheet.tiles.append(Tile(image, [visible(what), value, visible(Path(one["image"]).name)]))
+
+
+def _cell(text: str, width: int) -> str:
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)

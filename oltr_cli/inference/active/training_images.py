@@ -1,0 +1,64 @@
+"""Which image files a run was trained on already, told by their bytes."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from oltr_cli.data.feed.opening import open_dataset, other_lists
+from oltr_cli.data.lists.lists import ListSplit
+from oltr_cli.errors import DataProblem
+from oltr_cli.recipe.specs import DataSpec
+
+
+class TrainingFiles:
+    """The files that a run was trained on, by size: only files of one size can have the same bytes."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.by_size: dict[int, list[Path]] = {}
+        self.digests: dict[int, set[bytes]] = {}
+        for file in files:
+            if (size := _size(file)) is not None:
+                self.by_size.setdefault(size, []).append(file)
+
+    def __contains__(self, path: str) -> bool:
+        """Whether the file has the bytes of a training image."""
+        file = Path(path)
+        size = _size(file)
+        if size is None or size not in self.by_size:
+            return False
+        if size not in self.digests:
+            digests = map(_digest, self.by_size[size])
+            self.digests[size] = {digest for digest in digests if digest is not None}
+        return _digest(file) in self.digests[size]
+
+
+def training_files(spec: DataSpec, digest: str | None) -> TrainingFiles:
+    """The training images of a run's dataset.
+
+    Args:
+        digest: of the lists that the run was trained on: those of another build name other images.
+    Raises:
+        DataProblem: the lists or images are not here, are others, or are drawn rather than stored.
+    """
+    if spec.kind != "lists":
+        raise DataProblem("they are drawn, not files")
+    if (other := other_lists(spec, digest)) is not None:
+        raise DataProblem(f"dataset '{spec.name}': the lists in {other[0]} are not those that the run was trained on")
+    # These splits alone carry no digest that could be compared.
+    split = open_dataset(spec, only=("train",)).splits["train"]
+    assert isinstance(split, ListSplit)
+    return TrainingFiles([split.root / file for file in split.files])
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _digest(path: Path) -> bytes | None:
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+    except OSError:
+        return None

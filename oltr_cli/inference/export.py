@@ -1,0 +1,238 @@
+"""A finished run as one file that gives the same scores without this project: for onnxruntime, or for torch alone.
+
+The file takes uint8 images that were resized and cropped, nothing else: normalisation lies inside, since leaving it to
+every user is how deployed networks come to be wrong without anybody noticing. What is outside (how to resize and crop)
+and what the numbers mean (class names, threshold) travels in the file, as one JSON object under the key ``oltr``.
+
+Before a file is put in place it is read back and asked about a few images; it must say what the run says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from oltr_cli import __version__
+from oltr_cli.base.display import Display
+from oltr_cli.base.files import write_atomically
+from oltr_cli.errors import OltrError, UsageProblem
+from oltr_cli.inference.export_formats import SUFFIXES, Format, from_bytes, to_bytes
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.method import Method
+from oltr_cli.planning.registry import PLUS
+from oltr_cli.recipe.specs import DataSpec, MethodParams
+from oltr_cli.runs.scores import SavedScores
+
+RELATIVE, ABSOLUTE = 1e-3, 1e-4  # a score may differ by this much: kernels sum in other orders
+CHECKED = (5, 1)  # batch sizes that the written file is asked for
+
+ConfidenceRule = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        checked_with: what read the file back and agreed with the run; None where it is not installed.
+        difference: largest absolute difference of logits, confidences and features in that check.
+    """
+
+    run: str
+    file: str
+    format: Format
+    bytes: int
+    about: dict[str, Any]
+    checked_with: Literal["torch", "onnxruntime"] | None
+    difference: float | None
+
+
+class Deployed(nn.Module):
+    """The network as a file holds it: uint8 images (B, 3, S, S) to outputs by name.
+
+    They are logits (B, K), confidence (B,), prediction (B,) int64 and features (B, D), float32 but for the third.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Method, spec: DataSpec, confidence: ConfidenceRule | None) -> None:
+        super().__init__()
+        # Files hold plain weights: no gradient, and rows as they are written rather than channels last.
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+        self.confidence = confidence
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        # Laid out as when it was captured: arrays of photographs often lie channels last.
+        pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
+        scores = self.network((pixels / 255 - self.mean) / self.std)
+        logits = scores.logits.float()
+        confidence = scores.confidence.float() if self.confidence is None else self.confidence(logits)
+        return {
+            "logits": logits,
+            "confidence": confidence,
+            "prediction": logits.argmax(dim=1),
+            "features": scores.features.float(),
+        }
+
+
+def export_run(recogniser: Recogniser, kind: Format, file: Path, display: Display, force: bool = False) -> Exported:
+    """Write the run of ``recogniser``, which is on the CPU, to ``file``.
+
+    Raises:
+        UsageProblem: the file is there already, has another format's suffix, or the run's detector has no place in it.
+        OltrError: the method's forward cannot be captured, or the file's scores are not the run's; nothing is written.
+    """
+    _check_target(file, kind, force)
+    confidence = confidence_rule(recogniser)
+    spec = recogniser.recipe.data
+    images = [_images(batch, spec.image_size) for batch in CHECKED]
+    wanted = [recogniser.scores(torch.from_numpy(batch)) for batch in images]
+    about = description(recogniser)
+    with display.bar("capturing the network", 3, "steps") as bar:
+        program = capture(Deployed(recogniser.network, spec, confidence), spec.image_size, recogniser.run.name)
+        bar.advance(title=f"writing {kind}")
+        content = to_bytes(program, kind, about)
+        bar.advance(title="reading it back")
+        answer = from_bytes(content, kind)
+        checked_with: Literal["torch", "onnxruntime"] | None = None
+        difference = None
+        if answer is not None:
+            checked_with = "torch" if kind == "torch" else "onnxruntime"
+            pairs = zip(images, wanted, strict=True)
+            difference = max(_difference(answer(batch), scores, recogniser.run.name) for batch, scores in pairs)
+    write_atomically(file, lambda out: out.write(content))
+    return Exported(recogniser.run.name, str(file), kind, len(content), about, checked_with, difference)
+
+
+def default_file(recogniser: Recogniser, kind: Format) -> str:
+    """The run's name as a file name."""
+    return recogniser.run.name.replace("/", "-") + SUFFIXES[kind]
+
+
+def confidence_rule(recogniser: Recogniser) -> ConfidenceRule | None:
+    """How confidence (B,) follows from logits (B, K); None where it is the network's own.
+
+    Raises:
+        UsageProblem: the run's detector needs more than the logits.
+    """
+    if recogniser.detector is None:
+        return None
+    name, params = recogniser.run.method.partition(PLUS)[2], recogniser.detector.setup.params
+    if name not in _RULES:
+        raise UsageProblem(
+            f"{recogniser.run.name}: {name} cannot be exported, since it needs more than the logits of an image "
+            f"({', '.join(_RULES)} do not); export the run under it: oltr export {recogniser.base.name}"
+        )
+    return _RULES[name](params)
+
+
+def _msp(params: MethodParams) -> ConfidenceRule:
+    t = _temperature(params)
+    return lambda logits: (logits / t).softmax(dim=1).amax(dim=1)
+
+
+def _maxlogit(params: MethodParams) -> ConfidenceRule:
+    return lambda logits: logits.amax(dim=1)
+
+
+def _energy(params: MethodParams) -> ConfidenceRule:
+    t = _temperature(params)
+    return lambda logits: t * (logits / t).logsumexp(dim=1)
+
+
+def _temperature(params: MethodParams) -> float:
+    return float(params.model_dump()["temperature"])
+
+
+# The detectors that are a formula of the logits, as their files in methods/ state it.
+_RULES: dict[str, Callable[[MethodParams], ConfidenceRule]] = {"msp": _msp, "maxlogit": _maxlogit, "energy": _energy}
+
+
+def description(recogniser: Recogniser) -> dict[str, Any]:
+    """What a user of the file must know, for the key ``oltr`` in it."""
+    spec, run = recogniser.recipe.data, recogniser.run
+    side = spec.image_size
+    return {
+        "run": run.name,
+        "method": run.method,
+        "dataset": run.dataset,
+        "recipe_hash": run.hash,
+        "seed": run.seed,
+        "oltr_version": __version__,
+        "class_names": recogniser.class_names,
+        # As the float32 that confidences are compared with: the verdict is then the same in any precision.
+        "threshold": {"value": float(np.float32(recogniser.threshold)), "rule": recogniser.rule},
+        "preprocessing": {
+            "orientation": "turned upright by the EXIF tag; what is transparent lies on white",
+            "color": "RGB",
+            "resize_shorter_side": spec.eval_resize,
+            "interpolation": "bilinear",
+            "antialias": True,
+            "center_crop": side,
+            "input": f"uint8 (batch, 3, {side}, {side}), 0 to 255",
+            "normalisation": {"inside_the_file": True, "mean": list(spec.mean), "std": list(spec.std)},
+        },
+        "outputs": {
+            "logits": f"float32 (batch, {len(recogniser.class_names)})",
+            "confidence": "float32 (batch,), higher = known; unknown where below the threshold",
+            "prediction": "int64 (batch,), index into class_names, before any rejection",
+            "features": "float32 (batch, D)",
+        },
+    }
+
+
+@torch.no_grad()
+def capture(module: Deployed, side: int, name: str) -> "torch.export.ExportedProgram":
+    """The computation of ``module`` for any number of images of ``side`` pixels.
+
+    Raises:
+        OltrError: its forward cannot be captured; ``name`` is the run named in the message.
+    """
+    example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+    try:
+        program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
+        # Into plain operations, without decomposing any: blocks such as ``with torch.autocast`` cannot be read back.
+        program = program.run_decompositions({})
+    except Exception as error:  # anybody's forward may trip the exporter in any way
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise OltrError(
+            f"{name} cannot be exported: its forward cannot be captured by torch.export ({reason})"
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, which are nobody's business
+    return program
+
+
+def _check_target(file: Path, kind: Format, force: bool) -> None:
+    if file.suffix.lower() != SUFFIXES[kind]:
+        raise UsageProblem(f"--out {file}: a file for {kind} ends in {SUFFIXES[kind]}")
+    if file.is_dir():
+        raise UsageProblem(f"--out {file}: is a folder")
+    if file.exists() and not force:
+        raise UsageProblem(f"{file} is there already; --force replaces it, --out names another file")
+
+
+def _images(batch: int, side: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(batch).integers(0, 256, (batch, 3, side, side), np.uint8)
+
+
+def _difference(answer: dict[str, NDArray[Any]], scores: SavedScores, name: str) -> float:
+    """The largest absolute difference; OltrError where it is too large."""
+    assert scores.logits is not None
+    assert scores.features is not None
+    wanted = {"logits": scores.logits, "confidence": scores.confidence, "features": scores.features}
+    for part, values in wanted.items():
+        if not np.allclose(answer[part], values, RELATIVE, ABSOLUTE):
+            largest = np.abs(answer[part] - values).max()
+            raise OltrError(
+                f"{name}: the {part} of the exported file differ from the run's by {largest:.3g}; not written"
+            )
+    return max(float(np.abs(answer[part] - values).max()) for part, values in wanted.items())

@@ -1,0 +1,179 @@
+"""Images from anywhere, decoded and cropped in worker processes, in order, and never more than a few batches ahead.
+
+Dataset splits are loaded by ``oltr_cli.data.feed.loading``, which knows beforehand what comes. Here paths arrive while
+the work goes on (from a pipe, perhaps hours apart), and a file that is no image must not stop the rest.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oltr_cli.data.feed.transforms import evaluation_crop
+from oltr_cli.data.images import decode_file
+from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.inference.image_paths import Source
+from oltr_cli.recipe.specs import DataSpec
+
+TASK = 8  # images that a worker decodes before it hands them over: large photographs take long
+PATIENCE = 0.2  # seconds that an unfinished batch waits for its next path
+NAMES_AHEAD = 1_000_000  # paths that are found ahead of the work, so that the time left can be told
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Sources in order, and uint8 crops (n, 3, S, S) of those n among them that have no problem."""
+
+    sources: list[Source]
+    crops: NDArray[np.uint8]
+
+
+class ImageStream:
+    """Batches of decoded images; a context manager whose end ends the workers.
+
+    A batch is full wherever paths come faster than ``PATIENCE``, so that the same call makes the same batches. While
+    the network works on one, ``workers`` processes decode the next ones; with 0 this process does it.
+
+    Attributes:
+        found: sources found so far; ``complete`` says whether these are all.
+    """
+
+    def __init__(self, sources: Iterable[Source], spec: DataSpec, batch_size: int, workers: int) -> None:
+        self.sources, self.spec, self.size, self.workers = sources, spec, batch_size, workers
+        self.found, self.complete = 0, False
+        self._queue: queue.Queue[Source | Exception | None] = queue.Queue(NAMES_AHEAD)
+        self._ended = False
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "ImageStream":
+        if self.workers:
+            self._pool = ProcessPoolExecutor(self.workers, initializer=_start_worker)
+            # They start with the first task. That is to be before there is a thread: a forked process copies its locks.
+            self._pool.submit(_nothing)
+        threading.Thread(target=self._find, name="find images", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        """Batches in the order of the sources.
+
+        Raises:
+            OltrError: a worker died.
+        """
+        ahead = 2 + 4 * self.workers * TASK // self.size if self.workers else 1
+        waiting: deque[tuple[list[Source], list[Future[list[_Decoded]]]]] = deque()
+        while True:
+            # A batch is left unfinished only when there is nothing else to do.
+            while not self._ended and len(waiting) < ahead and (not waiting or self._enough()):
+                if batch := self._take():
+                    waiting.append((batch, self._decode(batch)))
+            if not waiting:
+                return
+            batch, tasks = waiting.popleft()
+            try:
+                yield self._joined([one for task in tasks for one in task.result()])
+            except BrokenProcessPool:
+                raise OltrError(
+                    f"a decoding process was killed, perhaps for memory, at {batch[0].path} or a little after it; "
+                    "try --workers 0"
+                ) from None
+
+    def _find(self) -> None:
+        """The finding thread: sources into the queue, then None, or what went wrong."""
+        end = None
+        try:
+            for source in self.sources:
+                self._queue.put(source)
+                self.found += 1
+        except Exception as error:  # for the main thread to raise
+            end = error
+        self.complete = True
+        self._queue.put(end)
+
+    def _enough(self) -> bool:
+        return self.complete or self._queue.qsize() >= self.size
+
+    def _take(self) -> list[Source]:
+        """The next batch: full unless the next source is slow to come; empty at the end."""
+        batch: list[Source] = []
+        while len(batch) < self.size:
+            try:
+                one = self._queue.get(timeout=PATIENCE if batch else None)
+            except queue.Empty:
+                break
+            if isinstance(one, Source):
+                batch.append(one)
+                continue
+            self._ended = True
+            if one is not None:
+                raise one
+            break
+        return batch
+
+    def _decode(self, batch: list[Source]) -> "list[Future[list[_Decoded]]]":
+        submit = self._pool.submit if self._pool is not None else _at_once
+        return [submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
+
+    def _joined(self, decoded: "list[_Decoded]") -> ImageBatch:
+        side = self.spec.image_size
+        crops = [crop for _, crop in decoded if crop is not None]
+        stacked = np.stack(crops) if crops else np.empty((0, 3, side, side), np.uint8)
+        return ImageBatch([source for source, _ in decoded], stacked)
+
+
+_Decoded = tuple[Source, NDArray[np.uint8] | None]
+
+
+def _decoded(sources: list[Source], spec: DataSpec) -> list[_Decoded]:
+    """Each source with its crop (3, S, S), or with its problem and None."""
+    return [_one(source, spec) for source in sources]
+
+
+def _one(source: Source, spec: DataSpec) -> _Decoded:
+    if source.problem:
+        return source, None
+    try:
+        return source, evaluation_crop(decode_file(Path(source.path)), spec).numpy()
+    except DataProblem as problem:
+        return replace(source, problem=str(problem).removeprefix(f"{Path(source.path)}: ")), None
+    except (RuntimeError, ValueError, MemoryError) as error:  # of a shape or a size that nothing can be made of
+        return replace(source, problem=f"cannot be decoded ({str(error) or type(error).__name__})"), None
+
+
+def _at_once(work: "Callable[..., list[_Decoded]]", *arguments: object) -> "Future[list[_Decoded]]":
+    done: Future[list[_Decoded]] = Future()
+    done.set_result(work(*arguments))
+    return done
+
+
+def _start_worker() -> None:
+    """One thread a worker; Ctrl-C is for the main process; one that was killed takes its workers along."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _nothing() -> None:
+    pass

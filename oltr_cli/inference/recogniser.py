@@ -1,0 +1,246 @@
+"""A finished run at work on images that no dataset lists: network, detector, threshold and class names.
+
+The dataset it was trained on need not be there. ``oltr predict``, ``oltr export`` and ``oltr data active`` stand on it.
+"""
+
+import math
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from oltr_cli.data.feed.transforms import DeviceTransform
+from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
+from oltr_cli.planning.registry import PLUS, load_detector, load_method
+from oltr_cli.protocol.metrics import accepted
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold
+from oltr_cli.recipe.files import known_recipes, read_toml
+from oltr_cli.recipe.specs import Recipe
+from oltr_cli.runs.folder import Run, resolve_run, run_from_path
+from oltr_cli.runs.result import read_tuned
+from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.task import load_best
+
+
+@dataclass
+class Recogniser:
+    """Images in, a verdict on each out.
+
+    Attributes:
+        run: which run it is; ``base`` the trained one under it, where ``run`` is a detector's.
+        network: the method with its best epoch's weights, in eval mode, on ``device``.
+        detector: fitted, or None where confidences are the method's own.
+        threshold: τ; a sample with a lower confidence is unknown. ``rule`` says who chose it.
+        result: the run's result.json.
+    """
+
+    run: Run
+    base: Run
+    recipe: Recipe
+    network: Method
+    detector: Detector | None
+    threshold: float
+    rule: str
+    result: dict[str, Any]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.transform = DeviceTransform(self.recipe.data, self.device)
+        # As a run scores its splits (see make_accelerator), or its threshold would not fit.
+        self.half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    @property
+    def class_names(self) -> list[str]:
+        """K names by label."""
+        return list(self.result["class_names"])
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each of the K classes."""
+        return list(self.result["class_counts"])
+
+    @classmethod
+    def load(
+        cls, run: str | Path, device: str | torch.device = "cpu", threshold: float | str | None = None
+    ) -> "Recogniser":
+        """The finished run that ``run`` names (a path, a name, a part of one).
+
+        Args:
+            threshold: τ to use, or the rule by which to choose it from the run's validation scores; None takes what
+                ``oltr tune threshold`` chose for the run, else the run's own.
+        Raises:
+            UsageProblem: no such run, or it is not finished; no such rule.
+            DataProblem: its folder lacks something or holds something else.
+        """
+        path = resolve_run(str(run)).resolve()
+        one = run_from_path(path)
+        if one is None:
+            raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
+        result, base = _result(one), one
+        tau, rule = _threshold(one, result, threshold)
+        method, _, detector_name = one.method.partition(PLUS)
+        if detector_name:
+            parent = run_from_path(one.root / str(result.get("starts_from")))
+            if parent is None:
+                raise DataProblem(f"{path / 'result.json'}: does not say on which run the detector stands")
+            base = parent
+        method_cls = load_method(method)
+        detector_cls = load_detector(detector_name) if detector_name else None
+        # The detector's parameters from the result: there they are as chosen, where candidates were tried.
+        chosen = (result.get("detector") or {}).get("params")
+        recipe = _recipe(path / "recipe.toml", method_cls, detector_cls, chosen)
+        where = torch.device(device)
+        network = _network(base, method_cls, recipe, result["class_counts"]).to(where).eval()
+        detector = None
+        if detector_cls is not None and recipe.detector is not None:
+            counts = tuple(int(c) for c in result["class_counts"])
+            detector = detector_cls(DetectorSetup(counts, recipe.data.std, recipe.detector))
+            if type(detector).fit is not Detector.fit:
+                detector.fit(_training_scores(base, detector_name))
+        return cls(one, base, recipe, network, detector, tau, rule, result, where)
+
+    @torch.inference_mode()
+    def scores(self, images: Tensor) -> SavedScores:
+        """Scores of uint8 images (B, 3, S, S) cut by ``evaluation_crop``: prediction, confidence, logits, features.
+
+        ``confidence`` is the detector's where there is one; labels are −1 throughout, for nobody knows them. On the
+        device that the run was made on they are what it saved for the same images, whatever the batch.
+        """
+        scores = self._judged(self.transform.evaluate(images))
+        logits = scores.logits.float()
+        saved = SavedScores(
+            logits.argmax(dim=1).cpu().numpy(),
+            scores.confidence.float().cpu().numpy(),
+            np.full(len(logits), -1, np.int64),
+            logits.cpu().numpy(),
+            scores.features.float().cpu().numpy(),
+        )
+        if self.detector is None or isinstance(self.detector, NetworkDetector):
+            return saved
+        judged = self.detector.score(saved)
+        return replace(saved, prediction=judged.prediction, confidence=judged.confidence)
+
+    def unknown(self, scores: SavedScores) -> NDArray[np.bool_]:
+        """Which samples (B,) are rejected at τ."""
+        return ~accepted(scores, self.threshold)
+
+    @torch.inference_mode()
+    def explain(self, scores: SavedScores, classes: int) -> Explanation | None:
+        """What lies behind ``scores`` of this network, on the CPU; None where its method has no such thing."""
+        if scores.features is None:
+            return None
+        features = torch.from_numpy(np.asarray(scores.features, np.float32)).to(self.device)
+        said = self.network.explain(features, classes)
+        if said is None:
+            return None
+        parts = {name: part.cpu() for name, part in vars(said).items() if part is not None}
+        return Explanation(**parts)
+
+    def _judged(self, inputs: Tensor) -> Scores:
+        """The network's scores, or a network detector's, in the precision that a run on this device computes in."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            if isinstance(self.detector, NetworkDetector):
+                return self.detector.score_images(self.network, inputs)
+            if not isinstance(self.network, FeatureMethod):
+                return self.network(inputs)
+            features = self.network.backbone(inputs)
+        return self.network.score_features(features.float())
+
+
+def _result(run: Run) -> dict[str, Any]:
+    status = run.status()
+    if status != "done":
+        method, _, detector = run.method.partition(PLUS)
+        on_top = f" --detector {detector}" if detector else ""
+        # A run's own recipe.toml is resolved, and no recipe that oltr run takes.
+        how = (
+            f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}"
+            if run.dataset in known_recipes()
+            else "finish it first, with the command that began it"
+        )
+        raise UsageProblem(f"{run.name} is {status}; {how}")
+    result = run.result()
+    assert result is not None  # its status is done
+    counts, names = result.get("class_counts"), result.get("class_names")
+    if not isinstance(counts, list) or not isinstance(names, list) or len(counts) != len(names) or not counts:
+        raise DataProblem(f"{run.path / 'result.json'}: class_counts and class_names do not fit together")
+    return result
+
+
+def _recipe(path: Path, method: type[Method], detector: type[Detector] | None, chosen: dict[str, Any] | None) -> Recipe:
+    """The resolved recipe that a run keeps, with its parameters under the types that the method declares."""
+    content = read_toml(path)
+    try:
+        content["params"] = method.Params(**content.get("params", {}))
+        if detector is not None:
+            content["detector"] = detector.Params(**(chosen or content.get("detector", {})))
+        return Recipe(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DataProblem(f"{path}: {key}: {first['msg']}; was the run made by another version?") from None
+
+
+def _network(run: Run, cls: type[Method], recipe: Recipe, class_counts: list[int]) -> Method:
+    try:
+        return load_best(run, cls, recipe, class_counts)
+    except (RuntimeError, KeyError, TypeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise DataProblem(
+            f"{run.path / 'best.pt'}: does not hold the network of {run.method} ({first_line}); "
+            "was the run made by another version?"
+        ) from None
+
+
+def _training_scores(run: Run, detector: str) -> SavedScores:
+    try:
+        return SavedScores.load(run.scores("train"))
+    except DataProblem as problem:
+        raise DataProblem(f"{problem}; {detector} is fitted to it") from None
+
+
+def _threshold(run: Run, result: dict[str, Any], given: float | str | None) -> tuple[float, str]:
+    """τ, and who chose it."""
+    if given is not None:
+        number = _number(given)
+        if number is not None:
+            return number, "given"
+        return _by_rule(run, ThresholdRule.parse(str(given)))
+    tuned, chosen_by = read_tuned(run.path)
+    if tuned is not None:
+        return tuned, f"tuned by {chosen_by}"
+    own = result.get("threshold") or {}
+    if not isinstance(own.get("value"), int | float):
+        raise DataProblem(f"{run.path / 'result.json'}: holds no threshold; give one with --threshold")
+    return float(own["value"]), str(own.get("rule"))
+
+
+def _number(given: float | str) -> float | None:
+    try:
+        number = float(given)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        raise UsageProblem(f"threshold {given}: give a finite number")
+    return number
+
+
+def _by_rule(run: Run, rule: ThresholdRule) -> tuple[float, str]:
+    if rule.marks_test_leak:
+        raise UsageProblem(
+            f"threshold {rule.text} reads the answers of the test set; take val_open or id_quantile:0.95"
+        )
+    tuned, chosen_by = read_tuned(run.path) if rule.name == "tuned" else (None, None)
+    saved = {split: SavedScores.load(run.scores(split)) for split in rule.splits if run.scores(split).exists()}
+    tau = choose_threshold(
+        rule, val=saved.get("val"), open_val=saved.get("open_val"), test=None, open_test=None, tuned=tuned
+    )
+    return tau, rule.text if chosen_by is None else f"tuned by {chosen_by}"

@@ -1,0 +1,168 @@
+"""How verdicts are written: a table for people, CSV, JSON lines, or one JSON object; each a few lines at a time."""
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rich.cells import cell_len, set_cell_size
+
+from oltr_cli.base.text import json_text, number, visible
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.inference.verdicts import EXPLAINED, UNKNOWN, Ranked, Reasons, Totals, Verdict
+
+Line = tuple[str, str]  # text, and its style on a terminal
+_WIDEST = 40  # cells of a label in the table
+
+
+class Format(Protocol):
+    """Lines to write before the first verdict, for each batch of them, and after the last one."""
+
+    def start(self) -> list[Line]: ...
+    def rows(self, verdicts: list[Verdict]) -> list[Line]: ...
+    def end(self, totals: Totals, complete: bool) -> list[Line]: ...
+
+
+class Table:
+    """A line an image with the path last, so that columns stand below each other although rows come one by one."""
+
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
+        self.top_k = top_k
+        widest = max(map(cell_len, recogniser.class_names)) + cell_len(f"{UNKNOWN} (?)")
+        self.width = min(widest, _WIDEST)
+
+    def start(self) -> list[Line]:
+        return [(self._line("label", "confidence", "image"), "dim")]
+
+    def rows(self, verdicts: list[Verdict]) -> list[Line]:
+        return [line for verdict in verdicts for line in self._rows(verdict)]
+
+    def end(self, totals: Totals, complete: bool) -> list[Line]:
+        return []
+
+    def _rows(self, v: Verdict) -> list[Line]:
+        if v.error:
+            return [(self._line("error", "–", f"{visible(v.path)}: {visible(v.error)}"), "red")]
+        label = f"{UNKNOWN} ({v.top[0][0]}?)" if v.unknown else v.label
+        lines = [(self._line(label, number(v.confidence), visible(v.path)), "yellow" if v.unknown else "")]
+        if self.top_k > 1:
+            lines.append((self._line("", "", _named(v.top)), "dim"))
+        if v.reasons:
+            lines += [(self._line("", "", text), "dim") for text in _said(v.reasons)]
+        return lines
+
+    def _line(self, label: str, confidence: str, rest: str) -> str:
+        label = visible(label)
+        if cell_len(label) > self.width:
+            label = set_cell_size(label, self.width - 1) + "…"
+        return f"{set_cell_size(label, self.width)}  {confidence:>10}  {rest}"
+
+
+class Csv:
+    """A header and a line an image; what does not apply is empty."""
+
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
+        classes = len(recogniser.class_names)
+        self.top_k, self.explained = min(top_k, classes), min(EXPLAINED, classes) if explain else 0
+
+    def start(self) -> list[Line]:
+        top = [f"{name}_{i + 1}" for i in range(self.top_k) for name in ("class", "probability")]
+        reasons = ["reachability"] if self.explained else []
+        for names in (("nearest", "distance"), ("infused", "coefficient")):
+            reasons += [f"{name}_{i + 1}" for i in range(self.explained) for name in names]
+        return [csv_line(["image", "label", "unknown", "confidence", *top, *reasons, "error"])]
+
+    def rows(self, verdicts: list[Verdict]) -> list[Line]:
+        return [self._row(verdict) for verdict in verdicts]
+
+    def end(self, totals: Totals, complete: bool) -> list[Line]:
+        return []
+
+    def _row(self, v: Verdict) -> Line:
+        known = ["", "", ""] if v.error else [v.label, "true" if v.unknown else "false", v.confidence]
+        reasons: list[Any] = [v.reasons.reachability if v.reasons else ""] if self.explained else []
+        for ranked in (v.reasons.nearest, v.reasons.infused) if v.reasons else (None, None):
+            reasons += _cells(ranked, self.explained)
+        return csv_line([v.path, *known, *_cells(v.top, self.top_k), *reasons, v.error])
+
+
+class Lines:
+    """A JSON object a line."""
+
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
+        pass
+
+    def start(self) -> list[Line]:
+        return []
+
+    def rows(self, verdicts: list[Verdict]) -> list[Line]:
+        return [(json_text(_record(verdict)), "") for verdict in verdicts]
+
+    def end(self, totals: Totals, complete: bool) -> list[Line]:
+        return []
+
+
+class Whole:
+    """One JSON object around all rows, whole even where the call was stopped: then ``complete`` is false."""
+
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
+        self.facts = {
+            "run": recogniser.run.name,
+            "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
+        }
+        self.first = True
+
+    def start(self) -> list[Line]:
+        return [(json_text(self.facts)[:-1] + ', "images": [', "")]
+
+    def rows(self, verdicts: list[Verdict]) -> list[Line]:
+        lines = []
+        for verdict in verdicts:
+            lines.append((("" if self.first else ",") + json_text(_record(verdict)), ""))
+            self.first = False
+        return lines
+
+    def end(self, totals: Totals, complete: bool) -> list[Line]:
+        return [('], "counts": ' + json_text(vars(totals)) + ', "complete": ' + json_text(complete) + "}", "")]
+
+
+FORMATS: dict[str, Callable[[Recogniser, int, bool], Format]] = {"table": Table, "csv": Csv, "jsonl": Lines}
+
+
+def _record(v: Verdict) -> dict[str, Any]:
+    """A verdict as JSON has it: always the same keys, null where they do not apply."""
+    if v.error:
+        return {"image": v.path, "label": None, "unknown": None, "confidence": None, "top": [], "error": v.error}
+    record: dict[str, Any] = {"image": v.path, "label": v.label, "unknown": v.unknown, "confidence": v.confidence}
+    record["top"] = _objects(v.top, "probability")
+    if v.reasons:
+        infused = v.reasons.infused
+        record["reachability"] = v.reasons.reachability
+        record["nearest"] = _objects(v.reasons.nearest, "distance")
+        record["infused"] = None if infused is None else _objects(infused, "coefficient")
+    return {**record, "error": None}
+
+
+def _objects(ranked: Ranked, value: str) -> list[dict[str, Any]]:
+    return [{"class": name, value: x} for name, x in ranked]
+
+
+def csv_line(cells: list[Any]) -> Line:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue(), ""
+
+
+def _cells(ranked: Ranked | None, count: int) -> list[Any]:
+    """name, value, name, value, …; empty ones to fill up to ``count`` pairs."""
+    pairs = [cell for pair in (ranked or [])[:count] for cell in pair]
+    return pairs + [""] * (2 * count - len(pairs))
+
+
+def _named(ranked: Ranked) -> str:
+    return ", ".join(f"{visible(name)} {number(value)}" for name, value in ranked)
+
+
+def _said(reasons: Reasons) -> list[str]:
+    lines = [f"reachability {number(reasons.reachability)}; centroids nearby: {_named(reasons.nearest)}"]
+    return lines + ([f"memory infused: {_named(reasons.infused)}"] if reasons.infused is not None else [])

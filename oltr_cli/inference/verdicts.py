@@ -1,0 +1,139 @@
+"""Verdicts of a finished run on images from anywhere: batch by batch, in their order, as they come."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oltr_cli.base.text import shortest
+from oltr_cli.errors import UsageProblem
+from oltr_cli.inference.image_stream import ImageBatch, ImageStream
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.method import Method
+from oltr_cli.runs.scores import SavedScores
+
+UNKNOWN = "unknown"
+EXPLAINED = 3  # classes that an explanation names
+
+Ranked = list[tuple[str, float]]  # class name and a number, the first counting most
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What an ``Explanation`` says of one image, with names; ``infused`` is None without a memory."""
+
+    reachability: float
+    nearest: Ranked
+    infused: Ranked | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the answer.
+
+    Attributes:
+        error: what was wrong with the image; then nothing else is said of it.
+        label: the class, or ``UNKNOWN`` where the confidence is below τ; ``unknown`` tells that from a class so named.
+        top: the likeliest classes with the network's softmax probability; the first one is the prediction.
+    """
+
+    path: str
+    error: str = ""
+    label: str = ""
+    unknown: bool = False
+    confidence: float = 0.0
+    top: Ranked = field(default_factory=list)
+    reasons: Reasons | None = None
+
+
+@dataclass
+class Totals:
+    """How many images there were so far."""
+
+    images: int = 0
+    known: int = 0
+    unknown: int = 0
+    failed: int = 0
+
+    def add(self, verdicts: list[Verdict]) -> None:
+        self.images += len(verdicts)
+        self.failed += sum(bool(v.error) for v in verdicts)
+        self.unknown += sum(v.unknown for v in verdicts)
+        self.known = self.images - self.failed - self.unknown
+
+
+def check_explains(recogniser: Recogniser) -> None:
+    """Refuse to explain a method that has nothing to say.
+
+    Raises:
+        UsageProblem: it has no centroids.
+    """
+    if type(recogniser.network).explain is Method.explain:
+        raise UsageProblem(
+            f"--explain: {recogniser.base.method} has no centroids and no memory to explain a verdict by; dme has"
+        )
+
+
+def verdicts(
+    recogniser: Recogniser, stream: ImageStream, top_k: int = 1, explain: bool = False
+) -> Iterator[tuple[list[Verdict], ImageBatch]]:
+    """The verdicts on each batch of ``stream``, in order, and the batch itself."""
+    for batch in stream:
+        if not len(batch.crops):
+            yield [Verdict(source.path, source.problem) for source in batch.sources], batch
+            continue
+        paths = [source.path for source in batch.sources if not source.problem]
+        judged = iter(_judged(recogniser, paths, recogniser.scores(torch.from_numpy(batch.crops)), top_k, explain))
+        yield [Verdict(one.path, one.problem) if one.problem else next(judged) for one in batch.sources], batch
+
+
+def _judged(recogniser: Recogniser, paths: list[str], scores: SavedScores, top_k: int, explain: bool) -> list[Verdict]:
+    names, unknown = recogniser.class_names, recogniser.unknown(scores)
+    labels, probabilities = _top(scores, min(top_k, len(names)))
+    reasons = _reasons(recogniser, scores) if explain else [None] * len(paths)
+    rows = zip(paths, unknown, scores.confidence, labels, probabilities, reasons, strict=True)
+    return [
+        Verdict(
+            path,
+            label=UNKNOWN if rejected else names[best[0]],
+            unknown=bool(rejected),
+            confidence=shortest(confidence),
+            top=_ranked(names, best, shares),
+            reasons=why,
+        )
+        if np.isfinite(confidence)
+        else Verdict(path, f"its confidence is {confidence}")
+        for path, rejected, confidence, best, shares, why in rows
+    ]
+
+
+def _top(scores: SavedScores, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Labels and softmax probabilities (B, k), falling, but the prediction first: a detector may have its own."""
+    assert scores.logits is not None
+    logits = np.asarray(scores.logits, np.float64)
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    order = logits.copy()
+    order[np.arange(len(order)), scores.prediction] = np.inf
+    labels = np.argsort(-order, axis=1, kind="stable")[:, :k]
+    return labels, np.take_along_axis(shares, labels, axis=1).astype(np.float32)
+
+
+def _reasons(recogniser: Recogniser, scores: SavedScores) -> list[Reasons | None]:
+    said = recogniser.explain(scores, EXPLAINED)
+    if said is None:
+        return [None] * len(scores)
+    names = recogniser.class_names
+    near, far, gamma = (part.numpy() for part in (said.nearest, said.distances, said.reachability))
+    nearest = [_ranked(names, labels, values) for labels, values in zip(near, far, strict=True)]
+    infused: list[Ranked | None] = [None] * len(scores)
+    if said.infused is not None and said.coefficients is not None:
+        held = zip(said.infused.numpy(), said.coefficients.numpy(), strict=True)
+        infused = [_ranked(names, labels, values) for labels, values in held]
+    return [Reasons(shortest(g), n, i) for g, n, i in zip(gamma, nearest, infused, strict=True)]
+
+
+def _ranked(names: list[str], labels: NDArray[np.int64], values: NDArray[np.float32]) -> Ranked:
+    return [(names[label], shortest(value)) for label, value in zip(labels, values, strict=True)]

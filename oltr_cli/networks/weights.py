@@ -1,0 +1,228 @@
+"""First weights of a network: from a file for a backbone, from the run before for a method.
+
+Wrappers ({"state_dict": …}, {"state_dict_best": {"feat_model": …}}) and prefixes (``module.``, ``encoder.``) need no
+list: names are compared from their ends, and the one place in the file under which every name of the backbone is found
+is the network that is meant.
+
+Names understood beside torchvision's: those of the caffe ResNets (conv1, bn_conv1, scale_conv1, res4b7_branch2a,
+bn4b7_branch2a, scale4b7_branch2a, branch1 for the shortcut), and the authors' fc_add for the extra fc. What no name can
+tell: caffe's networks have the stride of a bottleneck in its first convolution and round up in the max-pool. As in the
+authors' Places-LT recipe their weights go into torchvision's geometry all the same, and training adapts them.
+A conversion that expects BGR images of 0..255 has the same names and shapes too; take the RGB one.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from oltr_cli.errors import DataProblem
+from oltr_cli.networks.weight_files import COUNTER, read_tensors
+
+_CAFFE_STEM = {"bn_conv1": "bn1", "scale_conv1": "bn1"}
+_CAFFE_BLOCK = re.compile(r"(res|bn|scale)([2-5])(?:([a-z])|b([0-9]+))_branch(1|2a|2b|2c)")
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What became of every entry.
+
+    Attributes:
+        matched: entries of the network that were filled.
+        missing: entries that keep their first, random values, mis-shaped ones among them; batch-norm's step counters
+            are not listed.
+        unexpected: entries of the source that the network has no use for, such as ``fc.weight``.
+        mis_shaped: entries found with another shape: (shape in the source, shape in the network).
+    """
+
+    matched: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mis_shaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """One line for a person; safe to print whatever the file's names hold."""
+        parts = [f"{len(self.matched)} entries taken over"]
+        absent = [name for name in self.missing if name not in self.mis_shaped]
+        if absent:
+            parts.append(f"{len(absent)} begin at random: {_few(absent)}")
+        if self.mis_shaped:
+            parts.append(f"{len(self.mis_shaped)} begin at random for their shape: {self._shapes()}")
+        if self.unexpected:
+            heads = list(dict.fromkeys(name.partition(".")[0] for name in self.unexpected))
+            parts.append(f"{len(self.unexpected)} not used: {_few(heads)}")
+        return "; ".join(parts)
+
+    def _shapes(self) -> str:
+        shown = [f"{_shown(n)} {there} for {here}" for n, (there, here) in list(self.mis_shaped.items())[:2]]
+        return ", ".join(shown) + (", …" if len(self.mis_shaped) > 2 else "")
+
+
+def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
+    """Fill a backbone from a file; only ``extra_fc`` may stay random. A refused file leaves the backbone as it was.
+
+    Raises:
+        DataProblem: the file is missing, cut short, asks to run code, holds no ResNet, two of them, a deeper one, one
+            of other shapes, only a part of one, or values that are not finite.
+    """
+    path = Path(path).expanduser()
+    entries = read_tensors(path)
+    own: dict[str, Tensor] = backbone.state_dict()
+    prefix, sources = _locate(path, entries, own)
+    found = {name: entries[source] for name, source in sources.items()}
+
+    used = set(sources.values())
+    strays = {_torchvision_name(n.removeprefix(prefix)): n for n in entries if n not in used and n.startswith(prefix)}
+    used |= _fold_conv_biases(found, strays, entries)
+    stages = {name.partition(".")[0] for name in own} - {"extra_fc"}
+    surplus = [n for n in strays if n.partition(".")[0] in stages and strays[n] not in used]
+    if surplus:
+        raise DataProblem(
+            f"{path}: holds {len(surplus)} entries of a deeper or different network ({_few(surplus)}); "
+            "set backbone.name to the network it was trained with"
+        )
+    report = _compare(own, found, tuple(n.removeprefix(prefix) for n in entries if n not in used))
+    _refuse_gaps(path, report, own)
+    broken = [n for n in report.matched if not torch.isfinite(found[n].to(own[n].dtype)).all()]
+    if broken:
+        raise DataProblem(f"{path}: {len(broken)} entries hold values that are not finite ({_few(broken)})")
+    _copy(own, found, report)
+    return report
+
+
+def inherit_state(
+    module: nn.Module, parent_state: dict[str, Tensor], mapping: dict[str, str] | None = None
+) -> WeightsReport:
+    """Fill ``module`` with the parent's entries of the same name and shape; the rest keeps its first values.
+
+    Args:
+        module: the network of the stage that begins.
+        parent_state: the state dict of the run it starts from.
+        mapping: how the parent's names begin -> how they begin here, such as ``{"classifier.": "head.hallucinator."}``;
+            the longest beginning that fits is replaced.
+    """
+    own: dict[str, Tensor] = module.state_dict()
+    beginnings = sorted(mapping or {}, key=len, reverse=True)
+    found, unexpected = {}, []
+    for name, value in parent_state.items():
+        old = next((b for b in beginnings if name.startswith(b)), "")
+        here = (mapping or {}).get(old, "") + name.removeprefix(old)
+        if here in own:
+            found[here] = value
+        else:
+            unexpected.append(name)
+    report = _compare(own, found, tuple(unexpected))
+    _copy(own, found, report)
+    return report
+
+
+def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
+    """The prefix under which the backbone lies in the file, and the file's name for each of its entries."""
+    fits: dict[str, dict[str, str]] = {}
+    for source in entries:
+        parts = source.split(".")
+        # A name of the backbone has at most 5 parts: layer1.0.downsample.1.weight.
+        for start in range(max(0, len(parts) - 5), len(parts)):
+            name = _torchvision_name(".".join(parts[start:]))
+            if name in own:
+                prefix = "".join(f"{part}." for part in parts[:start])
+                fit = fits.setdefault(prefix, {})
+                if name in fit:
+                    raise DataProblem(f"{path}: both {_shown(fit[name])} and {_shown(source)} would be {name}")
+                fit[name] = source
+    if not fits:
+        raise DataProblem(f"{path}: holds no ResNet: none of its {len(entries)} tensors has a name of one")
+    needed = {name for name in own if _is_needed(name)}
+    complete = [prefix for prefix, names in fits.items() if needed <= names.keys()]
+    for rival in complete[1:]:
+        first, second = fits[complete[0]], fits[rival]
+        if not all(torch.equal(entries[first[name]], entries[second[name]]) for name in needed):
+            raise DataProblem(
+                f"{path}: holds two networks that fit, under '{_shown(complete[0])}' and '{_shown(rival)}'; "
+                "save the one that is meant by itself"
+            )
+    prefix = complete[0] if complete else max(fits, key=lambda prefix: len(fits[prefix]))
+    return prefix, fits[prefix]
+
+
+def _torchvision_name(name: str) -> str:
+    """``res4b7_branch2a.weight`` -> ``layer3.7.conv1.weight``; other names come back as they are."""
+    layer, _, entry = name.partition(".")
+    if layer == "fc_add":
+        return f"extra_fc.{entry}"
+    if layer in _CAFFE_STEM:
+        return f"{_CAFFE_STEM[layer]}.{entry}"
+    block = _CAFFE_BLOCK.fullmatch(layer)
+    if block is None:
+        return name
+    kind, stage, letter, number, branch = block.groups()
+    index = int(number) if number else ord(letter) - ord("a")
+    if branch == "1":
+        inner = "downsample.0" if kind == "res" else "downsample.1"
+    else:
+        inner = ("conv" if kind == "res" else "bn") + str("abc".index(branch[1]) + 1)
+    return f"layer{int(stage) - 1}.{index}.{inner}.{entry}"
+
+
+def _fold_conv_biases(found: dict[str, Tensor], strays: dict[str, str], entries: dict[str, Tensor]) -> set[str]:
+    """Take the bias of a convolution into the mean of the batch-norm behind it, which it only shifts.
+
+    caffe's ResNet-50 has such a bias on conv1. Returns the file's names that were used up.
+    """
+    used = set()
+    for name, source in strays.items():
+        norm = name.removesuffix(".bias").replace("downsample.0", "downsample.1").replace("conv", "bn")
+        mean = f"{norm}.running_mean"
+        if name == f"{norm}.bias" or mean not in found or found[mean].shape != entries[source].shape:
+            continue
+        found[mean] = found[mean] - entries[source]
+        used.add(source)
+    return used
+
+
+def _refuse_gaps(path: Path, report: WeightsReport, own: dict[str, Tensor]) -> None:
+    """Nothing but an extra fc is left random in a backbone that was to be loaded."""
+    lacking = [name for name in report.missing if _is_needed(name)]
+    shaped = {name: shapes for name, shapes in report.mis_shaped.items() if _is_needed(name)}
+    if shaped:
+        name, (there, here) = next(iter(shaped.items()))
+        raise DataProblem(
+            f"{path}: {len(shaped)} of {len(own)} entries have another shape, such as {name}: {there} in the file, "
+            f"{here} in the network; set backbone.name, backbone.stem and backbone.width to those it was trained with"
+        )
+    if lacking:
+        raise DataProblem(
+            f"{path}: lacks {len(lacking)} of the backbone's {len(own)} entries ({_few(lacking)}); "
+            "set backbone.name to the network it was trained with, or use a complete file"
+        )
+
+
+def _is_needed(name: str) -> bool:
+    return not name.startswith("extra_fc.") and not name.endswith(COUNTER)
+
+
+def _compare(own: dict[str, Tensor], found: dict[str, Tensor], unexpected: tuple[str, ...]) -> WeightsReport:
+    fits = {name for name, value in found.items() if value.shape == own[name].shape}
+    return WeightsReport(
+        matched=tuple(name for name in own if name in fits),
+        missing=tuple(name for name in own if name not in fits and not name.endswith(COUNTER)),
+        unexpected=unexpected,
+        mis_shaped={n: (tuple(v.shape), tuple(own[n].shape)) for n, v in found.items() if n not in fits},
+    )
+
+
+def _copy(own: dict[str, Tensor], found: dict[str, Tensor], report: WeightsReport) -> None:
+    """Fill the network in place: a state dict shares its memory, and the destination keeps dtype and memory format."""
+    for name in report.matched:
+        own[name].copy_(found[name])
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(_shown(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _shown(name: str) -> str:
+    """A name out of a file that nobody has checked, fit for a terminal line."""
+    return "".join(c if c.isalnum() or c in "._-" else "?" for c in name[:60])

@@ -1,0 +1,133 @@
+"""Embeddings of a finished network, saved beside its scores, and the identification rates that follow from them.
+
+Unlike scores they are without logits: K times a million distractors would be of no use to anybody.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from oltr_cli.base.files import write_atomically
+from oltr_cli.data.feed.loading import evaluation_batches
+from oltr_cli.data.feed.opening import Split
+from oltr_cli.data.feed.transforms import DeviceTransform
+from oltr_cli.errors import DataProblem
+from oltr_cli.method import Method
+from oltr_cli.pipeline.networks import NetworkScores
+from oltr_cli.planning.plan import Planned
+from oltr_cli.protocol.identification import identification
+from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.runs.scores import LARGE_LOGITS
+from oltr_cli.training.scoring import BATCH
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+SPLITS = ("probe", "distractors", "train")  # whose embeddings identification takes
+
+
+def identify(p: Planned, network: Method, networks: NetworkScores) -> dict[str, Any] | None:
+    """Embed probes, distractors and the training set, save that, and find who is who; None without probes.
+
+    All processes embed, the first one compares; all return the same. See ``identification`` for what it is.
+    """
+    dataset, accelerator, display = networks.dataset, networks.accelerator, networks.display
+    if "probe" not in dataset.splits:
+        return None
+    with display.bar("embedding", sum(len(dataset.splits[name]) for name in SPLITS)) as bar:
+        for name in SPLITS:
+            rows = embed_split(
+                network,
+                dataset.splits[name],
+                p.link.recipe.data,
+                accelerator,
+                networks.workers,
+                skip_undecodable=name == "train",
+                advance=bar.advance,
+            )
+            if accelerator.is_main_process:
+                save_embeddings(p.run.embeddings(name), rows)
+    found: list[dict[str, Any] | None] = [None]
+    if accelerator.is_main_process:
+        probe, distractors, train = (load_embeddings(p.run.embeddings(name)) for name in SPLITS)
+        with display.bar("identifying", len(distractors) + len(train)) as bar:
+            found[0] = identification(
+                probe,
+                dataset.splits["probe"].labels,
+                distractors,
+                train,
+                dataset.groups,
+                device=accelerator.device,
+                advance=bar.advance,
+            )
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list(found)
+    return found[0]
+
+
+@torch.inference_mode()
+def embed_split(
+    method: Method,
+    split: Split,
+    spec: DataSpec,
+    accelerator: "Accelerator",
+    workers: int,
+    *,
+    skip_undecodable: bool = False,
+    advance: Callable[[int], None] = lambda images: None,
+) -> NDArray[np.floating]:
+    """Embeddings (N, E) of every image of ``split`` in order, of length 1; float16 when they are large.
+
+    They are a method's ``Scores.embedding``, or its features where it has no other. Cosine similarity knows no length,
+    and without it no embedding is too long for float16.
+
+    Args:
+        skip_undecodable: leave out images that cannot be decoded, as training does.
+        advance: told how many images were done.
+    Raises:
+        DataProblem: an image cannot be decoded; the message names it.
+    """
+    method.eval()
+    transform = DeviceTransform(spec, accelerator.device)
+    share = (accelerator.process_index, accelerator.num_processes)
+    parts: list[tuple[NDArray[np.int64], NDArray[np.floating]]] = []
+    for batch in evaluation_batches(split, spec, BATCH, workers, *share, skip_undecodable=skip_undecodable):
+        with accelerator.autocast():
+            scores = method(transform.evaluate(batch.images))
+        rows = F.normalize((scores.features if scores.embedding is None else scores.embedding).float(), dim=1)
+        large = len(split) * rows.shape[1] >= LARGE_LOGITS
+        parts.append((batch.indices.numpy(), (rows.half() if large else rows).cpu().numpy()))
+        advance(len(batch.indices) * accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        from accelerate.utils import gather_object
+
+        parts = gather_object(parts)
+    parts.sort(key=lambda part: part[0][0])
+    return np.concatenate([rows for _, rows in parts])
+
+
+def save_embeddings(path: Path, rows: NDArray[np.floating]) -> None:
+    """Write embeddings (N, E) to ``path`` (.npy) atomically."""
+    write_atomically(path, lambda file: np.save(file, rows, allow_pickle=False))
+
+
+def load_embeddings(path: Path) -> NDArray[np.floating]:
+    """Embeddings (N, E), memory-mapped.
+
+    Raises:
+        DataProblem: missing, cut short or no such array.
+    """
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataProblem(f"{path}: cannot be read as embeddings ({error})") from None
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
+        raise DataProblem(f"{path}: is no array of embeddings (N, E)")
+    return rows

@@ -1,0 +1,301 @@
+"""From a method's name to a finished run: resolve the chain, find or train each run of it, score, evaluate, record."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+from filelock import Timeout
+
+from oltr_cli.base.display import Display, duration
+from oltr_cli.base.files import write_json, write_text
+from oltr_cli.base.machine import is_main_process, make_accelerator
+from oltr_cli.errors import DataProblem, OltrError, Stopped
+from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.planning.resolve import flatten
+from oltr_cli.runs.folder import Run
+from oltr_cli.runs.result import finished
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from oltr_cli.data.feed.opening import OpenedDataset
+    from oltr_cli.pipeline.networks import NetworkScores
+    from oltr_cli.runs.scores import SavedScores
+    from oltr_cli.tracking.mlflow_run import Status
+    from oltr_cli.tracking.tracker import Tracker
+    from oltr_cli.training.task import Progress
+
+
+def run_method(
+    method: str,
+    recipe: str,
+    sets: list[str] | None = None,
+    seed: int = 0,
+    *,
+    device: str | None = None,
+    workers: int | None = None,
+    track: bool = True,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """The result of a run, made first where it does not exist, with all runs it starts from.
+
+    Returns:
+        the content of result.json.
+    Raises:
+        OltrError: what went wrong, with its exit code; a failed run keeps its checkpoints and an error in result.json.
+    """
+    display = display or Display()
+    if not is_main_process():
+        display.quiet = True
+    planned = plan(method, recipe, sets or [], seed)
+    return make_runs(planned, device=device, workers=workers, track=track, display=display)
+
+
+def make_runs(
+    planned: list[Planned], *, device: str | None, workers: int | None, track: bool, display: Display
+) -> dict[str, Any]:
+    """The result of the last run of a chain; see ``run_method``."""
+    results = [finished(p.run) for p in planned]
+    if results[-1] is not None:
+        display.say(f"[dim]{planned[-1].run.name} is finished[/]")
+        warn_of_other_lists(planned[-1], results[-1], display)
+        return results[-1]
+    display.starting_torch()
+    from oltr_cli.data.feed.opening import open_dataset
+
+    accelerator = make_accelerator(device)
+    with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
+        dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
+    from oltr_cli.pipeline.networks import NetworkScores
+
+    networks = NetworkScores(planned, dataset, accelerator, display, workers)
+    session = _Session(planned, networks, track)
+    for p, result in zip(planned, results, strict=True):
+        if result is None:
+            result = session.make(p)
+        else:
+            display.say(f"[dim]{p.run.name} is finished[/]")
+    assert result is not None
+    return result
+
+
+def warn_of_other_lists(p: Planned, result: dict[str, Any], display: Display) -> None:
+    """Point out that the lists were changed since a finished run; where they are not at hand, its result needs none."""
+    if not is_main_process():
+        return
+    from oltr_cli.data.feed.opening import other_lists
+
+    with suppress(DataProblem):
+        if (other := other_lists(p.link.recipe.data, result.get("data_digest"))) is not None:
+            lists, digest = other
+            display.warn(
+                f"the lists in {lists} are not those of {p.run.name}, which stays as it is; for a run on these, set "
+                f'data.lists_digest to "{digest}"'
+            )
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What all runs of one command share."""
+
+    planned: list[Planned]
+    networks: "NetworkScores"
+    track: bool
+
+    @property
+    def accelerator(self) -> "Accelerator":
+        return self.networks.accelerator
+
+    @property
+    def dataset(self) -> "OpenedDataset":
+        return self.networks.dataset
+
+    @property
+    def display(self) -> Display:
+        return self.networks.display
+
+    def make(self, p: Planned) -> dict[str, Any]:
+        with self._only_one(p.run):
+            result = finished(p.run)  # another process may have made it while this one waited
+            if result is not None:
+                return result
+            if self.accelerator.is_main_process:
+                self._record_recipe(p)
+            try:
+                with named_shortages():
+                    return self._make_and_record(p)
+            except Stopped:
+                raise
+            except OltrError as error:
+                if self.accelerator.is_main_process:
+                    self._record_failure(p, error)
+                raise
+
+    @contextmanager
+    def _only_one(self, run: Run) -> Iterator[None]:
+        """Hold the run's lock in the main process; wait, and say so, while another process trains it."""
+        if not self.accelerator.is_main_process:
+            self.accelerator.wait_for_everyone()
+            yield
+            return
+        lock = run.lock()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.display.warn(f"another process is working on {run.name}; waiting for it (Ctrl-C leaves it alone)")
+            lock.acquire(poll_interval=1.0)
+        try:
+            self.accelerator.wait_for_everyone()
+            yield
+        finally:
+            lock.release()
+
+    def _record_recipe(self, p: Planned) -> None:
+        from oltr_cli.base.machine import describe
+
+        write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
+        write_json(p.run.path / "environment.json", describe(self.accelerator, self.networks.workers))
+
+    def _record_failure(self, p: Planned, error: OltrError) -> None:
+        from oltr_cli.pipeline.result import identity
+
+        failure = {**identity(p.run), "status": "failed", "error": str(error), "exit_code": error.exit_code}
+        try:
+            write_json(p.run.path / "result.json", failure)
+        except OltrError as second:  # the disk is full: the first error is the one to report
+            self.display.warn(str(second))
+
+    def _make_and_record(self, p: Planned) -> dict[str, Any]:
+        from oltr_cli.tracking.tracker import Tracker
+
+        recipe = p.link.recipe
+        tracker = Tracker.start(
+            p.run,
+            flatten(recipe.as_toml()),
+            {"method": recipe.method, "dataset": recipe.data.name, "hash": p.link.hash, "seed": str(p.run.seed)},
+            {"name": recipe.data.name, "digest": self.dataset.digest, "num_train": len(self.dataset.splits["train"])},
+            enabled=self.track and self.accelerator.is_main_process,
+            warn=self.display.warn,
+        )
+        status: Status = "FAILED"
+        try:
+            result = self._detect(p) if p.is_detector else self._train_and_score(p, tracker)
+            pictures = self._pictures(p.run)
+            status = "FINISHED"
+        except (Stopped, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            if status == "FINISHED":
+                tracker.finish("FINISHED", result["metrics"], pictures)
+            else:
+                tracker.finish(status, {}, [])
+        return result
+
+    def _train_and_score(self, p: Planned, tracker: "Tracker") -> dict[str, Any]:
+        """Train, then score every split with the best epoch's weights."""
+        from oltr_cli.method import FeatureMethod, Method
+        from oltr_cli.pipeline.embeddings import identify
+        from oltr_cli.training.engine import train
+        from oltr_cli.training.task import Task
+
+        assert issubclass(p.cls, Method)
+        recipe = p.link.recipe
+        if issubclass(p.cls, FeatureMethod):
+            assert p.parent is not None
+            self.networks.training(self.networks.planned[p.parent])
+        how = f"{recipe.train.epochs} epochs, {recipe.train.sampler} sampling" if p.cls.trains else "nothing to train"
+        on = ", on saved features" if issubclass(p.cls, FeatureMethod) else ""
+        self.display.say(f"[bold]{p.run.name}[/]: {how}{on}")
+        task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.networks.workers, self.display)
+        progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
+        began = time.monotonic()
+        network = self.networks.network(p)
+        with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in self._splits())) as bar:
+            for name in self._splits():
+                self._keep(p, name, self.networks.of_split(p, network, name, bar))
+        result = self._record_result(p, progress, identification=identify(p, network, self.networks))
+        self.display.say(
+            f"[dim]{f'best epoch {progress.best_epoch}; ' if p.cls.trains else ''}trained in "
+            f"{duration(result['seconds'])}, scored in {duration(time.monotonic() - began)}[/]"
+        )
+        return result
+
+    def _detect(self, p: Planned) -> dict[str, Any]:
+        """Put a detector on the finished run under it."""
+        from oltr_cli.pipeline.detect import Detection
+        from oltr_cli.training.task import Progress
+
+        assert p.parent is not None
+        self.display.say(f"[bold]{p.run.name}[/]: on {p.parent.name}")
+        began = time.monotonic()
+        detection = Detection(p, self.networks.planned[p.parent], self.networks)
+        detection.prepare()
+        for name in self._splits():
+            self._keep(p, name, detection.scores(name))
+        seconds = time.monotonic() - began
+        self.display.say(f"[dim]fitted and scored in {duration(seconds)}[/]")
+        return self._record_result(p, Progress(), detector=detection.facts())
+
+    def _splits(self) -> list[str]:
+        from oltr_cli.pipeline.result import SPLITS
+
+        return [name for name in SPLITS if name in self.dataset.splits]
+
+    def _keep(self, p: Planned, split: str, scores: "SavedScores") -> None:
+        if self.accelerator.is_main_process:
+            scores.save(p.run.scores(split))
+
+    def _record_result(
+        self,
+        p: Planned,
+        progress: "Progress",
+        detector: dict[str, Any] | None = None,
+        identification: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        from oltr_cli.pipeline.result import make_result
+
+        self.accelerator.wait_for_everyone()
+        result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector, identification)
+        if self.accelerator.is_main_process:
+            write_json(p.run.path / "result.json", result)
+        self.accelerator.wait_for_everyone()
+        return result
+
+    def _pictures(self, run: Run) -> list[Path]:
+        """The run's plots; one that cannot be drawn costs a warning, not the run."""
+        if not self.accelerator.is_main_process:
+            return []
+        from oltr_cli.drawing.run_plots import save_run_plots
+
+        try:
+            return save_run_plots(run.path)
+        except (OltrError, OSError, ValueError) as error:
+            self.display.warn(f"plots of {run.name} were not drawn: {error}")
+            return []
+
+
+@contextmanager
+def named_shortages() -> Iterator[None]:
+    """Turn what the machine runs out of into one line that says what to do."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OltrError(f"out of GPU memory; lower train.batch_size ({str(error).splitlines()[0]})") from error
+    except RuntimeError as error:
+        text = str(error).splitlines()[0]
+        if "DataLoader worker" in text:
+            raise OltrError(f"a loading process was killed, perhaps for memory; try --workers 0 ({text})") from error
+        if "can't allocate memory" in text:
+            raise OltrError(f"out of memory; lower train.batch_size ({text})") from error
+        raise
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name != "epoch"}

@@ -1,0 +1,78 @@
+"""Scores of a finished run's network: of any split, from images or, for a method on features, from saved ones.
+
+The scores of the training set are made the first time that something asks for them (a method on features, a detector)
+and are kept beside the others.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from oltr_cli.base.display import Bar, Display
+from oltr_cli.base.machine import default_workers
+from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.errors import DataProblem
+from oltr_cli.method import FeatureMethod, Method
+from oltr_cli.planning.plan import Planned
+from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.scoring import score_features, score_split
+from oltr_cli.training.task import load_best
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class NetworkScores:
+    """Scores by the networks of one chain of runs, whose ancestors are finished."""
+
+    def __init__(
+        self,
+        planned: list[Planned],
+        dataset: OpenedDataset,
+        accelerator: "Accelerator",
+        display: Display,
+        workers: int | None = None,
+    ) -> None:
+        self.planned = {p.run: p for p in planned}
+        self.dataset, self.accelerator, self.display = dataset, accelerator, display
+        self.workers = default_workers() if workers is None else workers
+
+    def network(self, p: Planned) -> Method:
+        """The trained network with the weights of its best epoch, on the device."""
+        assert issubclass(p.cls, Method)
+        return load_best(p.run, p.cls, p.link.recipe, self.dataset.class_counts).to(self.accelerator.device)
+
+    def of_split(self, p: Planned, method: Method, split: str, bar: Bar) -> SavedScores:
+        """Scores of a whole split, with logits, features and names; see ``score_split``."""
+        if isinstance(method, FeatureMethod):
+            assert p.parent is not None
+            saved = self.training(self.planned[p.parent]) if split == "train" else None
+            saved = saved or SavedScores.load(p.parent.scores(split))
+            if saved.features is None or saved.paths is None:
+                raise DataProblem(f"{p.parent.scores(split)}: holds no features and names")
+            features = torch.from_numpy(np.asarray(saved.features, np.float32)).to(self.accelerator.device)
+            bar.advance(len(saved))
+            return score_features(method, features, saved.labels, saved.paths)
+        return score_split(
+            method,
+            self.dataset.splits[split],
+            p.link.recipe.data,
+            self.accelerator,
+            self.workers,
+            skip_undecodable=split == "train",
+            advance=bar.advance,
+        )
+
+    def training(self, p: Planned) -> SavedScores:
+        """Scores of the training set of a finished run, in order; an image that cannot be decoded is left out."""
+        path, main = p.run.scores("train"), self.accelerator.is_main_process
+        there = path.exists()
+        self.accelerator.wait_for_everyone()
+        if not there:
+            with self.display.bar("scoring the training set", len(self.dataset.splits["train"])) as bar:
+                scores = self.of_split(p, self.network(p), "train", bar)
+            if main:
+                scores.save(path)
+            self.accelerator.wait_for_everyone()
+        return SavedScores.load(path)

@@ -1,0 +1,222 @@
+"""Recipes: typed, merged in a fixed order, with a record of where each value came from.
+
+Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < what the method is made for
+(``Method.train_defaults``) < its ``[method.NAME]`` < ``--set key=value``. ``[stage1]`` holds for methods that start
+from nothing, ``[stage2]`` for those that start from another run. A detector has ``[detector.NAME]`` and
+``detector.key``.
+"""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
+from oltr_cli.networks.pretrained import TORCHVISION, torchvision_file
+from oltr_cli.recipe.files import read_recipe
+from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
+
+if TYPE_CHECKING:
+    from oltr_cli.detector import Detector
+    from oltr_cli.method import Method
+
+SECTIONS = ("data", "backbone", "train", "params")
+SHARED = ("data", "backbone")  # must agree along a chain of runs
+
+
+@dataclass(frozen=True)
+class Link:
+    """One run of a chain: its recipe, its hash and where each value came from (dotted key → origin)."""
+
+    recipe: Recipe
+    hash: str
+    origin: dict[str, str] = field(default_factory=dict)
+
+
+def parse_set(assignment: str) -> tuple[str, Any]:
+    """``key.sub=value`` → key and value; the value is TOML where it parses as such, otherwise a string."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise UsageProblem(f"--set {assignment}: write it as KEY=VALUE, for example --set train.epochs=3")
+    try:
+        return key.strip(), tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), text
+
+
+def resolve_chain(
+    recipe_file: Path,
+    chain: "list[tuple[str, type[Method]]]",
+    sets: list[str],
+    detector: "tuple[str, type[Detector]] | None" = None,
+) -> list[Link]:
+    """Resolve every run of ``chain`` (first ancestor first, the asked-for method last), and the pair with a detector.
+
+    ``--set`` speaks of the last method; ``data.*`` and ``backbone.*`` of all; ``NAME.key`` of the ancestor NAME;
+    ``detector.key`` of the detector.
+
+    Raises:
+        UsageProblem: unknown keys, values that do not fit, or a ``--set`` for a method that is not in the chain;
+            all problems of the first recipe that has any, at once.
+    """
+    content = read_recipe(recipe_file)
+    names = [name for name, _ in chain]
+    parsed = [parse_set(s) for s in sets]
+    for key, _ in parsed:
+        head, _, rest = key.partition(".")
+        if head == "detector" and rest and detector is not None:
+            continue
+        if head == "detector":
+            raise UsageProblem(f"--set {key}: there is no detector here; add --detector NAME")
+        if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
+            hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in _keys(model)])
+            raise UsageProblem(f"--set {key}: unknown key{hint}")
+    links: list[Link] = []
+    for position, (name, cls) in enumerate(chain):
+        layers = _layers(content, recipe_file.name, name, cls)
+        for key, value in parsed:
+            head, _, rest = key.partition(".")
+            if head == name:
+                layers.append((f"--set {key}", _nested(rest, value)))
+            elif head in SHARED or (head in SECTIONS and position == len(chain) - 1):
+                layers.append((f"--set {key}", _nested(key, value)))
+        links.append(_resolve(name, cls, layers, links[-1] if links else None, str(recipe_file)))
+    if detector is not None:
+        given = [(f"--set {key}", _nested(key, value)) for key, value in parsed if key.startswith("detector.")]
+        file = (f"{recipe_file.name} [detector.{detector[0]}]", content.get("detector", {}).get(detector[0], {}))
+        links.append(_pair(*detector, [(file[0], {"detector": file[1]}), *given], links[-1], str(recipe_file)))
+    return links
+
+
+def _layers(content: dict[str, Any], file: str, name: str, cls: "type[Method]") -> list[tuple[str, dict[str, Any]]]:
+    """The recipe file's layers for one method, weakest first."""
+    stage = "stage2" if cls.starts_from else "stage1"
+    return [
+        (file, {s: content[s] for s in ("data", "backbone", "train") if s in content}),
+        (f"{file} [{stage}]", {"train": content.get(stage, {})}),
+        (f"{name}'s own default", {"train": cls.train_defaults}),
+        (f"{file} [method.{name}]", content.get("method", {}).get(name, {})),
+    ]
+
+
+def _pair(name: str, cls: "type[Detector]", layers: list[tuple[str, dict]], under: Link, file: str) -> Link:
+    """The link of a detector on the run ``under``, whose recipe it shares."""
+    values, origin = _validated({"detector": cls.Params}, layers, file)
+    recipe = under.recipe.model_copy(update={"method": f"{under.recipe.method}+{name}", **values})
+    return Link(recipe, _hash(recipe, under.hash), {**under.origin, **origin})
+
+
+def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], parent: Link | None, file: str) -> Link:
+    values, origin = _validated(_models(cls), layers, file)
+    recipe = Recipe(method=name, **values)
+    return Link(recipe, _hash(recipe, parent.hash if parent else None), origin)
+
+
+def _validated(
+    models: dict[str, type[BaseModel]], layers: list[tuple[str, dict]], file: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The sections that ``models`` names, merged and checked, and where each value came from."""
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, layer in layers:
+        _merge(merged, layer, origin, source)
+    problems = [f"unknown key '{k}' ({origin.get(k, file)}){nearest(k, models)}" for k in merged if k not in models]
+    values: dict[str, Any] = {}
+    for section, model in models.items():
+        given = merged.get(section, {})
+        if not isinstance(given, dict):
+            problems.append(f"{section} must be a table ({origin.get(section, file)})")
+            continue
+        if section == "train" and isinstance(given.get("lr"), dict):
+            given = {**given, "lr": {**TrainSpec().lr, **given["lr"]}}
+        try:
+            values[section] = model.model_validate(given)
+        except ValidationError as error:
+            problems += [_explain(section, model, e, origin) for e in error.errors()]
+    if problems:
+        raise UsageProblem(several(file, problems))
+    return values, origin
+
+
+def _models(cls: "type[Method]") -> dict[str, type[BaseModel]]:
+    return {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec, "params": cls.Params}
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _merge(into: dict, layer: dict, origin: dict[str, str], source: str, prefix: str = "") -> None:
+    """Lay ``layer`` over ``into`` in place, table by table, noting the source of every value."""
+    for key, value in layer.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, dict):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            origin[dotted] = source
+            _merge(into[key], value, origin, source, f"{dotted}.")
+        else:
+            into[key] = value
+            origin[dotted] = source
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    for key in reversed(dotted.split(".")):
+        value = {key: value}
+    return value
+
+
+def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str, str]) -> str:
+    """One line for one pydantic error: key, what is wrong, nearest name, where it was written."""
+    location = [str(part) for part in error["loc"]]
+    dotted = ".".join([section, *location])
+    written = next((origin[k] for k in (dotted, ".".join([section, *location[:1]])) if k in origin), "")
+    where = f" ({written})" if written else ""
+    if error["type"] == "extra_forbidden":
+        inner = model
+        for part in location[:-1]:
+            inner = inner.model_fields[part].annotation  # type: ignore[assignment]
+        return f"unknown key '{dotted}'{where}{nearest(location[-1], _keys(inner))}"
+    message = error["msg"].removeprefix("Value error, ")
+    given = f", not {error['input']!r}" if error["type"] != "value_error" and location else ""
+    return f"{dotted}: {message[0].lower()}{message[1:]}{given}{where}"
+
+
+def _hash(recipe: Recipe, parent: str | None) -> str:
+    """Ten hex digits of what the run is. Where files lie does not count; what a weight file holds does."""
+    identity = recipe.as_toml()
+    for key in ("root", "lists") + (() if recipe.data.kind == "glyphs" else ("glyphs",)):
+        identity["data"].pop(key)
+    if recipe.backbone.weights:
+        identity["backbone"]["weights"] = _weights_digest(recipe.backbone)
+    identity["starts_from"] = parent
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _weights_digest(backbone: BackboneSpec) -> str:
+    if backbone.weights == TORCHVISION:
+        return torchvision_file(backbone)  # its name ends with a digest
+    return _digest(Path(backbone.weights).expanduser())
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataProblem(f"backbone.weights: {path} cannot be read ({error.strerror})") from None
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str | int | float | bool) else str(value)
+    return flat

@@ -1,0 +1,60 @@
+"""Whose runs a table, a figure or a report is about, and how a command names them."""
+
+import shlex
+from dataclasses import dataclass
+
+from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.recipe.files import find_recipe, known_recipes, read_recipe
+from oltr_cli.runs.folder import find_runs
+
+NO_RECIPE = "--recipe FILE"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset with the recipe that its runs follow.
+
+    Attributes:
+        dataset: the name that the runs are filed under.
+        recipe: name or file; None: there is none, and nothing can be made.
+        option: what names the recipe on a command line.
+    """
+
+    dataset: str
+    recipe: str | None
+    option: str
+
+    @classmethod
+    def of_dataset(cls, name: str) -> "Source":
+        """The recipe that is called like the dataset, built in or built by ``oltr data build``, where there is one."""
+        known = name in known_recipes()
+        return cls(name, name, f"--dataset {shlex.quote(name)}") if known else cls(name, None, NO_RECIPE)
+
+
+def find_source(dataset: str | None, recipe: str | None, default: str) -> Source:
+    """What ``--dataset`` or ``--recipe`` asks for.
+
+    Raises:
+        UsageProblem: both are given, there is no such recipe, or a dataset with neither a recipe nor a run.
+    """
+    if dataset and recipe:
+        raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
+    if recipe:
+        return Source(str(read_recipe(find_recipe(recipe))["data"]["name"]), recipe, f"--recipe {shlex.quote(recipe)}")
+    source = Source.of_dataset(dataset or default)
+    if source.recipe is None:
+        measured = {run.dataset for run in find_runs()}
+        if source.dataset not in {*measured, default}:
+            raise UsageProblem(f"no dataset '{dataset}'{nearest(source.dataset, {*measured, *known_recipes()})}")
+    return source
+
+
+def lists_of(source: str | None) -> str | None:
+    """Digest of the lists that the recipe ``source`` was made for; None where it does not say, and any will do.
+
+    Recipes of ``oltr data build`` say it: runs on an earlier build of the same name are of other images.
+    """
+    try:
+        return None if source is None else read_recipe(find_recipe(source))["data"].get("lists_digest")
+    except UsageProblem:
+        return None

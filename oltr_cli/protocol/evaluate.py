@@ -1,0 +1,162 @@
+"""Evaluate saved scores: those of a run, or anybody's in one .npz file, by the same protocol; and show the result."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.base.files import read_json
+from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.metrics import IDENTIFICATION, all_metrics
+from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold
+from oltr_cli.runs.result import read_tuned
+from oltr_cli.runs.scores import SavedScores, read_npz
+
+Result = dict[str, Any]
+
+
+def evaluate_scores(
+    known: SavedScores,
+    open_: SavedScores | None,
+    class_counts: ClassCounts,
+    rule: ThresholdRule,
+    shots: str = "paper",
+    val: SavedScores | None = None,
+    open_val: SavedScores | None = None,
+    tuned: float | None = None,
+) -> Result:
+    """All metrics of one test set at the τ that ``rule`` chooses.
+
+    Args:
+        known: test samples of known classes; ``open_``: open test samples, if there are any.
+        class_counts: training images of each class (K,).
+        val, open_val: known and open validation samples, for the rules that read them.
+        tuned: the saved τ, for the rule ``tuned``.
+
+    Returns:
+        ``{"threshold": {"rule", "value"}, "shots", "counts": {"known", "open", "classes", "many", "medium", "few"},
+        "metrics"}``: plain numbers and None, ready for JSON. The last three counts are numbers of classes.
+
+    Raises:
+        DataProblem: labels or predictions that are no classes, or a split missing that the rule reads.
+        UsageProblem: no such definition of the shot groups, or no tuned threshold.
+    """
+    groups = shot_groups(class_counts, shots)
+    num_classes = len(class_counts)
+    for where, scores in (("test", known), ("open", open_), ("val", val), ("open_val", open_val)):
+        if scores is not None:
+            _check(scores, num_classes, f"scores of {where}", -1 if where.startswith("open") else 0)
+    threshold = choose_threshold(rule, val=val, open_val=open_val, test=known, open_test=open_, tuned=tuned)
+    return {
+        "threshold": {"rule": rule.text, "value": threshold},
+        "shots": shots,
+        "counts": {
+            "known": len(known),
+            "open": 0 if open_ is None else len(open_),
+            "classes": num_classes,
+            **{name: int(mask.sum()) for name, mask in groups.items()},
+        },
+        "metrics": all_metrics(known, open_, class_counts, threshold, shots),
+    }
+
+
+def evaluate_file(
+    path: Path, counts_path: Path, rule: ThresholdRule, shots: str = "paper", val_path: Path | None = None
+) -> Result:
+    """``evaluate_scores`` of a file of scores that need not come from oltr; adds "file" to the result.
+
+    Args:
+        path: .npz with ``labels`` (N,), −1 = open, and either ``logits`` (N, K), whose maximum softmax is then the
+            confidence, or ``prediction`` (N,) and ``confidence`` (N,).
+        counts_path: training images of each class, see ``read_class_counts``.
+        val_path: a second such file, of validation samples.
+
+    Raises:
+        DataProblem: a file is missing or broken, arrays are missing, hold NaN or do not fit the classes.
+        UsageProblem: see ``evaluate_scores``.
+    """
+    counts = read_class_counts(counts_path)
+    known, open_ = _read_mixed(path, len(counts))
+    val, open_val = (None, None) if val_path is None else _read_mixed(val_path, len(counts))
+    if not len(known):
+        raise DataProblem(f"{path}: holds no sample of a known class (label 0 … {len(counts) - 1})")
+    return {"file": str(path), **evaluate_scores(known, open_, counts, rule, shots, val, open_val)}
+
+
+def evaluate_run(run_dir: Path, rule: ThresholdRule, shots: str = "paper") -> Result:
+    """``evaluate_scores`` of a finished run, from its saved scores alone; adds "run" to the result.
+
+    Identification rates are taken over from the run's result.
+    For the rule ``tuned``, "threshold" also says under "chosen_by" which rule the tuning followed.
+
+    Raises:
+        DataProblem: the run has no result yet, or scores that are needed are missing or broken.
+        UsageProblem: see ``evaluate_scores``.
+    """
+    result = read_json(run_dir / "result.json")
+    counts = result.get("class_counts") if isinstance(result, dict) else None
+    if not isinstance(counts, list) or not counts or not all(type(count) is int for count in counts):
+        raise DataProblem(
+            f"{run_dir}: is not finished (no class counts in result.json); the same `oltr run` goes on with it"
+        )
+
+    def read(split: str) -> SavedScores | None:
+        file = run_dir / "scores" / f"{split}.npz"
+        return SavedScores.load(file) if file.exists() else None
+
+    known = SavedScores.load(run_dir / "scores" / "test.npz")
+    val, open_val = (read(split) if split in rule.splits else None for split in ("val", "open_val"))
+    tuned, chosen_by = read_tuned(run_dir) if rule.name == "tuned" else (None, None)
+    evaluated = evaluate_scores(known, read("open"), counts, rule, shots, val, open_val, tuned)
+    if chosen_by is not None:
+        evaluated["threshold"]["chosen_by"] = chosen_by
+    # Identification knows neither τ nor shot groups: what the run says of it stands.
+    own = result.get("metrics") or {}
+    evaluated["metrics"] |= {name: value for name, value in own.items() if name.startswith(IDENTIFICATION)}
+    if "identification" in result:
+        evaluated["identification"] = result["identification"]
+    return {"run": "/".join(run_dir.absolute().parts[-3:]), **evaluated}
+
+
+def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
+    """Known and open samples of a file in which open ones are labelled −1."""
+    arrays = read_npz(path)
+    logits = arrays.get("logits")
+    if logits is not None and logits.ndim == 2:
+        if logits.shape[1] != num_classes:
+            raise DataProblem(
+                f"{path}: logits are of {logits.shape[1]} classes, but {num_classes} class counts are given"
+            )
+        if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
+            _refuse(~np.isfinite(logits).all(axis=1), path, "logits hold NaN or infinity")
+    scores = SavedScores.from_arrays(arrays, path)
+    _check(scores, num_classes, str(path), None)
+    is_open = scores.labels == -1
+    known, open_ = (
+        SavedScores(scores.prediction[mask], scores.confidence[mask], scores.labels[mask])
+        for mask in (~is_open, is_open)
+    )
+    return known, open_
+
+
+def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
+    """Refuse labels and predictions that are no classes; ``allowed``: −1 = open samples, 0 = known, None = both."""
+    classes = f"there are {num_classes} classes, 0 … {num_classes - 1}"
+    if allowed == -1:
+        _refuse(scores.labels != -1, where, "open samples are labelled −1, but this label is not", scores.labels)
+    else:
+        lowest = -1 if allowed is None else 0
+        wrong = (scores.labels < lowest) | (scores.labels >= num_classes)
+        _refuse(wrong, where, f"a label is no class: {classes}", scores.labels)
+    wrong = (scores.prediction < 0) | (scores.prediction >= num_classes)
+    _refuse(wrong, where, f"a prediction is no class (it is made before any rejection): {classes}", scores.prediction)
+    _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite in float32", scores.confidence)
+
+
+def _refuse(wrong: NDArray[np.bool_], where: str | Path, problem: str, values: NDArray | None = None) -> None:
+    if wrong.any():
+        first = int(wrong.argmax())
+        value = "" if values is None else f" ({values[first]})"
+        raise DataProblem(f"{where}: {problem}; sample {first}{value} is the first of {int(wrong.sum())}")

@@ -1,0 +1,168 @@
+"""How the threshold τ is chosen: by a named rule, which is part of every result.
+
+===============  =========================================================================================
+fixed:0.1        the paper's; any finite number from 0 up
+id_quantile:q    the largest τ that accepts at least the share q of closed validation; needs no open data
+val_open         the F-measure's optimum on closed validation and open *validation* classes
+oracle_test      the F-measure's optimum on the test set itself: reads the answers, so its numbers carry a †
+tuned            what ``oltr tune threshold`` saved
+===============  =========================================================================================
+
+Confidences exactly at τ are accepted; see ``oltr_cli.protocol.metrics``.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from oltr_cli.errors import DataProblem, UsageProblem, nearest
+from oltr_cli.protocol.metrics import f_measure, rank_curve
+from oltr_cli.runs.scores import SavedScores
+
+# The splits each rule reads. "open" is the open part of the test set.
+RULES: dict[str, tuple[str, ...]] = {
+    "fixed": (),
+    "id_quantile": ("val",),
+    "val_open": ("val", "open_val"),
+    "oracle_test": ("test", "open"),
+    "tuned": (),
+}
+_WITH_NUMBER = {"fixed": "fixed:0.1", "id_quantile": "id_quantile:0.95"}
+
+
+@dataclass(frozen=True)
+class ThresholdRule:
+    """One rule and, for fixed and id_quantile, its number."""
+
+    name: str
+    argument: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "ThresholdRule":
+        """Read ``fixed:0.1``, ``id_quantile:0.95``, ``val_open``, ``oracle_test`` or ``tuned``.
+
+        Raises:
+            UsageProblem: no such rule, or its number is missing, not wanted or out of range.
+        """
+        name, colon, number = text.strip().partition(":")
+        if (fixed := bare_number(text)) is not None:
+            raise UsageProblem(f"threshold '{text}': write {fixed}")
+        if name not in RULES:
+            raise UsageProblem(f"no threshold rule '{text}'{nearest(name, RULES)}")
+        if name not in _WITH_NUMBER:
+            if colon:
+                raise UsageProblem(f"threshold '{text}': {name} takes no number; write {name}")
+            return cls(name)
+        try:
+            argument = float(number)
+        except ValueError:
+            argument = math.nan
+        if name == "fixed" and not 0 <= argument < math.inf:
+            raise UsageProblem(f"threshold '{text}': fixed takes a number from 0 up, as in {_WITH_NUMBER[name]}")
+        if name == "id_quantile" and not 0 < argument <= 1:
+            raise UsageProblem(f"threshold '{text}': id_quantile takes a share, 0 < q ≤ 1, as in {_WITH_NUMBER[name]}")
+        return cls(name, abs(argument))  # abs: "-0" is 0
+
+    @property
+    def text(self) -> str:
+        """The rule as it is typed: ``ThresholdRule.parse(rule.text) == rule``."""
+        return self.name if self.argument is None else f"{self.name}:{self.argument!r}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits it reads, of val, open_val, test and open."""
+        return RULES[self.name]
+
+    @property
+    def marks_test_leak(self) -> bool:
+        """Whether numbers at this τ must carry a †, because the test set chose it."""
+        return self.name == "oracle_test"
+
+
+def bare_number(text: str) -> str | None:
+    """The rule that a number alone means, as it is typed: ``fixed:0.5`` for ``0.5``; None for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return f"fixed:{text.strip()}" if 0 <= value < math.inf else None
+
+
+class FMeasureCurve:
+    """open/f_measure of N_k known and N_o open samples at any τ: one sort to build, O(log N) to ask."""
+
+    def __init__(self, known: SavedScores, open_: SavedScores) -> None:
+        self._curve = rank_curve(known, open_)
+        right = self._curve.right
+        self._values = f_measure(right, len(known) - right, self._curve.open)
+
+    def at(self, tau: float) -> float:
+        """The F-measure when confidences below ``tau`` are rejected."""
+        return float(self._values[self._curve.accepted_at(tau)])
+
+    def best(self) -> tuple[float, float]:
+        """(τ, F) of the exact optimum over all thresholds, the lowest such τ where several are equal.
+
+        Only observed confidences need to be tried. When rejecting nothing is best, τ is 0 (or the lowest confidence, if
+        that is negative), so that samples yet to come are not rejected either.
+        """
+        confidence = self._curve.confidence
+        if not len(confidence):
+            return 0.0, 0.0
+        values = self._values[1:]
+        position = int(np.flatnonzero(values == values.max())[-1])
+        tau = float(confidence[position])
+        return (min(0.0, tau) if position == len(confidence) - 1 else tau), float(values[position])
+
+
+def best_f_measure(known: SavedScores, open_: SavedScores) -> tuple[float, float]:
+    """(τ, F): the threshold that maximises open/f_measure, and its value there; see ``FMeasureCurve.best``."""
+    return FMeasureCurve(known, open_).best()
+
+
+def quantile_threshold(known: SavedScores, share: float) -> float:
+    """The largest τ that accepts at least ``share`` (0 < share ≤ 1) of N ≥ 1 samples: an observed confidence."""
+    total = len(known)
+    accepted = min(max(math.ceil(share * total), 1), total)
+    # share · total can round to just above a whole number; the share itself decides.
+    if accepted > 1 and (accepted - 1) / total >= share:
+        accepted -= 1
+    return float(np.partition(known.confidence, total - accepted)[total - accepted])
+
+
+def choose_threshold(
+    rule: ThresholdRule,
+    *,
+    val: SavedScores | None,
+    open_val: SavedScores | None,
+    test: SavedScores | None,
+    open_test: SavedScores | None,
+    tuned: float | None = None,
+) -> float:
+    """τ by ``rule``; splits that the rule does not read may be None, and are not looked at.
+
+    Raises:
+        DataProblem: a split that the rule reads is missing or empty.
+        UsageProblem: ``tuned`` is asked for and was never saved.
+    """
+    given = {"val": val, "open_val": open_val, "test": test, "open": open_test}
+    read = {name: scores for name in rule.splits if (scores := given[name]) is not None and len(scores)}
+    missing = [name for name in rule.splits if name not in read]
+    if missing:
+        # The quantile suits confidences of any range, and needs known images alone.
+        other = _WITH_NUMBER["id_quantile" if val is not None and len(val) else "fixed"]
+        raise DataProblem(
+            f"threshold {rule.text} reads {' and '.join(rule.splits)}, but there are no scores of "
+            f"{' and '.join(missing)}; give them, or take another rule, such as {other}"
+        )
+    if rule.name == "tuned":
+        if tuned is None:
+            raise UsageProblem("no tuned threshold is saved here; `oltr tune threshold` makes one for a run")
+        return tuned
+    if rule.name == "id_quantile":
+        return quantile_threshold(read["val"], rule.argument or 1.0)
+    if rule.name == "fixed":
+        return rule.argument or 0.0
+    known, open_ = (read[name] for name in rule.splits)
+    return best_f_measure(known, open_)[0]

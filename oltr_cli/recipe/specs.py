@@ -1,0 +1,137 @@
+"""What a recipe may say: typed tables with defaults, checked when read. No torch needed to read one."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _toml_name(field: str) -> str:
+    """``lambda_`` is written ``lambda`` in a recipe: Python reserves the word, the paper uses it."""
+    return field.rstrip("_")
+
+
+class MethodParams(BaseModel):
+    """A method's own hyper-parameters: the recipe's ``[method.NAME.params]`` and ``--set params.KEY=VALUE``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_toml_name, populate_by_name=True)
+
+
+class GlyphsSpec(_Spec):
+    """What the built-in dataset draws; everything that changes a pixel is here."""
+
+    seed: int = Field(0, ge=0, description="of the images and of which class gets which count")
+    known_classes: int = Field(80, ge=2, le=80)
+    open_classes: int = Field(30, ge=1, le=30)
+    open_val_classes: int = Field(15, ge=1, le=15)
+    image_size: int = Field(32, ge=16, le=128)
+    tail_floor: int = Field(5, ge=1, description="fewest training images a class")
+    tail_alpha: float = Field(6.0, gt=0, le=100, description="Pareto α; smaller is a heavier tail")
+    tail_scale: float = Field(550.0, ge=0, le=1e6)
+    tail_max: int = Field(250, ge=1, le=10_000, description="most training images a class")
+    val_per_class: int = Field(10, ge=1, le=10_000)
+    test_per_class: int = Field(25, ge=1, le=10_000)
+    open_per_class: int = Field(25, ge=1, le=10_000, description="of open and open_val")
+    strength: float = Field(1.0, ge=0, le=2, description="of all distortions and noise; 0 draws clean glyphs")
+
+    @model_validator(mode="after")
+    def _tail(self) -> "GlyphsSpec":
+        if self.tail_max < self.tail_floor:
+            raise ValueError(f"tail_max {self.tail_max} is below tail_floor {self.tail_floor}")
+        return self
+
+
+class DataSpec(_Spec):
+    """Which images, and what is done to them on the way in."""
+
+    name: str = Field(pattern=r"^\w[\w. -]*$", description="runs are filed under it")
+    kind: Literal["lists", "glyphs"] = "lists"
+    root: str = Field("", description="folder the lists' paths start from; empty: $OLTR_DATA/<name>")
+    lists: str = Field("", description="folder of the list files; empty: root")
+    lists_digest: str | None = Field(None, description="of the lists it was made for; other lists make other runs")
+    glyphs: GlyphsSpec = GlyphsSpec()
+    image_size: int = Field(224, ge=8, le=1024)
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    eval_resize: int = Field(256, ge=8, le=2048)
+    flip: bool = True
+    color_jitter: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="brightness, contrast, saturation")
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "DataSpec":
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale must be 0 < low <= high <= 1, not {list(self.crop_scale)}")
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(f"crop_ratio must be 0 < low <= high, not {list(self.crop_ratio)}")
+        if self.eval_resize < self.image_size:
+            raise ValueError(f"eval_resize {self.eval_resize} is below image_size {self.image_size}")
+        if min(self.color_jitter) < 0 or max(self.color_jitter) > 1:
+            raise ValueError("color_jitter strengths lie in 0..1")
+        if min(self.std) <= 0:
+            raise ValueError("std must be above 0")
+        return self
+
+
+class BackboneSpec(_Spec):
+    """The ``[backbone]`` table of a recipe; ``oltr_cli.networks.backbones.build_backbone`` makes the network of it."""
+
+    name: Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet10"
+    stem: Literal["imagenet", "small", "small-stride2"] = Field(
+        "imagenet",
+        description="imagenet: 7x7 stride 2 and max-pool; small: 3x3 stride 1; small-stride2: 3x3 stride 2",
+    )
+    width: int = Field(64, ge=4, le=512, description="channels of the first stage; 32 makes a quarter-cost network")
+    weights: str = Field(
+        "", description="file of weights to start from; torchvision: its ImageNet weights, downloaded; empty: random"
+    )
+    final_relu: bool = Field(True, description="false: the last block ends without its ReLU (FSLwF's features)")
+    # None rather than 0: what is unset stays out of a recipe's hash.
+    fc: int | None = Field(None, ge=1, le=8192, description="features of a linear layer and ReLU behind the pooling")
+
+
+class TrainSpec(_Spec):
+    """One training stage: SGD with a learning rate for each part of the model."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(128, ge=1)
+    sampler: Literal["instance", "class_aware"] = "instance"
+    images_per_class: int = Field(4, ge=1, description="class_aware: images of each class drawn into a batch")
+    lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["step", "cosine", "onecycle"] = "step"
+    step_size: int = Field(10, ge=1, description="step: epochs between reductions")
+    gamma: float = Field(0.1, gt=0, le=1, description="step: factor of a reduction")
+    freeze_backbone: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainSpec":
+        if self.sampler == "class_aware" and self.batch_size % self.images_per_class:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of images_per_class {self.images_per_class}"
+            )
+        bad = [f"{part}={rate}" for part, rate in self.lr.items() if not 0 <= rate < float("inf")]
+        if bad:
+            raise ValueError(f"lr must be finite and not negative: {', '.join(bad)}")
+        return self
+
+
+class Recipe(_Spec):
+    """What one run is, completely: nothing else may change its result but the seed and the machine."""
+
+    method: str
+    data: DataSpec
+    backbone: BackboneSpec = BackboneSpec()
+    train: TrainSpec = TrainSpec()
+    params: SerializeAsAny[MethodParams] = MethodParams()
+    detector: SerializeAsAny[MethodParams] | None = Field(None, description="of a pair: the rest is the method's")
+
+    def as_toml(self) -> dict[str, Any]:
+        """Plain nested dict under the names of a recipe file, without what is unset: TOML has no word for None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,142 @@
+"""Run directories: ``<root>/<dataset>/<method>/<hash>-s<seed>/``. The files are the truth; all else mirrors them.
+
+=================  =============================================================================================
+recipe.toml        the resolved recipe; ``environment.json`` says on what it ran
+metrics.jsonl      a line an epoch
+last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
+scores/*.npz       val, test, open, open_val; train once something asked for it
+embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/pipeline/embeddings.py)
+frozen/            features of its backbone, for runs that start from it with ``train.freeze_backbone``
+result.json        status "done" or "failed", metrics, threshold, class counts; absent while unfinished
+threshold.json     what ``oltr tune threshold`` chose
+plots/             pictures
+=================  =============================================================================================
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from oltr_cli.errors import OltrError, UsageProblem, nearest
+from oltr_cli.base.files import read_json
+
+STUDIES = "studies"  # folder of a dataset's, beside those of its methods
+
+
+def runs_root() -> Path:
+    """``$OLTR_RUNS``, or ``runs`` in the current folder."""
+    return Path(os.environ.get("OLTR_RUNS", "") or "runs").expanduser()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, finished or not; it need not exist on disk yet."""
+
+    root: Path
+    dataset: str
+    method: str
+    hash: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """``dataset/method/hash-sSEED``: what commands print and take."""
+        return f"{self.dataset}/{self.method}/{self.hash}-s{self.seed}"
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+    def result(self) -> dict[str, Any] | None:
+        """result.json, or None while there is none."""
+        return read_json(self.path / "result.json")
+
+    def scores(self, split: str) -> Path:
+        """Where the scores of ``split`` are saved."""
+        return self.path / "scores" / f"{split}.npz"
+
+    @property
+    def frozen(self) -> Path:
+        """Where features of this run's backbone are kept for those that train on it frozen (oltr_cli/training/frozen.py)."""
+        return self.path / "frozen"
+
+    def embeddings(self, split: str) -> Path:
+        """Where the embeddings of ``split`` are saved."""
+        return self.path / "embeddings" / f"{split}.npy"
+
+    def lock(self) -> FileLock:
+        """Held by the one process that trains this run; the system frees it when that process dies."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OltrError(f"{self.path}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
+        return FileLock(self.path / ".lock")
+
+    def status(self) -> str:
+        """done, failed, running, interrupted (a checkpoint waits to be resumed) or new."""
+        if not self.path.is_dir():
+            return "new"
+        result = self.result()
+        if result is not None and result.get("status") == "done":
+            return "done"
+        try:
+            with self.lock().acquire(timeout=0):
+                pass
+        except Timeout:
+            return "running"
+        if result is not None:
+            return "failed"
+        return "interrupted" if (self.path / "last.pt").exists() or (self.path / "last.prev.pt").exists() else "new"
+
+
+def run_from_path(path: Path) -> Run | None:
+    """The run whose directory ``path`` is, or None when its name has not the form of one."""
+    path = path.absolute()
+    if len(path.parts) < 4 or "-s" not in path.name:
+        return None
+    run_hash, _, seed = path.name.rpartition("-s")
+    if not seed.isdigit():
+        return None
+    return Run(path.parents[2], path.parents[1].name, path.parents[0].name, run_hash, int(seed))
+
+
+def find_runs(root: Path | None = None, dataset: str | None = None, method: str | None = None) -> list[Run]:
+    """All run directories under ``root`` (default: ``runs_root()``), ordered by name."""
+    root = runs_root() if root is None else root
+    found = root.glob(f"{dataset or '*'}/{method or '*'}/*-s*/")
+    runs = [run_from_path(path) for path in sorted(found) if (path / "recipe.toml").exists()]
+    return [run for run in runs if run is not None]
+
+
+def find_studies(root: Path | None = None) -> dict[str, Path]:
+    """Name → folder of the studies of ``oltr tune`` under ``root`` (default: ``runs_root()``) that have begun."""
+    root = runs_root() if root is None else root
+    found = (path.parent for path in sorted(root.glob(f"*/{STUDIES}/*/trials/")))
+    return {f"{path.parent.parent.name}/{path.name}": path for path in found}
+
+
+def resolve_run(text: str) -> Path:
+    """The directory of the run that ``text`` names: a path, a run name, or any part of one that fits only one run.
+
+    Where whole words of names fit, parts of others do not count.
+
+    Raises:
+        UsageProblem: no run fits, or several do (they are named).
+    """
+    path = Path(text).expanduser()
+    if (path / "recipe.toml").is_file():
+        return path
+    runs = find_runs()
+    exact = [run for run in runs if run.name == text.strip("/")]
+    whole = [run for run in runs if f"/{text.strip('/')}/" in f"/{run.name}/"]  # dme/ before dme+energy/
+    fitting = exact or whole or [run for run in runs if text in run.name]
+    if len(fitting) == 1:
+        return fitting[0].path
+    if fitting:
+        shown = ", ".join(run.name for run in fitting[:6]) + (", …" if len(fitting) > 6 else "")
+        raise UsageProblem(f"'{text}' fits {len(fitting)} runs: {shown}; name one of them")
+    hint = nearest(text, [run.name for run in runs]) if runs else f"; {runs_root()} holds no runs yet: oltr run dme"
+    raise UsageProblem(f"no run '{text}'{hint}")

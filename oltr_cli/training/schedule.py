@@ -1,0 +1,50 @@
+"""Optimizer and learning-rate schedule of a stage: SGD with one parameter group for each part of a method."""
+
+import torch
+from torch.optim import SGD, lr_scheduler
+
+from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.method import Method
+from oltr_cli.recipe.specs import TrainSpec
+
+
+def build_optimizer(method: Method, train: TrainSpec) -> SGD:
+    """SGD over ``method.parts()``, each with its own rate; a frozen backbone's parameters are left out.
+
+    Raises:
+        UsageProblem: the recipe gives no learning rate for a part.
+    """
+    frozen = {id(p) for p in method.backbone.parameters() if not p.requires_grad}
+    groups = []
+    for part, parameters in method.parts().items():
+        if part not in train.lr:
+            raise UsageProblem(f"train.lr has no rate for the part '{part}'{nearest(part, train.lr)}")
+        moving = [p for p in parameters if id(p) not in frozen]
+        if moving:
+            groups.append({"params": moving, "lr": train.lr[part], "name": part})
+    return SGD(groups, lr=0.0, momentum=train.momentum, weight_decay=train.weight_decay)
+
+
+def build_scheduler(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
+    """The recipe's schedule, stepped once after every optimizer step."""
+    total = train.epochs * steps_per_epoch
+    if train.schedule == "step":
+        return lr_scheduler.StepLR(optimizer, train.step_size * steps_per_epoch, train.gamma)
+    if train.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, total)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    # One step more than is taken: the last call of step() would otherwise run past the schedule's end.
+    return lr_scheduler.OneCycleLR(optimizer, rates, total + 1, cycle_momentum=False)
+
+
+def freeze_backbone(method: Method) -> None:
+    """Take the backbone out of training; a fc behind its pooling goes on learning (the authors' Places-LT recipe)."""
+    for name, parameter in method.backbone.named_parameters():
+        parameter.requires_grad_(name.startswith("extra_fc"))
+
+
+def keep_frozen_statistics(method: Method) -> None:
+    """Batch-norm layers of a frozen backbone use what they have learnt, also while the rest trains."""
+    for module in method.backbone.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -1,0 +1,64 @@
+"""One run to train: what it is, how far it has come, and the method it builds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.seeding import derive
+from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.method import Method, Setup
+from oltr_cli.planning.resolve import Link
+from oltr_cli.recipe.specs import Recipe
+from oltr_cli.runs.checkpoint import load_checkpoint
+from oltr_cli.runs.folder import Run
+
+
+@dataclass
+class Progress:
+    """How far a run has come; all of it goes into the checkpoint and comes back from it."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the epoch after them
+    sums: dict[str, float] = field(default_factory=dict)  # loss terms summed over those steps
+    epoch_seconds: float = 0.0  # spent on those steps
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
+    best_epoch: int = 0
+    best_value: float = -1.0
+    failed: list[int] = field(default_factory=list)  # training images that could not be decoded
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to train, with everything it needs."""
+
+    run: Run
+    link: Link
+    cls: type[Method]
+    dataset: OpenedDataset
+    parent: Run | None
+    accelerator: Accelerator
+    workers: int
+    display: Display
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.link.recipe
+
+
+def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int], seed: int) -> Method:
+    """The method with its random first weights, which depend on the seed alone."""
+    torch.manual_seed(derive(seed, "init", recipe.method))
+    counts = tuple(int(c) for c in class_counts)
+    method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
+    return method.to(memory_format=torch.channels_last)
+
+
+def load_best(run: Run, cls: type[Method], recipe: Recipe, class_counts: Iterable[int]) -> Method:
+    """The method of a finished run with the weights of its best epoch."""
+    method = build_method(cls, recipe, class_counts, run.seed)
+    method.load_state_dict(load_checkpoint(run.path / "best.pt")["model"])
+    return method
