@@ -18,8 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.method import LinearMethod, Setup
-from oltr_cli.recipe.specs import MethodParams
+from oltr_cli.method import LinearMethod, MethodParams, Setup
 
 
 def cost_weights(class_counts: Sequence[int], gamma: float = 1.0) -> Tensor:

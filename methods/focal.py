@@ -15,9 +15,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.method import LinearMethod, Setup
+from oltr_cli.method import LinearMethod, MethodParams, Setup
 from oltr_cli.networks.layers import at_least_float32
-from oltr_cli.recipe.specs import MethodParams
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:

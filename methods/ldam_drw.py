@@ -21,10 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.method import Method, Scores, Setup
+from oltr_cli.method import Method, MethodParams, Scores, Setup
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.networks.layers import at_least_float32
-from oltr_cli.recipe.specs import MethodParams
 
 
 def ldam_margins(class_counts: Sequence[int], largest: float = 0.5) -> Tensor:

@@ -17,9 +17,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.method import LinearMethod, Setup
+from oltr_cli.method import LinearMethod, MethodParams, Setup
 from oltr_cli.networks.layers import at_least_float32
-from oltr_cli.recipe.specs import MethodParams
 
 
 def lifted_loss(features: Tensor, labels: Tensor, margin: float = 5.0) -> Tensor:

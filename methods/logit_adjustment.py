@@ -17,8 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.method import LinearMethod, Scores, Setup
-from oltr_cli.recipe.specs import MethodParams
+from oltr_cli.method import LinearMethod, MethodParams, Scores, Setup
 
 
 class LogitAdjustment(LinearMethod):

@@ -10,9 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from oltr_cli.detector import Detector
+from oltr_cli.detector import Detector, SavedScores
 from oltr_cli.errors import DataProblem
-from oltr_cli.runs.scores import SavedScores
 
 
 class MaxLogit(Detector):

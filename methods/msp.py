@@ -13,10 +13,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from oltr_cli.detector import Detector
+from oltr_cli.detector import Detector, MethodParams, SavedScores
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import MethodParams
-from oltr_cli.runs.scores import SavedScores
 
 BLOCK = 4096  # samples at a time
 

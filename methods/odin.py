@@ -21,11 +21,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.detector import NetworkDetector
+from oltr_cli.detector import MethodParams, NetworkDetector, SavedScores
 from oltr_cli.errors import UsageProblem
 from oltr_cli.method import Method, Scores
-from oltr_cli.recipe.specs import MethodParams
-from oltr_cli.runs.scores import SavedScores
 
 TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
 EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.004)

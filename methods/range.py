@@ -20,9 +20,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.method import LinearMethod, Setup
+from oltr_cli.method import LinearMethod, MethodParams, Setup
 from oltr_cli.networks.layers import at_least_float32
-from oltr_cli.recipe.specs import MethodParams
 
 
 def range_terms(features: Tensor, labels: Tensor, k: int = 2, margin: float = 20.0) -> tuple[Tensor, Tensor]:

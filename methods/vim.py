@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oltr_cli.detector import Detector
+from oltr_cli.detector import Detector, MethodParams, SavedScores
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import MethodParams
-from oltr_cli.runs.scores import SavedScores
 
 BLOCK = 4096  # samples at a time
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from oltr_cli import conformance
 from oltr_cli.app import app
 from oltr_cli.planning import registry
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += sorted((ROOT / "results").glob("*.md"))
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from oltr_cli.errors import DataProblem
 from oltr_cli.base.files import write_atomically
+from oltr_cli.errors import DataProblem
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], *, keep_previous: bool = False) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.base.files import read_json
+from oltr_cli.errors import OltrError, UsageProblem, nearest
 
 STUDIES = "studies"  # folder of a dataset's, beside those of its methods
 
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def frozen(self) -> Path:
-        """Where features of this run's backbone are kept for those that train on it frozen (oltr_cli/training/frozen.py)."""
+        """Where features of this run's backbone are kept for runs that train on it frozen."""
         return self.path / "frozen"
 
     def embeddings(self, split: str) -> Path:

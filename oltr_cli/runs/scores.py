@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.errors import DataProblem
 from oltr_cli.base.files import write_atomically
+from oltr_cli.errors import DataProblem
 
 LARGE_LOGITS = 20_000_000  # values; 80 MB as float32
 

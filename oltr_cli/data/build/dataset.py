@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 
-from oltr_cli.data.build.screen import Checked
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.build.find import class_folders, find_photographs
 from oltr_cli.data.build.recipe import Sizing, recipe_text
+from oltr_cli.data.build.screen import Checked
 from oltr_cli.data.build.split import (
     Held,
     Photographs,
@@ -23,14 +25,11 @@ from oltr_cli.data.build.split import (
     split_with_tail,
 )
 from oltr_cli.data.build.write import check_folder, write_dataset
-from oltr_cli.base.text import counted
 from oltr_cli.data.lists.lists import digest_of
 from oltr_cli.data.prepare.common import as_lines
-from oltr_cli.base.text import some
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.base.display import Display
-from oltr_cli.recipe.files import BUILT_RECIPE
 from oltr_cli.protocol.shots import shot_groups
+from oltr_cli.recipe.files import BUILT_RECIPE
 
 LARGE = 1000  # pixels of the shorter side: decoding such a photograph takes longer than training on it
 

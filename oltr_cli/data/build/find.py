@@ -7,9 +7,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from oltr_cli.base.text import some
 from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import SUFFIXES
-from oltr_cli.base.text import some
 from oltr_cli.errors import DataProblem
 
 _THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS' archives and network drives put beside photographs
@@ -65,9 +65,7 @@ def class_folders(found: Photographs, source: Path, warnings: list[str]) -> Phot
         warnings.append(f"left out, images of {source} that lie in no class folder ({len(found['']):,})")
     nested = [name for name in classes if any(name.startswith(f"{outer}/") for outer in _outer(name) & set(classes))]
     if nested:
-        warnings.append(
-            f"classes inside of the folder of another class, which keeps its own images: {some(nested)}"
-        )
+        warnings.append(f"classes inside of the folder of another class, which keeps its own images: {some(nested)}")
     return classes
 
 

@@ -7,10 +7,10 @@ from statistics import median_low
 import tomli_w
 from pydantic import ValidationError
 
-from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.base.text import counted
 from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.pretrained import TORCHVISION, torchvision_file
+from oltr_cli.recipe.specs import BackboneSpec
 
 IMAGES_PER_CLASS = 4
 BATCHES = (16, 128)  # the smallest and the largest; between them so large that an epoch has 16 steps or more
@@ -82,7 +82,8 @@ def recipe_text(
     stem = "imagenet" if size >= 48 or weights else "small-stride2"
     tail = "as found" if as_is else "a drawn Pareto tail"
     spread = f"{min(counts)}–{max(counts)} a class, {tail}"
-    return f"""# {name}: own photographs, {counted(len(counts), "class")}, {counted(images, "training image")} ({spread}).
+    contents = f"{counted(len(counts), 'class')}, {counted(images, 'training image')}"
+    return f"""# {name}: own photographs, {contents} ({spread}).
 
 # Written by oltr data build. Half of the photographs have a shorter side of {typical} px or more. A larger image_size
 # and a deeper network want a GPU; pre-trained weights (oltr data build --weights torchvision) help most of all.

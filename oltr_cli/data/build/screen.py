@@ -6,12 +6,12 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
+from oltr_cli.base.display import Display
+from oltr_cli.base.text import some
 from oltr_cli.data.build.find import listable
 from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import check_image, decode_pixels
-from oltr_cli.base.text import some
 from oltr_cli.errors import DataProblem
-from oltr_cli.base.display import Display
 
 QUICK = 500_000_000  # bytes: JPEG, PNG or WebP of so many are decoded in 5 to 80 s on one core; AVIF takes longer
 

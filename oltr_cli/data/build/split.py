@@ -12,10 +12,10 @@ from statistics import median_low
 
 import numpy as np
 
+from oltr_cli.base.seeding import derive
 from oltr_cli.base.text import counted
 from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import UsageProblem, nearest, several
-from oltr_cli.base.seeding import derive
 
 Photographs = dict[str, list[Path]]  # class → files
 Splits = dict[str, Photographs]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.base.files import write_text
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.files import BUILT_RECIPE, builtin_recipes
 from oltr_cli.recipe.specs import DataSpec
 

@@ -1,0 +1,1 @@
+"""A dataset out of a folder of photographs: find, screen, split, write."""

@@ -1,0 +1,1 @@
+"""The run directory: its folder, result, scores, checkpoints and history."""

@@ -1,0 +1,226 @@
+"""``oltr compare``: what it shows, what it makes, in which order, and how it ends."""
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from oltr_cli.commands.compare import compare
+from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped
+from oltr_cli.planning import registry
+from tests.helpers.fake_runs import fake_methods, fake_plan, make_run
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A run of plain and two of dme on "somewhere"; methods and recipes that do not depend on the project's."""
+    fake_methods(monkeypatch)
+    fake_plan(monkeypatch)
+    root = tmp_path / "runs"
+    monkeypatch.setenv("OLTR_RUNS", str(root))
+    make_run(root, "somewhere", "plain")
+    make_run(root, "somewhere", "dme", 0)
+    make_run(root, "somewhere", "dme", 1)
+    return root
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[data]\nname = "somewhere"\n')
+    return str(path)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What would have been trained: (method, assignments, seed)."""
+    calls = []
+
+    def run_method(method, source, sets=None, seed=0, *, device=None, **_):
+        calls.append((method, tuple(sets or ()), seed))
+
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    return calls
+
+
+def command(*arguments: str):
+    app = typer.Typer()
+    app.command()(compare)
+    return CliRunner().invoke(app, list(arguments))
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+# --- showing
+
+
+def test_it_shows_the_table_and_the_next_step(runs):
+    shown = command("--dataset", "somewhere")
+    assert shown.exit_code == 0
+    assert "Table 3 (a)" in shown.stdout
+    assert "oltr tune threshold --dataset somewhere" in shown.stderr
+    assert "next" not in shown.stdout
+
+
+def test_the_next_step_is_the_papers_method_where_that_is_missing(runs, recipe):
+    assert "oltr run range --recipe" in one_line(command("--recipe", recipe).stderr)
+    fresh = command("--table", "5", "--dataset", "glyphs-lt")
+    assert one_line(fresh.stderr).endswith("next oltr run dme --dataset glyphs-lt")
+
+
+def test_json_is_one_object_and_nothing_else(runs, tmp_path):
+    shown = command("--dataset", "somewhere", "--json", "--save", str(tmp_path / "results"))
+    assert json.loads(shown.stdout)["dataset"] == "somewhere"
+    assert "table-3a-somewhere.md" in shown.stderr.replace("\n", "")
+    assert (tmp_path / "results" / "table-3a-somewhere.tex").is_file()
+
+
+@pytest.mark.parametrize("option", ["--methods", "--method", "-m"])
+def test_rows_are_chosen_by_names_with_commas_and_globs(runs, option):
+    rows = json.loads(command("--dataset", "somewhere", "--json", option, "dme,plain*", option, "crt").stdout)["rows"]
+    assert [row["key"] for row in rows] == ["plain", "dme", "plain-equal-budget", "crt"]
+
+
+def test_a_dataset_without_a_recipe_is_shown_all_the_same(runs, asked):
+    shown = command("--table", "4b", "--dataset", "somewhere")
+    assert shown.exit_code == 0
+    assert "paper" in shown.stdout
+    assert "There is no recipe for somewhere; without one (--recipe FILE) nothing can be run." in one_line(shown.stdout)
+    assert "oltr run" not in shown.stdout + shown.stderr
+    made = command("--table", "4b", "--dataset", "somewhere", "--run")
+    assert isinstance(made.exception, OltrError)
+    assert made.exception.exit_code == 2
+    assert "--run needs a recipe" in str(made.exception)
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [("2", "cifar100"), ("3b", "places-lt"), ("4a", "ms1m-lt"), ("4b", "sun-lt")]
+)
+def test_every_table_of_the_paper_has_a_recipe(runs, table, name):
+    shown = command("--table", table)
+    assert shown.exit_code == 0
+    assert f"oltr run dme --dataset {name}" in one_line(shown.stdout)
+
+
+def test_a_dataset_of_ones_own_can_be_run(runs, asked, monkeypatch, tmp_path):
+    monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "recipe.toml").write_text("# mine: photographs\n[data]\nname = 'mine'\n")
+    made = command("--table", "3a", "--dataset", "mine", "--methods", "plain", "--run")
+    assert made.exit_code == 0, made.output
+    assert len(asked) == 1
+
+
+def test_methods_from_a_file_are_a_row_below_their_own_heading(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(registry, "_added", {})
+    file = tmp_path / "my_own.py"
+    file.write_text('"""Mine."""\nfrom oltr_cli.method import Method\n\n\nclass Mine(Method):\n    pass\n')
+    shown = command("--dataset", "glyphs-lt", "--methods-from", str(file), "-m", "my-own,dme", "--json")
+    assert [(row["key"], row["heading"]) for row in json.loads(shown.stdout)["rows"]] == [
+        ("dme", ""),
+        ("my-own", "your own methods"),
+    ]
+    assert command("--methods-from", str(tmp_path / "gone.py")).exit_code == 2
+
+
+# --- making
+
+
+def test_every_row_is_made_seed_by_seed_and_said(runs, recipe, asked):
+    made = command("--recipe", recipe, "--run", "--seeds", "2", "-m", "range,openmax,plain-equal-budget,dme+energy")
+    assert made.exit_code == 0
+    once = [
+        ("range", ()),
+        ("range+openmax", ()),
+        ("plain", ("train.epochs=28",)),
+        ("dme+energy", ()),
+    ]
+    assert asked == [(*row, seed) for seed in (0, 1) for row in once]
+    said = one_line(made.stderr)
+    assert "row 1 of 4: range, seed 0" in said
+    assert "row 3 of 4: plain-equal-budget, seed 1" in said
+
+
+def test_without_names_all_rows_at_hand_are_made(runs, recipe, asked):
+    command("--recipe", recipe, "--run")
+    assert [method for method, *_ in asked] == [
+        *("plain", "range", "range+openmax", "dme"),
+        *("plain", "crt", "a-old", "mine_100%"),
+    ]
+    asked.clear()
+    command("--recipe", recipe, "--run", "--table", "2", "-m", "odin")
+    tuned = ("detector.tune=true",)
+    assert asked == [("plain+odin", tuned, 0), ("dme+odin", tuned, 0), ("plain+odin", (), 0)]
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(runs, recipe, monkeypatch):
+    asked = []
+
+    def run_method(method, source, sets=None, seed=0, *, device=None, **_):
+        asked.append((method, seed, source, device))
+        if method == "plain" and seed == 1:
+            raise NotFinite("cross_entropy is not finite")
+        if method == "dme" and seed == 1:
+            raise DataProblem("train.txt: no such file")
+
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    shown = command("--recipe", recipe, "--run", "--seeds", "2", "--device", "cpu", "-m", "plain,dme")
+    assert asked == [(m, s, recipe, "cpu") for s in (0, 1) for m in ("plain", "dme")]
+    assert shown.exit_code == 1
+    assert "Table 3 (a)" in shown.stdout
+    tail = one_line(shown.stderr)
+    assert "failed: plain, seed 1: cross_entropy is not finite" in tail
+    assert "failed: dme, seed 1: train.txt: no such file" in tail
+
+
+def test_a_row_whose_assignments_do_not_resolve_fails_alone(runs, recipe, asked, monkeypatch):
+    def equal_budget(method, source):
+        raise DataProblem("no stages")
+
+    monkeypatch.setattr("oltr_cli.planning.plan.equal_budget", equal_budget)
+    shown = command("--recipe", recipe, "--run", "-m", "plain*,dme")
+    assert shown.exit_code == 1
+    assert [method for method, *_ in asked] == ["plain", "dme"]
+    assert "failed: plain-equal-budget, seed 0: no stages" in one_line(shown.stderr)
+
+
+def test_a_signal_stops_it_at_once(runs, recipe, monkeypatch):
+    asked = []
+
+    def run_method(method, source, *_, **__):
+        asked.append(method)
+        raise Stopped("stopped, checkpoint written", 15)
+
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    shown = command("--recipe", recipe, "--run")
+    assert asked == ["plain"]
+    assert isinstance(shown.exception, Stopped)
+    assert shown.exception.exit_code == 143
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--table", "3aa"], "did you mean '3a'"),
+        (["--dataset", "somewhre"], "no dataset 'somewhre'; did you mean 'somewhere'"),
+        (["--dataset", "somewhere", "--recipe", "x.toml"], "give one of them"),
+        (["--method", "dmee"], "no method 'dmee'; did you mean 'dme'"),
+        (["--methods", "dme,zz*", "--run", "--dataset", "glyphs-lt"], "no method 'zz*'; known: "),
+        (["--format", "mdd"], "no format 'mdd'; did you mean 'md'"),
+        (["--seeds", "3"], "add --run"),
+        (["--threshold", "val_opne"], "did you mean 'val_open'"),
+        (["--dataset", "somewhere", "--run"], "--run needs a recipe"),
+    ],
+)
+def test_what_does_not_fit_is_refused(runs, asked, arguments, message):
+    shown = command(*arguments)
+    assert isinstance(shown.exception, OltrError)
+    assert shown.exception.exit_code == 2
+    assert message in str(shown.exception)
+    assert shown.stdout == ""
+    assert asked == []

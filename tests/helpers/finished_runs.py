@@ -1,0 +1,60 @@
+"""Real finished runs of the tiny dataset, made in this process, whose dataset then goes away."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from oltr_cli.base.display import Display
+from oltr_cli.pipeline.make import run_method
+from oltr_cli.runs.scores import SavedScores
+from tests.conftest import TINY_RECIPE, make_tiny_dataset
+
+
+@dataclass(frozen=True)
+class FinishedRuns:
+    """Runs below ``runs``; what was tiny's folder is now ``images``, without its lists."""
+
+    runs: Path
+    images: Path
+    names: dict[str, str]  # method → name of its run
+
+    def path(self, method: str) -> Path:
+        return self.runs / self.names[method]
+
+    def scores(self, method: str, split: str) -> SavedScores:
+        return SavedScores.load(self.path(method) / "scores" / f"{split}.npz")
+
+    def files(self, split: str) -> list[str]:
+        """The files of a split, in the order of its saved scores."""
+        paths = self.scores("plain", split).paths
+        assert paths is not None
+        return [str(self.images / name) for name in paths]
+
+
+def make_finished_runs(home: Path, methods: dict[str, list[str]]) -> FinishedRuns:
+    """Runs of ``methods`` (name → what it is given with --set); $OLTR_RUNS is to be ``home / "runs"`` already."""
+    recipe = home / "tiny.toml"
+    recipe.write_text(TINY_RECIPE)
+    make_tiny_dataset(home / "data" / "tiny")
+    names = {}
+    for method, sets in methods.items():
+        done = run_method(method, str(recipe), sets, device="cpu", workers=0, track=False, display=Display(quiet=True))
+        names[method] = done["run"]
+    images = home / "photographs"
+    (home / "data" / "tiny").rename(images)
+    for file in images.glob("*.txt"):
+        file.unlink()
+    return FinishedRuns(home / "runs", images, names)
+
+
+def environment(home: Path) -> pytest.MonkeyPatch:
+    """$OLTR_RUNS and $OLTR_DATA below ``home``, and runs without pictures, until it is undone."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OLTR_RUNS", str(home / "runs"))
+    patch.setenv("OLTR_DATA", str(home / "data"))
+    patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    patch.setattr(
+        "oltr_cli.drawing.run_plots.save_run_plots", lambda path: []
+    )  # half of the time that a tiny run takes
+    return patch

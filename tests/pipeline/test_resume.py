@@ -1,0 +1,170 @@
+"""Never lose work: kills at any moment, and what the same command makes of what is left, bit by bit."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+LONG = ("--set", "train.epochs=25")
+EPOCH_FIELDS = ("epoch", "loss", "val/closed/overall", "lr/features")
+
+
+def run_dir(oltr, method):
+    return next((oltr.runs / "tiny" / method).iterdir())
+
+
+def outcome(oltr, method):
+    return outcome_of(run_dir(oltr, method))
+
+
+def outcome_of(path):
+    """All that must not depend on interruptions: metrics, epochs, weights."""
+    result = json.loads((path / "result.json").read_text())
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    weights = torch.load(path / "last.pt", weights_only=True)["model"]
+    best = torch.load(path / "best.pt", weights_only=True)["model"]
+    kept = {k: result[k] for k in ("metrics", "other_thresholds", "best_epoch", "epochs", "undecodable")}
+    return kept, [{k: row.get(k) for k in EPOCH_FIELDS} for row in rows], weights, best
+
+
+def assert_equal(a, b):
+    assert a[0] == b[0]
+    assert a[1] == b[1]
+    for weights, others in zip(a[2:], b[2:], strict=True):
+        assert weights.keys() == others.keys()
+        for key in weights:
+            assert torch.equal(weights[key], others[key]), key
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, tiny_data, tiny_recipe):
+    from tests.conftest import Oltr
+
+    oltr = Oltr(tmp_path_factory.mktemp("unbroken") / "runs", tiny_data)
+    oltr("run", "dme", "--recipe", tiny_recipe, "--workers", 0)
+    return {method: outcome(oltr, method) for method in ("plain", "dme")}
+
+
+@pytest.fixture(scope="module")
+def long_unbroken(tmp_path_factory, tiny_data, tiny_recipe):
+    """Many short epochs, so that a signal surely arrives before the last one."""
+    from tests.conftest import Oltr
+
+    oltr = Oltr(tmp_path_factory.mktemp("long") / "runs", tiny_data)
+    oltr("run", "plain", "--recipe", tiny_recipe, *LONG)
+    return outcome(oltr, "plain")
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition() or process.poll() is not None:
+            return
+        time.sleep(0.005)
+    raise AssertionError("nothing happened")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_again_and_again_it_ends_in_the_same_bits(oltr, tiny_recipe, unbroken, workers):
+    command = ("run", "dme", "--recipe", tiny_recipe, "--workers", workers)
+    plain, dme = oltr.runs / "tiny" / "plain", oltr.runs / "tiny" / "dme"
+    moments = [
+        lambda: any(plain.glob("*/last.pt")),  # an epoch of stage 1 is done
+        lambda: any(plain.glob("*/scores/test.npz")),  # in the middle of scoring
+        lambda: any(dme.glob("*/recipe.toml")),  # stage 2 is just beginning
+        lambda: any(dme.glob("*/last.pt")),
+    ]
+    for moment in moments:
+        process = oltr.start(*command)
+        wait_for(moment, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    oltr(*command)
+    for method in ("plain", "dme"):
+        assert_equal(outcome(oltr, method), unbroken[method])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, long_unbroken, number):
+    process = oltr.start("run", "plain", "--recipe", tiny_recipe, *LONG, "--workers", 1)
+    wait_for(lambda: any((oltr.runs / "tiny" / "plain").glob("*/metrics.jsonl")), process)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "stopped tiny/plain" in err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    checkpoint = torch.load(run_dir(oltr, "plain") / "last.pt", weights_only=True)
+    assert 0 < checkpoint["progress"]["epoch"] < 25
+    oltr("run", "plain", "--recipe", tiny_recipe, *LONG)
+    assert_equal(outcome(oltr, "plain"), long_unbroken)
+
+
+def test_a_checkpoint_cut_short_falls_back_to_the_one_before(oltr, tiny_recipe, unbroken):
+    process = oltr.start("run", "plain", "--recipe", tiny_recipe)
+    wait_for(lambda: any((oltr.runs / "tiny" / "plain").glob("*/last.prev.pt")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    last = run_dir(oltr, "plain") / "last.pt"
+    if last.exists():
+        last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    (run_dir(oltr, "plain") / "result.json").unlink(missing_ok=True)
+    done = oltr("run", "plain", "--recipe", tiny_recipe)
+    assert "going on from the checkpoint before it" in done.stderr
+    assert_equal(outcome(oltr, "plain"), unbroken["plain"])
+
+
+def test_both_checkpoints_gone_it_starts_anew(oltr, tiny_recipe, unbroken):
+    oltr("run", "plain", "--recipe", tiny_recipe)
+    path = run_dir(oltr, "plain")
+    for name in ("last.pt", "last.prev.pt"):
+        (path / name).write_bytes(b"")
+    (path / "result.json").unlink()
+    done = oltr("run", "plain", "--recipe", tiny_recipe)
+    assert "starting from the beginning" in done.stderr
+    assert_equal(outcome(oltr, "plain"), unbroken["plain"])
+
+
+def test_a_finished_run_is_not_run_again(oltr, tiny_recipe):
+    first = oltr("run", "plain", "--recipe", tiny_recipe, "--json")
+    checkpoint = (run_dir(oltr, "plain") / "last.pt").stat().st_mtime_ns
+    second = oltr("run", "plain", "--recipe", tiny_recipe, "--json")
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    assert (run_dir(oltr, "plain") / "last.pt").stat().st_mtime_ns == checkpoint
+
+
+def test_a_changed_recipe_or_seed_is_a_different_run(oltr, tiny_recipe):
+    names = set()
+    for extra in ([], ["--set", "train.epochs=1"], ["--seed", "1"]):
+        shown = oltr("run", "plain", "--recipe", tiny_recipe, *extra, "--dry-run", "--json")
+        names.add(json.loads(shown.stdout)["runs"][0]["run"])
+    assert len(names) == 3
+    assert not oltr.runs.exists()
+
+
+def test_two_processes_asking_for_one_run_train_it_once(oltr, tiny_recipe, unbroken):
+    processes = [oltr.start("run", "plain", "--recipe", tiny_recipe, "--json") for _ in range(3)]
+    outputs = [p.communicate(timeout=200) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0, 0], outputs
+    results = [json.loads(out) for out, _ in outputs]
+    assert results[0] == results[1] == results[2]
+    trained = [err for _, err in outputs if "3/3" in err]
+    assert len(trained) == 1
+    waited = [err for _, err in outputs if "waiting for it" in err or "is finished" in err]
+    assert len(waited) == 2
+    assert_equal(outcome(oltr, "plain"), unbroken["plain"])
+
+
+def test_changed_lists_do_not_mix_into_an_interrupted_run(tmp_path, own_tiny_data, tiny_recipe):
+    from tests.conftest import Oltr
+
+    oltr = Oltr(tmp_path / "runs", own_tiny_data)
+    oltr("run", "plain", "--recipe", tiny_recipe)
+    (run_dir(oltr, "plain") / "result.json").unlink()
+    train = own_tiny_data / "tiny" / "train.txt"
+    train.write_text("\n".join(train.read_text().splitlines()[::-1]) + "\n")
+    done = oltr("run", "plain", "--recipe", tiny_recipe, check=3)
+    assert "other image lists" in done.stderr
