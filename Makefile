@@ -1,6 +1,6 @@
-# make demo  sets everything up and runs the paper's method on the built-in dataset
-# make test  sets everything up and runs the tests, the linter and the type checker
-# Both can be run again at any time; what is there already is not made again.
+# make demo  set up, run the paper's method on the built-in dataset, compare it with the paper's table
+# make test  set up, run the tests, the linter and the type checker
+# Both can be repeated at any time; the environment and finished runs are reused.
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,7 +27,7 @@ format: environment
 
 environment: $(READY)
 
-# libmr compiles against numpy and cython, which must be there before it, and its isolated build does not see them.
+# libmr compiles against numpy and cython, which must be installed first; an isolated build does not see them.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("oltr needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12") if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
