@@ -46,6 +46,9 @@ def test_it_holds_what_it_needs_and_no_generic_name(unpacked):
     assert {name.split("/")[0].split("-")[0] for name in files} <= {"oltr_cli", "oltr"}
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "oltr_cli").rglob("*.py")}
     assert modules <= files, "a package is missing in pyproject.toml"
+    report = (ROOT / "oltr_cli" / "report").rglob("*.*")
+    page = {str(p.relative_to(ROOT)) for p in report if p.suffix in (".html", ".css", ".js")}
+    assert "oltr_cli/report/templates/page.html" in page <= files
 
 
 def test_it_runs_from_another_folder(unpacked, tmp_path):

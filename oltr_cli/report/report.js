@@ -132,7 +132,7 @@
   function plot() {
     const all = run.curve.tau;
     const view = { viewBox: `0 0 ${size.width} ${size.height}`, class: "plot", role: "img",
-      "aria-label": "Open-set numbers against the threshold; the table beside it has those at the marker." };
+      "aria-label": "Open-set metrics against the threshold; the table next to the plot has the values at the marker." };
     const drawn = svg("svg", view);
     for (let i = 0; i <= 4; i++) {
       drawn.append(svg("line", { class: "grid", x1: size.left, x2: size.width - size.right, y1: y(i / 4), y2: y(i / 4) }));
@@ -141,7 +141,7 @@
     for (const tau of ticks(all[0], all[all.length - 1])) {
       drawn.append(svg("text", { x: x(tau), y: size.height - 18, "text-anchor": "middle" }, rounded(tau)));
     }
-    drawn.append(svg("text", { x: (size.left + size.width) / 2, y: size.height - 3, "text-anchor": "middle" }, "threshold τ on the confidence"));
+    drawn.append(svg("text", { x: (size.left + size.width) / 2, y: size.height - 3, "text-anchor": "middle" }, "confidence threshold τ"));
     for (const { tau } of run.named) drawn.append(svg("line", { class: "own", x1: x(tau), x2: x(tau), y1: y(1), y2: y(0) }));
     for (const [key, , , style] of LINES) {
       if (!style || !run.curve[key]) continue;
@@ -165,7 +165,7 @@
     box.replaceChildren();
     slider = null;
     if (!run.curve) {
-      box.append(element("p", { class: "notes" }, "This run has no scores of open samples: there is no threshold to choose."));
+      box.append(element("p", { class: "notes" }, "This run has no scores for open samples, so there is no threshold to choose."));
       return;
     }
     slider = element("input", { type: "range", id: "tau", min: 0, max: run.curve.tau.length - 1, step: 1 });
@@ -193,10 +193,10 @@
     const numbers = element("table", { id: "at-tau" }, element("thead", {}, head), body);
     box.append(element("div", { class: "threshold" },
       element("div", {},
-        element("label", { for: "tau" }, "Threshold: rejected is what has a confidence below τ = ", element("strong", { id: "tau-shown" })),
+        element("label", { for: "tau" }, "Threshold: samples with a confidence below τ = ", element("strong", { id: "tau-shown" }), " are rejected."),
         slider, marks, plot()),
       element("div", {}, numbers,
-        element("p", { class: "notes" }, "On the test set, from saved scores. A τ picked here by looking at these numbers has seen the answers."))));
+        element("p", { class: "notes" }, "Test-set results, computed from saved scores. A τ chosen by looking at them is tuned on the test set."))));
     move(own, false);
   }
 
@@ -228,7 +228,7 @@
   const KINDS = [
     ["known_as_unknown", "Known as unknown", "known samples that are rejected, lowest confidence first", (c, tau) => tau !== null && c < tau],
     ["unknown_as_known", "Unknown as known", "open samples that are accepted, highest confidence first", (c, tau) => tau === null || c >= tau],
-    ["tail_as_head", "Tail as head", "few-shot classes taken for many-shot ones, highest confidence first", (c, tau) => tau === null || c >= tau],
+    ["tail_as_head", "Tail as head", "few-shot classes mistaken for many-shot ones, highest confidence first", (c, tau) => tau === null || c >= tau],
   ];
   const className = (label) => (label < 0 ? "unknown" : data.classSets[run.class_set].names[label]);
 
@@ -238,7 +238,7 @@
       : element("img", { src: data.pictures[one.picture], alt: one.name || className(one.true), width: 96, height: 96 });
     const made = element("div", { class: "tile", title: one.name }, picture,
       element("b", {}, className(one.true)), element("br"),
-      `${rejected ? "rejected, nearest" : "taken for"} ${className(one.said)}`, element("br"),
+      `${rejected ? "rejected, nearest" : "mistaken for"} ${className(one.said)}`, element("br"),
       element("small", {}, `confidence ${Number(one.confidence.toPrecision(3))}`));
     return made;
   }
@@ -247,7 +247,7 @@
     const box = byId("gallery");
     box.replaceChildren();
     if (!run.gallery) {
-      box.append(element("p", { class: "notes" }, "Shown for the first run of each method only."));
+      box.append(element("p", { class: "notes" }, "Mistakes are shown only for the first run of each method."));
       return;
     }
     if (run.galleryProblem) box.append(element("p", { class: "problem" }, run.galleryProblem));
