@@ -1,7 +1,7 @@
 """Errors that a user can cause: one clear line each, and the exit code that scripts can rely on.
 
 0 done · 1 a run failed · 2 usage or recipe · 3 data missing or corrupt · 4 loss not finite · 130/143 stopped with a
-checkpoint. Anything else that is raised is a fault of oltr's own and keeps its traceback.
+checkpoint. Any other exception is a bug in oltr and keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 
 class OltrError(Exception):
-    """A run failed for a reason that can be named in one line."""
+    """A run failed for a reason that fits into one line."""
 
     exit_code = 1
 
@@ -21,7 +21,7 @@ class UsageProblem(OltrError):
 
 
 class DataProblem(OltrError):
-    """A file is missing, cannot be decoded or says something impossible; the message names it."""
+    """A file is missing, cannot be decoded or has impossible content; the message names it."""
 
     exit_code = 3
 
@@ -41,7 +41,7 @@ class Stopped(OltrError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known name nearest to a misspelt one, or the list of the known names."""
+    """``"; did you mean 'x'?"`` for the known name closest to a misspelt one, or the list of the known names."""
     names = sorted(set(known))
     lowered = {n.lower(): n for n in names}
     close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)

@@ -1,6 +1,6 @@
-"""What a person sees on stderr while a run goes on: a table that grows by a line an epoch, and a bar with an ETA.
+"""What the user sees on stderr during a run: a table that grows by one line per epoch, and a bar with an ETA.
 
-Without a terminal the same lines come plain and the bar is left out.
+Without a terminal the same lines are plain and the bar is left out.
 """
 
 import sys
@@ -29,17 +29,17 @@ class Display:
             self.console.print(text, soft_wrap=True)
 
     def starting_torch(self) -> None:
-        """Say what the next seconds are for, before torch is imported; nothing where it is there already."""
+        """Explain the next seconds before torch is imported; nothing if it is imported already."""
         if "torch" not in sys.modules:
             self.say("[dim]starting torch …[/]")
 
     def warn(self, text: str) -> None:
-        """A line that is shown in any case."""
+        """A line that is always shown."""
         self.console.print(Text("warning: ", style="yellow"), Text(text), sep="", soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str = "images") -> Iterator["Bar"]:
-        """A progress bar with the time left; silent when quiet or not on a terminal."""
+        """A progress bar with the time left; silent if quiet or not on a terminal."""
         shown = self.console.is_terminal and not self.quiet
         with Progress(
             SpinnerColumn(),
@@ -65,11 +65,11 @@ class Bar:
         self.done = 0
 
     def reached(self, done: int, total: int) -> None:
-        """So far ``done`` of ``total``, where the total is known only now."""
+        """``done`` of ``total`` so far, for a total that is known only now."""
         self.progress.update(self.task, completed=done, total=total)
 
     def advance(self, amount: int = 1, per_step: int = 1, title: str | None = None) -> None:
-        """Count ``amount``; one of it stands for ``per_step`` units in the shown rate."""
+        """Count ``amount``; each counts as ``per_step`` units in the shown rate."""
         self.done += amount * per_step
         now = time.monotonic()
         since, then = self.mark
@@ -80,7 +80,7 @@ class Bar:
 
 
 def epoch_header() -> str:
-    """The head of the epoch table."""
+    """The header of the epoch table."""
     return "[dim]" + " ".join(f"{name:>{width}}" for name, width in _COLUMNS) + "[/]"
 
 

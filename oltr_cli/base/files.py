@@ -1,4 +1,4 @@
-"""Writing files so that a kill or a full disk never leaves half of one, and reading them back without trusting them."""
+"""Writing files so that a kill or a full disk never leaves a partial one, and reading them without trusting them."""
 
 import json
 import os
@@ -14,7 +14,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Run ``write`` on a temporary file beside ``path``, flush it to disk and put it in place in one step.
 
     Raises:
-        OltrError: the disk is full or the folder cannot be written; what stood at ``path`` before is untouched.
+        OltrError: the disk is full or the folder cannot be written; a file that was at ``path`` before is unchanged.
     """
     temporary = None
     try:
@@ -29,10 +29,10 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary = None
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of its zip writer.
-        # str(error) would name the temporary file, which nobody knows.
+        # torch.save reports a full disk as a RuntimeError of its zip writer. str(error) would name the temporary file,
+        # which means nothing to the user.
         reason = getattr(error, "strerror", None) or error
-        raise OltrError(f"cannot write {path}: {reason}; what was there before is kept") from error
+        raise OltrError(f"cannot write {path}: {reason}; an existing file is unchanged") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -49,7 +49,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``, or None when it is missing or cut short."""
+    """The JSON in ``path``, or None if it is missing or cut short."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -63,7 +63,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be opened."""
+    """Make the rename itself durable, if the system can open folders."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

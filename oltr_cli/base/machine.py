@@ -1,4 +1,4 @@
-"""The machine a run happens on: device, precision, processes, workers. None of it is part of what a run is."""
+"""The machine a run happens on: device, precision, processes, workers. None of it defines a run."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(device: str | None = None) -> "Accelerator":
-    """An Accelerator on ``device`` (``cpu``, ``cuda``, ``mps``; None: the best there is), bf16 where the GPU has it.
+    """An Accelerator on ``device`` (``cpu``, ``cuda``, ``mps``; None: the best available), bf16 if the GPU has it.
 
     Under ``torchrun`` or ``accelerate launch`` it joins the group of processes.
 
@@ -35,7 +35,9 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
     if device is not None and device.startswith("cuda:"):
         number = device.removeprefix("cuda:")
         if not number.isdigit() or int(number) >= torch.cuda.device_count():
-            raise UsageProblem(f"--device {device}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+            raise UsageProblem(
+                f"--device {device}: this machine has {torch.cuda.device_count()} GPUs, counted from cuda:0"
+            )
         torch.cuda.set_device(int(number))
     use_gpu = available["cuda"] and device != "cpu"
     if use_gpu:
@@ -46,16 +48,16 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
-        # Switched-off parts of a method (no memory, no selector) leave parameters without gradient.
+        # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks for the next tensor of that size.
+    """Make glibc keep large freed blocks for the next tensor of that size.
 
-    By default it gives them back to the system, and every activation of every step is then faulted in page by page
-    again: a sixth of a CPU's training time, more on virtual machines. Elsewhere than on glibc this does nothing.
+    By default it returns them to the system, and every activation of every step is then faulted in page by page again:
+    a sixth of a CPU's training time, more on virtual machines. Without glibc this does nothing.
     """
     if platform.libc_ver()[0] == "glibc":
         mmap_max, trim_threshold, top_pad = -4, -1, -2  # malloc.h
@@ -66,7 +68,7 @@ def _keep_freed_memory() -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for the group that ``torchrun`` started; true without one."""
+    """Whether this is the first process of the group that ``torchrun`` started; true without a group."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -77,7 +79,7 @@ def default_workers() -> int:
 
 
 def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
-    """What environment.json says: versions, device, precision, processes, commit, command."""
+    """The content of environment.json: versions, device, precision, processes, commit, command."""
     import torch
 
     device = accelerator.device
@@ -98,13 +100,13 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package is run from, or None when it is installed."""
+    """Commit of the checkout this package is run from, or None if it is installed."""
     folder = Path(__file__).parent.parent
     return git(folder, "describe", "--always", "--dirty") if (folder / ".git").exists() else None
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """What ``git`` prints when asked in ``folder``; None without git, without a checkout, or without an answer."""
+    """What ``git`` prints in ``folder``; None without git, without a checkout, or without an answer."""
     try:
         done = subprocess.run(
             ["git", *arguments],

@@ -57,7 +57,7 @@ def over_files(
                     bar.advance(len(by_start[futures[future]]))
                     _leave_if(stop, sum(map(len, by_start.values())) if stop.signal_number else 0, len(files))
         except BrokenProcessPool:
-            raise OltrError(f"{title}: a process was killed, perhaps for want of memory; try --workers 1") from None
+            raise OltrError(f"{title}: a process was killed, perhaps because memory ran out; try --workers 1") from None
         finally:
             pool.shutdown(cancel_futures=True)
     return [answer for start in starts for answer in by_start[start]]

@@ -1,11 +1,11 @@
-"""SIGINT and SIGTERM as a wish: training stops at the next step, after its checkpoint. A second one stops at once."""
+"""SIGINT and SIGTERM as a request: training stops at the next step, after its checkpoint. A second stops at once."""
 
 import signal
 from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """While entered, remembers the first SIGINT or SIGTERM in ``signal_number``; leaving restores the old handlers."""
+    """While entered, remembers the first SIGINT or SIGTERM in ``signal_number``; exiting restores the old handlers."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None

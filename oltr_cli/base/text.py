@@ -1,4 +1,4 @@
-"""Words and numbers for people: lists cut short, plurals, numbers with no more digits than they need, JSON."""
+"""Words and numbers for people: shortened lists, plurals, numbers with only the digits they need, JSON."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def some(items: Sequence[object], shown: int = 3) -> str:
-    """The first few, and how many there are where that is more."""
+    """The first few, and the total if there are more."""
     return ", ".join(map(str, items[:shown])) + (f", … ({len(items):,} in all)" if len(items) > shown else "")
 
 
@@ -21,7 +21,7 @@ def counted(count: int, thing: str) -> str:
 
 
 def number(value: float) -> str:
-    """A confidence or a distance: three decimals, or an exponent where they would all be 0."""
+    """A confidence or a distance: three decimals, or an exponent if they would all be 0."""
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.0005 else f"{value:.2e}"
 
 
@@ -38,7 +38,7 @@ def visible(text: str) -> str:
 
 
 def json_text(value: Any) -> str:
-    """``value`` on one line of JSON, as UTF-8 where it can be: a file name that is not UTF-8 is escaped.
+    """``value`` on one line of JSON, as UTF-8 if possible: a file name that is not UTF-8 is escaped.
 
     Raises:
         ValueError: it holds NaN or infinity.

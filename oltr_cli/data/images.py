@@ -1,7 +1,7 @@
 """Image files through Pillow: which names are images, whether a file is one, and its pixels as uint8 numbers.
 
-Files are strangers' and may be broken in any way, so whatever Pillow makes of one becomes a DataProblem that names it.
-Only formats that photographs come in are tried: Pillow knows others too, and hands some of them to other programs.
+Files come from anywhere and may be broken in any way, so whatever Pillow raises becomes a DataProblem that names the
+file. Only formats used for photographs are tried: Pillow knows others, too, and passes some of them to other programs.
 """
 
 import os
@@ -28,7 +28,7 @@ _NEEDS = {".webp": "webp", ".avif": "avif", ".jp2": "jpg_2000"}  # suffix → wh
 
 def _suffixes() -> frozenset[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # older Pillows warn of features they do not know
+        warnings.simplefilter("ignore")  # older Pillows warn about features they do not know
         return frozenset(_ALWAYS) | {suffix for suffix, feature in _NEEDS.items() if features.check(feature)}
 
 
@@ -56,10 +56,10 @@ def decode_file(path: Path) -> "Tensor":
 def decode_pixels(path: Path) -> NDArray[np.uint8]:
     """RGB image as uint8 (H, W, 3), turned upright by its EXIF tag.
 
-    Of an animation the first frame counts; what is transparent lies on white; 16-bit greys keep their upper eight bits.
+    An animation gives its first frame, transparency is put on white, 16-bit greys keep their upper eight bits.
 
     Raises:
-        DataProblem: missing, cut short or no image; the message names the file.
+        DataProblem: missing, cut short or not an image; the message names the file.
     """
     with _opened(path) as (image, _):
         return _rgb(image)
@@ -68,8 +68,8 @@ def decode_pixels(path: Path) -> NDArray[np.uint8]:
 def check_image(path: Path) -> tuple[int, int]:
     """Width and height in pixels as stored, read from the header.
 
-    JPEG, PNG, GIF and WebP are held to end as they should; only where one does not, and for other formats, are pixels
-    decoded. So a file that was cut short is found, and one that is damaged in the middle may not be.
+    For JPEG, PNG, GIF and WebP the mark at the end is checked; pixels are decoded only if it is missing, and for other
+    formats. So a file that was cut short is found, but damage in the middle may not be.
 
     Raises:
         DataProblem: as ``decode_pixels``.
@@ -84,20 +84,22 @@ def check_image(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
-    """Pillow's image of ``path``, its header read, and the file; errors of the block become a DataProblem too."""
+    """Pillow's image of ``path`` with its header read, and the file; errors in the block become a DataProblem, too."""
     try:
-        if not path.is_file():  # opening a named pipe would wait for ever
+        if not path.is_file():  # opening a named pipe would wait forever
             raise DataProblem(f"{path}: no such image")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF and palettes: the pixels are what counts
+            warnings.simplefilter("ignore")  # about odd EXIF and palettes: only the pixels count
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-                    raise ValueError("signed, 32-bit or real numbers of unknown range; save it with 8 or 16 bits")
+                    raise ValueError(
+                        "signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits"
+                    )
                 yield image, file
     except (DataProblem, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise DataProblem(f"{path}: cannot be decoded (no image)") from None
+        raise DataProblem(f"{path}: cannot be decoded (not an image)") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise DataProblem(f"{path}: cannot be decoded ({reason})") from None
@@ -134,6 +136,6 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF tag, 1 = upright; read after the pixels, since Pillow turns TIFF itself and then clears it."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken EXIF says nothing against the pixels
+    except Exception:  # the pixels may be good all the same
         return 1
     return value if isinstance(value, int) else 1

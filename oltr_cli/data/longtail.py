@@ -16,10 +16,10 @@ def pareto_counts(
 
     n_i = min(maximum, floor + scale · (u_i^(−1/α) − 1)) at the quantiles u_i = (i − ½)/K, rounded to whole images: the
     quantiles of floor + Lomax(α, scale). The defaults with K = 1000 give the shape of ImageNet-LT (Liu et al. 2019,
-    section 3: Pareto with α = 6, 5 to 1280 images a class). A smaller ``alpha`` makes a heavier tail.
+    section 3: Pareto with α = 6, 5 to 1280 images per class). A smaller ``alpha`` makes a heavier tail.
 
     Raises:
-        UsageProblem: a value for which there is no such set.
+        UsageProblem: a value out of range.
     """
     problems = [
         f"{name} must be {wanted}, not {value}"
@@ -47,7 +47,7 @@ def assign_counts(counts: NDArray[np.int64], groups: Sequence[str], seed: int) -
     the members of a group of size m, shuffled, take the places (j + r)/m, r in [0, 1), of the ranking.
 
     Args:
-        counts: one number a class, in any order.
+        counts: one number per class, in any order.
         groups: what each class belongs to, such as its script.
         seed: of the shuffling.
     Returns:

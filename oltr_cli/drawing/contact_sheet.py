@@ -1,7 +1,7 @@
 """A contact sheet: many small images on one page, each with a caption and a coloured frame, in titled blocks.
 
-Small images are enlarged by whole factors, pixel by pixel, so that they stay as sharp as they are; large ones are
-shrunk. The frame's colour only repeats what the caption says: grey prints and colour-blind readers lose nothing.
+Small images are enlarged by whole factors, pixel by pixel, so that they stay sharp; large ones are shrunk. The frame's
+colour only repeats the caption: grey prints and colour-blind readers lose nothing.
 """
 
 import math
@@ -28,10 +28,10 @@ class Tile:
 
     Attributes:
         image: Pillow image, uint8 array (C, H, W) with C = 1 or 3 as datasets give it, or None for one that cannot be
-            read. Of many large photographs keep ``fit(image)``, which is what will be shown.
-        caption: lines below it, the first one darker; each takes two lines where it is long, then ends in "…".
+            read. For many large photographs pass ``fit(image)``, which is all that is shown.
+        caption: lines below it, the first one darker; each takes up to two lines and then ends in "…".
         frame: colour such as "#0072B2"; None draws a thin grey line.
-        group: title of the block it stands in; tiles of one group follow each other.
+        group: title of its block; tiles of one group follow each other.
     """
 
     image: Pixels | None
@@ -41,9 +41,9 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], columns: int = 8, title: str = "", side: int = SIDE) -> Image.Image:
-    """The tiles in rows of ``columns``, a block for each group, below ``title``; RGB.
+    """The tiles in rows of ``columns``, one block per group, below ``title``; RGB.
 
-    A sheet without tiles is its title.
+    A sheet without tiles is only its title.
     """
     heading, block, caption = Lettering(22, bold=True), Lettering(16, bold=True), Lettering(13)
     columns = max(1, min(columns, len(tiles)) if tiles else columns)
@@ -75,7 +75,7 @@ def fit(image: Pixels, side: int = SIDE) -> Image.Image:
         return picture
     size = tuple(max(1, round(length * side / longer)) for length in picture.size)
     if 2 * longer <= side:
-        # Pixels stay squares with sharp edges, also where the factor is no whole number.
+        # Pixels stay squares with sharp edges, even if the factor is not a whole number.
         factor = math.ceil(side / longer)
         large = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
         return large if large.size == size else large.resize(size, Image.Resampling.BOX)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
 
 
 class _Page:
-    """A page that grows downwards; what is drawn waits until its height is known."""
+    """A page that grows downwards; drawing waits until its height is known."""
 
     def __init__(self, width: int, cell: int, caption: Lettering) -> None:
         self.width, self.cell, self.caption = width, cell, caption

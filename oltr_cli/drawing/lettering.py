@@ -1,7 +1,7 @@
 """Text on pictures: DejaVu from matplotlib, other installed fonts for the characters it lacks, wrapped to a width.
 
-DejaVu covers Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic. Other scripts are looked for among the
-system's fonts, once; what no font has becomes ``▯`` instead of the font's own idea of an empty box.
+DejaVu covers Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and Arabic. Other scripts are looked for once among the
+system's fonts; a character that no font has becomes ``▯`` instead of the font's own empty box.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ _REGULAR, _BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
 
 
 class Lettering:
-    """One size of type, in pixels; ``bold`` where the script has it."""
+    """One font size, in pixels; ``bold`` if the script has it."""
 
     def __init__(self, size: int, bold: bool = False) -> None:
         import matplotlib
@@ -42,7 +42,7 @@ class Lettering:
             x += font.getlength(run)
 
     def wrap(self, text: str, width: float, most: int = 2) -> list[str]:
-        """``text`` as at most ``most`` lines of at most ``width`` pixels, broken at spaces where there are some.
+        """``text`` as at most ``most`` lines of at most ``width`` pixels, broken at spaces if there are any.
 
         What does not fit ends in "…".
         """
@@ -56,7 +56,7 @@ class Lettering:
                 lines.append("")
             while self.width(word) > width:  # a word that is longer than a line
                 head = self._longest(word, width)
-                # Paths and compounds break behind a sign, where there is one in the second half.
+                # Paths and compounds break after a sign, if there is one in the second half.
                 sign = max(head.rfind(sign) for sign in "/_-") + 1
                 head = head[:sign] if 2 * sign > len(head) else head
                 lines[-1], word = head, word[len(head) :]
@@ -68,7 +68,7 @@ class Lettering:
         return [*lines[: most - 1], self._longest(last, width - self.width("…")).rstrip(" ,;·") + "…"]
 
     def _longest(self, text: str, width: float) -> str:
-        """The longest start of ``text`` that fits, a character at least."""
+        """The longest start of ``text`` that fits, at least one character."""
         low, high = 1, max(1, len(text))
         while low < high:
             middle = (low + high + 1) // 2
@@ -76,7 +76,7 @@ class Lettering:
         return text[:low]
 
     def _runs(self, text: str) -> list[tuple[str, str]]:
-        """(font file, characters) for stretches that one font has entirely."""
+        """(font file, characters) for stretches that one font covers."""
         if all(map(self.has, text)):
             return [(self._own, text)] if text else []
         chosen = [self._file_for(c) for c in text]
@@ -90,7 +90,7 @@ class Lettering:
 
 
 def drawable(text: str) -> str:
-    """``text`` for matplotlib: what DejaVu lacks as ``▯``, where it would warn and draw a box of its own."""
+    """``text`` for matplotlib: characters that DejaVu lacks as ``▯``, or it would warn and draw its own box."""
     own = Lettering(12)
     return "".join(c if own.has(c) else NO_GLYPH for c in text)
 
@@ -112,7 +112,7 @@ def _charmap(file: str) -> frozenset[int]:
 
 @cache
 def _system_font(character: str) -> str | None:
-    """The first installed font that has ``character``, by name; None where there is none."""
+    """The first installed font that has ``character``, by name; None if there is none."""
     from matplotlib.font_manager import findSystemFonts
 
     candidates = sorted(findSystemFonts(), key=lambda file: ("Sans" not in Path(file).name, Path(file).name))

@@ -1,4 +1,4 @@
-"""The pictures that every run gets in its ``plots`` folder, drawn from its saved scores, history and result."""
+"""The pictures in every run's ``plots`` folder, drawn from its saved scores, history and result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from oltr_cli.runs.scores import SavedScores
 def save_run_plots(run_dir: Path) -> list[Path]:
     """Draw a finished run into ``run_dir/plots`` and return the PNGs written.
 
-    Those are accuracy-by-class-frequency, threshold, training and group-confusion; one whose input is missing (no open
+    They are accuracy-by-class-frequency, threshold, training and group-confusion; one whose input is missing (no open
     samples, no epochs) is left out.
 
     Raises:
@@ -61,10 +61,11 @@ def save_run_plots(run_dir: Path) -> list[Path]:
 def accuracy_by_frequency(
     test: SavedScores, class_counts: ClassCounts, title: str, shots: str = "paper", tau: float | None = None
 ) -> Figure:
-    """Test accuracy of each class against its training images: a dot a class, a line for the mean over ten log bins.
+    """Test accuracy of each class against its training images: one dot per class, a line for the mean over ten log
+    bins.
 
     Args:
-        tau: where given, a second line shows the mean when samples below τ are rejected.
+        tau: if given, a second line shows the mean when samples below τ are rejected.
     """
     counts = np.asarray(class_counts)
     accuracy = per_class_accuracy(test, len(counts))
@@ -72,7 +73,7 @@ def accuracy_by_frequency(
     figure, axes = _one()
     axes.set_xscale("log")
     low, high = (counts[shown].min() / 1.2, counts[shown].max() * 1.2) if shown.any() else (1.0, 1000.0)
-    axes.scatter(counts[shown], accuracy[shown], s=22, color="#888888", alpha=0.55, linewidths=0, label="a class")
+    axes.scatter(counts[shown], accuracy[shown], s=22, color="#888888", alpha=0.55, linewidths=0, label="class")
     axes.plot(*_binned_mean(counts[shown], accuracy[shown]), color="#000000", marker="o", label="mean, closed set")
     if tau is not None:
         rejecting = per_class_accuracy(test, len(counts), tau)[shown]
@@ -138,7 +139,7 @@ def training(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int |
         above.plot(epochs, values, color=INKS[i % len(INKS)], ls=LINES[i % len(LINES)], marker="o", label=label)
     everything = np.concatenate(list(drawn.values()))
     everything = everything[np.isfinite(everything)]
-    # Terms of very different size share a log axis, where all of them can be.
+    # Terms of very different size share a log axis, if all of them are positive.
     if len(everything) and everything.min() > 0 and everything.max() > 50 * everything.min():
         above.set_yscale("log")
         plain_log(above.yaxis)
@@ -192,7 +193,7 @@ def confused_groups(
 
 
 def _scores(run_dir: Path, split: str) -> SavedScores | None:
-    """The scores of a split, or None when there are none."""
+    """The scores of a split, or None if there are none."""
     path = run_dir / "scores" / f"{split}.npz"
     scores = SavedScores.load(path) if path.exists() else None
     return scores if scores is not None and len(scores) else None
@@ -217,7 +218,7 @@ def _binned_mean(counts: np.ndarray, accuracy: np.ndarray, bins: int = 10) -> tu
 
 
 def _shade_groups(axes: Axes, shots: str, low: float, high: float) -> None:
-    """Shade and name the shot groups between two training counts; their bounds are asked of their definition."""
+    """Shade and name the shot groups between two training counts; the bounds come from their definition."""
     groups = shot_groups(np.arange(1, 1001), shots)
     few, medium = int(groups["few"].sum()) + 0.5, int((groups["few"] | groups["medium"]).sum()) + 0.5
     for name, start, end in (("few", low, few), ("medium", few, medium), ("many", medium, high)):
@@ -232,5 +233,5 @@ def _shade_groups(axes: Axes, shots: str, low: float, high: float) -> None:
 
 
 def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """One value of each row (epochs,), NaN where it is missing."""
+    """One value of each row (epochs,), NaN if it is missing."""
     return np.array([np.nan if row.get(name) is None else row[name] for row in history], np.float64)

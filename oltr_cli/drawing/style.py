@@ -1,8 +1,8 @@
 """How pictures look: colours, dashes, markers and hatches that plots and figures share.
 
-Colours are those of Okabe & Ito, told apart by colour-blind readers; lines differ in dashes and markers as well, and
-bars in hatches, so that grey prints stay readable. Figures are objects of their own: pyplot and its global state are
-not used.
+Colours are those of Okabe & Ito, which colour-blind readers can tell apart; lines also differ in dashes and markers,
+and bars in hatches, so that grey prints stay readable. Figures are plain objects: pyplot and its global state are not
+used.
 """
 
 from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ RC = {
     "grid.linewidth": 0.8,
 }
 PERCENT = PercentFormatter(1.0, symbol="")
-# White to dark blue, falling steadily in lightness: it reads the same in grey.
+# White to dark blue with steadily falling lightness: it looks the same in grey.
 BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#9CC3DF", "#0072B2", "#00304C"])
 
 

@@ -19,7 +19,7 @@ from oltr_cli.tables.rows import RowSpec, table_rows
 
 TABLE = "5"
 COLUMNS = (*GROUPS, "overall")
-# Panels by the keys of the table's rows, with the names that the paper's legends give them; the last is the paper's.
+# Panels by the keys of the table's rows, with the names of the paper's legends; the last is the paper's method.
 PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("(a) modulated attention", {"attention-none": "without", "attention-modulated": "with (ours)"}),
     (
@@ -33,14 +33,14 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     ("(c) kind of attention", {"attention-spatial": "spatial", "attention-modulated": "modulated (ours)"}),
 )
-# From pale to dark, hatched differently; what is the paper's own is always full blue.
+# From pale to dark, hatched differently; the paper's method is always full blue.
 _FILLS = (("#FFFFFF", ""), ("#D9D9D9", "///"), ("#9CC3DF", "..."))
 _OURS = ("#0072B2", "")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Accuracies in percent of one variant over many, medium, few, all: mean and std (4,), NaN where there is none."""
+    """Accuracies in percent of one variant over many, medium, few, all: mean and std (4,), NaN if there is none."""
 
     panel: str
     label: str
@@ -67,7 +67,7 @@ class Data:
 
 def rows(request: Request) -> list[RowSpec]:
     if request.methods:
-        raise UsageProblem("it shows variants of dme; leave out --methods")
+        raise UsageProblem("shows variants of dme; leave out --methods")
     wanted = {key for _, panel in PANELS for key in panel}
     return [row for row in table_rows(load_table(TABLE), finished_runs(request.dataset)) if row.key in wanted]
 
@@ -78,7 +78,7 @@ def gather(request: Request) -> Gathered[Data]:
     at = [metrics.index(f"open/{name}") for name in COLUMNS]
     by_key = {}
     for one in found:
-        # The cells hold a value a seed; with --seed one of them is drawn.
+        # The cells hold one value per seed; with --seed only one is drawn.
         kept = [one.row.seeds.index(run.seed) for run in one.runs]
         by_key[one.label] = [_cell(one.row.cells[i], kept, len(one.row.seeds)) for i in at]
     bars = tuple(
@@ -98,7 +98,7 @@ def gather(request: Request) -> Gathered[Data]:
 
 
 def _cell(cell: Cell, kept: list[int], seeds: int) -> Cell:
-    """Only the seeds at the places ``kept``; a cell with gaps (an empty shot group) has them for all seeds."""
+    """Only the seeds at the positions ``kept``; a cell with gaps (an empty shot group) has them for all seeds."""
     return Cell(cell.paper, tuple(cell.values[i] for i in kept)) if cell.n == seeds else cell
 
 

@@ -1,7 +1,7 @@
 """Figure 4: modulated attention over two test images, one of a head class and one of a tail class.
 
 Per cell of the last feature map f: the strength of self-attention ‖SA(f)‖, the modulation MA(f), and their product
-‖MA(f) ⊗ SA(f)‖, which is what is added to f (Eq. 5). Of an ablation with spatial attention, f stands for SA(f).
+‖MA(f) ⊗ SA(f)‖, which is added to f (Eq. 5). For an ablation with spatial attention, f takes the place of SA(f).
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Data:
 def rows(request: Request) -> list[RowSpec]:
     found = method_rows(request, ("dme",))
     if len(found) > 1:
-        raise UsageProblem("it shows one method; name one with --methods")
+        raise UsageProblem("shows one method; name one with --methods")
     return found
 
 
@@ -75,12 +75,12 @@ def gather(request: Request) -> Gathered[Data]:
     test = SavedScores.load(run.scores("test"))
     opened = Opened.load(run, request)
     if opened.attention is None:
-        raise UsageProblem(f"{run.name} has no attention; show a run that has: --methods dme")
+        raise UsageProblem(f"{run.name} has no attention; use a method that has: --methods dme")
     split, counts, names = opened.dataset.splits["test"], class_counts(run), class_names(run)
     where = places(test, split, str(run.scores("test")))
     indices = pick_images(request.images, split) or [int(where[i]) for i in head_and_tail(test, counts, request.shots)]
     if not indices:
-        raise DataProblem(f"{run.name}: classified no test image right; choose some with --image")
+        raise DataProblem(f"{run.name}: classified no test image correctly; choose some with --image")
     decided = dict(zip(where.tolist(), test.prediction.tolist(), strict=True))
     crops = [opened.crop("test", i) for i in indices]
     maps = attention_maps(opened.attention, opened.feature_maps(crops))
@@ -110,9 +110,9 @@ def gather(request: Request) -> Gathered[Data]:
 
 
 def head_and_tail(test: SavedScores, counts: ClassCounts, shots: str) -> list[int]:
-    """The surest right test sample of a head class and of a tail class.
+    """The most confident correct test sample of a head class and of a tail class.
 
-    Head is many-shot and tail few-shot; where one of them has no right sample, medium stands in.
+    Head is many-shot and tail few-shot; if one of them has no correct sample, medium is used instead.
     """
     groups = shot_groups(counts, shots)
     right = test.prediction == test.labels

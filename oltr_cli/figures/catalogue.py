@@ -21,10 +21,10 @@ FIGURES: dict[str, tuple[str, str]] = {
 
 
 def names(asked: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
-    """The names of the figures that are asked for, in the order of asking: ``all`` of them, ``8`` for 8a, 8b, 8c.
+    """The names of the requested figures, in the order given: ``all`` of them, ``8`` for 8a, 8b, 8c.
 
     Args:
-        besides: other words that the caller takes, to be named where one is misspelt.
+        besides: other words that the caller takes, to be suggested for a misspelt one.
     Raises:
         UsageProblem: no such figure.
     """

@@ -38,7 +38,7 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Sample:
-    """A test image (S, S, 3) with what the plain model and the method say of it."""
+    """A test image (S, S, 3) with the answers of the plain model and the method."""
 
     name: str
     class_name: str
@@ -80,7 +80,7 @@ def _facts(s: Sample) -> list[object]:
 def rows(request: Request) -> list[RowSpec]:
     found = method_rows(request, ("plain", "dme"), least=2)
     if len(found) > 2:
-        raise UsageProblem("it sets one method beside the plain model; name two with --methods")
+        raise UsageProblem("compares one method with the plain model; name two with --methods")
     return found
 
 
@@ -126,10 +126,10 @@ def _of_seed(runs: Sequence[Run], seed: int) -> Run:
 
 
 def examples(plain: SavedScores, own: SavedScores, counts: ClassCounts, shots: str) -> list[int]:
-    """Up to four test samples, of different classes, as the paper has them.
+    """Up to four test samples of different classes, chosen as in the paper.
 
     Three that the plain model gets wrong and the method right, of a few-shot, a medium-shot and again a few-shot class
-    (or whichever there is), and one that it is the other way round with; each time the one the winner is surest of.
+    (or of any other), and one where it is the other way round; each the one with the winner's highest confidence.
     """
     groups = shot_groups(counts, shots)
     gained = (plain.prediction != plain.labels) & (own.prediction == own.labels)
@@ -160,7 +160,7 @@ def infusions(opened: Opened, f: Tensor) -> Floats:
     network = opened.recogniser.network
     infused = network.infusion(network.backbone.pool(f if opened.attention is None else opened.attention(f)))
     if infused is None:
-        raise UsageProblem(f"{opened.run.name} has no memory feature; show a method that has: --methods plain,dme")
+        raise UsageProblem(f"{opened.run.name} has no memory feature; use a method that has: --methods plain,dme")
     return np.asarray(infused.double().cpu())
 
 

@@ -12,7 +12,7 @@ from oltr_cli.drawing.style import INKS, LINES
 
 Floats = NDArray[np.float64]
 
-# Colour, dashes and marker of the paper's methods; others follow by their place.
+# Colour, dashes and marker of the paper's methods; others follow by position.
 METHODS: dict[str, tuple[str, str, str]] = {
     "plain": ("#000000", "--", "s"),
     "range": ("#D55E00", ":", "^"),
@@ -46,7 +46,7 @@ class Curve:
 
 
 def rows_of(curves: Sequence[Curve]) -> list[list[object]]:
-    """One row (label, x, mean, std, n) a point; std is None where one measurement was made."""
+    """One row (label, x, mean, std, n) per point; std is None for a single measurement."""
     return [
         [curve.label, float(x), float(mean), float(std) if curve.n > 1 else None, curve.n]
         for curve in curves

@@ -70,8 +70,8 @@ def gather(request: Request) -> Gathered[Data]:
     seeds = {run.seed for run in base.runs}.intersection(*({run.seed for run in one.runs} for one in others))
     if not seeds:
         raise DataProblem(
-            f"{base.label} and {', '.join(o.label for o in others)} share no seed (their runs are of seeds "
-            f"{'; '.join(_seeds(one) for one in (base, *others))}); a gain is taken seed by seed"
+            f"{base.label} and {', '.join(o.label for o in others)} have no seed in common (their runs have "
+            f"seeds {'; '.join(_seeds(one) for one in (base, *others))}); a gain compares runs of the same seed"
         )
     f1 = {
         one.label: np.stack(
@@ -132,12 +132,12 @@ def draw(data: Data) -> Figure:
                     fontsize=8 if len(data.gains) == 1 else 7,
                 )
             elif place == 0 or not empty[group]:
-                middle = group if empty[group] else at  # said once where it holds for all methods
+                middle = group if empty[group] else at  # once, if it holds for all methods
                 axes.annotate("no class", (middle, 0), (0, 3), textcoords="offset points", ha="center", fontsize=8)
     axes.axhline(0, color="black", lw=0.8)
     bounds = [*DEFINITIONS[data.shots], "unknown"]
     axes.set_xticks(range(4), [f"{name}\n({bound})" for name, bound in zip(ALL_GROUPS, bounds, strict=True)])
-    axes.set_xlim(-0.5, 3.5)  # a group without a class has no bar, and its place all the same
+    axes.set_xlim(-0.5, 3.5)  # a group without a class has no bar, but keeps its place
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.15)

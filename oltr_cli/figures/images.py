@@ -15,13 +15,13 @@ from oltr_cli.drawing.style import BLUES
 from oltr_cli.figures.curves import Floats
 
 LUMA = np.array([0.299, 0.587, 0.114])
-FEW_CELLS = 9  # up to here each cell's value is written into it
+FEW_CELLS = 9  # up to this many, each cell's value is written into it
 SCALE = ScalarMappable(Normalize(-1.0, 1.0), BLUES)  # of ``octaves``: white ½× the mean cell, dark 2×
 SCALE_TICKS = {-1.0: "½×", 0.0: "mean of the map", 1.0: "2×"}
 
 
 def plain_text(text: str, most: int = 60) -> str:
-    """Text that matplotlib prints as it is (no $…$ formulas), on one line, cut to ``most`` characters."""
+    """Text that matplotlib prints unchanged (no $…$ formulas), on one line, cut to ``most`` characters."""
     line = " ".join(text.split())
     line = line if len(line) <= most else line[: most - 1].rstrip(" ,") + "…"
     return line.replace("$", r"\$")
@@ -30,8 +30,8 @@ def plain_text(text: str, most: int = 60) -> str:
 def overlay(axes: Axes, image: NDArray[np.uint8], cells: Floats) -> None:
     """The image (S, S, 3) in grey under the map of its cells (h, w): the darker the blue, the larger the value.
 
-    Shades tell how a cell stands to the mean of its map, see ``SCALE``, so that an even map looks even. They are
-    interpolated between the cells' middles; of a map with few cells the numbers are written into them.
+    Shades show a cell relative to the mean of its map, see ``SCALE``, so that an even map looks even. They are
+    interpolated between the cells' centres; in a map with few cells the numbers are written into them.
     """
     side = image.shape[0]
     grey = (image @ LUMA / 255)[..., None]
@@ -65,7 +65,7 @@ def octaves(cells: Floats) -> Floats:
 
 
 def enlarge(cells: Floats, side: int) -> Floats:
-    """(h, w) → (side, side), linear between the cells' middles."""
+    """(h, w) → (side, side), linear between the cells' centres."""
     picture = Image.fromarray(cells.astype(np.float32), mode="F")
     return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR), np.float64)
 

@@ -1,4 +1,4 @@
-"""A finished run's network and its images, for the figures that saved scores are not enough for (3, 4, 7)."""
+"""A finished run's network and its images, for the figures that need more than saved scores (3, 4, 7)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Opened:
         """The network and the images of a run.
 
         Raises:
-            DataProblem: the dataset is not there.
+            DataProblem: the dataset is missing.
             UsageProblem: the run is not finished.
         """
         recogniser = load_network(run, request)
@@ -54,7 +54,7 @@ class Opened:
         return found if isinstance(found, Attention) else None
 
     def crop(self, split: str, index: int) -> NDArray[np.uint8]:
-        """What the network sees of an image, before normalisation: uint8 (S, S, 3)."""
+        """The network's input for an image, before normalisation: uint8 (S, S, 3)."""
         image = evaluation_crop(self.dataset.splits[split].image(index), self.recogniser.recipe.data)
         return image.expand(3, -1, -1).permute(1, 2, 0).numpy().copy()
 
@@ -79,15 +79,15 @@ class Opened:
 
 
 def load_network(run: Run, request: Request) -> Recogniser:
-    """The network of a finished run, on the device asked for."""
+    """The network of a finished run, on the requested device."""
     return Recogniser.load(run.path, make_accelerator(request.device).device)
 
 
 def pick_images(names: Sequence[str], split: Split) -> list[int]:
-    """The places in a split of images named in full or by a part that fits only one.
+    """The positions in a split of images named in full or by a part that matches only one.
 
     Raises:
-        UsageProblem: a name fits none, or several (some are named).
+        UsageProblem: a name matches none, or several (some are named).
     """
     chosen = []
     for name in names:
@@ -97,25 +97,25 @@ def pick_images(names: Sequence[str], split: Split) -> list[int]:
             alike = get_close_matches(name, split.names[:5000], n=1, cutoff=0.5)
             raise UsageProblem(
                 f"--image: no test image '{name}'; "
-                + (f"did you mean '{alike[0]}'?" if alike else f"they have names such as {split.names[0]}")
+                + (f"did you mean '{alike[0]}'?" if alike else f"names look like {split.names[0]}")
             )
         if len(fitting) > 1:
             some = ", ".join(split.names[i] for i in fitting[:3])
-            raise UsageProblem(f"--image: '{name}' fits {len(fitting)} test images: {some}, …; name one of them")
+            raise UsageProblem(f"--image: '{name}' matches {len(fitting)} test images: {some}, …; name one of them")
         chosen.append(fitting[0])
     return chosen
 
 
 def places(scores: SavedScores, split: Split, where: str) -> NDArray[np.int64]:
-    """Place in the split of each saved sample (N,).
+    """Position in the split of each saved sample (N,).
 
     Raises:
         DataProblem: the scores hold no names, or one that the dataset no longer has.
     """
     if scores.paths is None:
-        raise DataProblem(f"{where}: holds no names of its samples")
+        raise DataProblem(f"{where}: has no sample names")
     at = {name: i for i, name in enumerate(split.names)}
     missing = next((str(path) for path in scores.paths if str(path) not in at), None)
     if missing is not None:
-        raise DataProblem(f"{where}: was made of other images; the dataset has no '{missing}'")
+        raise DataProblem(f"{where}: was made from other images; the dataset has no '{missing}'")
     return np.array([at[str(path)] for path in scores.paths], np.int64)

@@ -1,7 +1,7 @@
 """Figure 8 (c): F-measure at each run's τ against the number of open classes in the test, from saved scores.
 
-Open classes come in one by one in an order drawn by lot, so that the subsets of a draw are nested; the mean is taken
-over draws and seeds.
+Open classes are added one by one in a random order, so that the subsets of a draw are nested; the mean is taken over
+draws and seeds.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ POINTS = 11
 
 @dataclass(frozen=True)
 class Data:
-    """A curve a method over the number of open classes; ``thresholds``: rule or value of τ, as text."""
+    """One curve per method over the number of open classes; ``thresholds``: rule or value of τ, as text."""
 
     curves: tuple[Curve, ...]
     threshold: str
@@ -57,7 +57,7 @@ def gather(request: Request) -> Gathered[Data]:
 
 
 def sizes(classes: int) -> NDArray[np.int64]:
-    """Numbers of open classes to look at, from none to all of them, evenly."""
+    """Numbers of open classes to evaluate, evenly from none to all."""
     return np.unique(np.linspace(0, classes, POINTS).round().astype(np.int64))
 
 

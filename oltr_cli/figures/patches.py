@@ -1,9 +1,9 @@
 """Training patches that excite single neurons most, for Figure 7.
 
-A neuron is a component of the direct feature v. Its map is what pooling averages: the feature map after attention, and
-behind it the extra fc where there is one, cell by cell (linear, so that the cells' mean is v before the ReLU). A patch
-is the surroundings of the image's strongest cell, WIDTH cells a side. The receptive field is larger, but what lies near
-the middle counts most.
+A neuron is a component of the direct feature v. Its map is the input of the pooling: the feature map after attention,
+followed by the extra fc, if there is one, cell by cell (linear, so that the cells' mean is v before the ReLU). A patch
+is the area around the image's strongest cell, WIDTH cells wide. The receptive field is larger, but its middle counts
+most.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from oltr_cli.base.display import Display
 from oltr_cli.figures.networks import Opened
 
-PATCHES = 6  # of each neuron
-WIDTH = 1.5  # cells a side of a patch
+PATCHES = 6  # per neuron
+WIDTH = 1.5  # of a patch, in cells
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def find_patches(opened: Opened, neurons: NDArray[np.int64], display: Display) -> dict[int, tuple[Patch, ...]]:
-    """For each neuron the training patches with the largest activation, one an image."""
+    """For each neuron the training patches with the largest activation, one per image."""
     split, names = opened.dataset.splits["train"], opened.dataset.class_names
     indices, values, cells = [], [], []
     shape = (1, 1)
@@ -75,7 +75,7 @@ def find_patches(opened: Opened, neurons: NDArray[np.int64], display: Display) -
 
 
 def patch_box(cell: int, shape: tuple[int, int], side: int) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the square WIDTH cells wide about a cell's middle, moved to lie inside the image.
+    """(left, top, right, bottom) of the square WIDTH cells wide around a cell's centre, moved to be inside the image.
 
     Args:
         cell: y·w + x.

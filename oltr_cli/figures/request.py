@@ -1,4 +1,4 @@
-"""What is asked of a figure, and the finished runs that it stands on."""
+"""A request for a figure, and the finished runs that it needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw, as the command line has it.
+    """What to draw, as given on the command line.
 
     Attributes:
-        source: the recipe that the runs follow; None: there is none, and nothing can be made.
-        option: how a command names that recipe.
+        source: the recipe of the runs; None: there is none, and no run can be made.
+        option: the option that gives a command that recipe.
         methods: instead of the figure's own; patterns as ``oltr compare --methods`` takes them.
         seed: draw only the runs of this seed.
         rule: how τ is chosen from the saved scores; None takes each run's own.
-        images: names of test images to show, or parts that fit only one.
+        images: names of test images to show, or parts that match only one.
         alphas: power values of Figure 8 (a).
-        lot: seed of whatever is drawn by lot.
+        lot: seed of all random choices.
     """
 
     dataset: str
@@ -63,7 +63,7 @@ D = TypeVar("D", bound=Drawable)
 
 @dataclass(frozen=True)
 class Gathered(Generic[D]):
-    """The numbers of a figure, the runs they come from, and what is to be said about them."""
+    """The numbers of a figure, the runs they come from, and notes about them."""
 
     data: D
     runs: tuple[Run, ...]
@@ -93,19 +93,17 @@ class MissingRuns(UsageProblem):
     def __init__(self, commands: Sequence[str], dataset: str) -> None:
         known = [command for command in dict.fromkeys(commands) if command]
         if not known:
-            super().__init__(
-                f"no finished runs of what it shows on {dataset}, and no recipe to make them by; give --recipe FILE"
-            )
+            super().__init__(f"no finished runs on {dataset} to draw, and no recipe to make them; give --recipe FILE")
         elif len(known) == 1:
-            super().__init__(f"it needs a run that is not finished; add --run, or: {known[0]}")
+            super().__init__(f"needs a run that is not finished; add --run, or: {known[0]}")
         else:
             lines = "\n".join(f"  {command}" for command in known)
-            super().__init__(f"it needs {len(known)} runs that are not finished; add --run, or:\n{lines}")
+            super().__init__(f"needs {len(known)} runs that are not finished; add --run, or:\n{lines}")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A row with its finished runs, one a seed, and the τ of each."""
+    """A row with its finished runs, one per seed, and the τ of each."""
 
     row: FilledRow
     runs: tuple[Run, ...]
@@ -117,17 +115,17 @@ class Found:
 
 
 def method_rows(request: Request, default: Sequence[str], least: int = 1) -> list[RowSpec]:
-    """The rows of the methods that are asked for, in the order of asking.
+    """The rows of the requested methods, in the order given.
 
     Raises:
-        UsageProblem: a name that fits no method, or fewer than ``least`` methods.
+        UsageProblem: a name that matches no method, or fewer than ``least`` methods.
     """
     table, finished = load_table(DEFAULT_TABLE), finished_runs(request.dataset)
     asked = [name for text in request.methods for name in text.split(",") if name.strip()]
     rows = [row for name in asked or default for row in table_rows(table, finished, [name])]
     rows = list({row.key: row for row in rows}.values())
     if len(rows) < least:
-        raise UsageProblem(f"--methods: it sets {least} methods side by side, name {least}")
+        raise UsageProblem(f"--methods: compares {least} methods; name {least}")
     return rows
 
 
@@ -137,11 +135,11 @@ def find(
     table: str = DEFAULT_TABLE,
     usable: Callable[[Run], object] = lambda run: None,
 ) -> tuple[list[Found], tuple[str, ...]]:
-    """The finished runs of each row, and notes on which recipe's they are.
+    """The finished runs of each row, and notes on which recipe they follow.
 
     Args:
-        usable: raises where a run is of a dataset that the figure is not for. Asked before runs are said to be missing:
-            making them would not help.
+        usable: raises if a run's dataset does not fit the figure. Called before runs are reported as missing: making
+            them would not help.
 
     Raises:
         MissingRuns: rows without a finished run (of the wanted seed).
@@ -164,7 +162,7 @@ def find(
     for spec in rows:
         row = by_key[spec.key]
         if row.status == "left_out":
-            # A note on which recipe's runs are shown may stand before it.
+            # A note on which recipe's runs are shown may come before it.
             why = next((note for note in notes if note.startswith(f"{spec.key}: left out ")), f"{spec.key}: unusable")
             raise DataProblem(why)
         if row.status == "unavailable":

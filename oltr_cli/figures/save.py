@@ -1,7 +1,7 @@
-"""Writing a figure: the picture in the formats asked for, and its numbers as CSV.
+"""Writing a figure: the picture in the requested formats, and its numbers as CSV.
 
-The runs stand in the CSV's comment lines and in the pictures' metadata, not in the picture, which is meant for a page.
-The same numbers give the same bytes.
+The runs are named in the CSV's comment lines and in the pictures' metadata, not in the picture, which is meant for a
+paper. The same numbers give the same bytes.
 """
 
 import csv
@@ -77,7 +77,7 @@ def save(spec: "FigureSpec", gathered: "Gathered", dataset: str, folder: Path, f
 
 
 def as_csv(gathered: "Gathered", about: Sequence[str]) -> str:
-    """Lines of ``about`` behind #, then names of columns and rows, every number unrounded."""
+    """Lines of ``about`` after #, then names of columns and rows, every number unrounded."""
     columns, rows = gathered.data.table()
     out = io.StringIO()
     for line in about:

@@ -1,4 +1,4 @@
-"""Reading what a figure needs from the saved scores of a run, and saying plainly what is not there."""
+"""Reading what a figure needs from the saved scores of a run, with clear errors about what is missing."""
 
 from string import hexdigits
 
@@ -15,14 +15,14 @@ def known_and_open(run: Run) -> tuple[SavedScores, SavedScores]:
     """Test scores of the known classes and of the open ones, none of them empty.
 
     Raises:
-        DataProblem: a file is missing or broken, or holds no sample.
+        DataProblem: a file is missing or broken, or has no samples.
     """
     if not run.scores("open").exists():
-        raise DataProblem(f"{run.name}: has no scores of open samples, which this figure is about")
+        raise DataProblem(f"{run.name}: has no scores of open samples, which this figure needs")
     pair = SavedScores.load(run.scores("test")), SavedScores.load(run.scores("open"))
     for split, scores in zip(("test", "open"), pair, strict=True):
         if not len(scores):
-            raise DataProblem(f"{run.scores(split)}: holds no sample")
+            raise DataProblem(f"{run.scores(split)}: has no samples")
     return pair
 
 
@@ -39,26 +39,26 @@ def class_names(run: Run) -> list[str]:
 
 
 def classes_of_open(run: Run) -> None:
-    """Raises what ``known_and_open`` and ``open_classes`` do where a run has no open classes to tell apart."""
+    """Raises as ``known_and_open`` and ``open_classes`` if a run has no open classes to tell apart."""
     open_classes(known_and_open(run)[1], str(run.scores("open")))
 
 
 def open_classes(scores: SavedScores, where: str) -> tuple[NDArray[np.int64], list[str]]:
     """The class of each open sample (N,), as a number, and the classes' names in sorted order.
 
-    It is told by the sample's name: the folder it lies in, and the character of a built-in glyph.
+    It follows from the sample's name: its folder, or the character of a built-in glyph.
 
     Raises:
-        DataProblem: there are no names, or all lie in one folder.
+        DataProblem: there are no names, or all are in one folder.
     """
     if scores.paths is None:
-        raise DataProblem(f"{where}: holds no names, by which open classes are told apart")
+        raise DataProblem(f"{where}: has no sample names to tell open classes apart")
     names, numbers = np.unique(np.array([_class_of(str(path)) for path in scores.paths]), return_inverse=True)
     if len(names) < 2:
         raise DataProblem(
-            f"{where}: all open images lie in one folder ('{names[0]}'), so that the open test list has one class, and "
-            "this figure needs two or more; list them in a folder for each class, or build the dataset from more "
-            "folders of unknown things (some of them go to open_val)"
+            f"{where}: all open images are in one folder ('{names[0]}'), so the open test has only one class, and this "
+            "figure needs two or more; put them into one folder per class, or build the dataset from more folders "
+            "of unknown things (some of them go to open_val)"
         )
     return numbers.reshape(-1).astype(np.int64), names.tolist()
 
@@ -72,7 +72,7 @@ def _class_of(name: str) -> str:
 
 
 def shown(open_class: str) -> str:
-    """An open class's name as people read it: the folder's own name, and of a built-in glyph the character."""
+    """An open class's name for people: the folder's name, or the character of a built-in glyph."""
     name = open_class.rpartition("/")[2]
     digits = name.removeprefix("U+")
     if digits != name and all(c in hexdigits for c in digits):

@@ -1,9 +1,9 @@
 """Figure 8 (a): closed-set accuracy against the power value α of the training set's Pareto tail.
 
-Only a set that can be made anew at every α can show this: the built-in glyphs. A smaller α alone would also mean more
-images, so the scale is chosen with it such that their number stays that of the recipe, and no maximum cuts the head.
-Classes keep their rank from head to tail, and validation and test are the same at every α. Each α is a dataset of its
-own, ``NAME-alpha-A``, with a plain model of its own; the paper, with frozen backbone weights, shares one.
+Only a set that can be drawn again at every α can show this: the built-in glyphs. A smaller α alone would also mean more
+images, so the scale is adapted to keep their number that of the recipe, and no maximum cuts the head. Classes keep
+their rank from head to tail, and validation and test are the same at every α. Each α is a separate dataset,
+``NAME-alpha-A``, with its own plain model; the paper, with frozen backbone weights, shares one.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oltr_cli.data.glyphs.splits import GlyphsSpec
 
 ALPHAS = (1.0, 1.5, 2.0, 3.0, 6.0)
-MAXIMUM = 10_000  # training images of a class: the most that a recipe may say
+MAXIMUM = 10_000  # training images of a class: the most that a recipe allows
 METRIC = "closed/overall"
 
 
@@ -44,7 +44,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class Data:
-    """A curve a method over α, in percent."""
+    """One curve per method over α, in percent."""
 
     curves: tuple[Curve, ...]
     tails: tuple[Tail, ...]
@@ -57,7 +57,7 @@ class Data:
 
 
 def make_tail(spec: "GlyphsSpec", alpha: float) -> Tail:
-    """The tail of exponent ``alpha`` with as many images as ``spec`` has, to the nearest that four digits can say."""
+    """The tail of exponent ``alpha`` with the number of images of ``spec``, as close as four digits allow."""
     wanted = int(_counts(spec, spec.tail_alpha, spec.tail_scale, spec.tail_max).sum())
     low, high = 0.0, 1e6
     for _ in range(60):  # the number of images grows with the scale
@@ -85,7 +85,7 @@ def tails(request: Request) -> list[Tail]:
     data = plan("plain", request.source, [], 0)[0].link.recipe.data if request.source else None
     if data is None or data.kind != "glyphs":
         raise UsageProblem(
-            f"it needs one dataset at several α, and the lists of {request.dataset} fix theirs; "
+            f"needs one dataset at several α, but the lists of {request.dataset} have a fixed one; "
             "draw it for the built-in set: oltr figure 8a --dataset glyphs-lt"
         )
     return [make_tail(data.glyphs, alpha) for alpha in sorted(set(alphas))]
@@ -98,7 +98,7 @@ def rows(request: Request) -> list[RowSpec]:
 
 def gather(request: Request) -> Gathered[Data]:
     points = _points(request)
-    assert request.source is not None  # tails says so
+    assert request.source is not None  # tails checks it
     runs = {row: _runs(row, request, _dataset(request, tail)) for row, tail, _ in points}
     missing = [row for row, found in runs.items() if not found]
     if missing:
@@ -140,7 +140,7 @@ def _dataset(request: Request, tail: Tail) -> str:
 
 
 def _runs(row: RowSpec, request: Request, dataset: str) -> list[Run]:
-    """The finished runs of a row by seed; found by their exact hash alone."""
+    """The finished runs of a row by seed; found only by their exact hash."""
     wanted = row.hash(str(request.source))
     runs = [run for run in find_runs(None, dataset, row.method) if run.hash == wanted and finished(run)]
     return sorted((r for r in runs if request.seed in (None, r.seed)), key=lambda run: run.seed)

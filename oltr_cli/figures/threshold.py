@@ -18,7 +18,7 @@ PAPER = 0.1  # the threshold that the paper starts with
 
 @dataclass(frozen=True)
 class Data:
-    """A curve a method on one axis of thresholds."""
+    """One curve per method on one axis of thresholds."""
 
     curves: tuple[Curve, ...]
 
@@ -45,7 +45,7 @@ def gather(request: Request) -> Gathered[Data]:
 
 
 def thresholds(lowest: float, highest: float) -> Floats:
-    """Evenly spaced τ (POINTS,): 0 … 1 where all confidences are probabilities, else from lowest to highest."""
+    """Evenly spaced τ (POINTS,): 0 … 1 if all confidences are probabilities, else from lowest to highest."""
     if 0 <= lowest <= highest <= 1:
         lowest, highest = 0.0, 1.0
     return np.linspace(lowest, highest, POINTS)

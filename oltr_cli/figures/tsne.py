@@ -1,7 +1,7 @@
 """Figure 3: t-SNE of test features of the plain model and of dynamic meta-embedding, with head, tail and open classes.
 
-A few classes of each kind, drawn by lot, keep single clusters visible: head are many-shot and tail few-shot classes.
-Shown is what a method decides by: plain's feature v, dme's v_meta made from its saved v by the run's own weights.
+A few classes of each kind, drawn at random, keep single clusters visible: head are many-shot and tail few-shot classes.
+The figure shows the features that a method decides by: plain's v, dme's v_meta from its saved v and the run's weights.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Chosen:
     """The test samples to show, S of them.
 
     Attributes:
-        rows: (S,) places among the known test samples followed by the open ones.
+        rows: (S,) positions among the known test samples followed by the open ones.
         class_of: (S,) number of the class in ``classes``.
         classes: (kind, name) of each class.
         paths: (S,) names of the samples.
@@ -84,7 +84,7 @@ def gather(request: Request) -> Gathered[Data]:
             features = embeddings(run, chosen, request)
             positions[one.label] = embed(features, derive(request.lot, "t-SNE"))
             bar.advance()
-    notes += (f"{CLASSES} head, tail and open classes drawn by lot {request.lot}; perplexity {PERPLEXITY:g}",)
+    notes += (f"{CLASSES} head, tail and open classes drawn at random (seed {request.lot}); perplexity {PERPLEXITY:g}",)
     return Gathered(Data(chosen, positions), tuple(runs), notes)
 
 
@@ -116,7 +116,7 @@ def choose(
             class_of.append(np.full(len(picked), len(classes)))
             classes.append((kind, shown(open_names[label]) if kind == "open" else names[label]))
     if not any(kind != "open" for kind, _ in classes):
-        raise DataProblem("it shows many-shot and few-shot classes, and the test set has neither")
+        raise DataProblem("shows many-shot and few-shot classes, but the test set has neither")
     index = np.concatenate(rows)
     paths = [*_names(known), *_names(open_)]
     return Chosen(index, np.concatenate(class_of), tuple(classes), tuple(paths[i] for i in index))
@@ -127,7 +127,7 @@ def _names(scores: SavedScores) -> list[str]:
 
 
 def embeddings(run: Run, chosen: Chosen, request: Request) -> Floats:
-    """What the run decides by (S, D), from its saved features.
+    """The features that the run decides by (S, D), from its saved ones.
 
     Raises:
         DataProblem: no features are saved, or they are of other samples than ``chosen``.
@@ -138,10 +138,10 @@ def embeddings(run: Run, chosen: Chosen, request: Request) -> Floats:
 
     known, open_ = known_and_open(run)
     if known.features is None or open_.features is None:
-        raise DataProblem(f"{run.name}: its scores hold no features; show another method with --methods")
+        raise DataProblem(f"{run.name}: its scores have no features; choose another method with --methods")
     paths = [*_names(known), *_names(open_)]
     if len(paths) <= chosen.rows.max() or tuple(paths[i] for i in chosen.rows) != chosen.paths:
-        raise DataProblem(f"{run.name}: was tested on other images than the method beside it")
+        raise DataProblem(f"{run.name}: was tested on other images than the other method")
     v = np.concatenate([known.features, open_.features])[chosen.rows].astype(np.float32)
     recogniser = load_network(run, request)
     with torch.inference_mode():
@@ -158,7 +158,7 @@ def embed(features: Floats, seed: int) -> Floats:
     from sklearn.manifold import TSNE
 
     if len(features) < 4:
-        raise UsageProblem(f"t-SNE needs at least 4 samples, and {len(features)} are there to show")
+        raise UsageProblem(f"t-SNE needs at least 4 samples, but there are only {len(features)}")
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed % 2**32)
     return tsne.fit_transform(features.astype(np.float32)).astype(np.float64)

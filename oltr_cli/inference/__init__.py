@@ -1,1 +1,1 @@
-"""A finished run at work on images from anywhere: verdicts, explanations, exported files."""
+"""Using a finished run on any images: verdicts, explanations, exported files."""

@@ -34,13 +34,13 @@ def require_packages(kind: Format) -> None:
     """Refuse a format whose packages are not installed.
 
     Raises:
-        UsageProblem: it says what to install.
+        UsageProblem: packages are missing; the message says how to install them.
     """
     needed = ("onnx", "onnxscript") if kind == "onnx" else ()
     missing = [package for package in needed if importlib.util.find_spec(package) is None]
     if missing:
         raise UsageProblem(
-            f"--to onnx needs {' and '.join(missing)}: pip install {' '.join(needed)}; or take --to torch"
+            f"--to onnx needs {' and '.join(missing)}: pip install {' '.join(needed)}; or use --to torch"
         )
 
 
@@ -56,7 +56,7 @@ def to_bytes(program: "ExportedProgram", kind: Format, about: dict[str, Any]) ->
 
 
 def from_bytes(content: bytes, kind: Format) -> Answer | None:
-    """What a file answers, by the runtime it is for; None where that is not installed."""
+    """The function in a file, run by the runtime it is for; None if that is not installed."""
     if kind == "torch":
         with _quietly():
             module = torch.export.load(io.BytesIO(content)).module()
@@ -78,7 +78,7 @@ def _torch_bytes(program: "ExportedProgram", text: str) -> bytes:
 def _onnx_bytes(program: "ExportedProgram", text: str) -> bytes:
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     if size + len(text) > ONNX_LIMIT:
-        raise UsageProblem(f"{size / 1e9:.1f} GB of weights are more than an ONNX file holds; take --to torch")
+        raise UsageProblem(f"{size / 1e9:.1f} GB of weights are more than an ONNX file can hold; use --to torch")
     exported = torch.onnx.export(
         program, (), input_names=[INPUT], output_names=list(OUTPUTS), dynamo=True, verbose=False
     )
@@ -101,7 +101,7 @@ def _onnx_bytes(program: "ExportedProgram", text: str) -> bytes:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporters' warnings and log lines, which speak to their developers."""
+    """Without the exporters' warnings and log lines, which are meant for their developers."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

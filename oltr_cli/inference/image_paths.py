@@ -1,7 +1,7 @@
 """Which images a command line means: files, folders, globs and a list on stdin, one by one, as they are found.
 
-Nothing is opened here. What cannot be an image (no such file, an empty folder) is a source with a problem: in a call
-over a million files it costs one row, not the call.
+Nothing is opened here. Whatever cannot be an image (no such file, an empty folder) is a source with a problem: in a
+call over a million files it gives one row with an error, and the call continues.
 """
 
 import glob
@@ -31,10 +31,10 @@ def image_sources(
 ) -> Iterator[Source]:
     """The images that the arguments name, in their order; a file that is named twice comes twice.
 
-    A file is taken whatever its name. Of a folder, and of those below it, all visible files are taken that are named
-    like images, sorted by name, each folder once however many links lead to it. What is no path but a pattern (``*``,
-    ``?``, ``[…]``, ``**``) is filled in, so a quoted one does what the shell does. ``-`` stands for the paths on
-    ``stdin``, which are no patterns.
+    A file is taken whatever its name. Of a folder and those below it, all visible files named like images are taken,
+    sorted by name, each folder once even if several links lead to it. An argument that is not a path but a pattern
+    (``*``, ``?``, ``[…]``, ``**``) is expanded, so a quoted one works as in the shell. ``-`` stands for the paths on
+    ``stdin``, which are not patterns.
 
     Args:
         stdin: default the process's own; ``separator`` ends each path there (``\\n``, or ``\\0`` for ``find -print0``).
@@ -46,14 +46,14 @@ def image_sources(
         elif os.path.lexists(argument):
             yield from _at(argument)
         else:
-            # In quotes the shell leaves ~ alone. Path's form would raise where there is no such user.
+            # In quotes the shell does not expand ~. Path's form would raise if there is no such user.
             home = os.path.expanduser(argument)  # noqa: PTH111
             yield from _matching(home) if glob.has_magic(home) else _at(home)
 
 
 def _at(path: str) -> Iterator[Source]:
     """The image or the folder of images at ``path``."""
-    if not path:  # to Path it would be the current folder
+    if not path:  # Path would take it for the current folder
         yield Source(path, "an empty path")
         return
     try:
@@ -62,12 +62,12 @@ def _at(path: str) -> Iterator[Source]:
         yield Source(path, "no such file")
     except OSError as error:
         yield Source(path, f"cannot be read ({error.strerror})")
-    except ValueError:  # stat's word on a NUL inside a path
-        yield Source(path, "no path: it holds a NUL character; is the list separated by them (--null)?")
+    except ValueError:  # stat raises it for a NUL in a path
+        yield Source(path, "not a path: it contains a NUL character; is the list separated by NUL (--null)?")
     else:
         if stat.S_ISDIR(mode):
             yield from _below(path)
-        else:  # reading from a pipe or a device would wait for ever
+        else:  # reading from a pipe or a device would wait forever
             yield Source(path, "" if stat.S_ISREG(mode) else "not a file")
 
 
@@ -79,10 +79,10 @@ def _below(top: str) -> Iterator[Source]:
     for folder, inside, files in os.walk(top, followlinks=True, onerror=unreadable.append):
         try:
             status = Path(folder).stat()
-        except OSError as error:  # gone in the meantime
+        except OSError as error:  # deleted in the meantime
             unreadable.append(error)
             continue
-        if (status.st_dev, status.st_ino) in seen:  # links may lead round in a circle
+        if (status.st_dev, status.st_ino) in seen:  # links may form a loop
             inside.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -98,17 +98,17 @@ def _below(top: str) -> Iterator[Source]:
 
 
 def _matching(pattern: str) -> Iterator[Source]:
-    """What fits a pattern, sorted; ``**`` fits folders and all that is in them, of which the files count."""
+    """The files that match a pattern, sorted; ``**`` matches folders, too, which are left out."""
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
     if not found:
-        yield Source(pattern, "no file fits this pattern")
+        yield Source(pattern, "no file matches this pattern")
     for path in found:
         if "**" not in pattern or not Path(path).is_dir():
             yield from _at(path)
 
 
 def _listed(stream: BinaryIO, separator: bytes) -> Iterator[str]:
-    """Paths from a stream, each as soon as it is there; empty ones are passed over."""
+    """Paths from a stream, each as soon as it arrives; empty ones are skipped."""
     rest = b""
     # Below the buffer a read returns what has arrived, and holds no lock that an exiting interpreter would wait for.
     unbuffered = getattr(stream, "raw", stream)

@@ -89,7 +89,7 @@ class ImageStream:
                 yield self._joined([one for task in tasks for one in task.result()])
             except BrokenProcessPool:
                 raise OltrError(
-                    f"a decoding process was killed, perhaps for memory, at {batch[0].path} or a little after it; "
+                    f"a decoding process was killed, perhaps because memory ran out, at or soon after {batch[0].path}; "
                     "try --workers 0"
                 ) from None
 

@@ -1,6 +1,6 @@
-"""A finished run at work on images that no dataset lists: network, detector, threshold and class names.
+"""A finished run for use on any images: network, detector, threshold and class names.
 
-The dataset it was trained on need not be there. ``oltr predict``, ``oltr export`` and ``oltr data active`` stand on it.
+The dataset it was trained on is not needed. ``oltr predict``, ``oltr export`` and ``oltr data active`` use it.
 """
 
 import math
@@ -32,13 +32,13 @@ from oltr_cli.training.task import load_best
 
 @dataclass
 class Recogniser:
-    """Images in, a verdict on each out.
+    """Takes images and gives a verdict on each.
 
     Attributes:
-        run: which run it is; ``base`` the trained one under it, where ``run`` is a detector's.
+        run: the run; ``base``: the trained run under it, if ``run`` is a detector's.
         network: the method with its best epoch's weights, in eval mode, on ``device``.
-        detector: fitted, or None where confidences are the method's own.
-        threshold: τ; a sample with a lower confidence is unknown. ``rule`` says who chose it.
+        detector: fitted, or None if confidences are the method's own.
+        threshold: τ; a sample with a lower confidence is unknown. ``rule``: how it was chosen.
         result: the run's result.json.
     """
 
@@ -54,7 +54,7 @@ class Recogniser:
 
     def __post_init__(self) -> None:
         self.transform = DeviceTransform(self.recipe.data, self.device)
-        # As a run scores its splits (see make_accelerator), or its threshold would not fit.
+        # The precision in which a run scores its splits (see make_accelerator), or its threshold would not fit.
         self.half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     @property
@@ -78,7 +78,7 @@ class Recogniser:
                 ``oltr tune threshold`` chose for the run, else the run's own.
         Raises:
             UsageProblem: no such run, or it is not finished; no such rule.
-            DataProblem: its folder lacks something or holds something else.
+            DataProblem: its folder lacks files or holds other ones.
         """
         path = resolve_run(str(run)).resolve()
         one = run_from_path(path)
@@ -90,11 +90,11 @@ class Recogniser:
         if detector_name:
             parent = run_from_path(one.root / str(result.get("starts_from")))
             if parent is None:
-                raise DataProblem(f"{path / 'result.json'}: does not say on which run the detector stands")
+                raise DataProblem(f"{path / 'result.json'}: does not name the run that the detector belongs to")
             base = parent
         method_cls = load_method(method)
         detector_cls = load_detector(detector_name) if detector_name else None
-        # The detector's parameters from the result: there they are as chosen, where candidates were tried.
+        # The detector's parameters from the result: they are there as chosen, if candidates were tried.
         chosen = (result.get("detector") or {}).get("params")
         recipe = _recipe(path / "recipe.toml", method_cls, detector_cls, chosen)
         where = torch.device(device)
@@ -111,8 +111,8 @@ class Recogniser:
     def scores(self, images: Tensor) -> SavedScores:
         """Scores of uint8 images (B, 3, S, S) cut by ``evaluation_crop``: prediction, confidence, logits, features.
 
-        ``confidence`` is the detector's where there is one; labels are −1 throughout, for nobody knows them. On the
-        device that the run was made on they are what it saved for the same images, whatever the batch.
+        ``confidence`` is the detector's if there is one; labels are −1 throughout, since they are unknown. On the
+        device that the run was made on they equal what it saved for the same images, whatever the batch.
         """
         scores = self._judged(self.transform.evaluate(images))
         logits = scores.logits.float()
@@ -134,7 +134,7 @@ class Recogniser:
 
     @torch.inference_mode()
     def explain(self, scores: SavedScores, classes: int) -> Explanation | None:
-        """What lies behind ``scores`` of this network, on the CPU; None where its method has no such thing."""
+        """An explanation of ``scores`` of this network, on the CPU; None if its method has none."""
         if scores.features is None:
             return None
         features = torch.from_numpy(np.asarray(scores.features, np.float32)).to(self.device)
@@ -145,7 +145,7 @@ class Recogniser:
         return Explanation(**parts)
 
     def _judged(self, inputs: Tensor) -> Scores:
-        """The network's scores, or a network detector's, in the precision that a run on this device computes in."""
+        """The network's scores, or a network detector's, in the precision of a run on this device."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             if isinstance(self.detector, NetworkDetector):
                 return self.detector.score_images(self.network, inputs)
@@ -160,11 +160,11 @@ def _result(run: Run) -> dict[str, Any]:
     if status != "done":
         method, _, detector = run.method.partition(PLUS)
         on_top = f" --detector {detector}" if detector else ""
-        # A run's own recipe.toml is resolved, and no recipe that oltr run takes.
+        # A run's own recipe.toml is resolved, and oltr run does not take it.
         how = (
             f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}"
             if run.dataset in known_recipes()
-            else "finish it first, with the command that began it"
+            else "finish it first, with the command that started it"
         )
         raise UsageProblem(f"{run.name} is {status}; {how}")
     result = run.result()
@@ -176,7 +176,7 @@ def _result(run: Run) -> dict[str, Any]:
 
 
 def _recipe(path: Path, method: type[Method], detector: type[Detector] | None, chosen: dict[str, Any] | None) -> Recipe:
-    """The resolved recipe that a run keeps, with its parameters under the types that the method declares."""
+    """The resolved recipe in a run's folder, with parameters of the types that the method declares."""
     content = read_toml(path)
     try:
         content["params"] = method.Params(**content.get("params", {}))
@@ -208,7 +208,7 @@ def _training_scores(run: Run, detector: str) -> SavedScores:
 
 
 def _threshold(run: Run, result: dict[str, Any], given: float | str | None) -> tuple[float, str]:
-    """τ, and who chose it."""
+    """τ, and how it was chosen."""
     if given is not None:
         number = _number(given)
         if number is not None:
@@ -219,7 +219,7 @@ def _threshold(run: Run, result: dict[str, Any], given: float | str | None) -> t
         return tuned, f"tuned by {chosen_by}"
     own = result.get("threshold") or {}
     if not isinstance(own.get("value"), int | float):
-        raise DataProblem(f"{run.path / 'result.json'}: holds no threshold; give one with --threshold")
+        raise DataProblem(f"{run.path / 'result.json'}: has no threshold; give one with --threshold")
     return float(own["value"]), str(own.get("rule"))
 
 
@@ -235,9 +235,7 @@ def _number(given: float | str) -> float | None:
 
 def _by_rule(run: Run, rule: ThresholdRule) -> tuple[float, str]:
     if rule.marks_test_leak:
-        raise UsageProblem(
-            f"threshold {rule.text} reads the answers of the test set; take val_open or id_quantile:0.95"
-        )
+        raise UsageProblem(f"threshold {rule.text} reads the labels of the test set; use val_open or id_quantile:0.95")
     tuned, chosen_by = read_tuned(run.path) if rule.name == "tuned" else (None, None)
     saved = {split: SavedScores.load(run.scores(split)) for split in rule.splits if run.scores(split).exists()}
     tau = choose_threshold(

@@ -22,12 +22,12 @@ class Sheet:
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() not in SHEET_SUFFIXES:
-            raise UsageProblem(f"--contact-sheet {path}: name a picture: {', '.join(SHEET_SUFFIXES)}")
+            raise UsageProblem(f"--contact-sheet {path}: give an image file: {', '.join(SHEET_SUFFIXES)}")
         self.path = path
         self.tiles: list[Tile] = []
 
     def add(self, verdicts: list[Verdict], batch: ImageBatch) -> None:
-        """Keep what there is room for; ``batch`` is what the verdicts are on."""
+        """Add images while there is room; ``batch`` holds the images of the verdicts."""
         crops = iter(batch.crops)
         for verdict, source in zip(verdicts, batch.sources, strict=True):
             if len(self.tiles) == ON_SHEET:
@@ -35,7 +35,7 @@ class Sheet:
             self.tiles.append(_tile(verdict, None if source.problem else next(crops)))
 
     def save(self, title: str, images: int) -> str:
-        """Write the sheet; returns what to say of it."""
+        """Write the sheet; returns a message about it."""
         page = contact_sheet(self.tiles, title=title)
         kind = {".png": "PNG", ".webp": "WEBP"}.get(self.path.suffix.lower(), "JPEG")
         write_atomically(self.path, lambda file: page.save(file, format=kind))

@@ -24,7 +24,7 @@ class Format(Protocol):
 
 
 class Table:
-    """A line an image with the path last, so that columns stand below each other although rows come one by one."""
+    """One line per image with the path last, so that columns are aligned although rows come one by one."""
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
         self.top_k = top_k
@@ -59,7 +59,7 @@ class Table:
 
 
 class Csv:
-    """A header and a line an image; what does not apply is empty."""
+    """A header and one line per image; cells that do not apply are empty."""
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
         classes = len(recogniser.class_names)
@@ -87,7 +87,7 @@ class Csv:
 
 
 class Lines:
-    """A JSON object a line."""
+    """One JSON object per line."""
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
         pass
@@ -103,7 +103,7 @@ class Lines:
 
 
 class Whole:
-    """One JSON object around all rows, whole even where the call was stopped: then ``complete`` is false."""
+    """One JSON object around all rows, valid even if the call was stopped: then ``complete`` is false."""
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
         self.facts = {
@@ -130,7 +130,7 @@ FORMATS: dict[str, Callable[[Recogniser, int, bool], Format]] = {"table": Table,
 
 
 def _record(v: Verdict) -> dict[str, Any]:
-    """A verdict as JSON has it: always the same keys, null where they do not apply."""
+    """A verdict for JSON: always the same keys, null if they do not apply."""
     if v.error:
         return {"image": v.path, "label": None, "unknown": None, "confidence": None, "top": [], "error": v.error}
     record: dict[str, Any] = {"image": v.path, "label": v.label, "unknown": v.unknown, "confidence": v.confidence}

@@ -1,4 +1,4 @@
-"""Verdicts of a finished run on images from anywhere: batch by batch, in their order, as they come."""
+"""Verdicts of a finished run on any images: batch by batch, in order, as they come."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from oltr_cli.runs.scores import SavedScores
 UNKNOWN = "unknown"
 EXPLAINED = 3  # classes that an explanation names
 
-Ranked = list[tuple[str, float]]  # class name and a number, the first counting most
+Ranked = list[tuple[str, float]]  # class name and a number, the most important first
 
 
 @dataclass(frozen=True)
 class Reasons:
-    """What an ``Explanation`` says of one image, with names; ``infused`` is None without a memory."""
+    """An ``Explanation`` of one image, with names; ``infused`` is None without a memory."""
 
     reachability: float
     nearest: Ranked
@@ -34,8 +34,8 @@ class Verdict:
     """One row of the answer.
 
     Attributes:
-        error: what was wrong with the image; then nothing else is said of it.
-        label: the class, or ``UNKNOWN`` where the confidence is below τ; ``unknown`` tells that from a class so named.
+        error: what was wrong with the image; then everything else is empty.
+        label: the class, or ``UNKNOWN`` if the confidence is below τ; ``unknown`` tells it from a class of that name.
         top: the likeliest classes with the network's softmax probability; the first one is the prediction.
     """
 
@@ -65,14 +65,14 @@ class Totals:
 
 
 def check_explains(recogniser: Recogniser) -> None:
-    """Refuse to explain a method that has nothing to say.
+    """Refuse ``--explain`` for a method that has no explanations.
 
     Raises:
         UsageProblem: it has no centroids.
     """
     if type(recogniser.network).explain is Method.explain:
         raise UsageProblem(
-            f"--explain: {recogniser.base.method} has no centroids and no memory to explain a verdict by; dme has"
+            f"--explain: {recogniser.base.method} has no centroids and no memory to explain a verdict; dme has"
         )
 
 
@@ -110,7 +110,7 @@ def _judged(recogniser: Recogniser, paths: list[str], scores: SavedScores, top_k
 
 
 def _top(scores: SavedScores, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Labels and softmax probabilities (B, k), falling, but the prediction first: a detector may have its own."""
+    """Labels and softmax probabilities (B, k), falling, but the prediction first: a detector may have another one."""
     assert scores.logits is not None
     logits = np.asarray(scores.logits, np.float64)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))

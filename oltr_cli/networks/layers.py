@@ -25,7 +25,7 @@ class CosineClassifier(nn.Module):
     """logits = scale · squash(x) · (w / ‖w‖)ᵀ, without bias (Sec. 3.3; Gidaris & Komodakis 2018).
 
     Attributes:
-        weight: (K, D), one vector a class; its length does not matter.
+        weight: (K, D), one vector per class; its length does not matter.
     """
 
     def __init__(self, feature_dim: int, num_classes: int, scale: float = 16.0, form: Squash = "code") -> None:
@@ -37,7 +37,7 @@ class CosineClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, D) → logits (B, K)."""
-        # Dividing the (B, K) products, not the (K, D) weights, spares a copy of the weights and of its gradient.
+        # Dividing the (B, K) products, not the (K, D) weights, avoids a copy of the weights and of its gradient.
         length = self.weight.norm(dim=1).clamp_min(_TINY)
         return F.linear(self.scale * squash(x, self.form), self.weight) / length
 
@@ -84,7 +84,7 @@ class CellAttention(nn.Module):
 
 
 class Attention(nn.Module):
-    """What Fig. 5 (c) compares on the last feature map f.
+    """The kinds of attention that Fig. 5 (c) compares, on the last feature map f.
 
     ``modulated``: f + MA(f) ⊙ SA(f) (Eq. 5). ``spatial``: f + MA(f) ⊙ f, the weights applied to f itself.
     """

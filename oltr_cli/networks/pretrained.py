@@ -1,6 +1,6 @@
 """torchvision's ImageNet weights by name, for ``backbone.weights = "torchvision"``. No torch needed to know which file.
 
-The first published weights of each network are meant (IMAGENET1K_V1, trained as in He et al. 2016), which is what the
+These are the first published weights of each network (IMAGENET1K_V1, trained as in He et al. 2016), which the
 literature on long tails starts from. The end of a file's name is the beginning of its SHA-256.
 """
 
@@ -32,18 +32,18 @@ def torchvision_file(backbone: BackboneSpec) -> str:
         )
     if backbone.stem != "imagenet" or backbone.width != 64:
         raise UsageProblem(
-            "backbone.weights: torchvision's fit backbone.stem = imagenet and backbone.width = 64 alone, not "
+            "backbone.weights: torchvision's fit only backbone.stem = imagenet and backbone.width = 64, not "
             f"{backbone.stem} and {backbone.width}"
         )
     return _FILES[backbone.name]
 
 
 def fetch_torchvision(backbone: BackboneSpec, quiet: bool = False) -> Path:
-    """The file with torchvision's weights, downloaded into torch's own cache where it is not there yet.
+    """The file with torchvision's weights, downloaded into torch's cache if it is not there yet.
 
     Raises:
         UsageProblem: torchvision has none for this network.
-        OltrError: it cannot be downloaded; the message says what to fetch by hand.
+        OltrError: it cannot be downloaded; the message says what to download by hand.
     """
     import torch
 
@@ -57,6 +57,6 @@ def fetch_torchvision(backbone: BackboneSpec, quiet: bool = False) -> Path:
             torch.hub.download_url_to_file(address, str(path), hash_prefix=digest, progress=not quiet)
         except (OSError, RuntimeError) as error:  # no network, no such host, a wrong digest, a full disk
             raise OltrError(
-                f"{address} cannot be downloaded ({error}); fetch it elsewhere and give --weights {name}"
+                f"{address} cannot be downloaded ({error}); download it elsewhere and give --weights {name}"
             ) from None
     return path

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from oltr_cli.errors import DataProblem
 
-COUNTER = ".num_batches_tracked"  # absent from older files, and unused as long as batch-norm has a momentum
+COUNTER = ".num_batches_tracked"  # absent from older files, and unused if batch-norm has a momentum
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
-    """Whatever the file holds, on the CPU."""
+    """The content of the file, on the CPU."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -39,26 +39,26 @@ def _read(path: Path) -> Any:
             with np.load(path, allow_pickle=False) as file:
                 return {n: torch.from_numpy(a) for n in file.files if (a := file[n]).dtype.kind in "fiu"}
         with warnings.catch_warnings():
-            # torch warns of old pickle protocols; what cannot be read is said below, in one line.
+            # torch warns about old pickle protocols; unreadable files are reported below, in one line.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise DataProblem(f"{path}: no such file of weights") from None
+        raise DataProblem(f"{path}: no such weight file") from None
     except OSError as error:
         raise DataProblem(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # bytes that are no archive can make a reader fail in any way
+    except Exception as error:  # bytes that are not an archive can make a reader fail in any way
         if isinstance(error, pickle.UnpicklingError) or "allow_pickle" in str(error):
             asked = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f"it asks to call {asked[1]}" if asked else "it holds more than tensors and plain types"
-            raise DataProblem(f"{path}: is refused: {what}; save the network's state_dict() alone") from None
+            raise DataProblem(f"{path}: refused, because {what}; save only the network's state_dict()") from None
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0][:120]
-        raise DataProblem(f"{path}: is cut short or no file of weights ({reason})") from None
+        raise DataProblem(f"{path}: is cut short or not a weight file ({reason})") from None
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
     """Every plain tensor in nested dicts, under its dotted path."""
     entries: dict[str, Tensor] = {}
-    # No recursion, and no dict twice: a file may nest dicts without end or put one inside itself.
+    # No recursion, and each dict once: a file may nest dicts endlessly or put one inside itself.
     waiting, seen = deque([("", content)]), set()
     while waiting:
         path, value = waiting.popleft()

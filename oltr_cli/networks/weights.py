@@ -1,14 +1,13 @@
-"""First weights of a network: from a file for a backbone, from the run before for a method.
+"""Initial weights of a network: from a file for a backbone, from the run it starts from for a method.
 
 Wrappers ({"state_dict": …}, {"state_dict_best": {"feat_model": …}}) and prefixes (``module.``, ``encoder.``) need no
-list: names are compared from their ends, and the one place in the file under which every name of the backbone is found
-is the network that is meant.
+list: names are compared from their ends, and the one place in the file with every name of the backbone is the network.
 
 Names understood beside torchvision's: those of the caffe ResNets (conv1, bn_conv1, scale_conv1, res4b7_branch2a,
-bn4b7_branch2a, scale4b7_branch2a, branch1 for the shortcut), and the authors' fc_add for the extra fc. What no name can
-tell: caffe's networks have the stride of a bottleneck in its first convolution and round up in the max-pool. As in the
-authors' Places-LT recipe their weights go into torchvision's geometry all the same, and training adapts them.
-A conversion that expects BGR images of 0..255 has the same names and shapes too; take the RGB one.
+bn4b7_branch2a, scale4b7_branch2a, branch1 for the shortcut), and the authors' fc_add for the extra fc. Names do not
+show that caffe's networks have the stride of a bottleneck in its first convolution and round up in the max-pool. As in
+the authors' Places-LT recipe their weights go into torchvision's geometry anyway, and training adapts them. A
+conversion that expects BGR images of 0..255 has the same names and shapes, too; use the RGB one.
 """
 
 import re
@@ -27,13 +26,13 @@ _CAFFE_BLOCK = re.compile(r"(res|bn|scale)([2-5])(?:([a-z])|b([0-9]+))_branch(1|
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of every entry.
+    """What happened to every entry.
 
     Attributes:
         matched: entries of the network that were filled.
-        missing: entries that keep their first, random values, mis-shaped ones among them; batch-norm's step counters
+        missing: entries that keep their random initial values, including mis-shaped ones; batch-norm's step counters
             are not listed.
-        unexpected: entries of the source that the network has no use for, such as ``fc.weight``.
+        unexpected: entries of the source that the network does not use, such as ``fc.weight``.
         mis_shaped: entries found with another shape: (shape in the source, shape in the network).
     """
 
@@ -43,13 +42,13 @@ class WeightsReport:
     mis_shaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """One line for a person; safe to print whatever the file's names hold."""
-        parts = [f"{len(self.matched)} entries taken over"]
+        """One line for the user; safe to print whatever the names in the file contain."""
+        parts = [f"{len(self.matched)} entries loaded"]
         absent = [name for name in self.missing if name not in self.mis_shaped]
         if absent:
-            parts.append(f"{len(absent)} begin at random: {_few(absent)}")
+            parts.append(f"{len(absent)} start at random: {_few(absent)}")
         if self.mis_shaped:
-            parts.append(f"{len(self.mis_shaped)} begin at random for their shape: {self._shapes()}")
+            parts.append(f"{len(self.mis_shaped)} start at random because of their shape: {self._shapes()}")
         if self.unexpected:
             heads = list(dict.fromkeys(name.partition(".")[0] for name in self.unexpected))
             parts.append(f"{len(self.unexpected)} not used: {_few(heads)}")
@@ -65,7 +64,7 @@ def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
 
     Raises:
         DataProblem: the file is missing, cut short, asks to run code, holds no ResNet, two of them, a deeper one, one
-            of other shapes, only a part of one, or values that are not finite.
+            of other shapes, only part of one, or values that are not finite.
     """
     path = Path(path).expanduser()
     entries = read_tensors(path)
@@ -95,13 +94,13 @@ def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
 def inherit_state(
     module: nn.Module, parent_state: dict[str, Tensor], mapping: dict[str, str] | None = None
 ) -> WeightsReport:
-    """Fill ``module`` with the parent's entries of the same name and shape; the rest keeps its first values.
+    """Fill ``module`` with the parent's entries of the same name and shape; the rest keeps its initial values.
 
     Args:
-        module: the network of the stage that begins.
+        module: the network of the new stage.
         parent_state: the state dict of the run it starts from.
-        mapping: how the parent's names begin -> how they begin here, such as ``{"classifier.": "head.hallucinator."}``;
-            the longest beginning that fits is replaced.
+        mapping: prefix of the parent's names -> prefix here, such as ``{"classifier.": "head.hallucinator."}``; the
+            longest prefix that fits is replaced.
     """
     own: dict[str, Tensor] = module.state_dict()
     beginnings = sorted(mapping or {}, key=len, reverse=True)
@@ -119,7 +118,7 @@ def inherit_state(
 
 
 def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
-    """The prefix under which the backbone lies in the file, and the file's name for each of its entries."""
+    """The prefix of the backbone in the file, and the file's name for each of its entries."""
     fits: dict[str, dict[str, str]] = {}
     for source in entries:
         parts = source.split(".")
@@ -133,7 +132,7 @@ def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> t
                     raise DataProblem(f"{path}: both {_shown(fit[name])} and {_shown(source)} would be {name}")
                 fit[name] = source
     if not fits:
-        raise DataProblem(f"{path}: holds no ResNet: none of its {len(entries)} tensors has a name of one")
+        raise DataProblem(f"{path}: holds no ResNet: none of its {len(entries)} tensors is named like one of a ResNet")
     needed = {name for name in own if _is_needed(name)}
     complete = [prefix for prefix, names in fits.items() if needed <= names.keys()]
     for rival in complete[1:]:
@@ -141,14 +140,14 @@ def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> t
         if not all(torch.equal(entries[first[name]], entries[second[name]]) for name in needed):
             raise DataProblem(
                 f"{path}: holds two networks that fit, under '{_shown(complete[0])}' and '{_shown(rival)}'; "
-                "save the one that is meant by itself"
+                "save only the one to load"
             )
     prefix = complete[0] if complete else max(fits, key=lambda prefix: len(fits[prefix]))
     return prefix, fits[prefix]
 
 
 def _torchvision_name(name: str) -> str:
-    """``res4b7_branch2a.weight`` -> ``layer3.7.conv1.weight``; other names come back as they are."""
+    """``res4b7_branch2a.weight`` -> ``layer3.7.conv1.weight``; other names are returned unchanged."""
     layer, _, entry = name.partition(".")
     if layer == "fc_add":
         return f"extra_fc.{entry}"
@@ -167,7 +166,7 @@ def _torchvision_name(name: str) -> str:
 
 
 def _fold_conv_biases(found: dict[str, Tensor], strays: dict[str, str], entries: dict[str, Tensor]) -> set[str]:
-    """Take the bias of a convolution into the mean of the batch-norm behind it, which it only shifts.
+    """Fold the bias of a convolution into the mean of the batch-norm after it, which it only shifts.
 
     caffe's ResNet-50 has such a bias on conv1. Returns the file's names that were used up.
     """
@@ -183,7 +182,7 @@ def _fold_conv_biases(found: dict[str, Tensor], strays: dict[str, str], entries:
 
 
 def _refuse_gaps(path: Path, report: WeightsReport, own: dict[str, Tensor]) -> None:
-    """Nothing but an extra fc is left random in a backbone that was to be loaded."""
+    """Check that only an extra fc stays random in a loaded backbone."""
     lacking = [name for name in report.missing if _is_needed(name)]
     shaped = {name: shapes for name, shapes in report.mis_shaped.items() if _is_needed(name)}
     if shaped:
@@ -224,5 +223,5 @@ def _few(names: list[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name out of a file that nobody has checked, fit for a terminal line."""
+    """A name from an untrusted file, safe for a terminal line."""
     return "".join(c if c.isalnum() or c in "._-" else "?" for c in name[:60])

@@ -1,1 +1,1 @@
-"""What a recipe may say and where recipes and data lie. No torch here."""
+"""The content of recipes, and where recipes and data are. No torch here."""

@@ -1,4 +1,4 @@
-"""Where recipes lie: the built-in ones by name, anyone's own by path."""
+"""Where recipes are: the built-in ones by name, your own by path."""
 
 import os
 import tomllib
@@ -10,7 +10,7 @@ from typing import Any
 from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.recipe.home import data_home
 
-BUILT_RECIPE = "recipe.toml"  # beside the lists of a dataset of one's own
+BUILT_RECIPE = "recipe.toml"  # beside the lists of a dataset that was built here
 
 
 def builtin_recipes() -> dict[str, Path]:
@@ -43,7 +43,7 @@ def find_recipe(name_or_file: str) -> Path:
         if path.is_file():
             return path
         if (path / BUILT_RECIPE).is_file():
-            raise UsageProblem(f"{path} is a folder; name the recipe in it: --recipe {quote(str(path / BUILT_RECIPE))}")
+            raise UsageProblem(f"{path} is a folder; give the recipe in it: --recipe {quote(str(path / BUILT_RECIPE))}")
         start = f"oltr cp {next(iter(builtin_recipes()))} {quote(str(path.with_suffix('.toml')))}"
         raise UsageProblem(f"no recipe file {path}; start one with: {start}")
     raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
@@ -60,7 +60,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(f"{path}: cannot be read ({error})") from None
     except tomllib.TOMLDecodeError as error:
-        raise UsageProblem(f"{path}: is not TOML: {error}") from None
+        raise UsageProblem(f"{path}: not valid TOML: {error}") from None
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where datasets lie. No torch needed to ask."""
+"""Where datasets are. Needs no torch."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a recipe may say: typed tables with defaults, checked when read. No torch needed to read one."""
+"""The content of recipes: typed tables with defaults, checked when read. Reading one needs no torch."""
 
 from typing import Any, Literal
 
@@ -23,15 +23,15 @@ class MethodParams(BaseModel):
 class GlyphsSpec(_Spec):
     """What the built-in dataset draws; everything that changes a pixel is here."""
 
-    seed: int = Field(0, ge=0, description="of the images and of which class gets which count")
+    seed: int = Field(0, ge=0, description="seed of the images and of each class's count")
     known_classes: int = Field(80, ge=2, le=80)
     open_classes: int = Field(30, ge=1, le=30)
     open_val_classes: int = Field(15, ge=1, le=15)
     image_size: int = Field(32, ge=16, le=128)
-    tail_floor: int = Field(5, ge=1, description="fewest training images a class")
+    tail_floor: int = Field(5, ge=1, description="fewest training images per class")
     tail_alpha: float = Field(6.0, gt=0, le=100, description="Pareto α; smaller is a heavier tail")
     tail_scale: float = Field(550.0, ge=0, le=1e6)
-    tail_max: int = Field(250, ge=1, le=10_000, description="most training images a class")
+    tail_max: int = Field(250, ge=1, le=10_000, description="most training images per class")
     val_per_class: int = Field(10, ge=1, le=10_000)
     test_per_class: int = Field(25, ge=1, le=10_000)
     open_per_class: int = Field(25, ge=1, le=10_000, description="of open and open_val")
@@ -45,13 +45,15 @@ class GlyphsSpec(_Spec):
 
 
 class DataSpec(_Spec):
-    """Which images, and what is done to them on the way in."""
+    """Which images, and how they are transformed."""
 
-    name: str = Field(pattern=r"^\w[\w. -]*$", description="runs are filed under it")
+    name: str = Field(pattern=r"^\w[\w. -]*$", description="runs are stored under this name")
     kind: Literal["lists", "glyphs"] = "lists"
     root: str = Field("", description="folder the lists' paths start from; empty: $OLTR_DATA/<name>")
     lists: str = Field("", description="folder of the list files; empty: root")
-    lists_digest: str | None = Field(None, description="of the lists it was made for; other lists make other runs")
+    lists_digest: str | None = Field(
+        None, description="digest of the lists it was made for; other lists make other runs"
+    )
     glyphs: GlyphsSpec = GlyphsSpec()
     image_size: int = Field(224, ge=8, le=1024)
     crop_scale: tuple[float, float] = (0.08, 1.0)
@@ -72,7 +74,7 @@ class DataSpec(_Spec):
         if self.eval_resize < self.image_size:
             raise ValueError(f"eval_resize {self.eval_resize} is below image_size {self.image_size}")
         if min(self.color_jitter) < 0 or max(self.color_jitter) > 1:
-            raise ValueError("color_jitter strengths lie in 0..1")
+            raise ValueError("color_jitter strengths must be within 0..1")
         if min(self.std) <= 0:
             raise ValueError("std must be above 0")
         return self
@@ -92,7 +94,7 @@ class BackboneSpec(_Spec):
     )
     final_relu: bool = Field(True, description="false: the last block ends without its ReLU (FSLwF's features)")
     # None rather than 0: what is unset stays out of a recipe's hash.
-    fc: int | None = Field(None, ge=1, le=8192, description="features of a linear layer and ReLU behind the pooling")
+    fc: int | None = Field(None, ge=1, le=8192, description="features of a linear layer and ReLU after the pooling")
 
 
 class TrainSpec(_Spec):

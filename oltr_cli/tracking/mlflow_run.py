@@ -1,7 +1,7 @@
-"""One run in MLflow: found or made, written to in few requests, closed. Called from the tracker's thread only.
+"""One run in MLflow: found or created, written to in few requests, closed. Called only from the tracker's thread.
 
-No process may be started here. The main thread forks loaders meanwhile, and one of them that inherits the pipe to such
-a process keeps it open, and whoever reads from it waiting, for as long as it lives.
+No process may be started here. The main thread forks loaders meanwhile; a loader that inherits the pipe to such a
+process keeps it open, and its reader waiting, for as long as the loader lives.
 """
 
 import json
@@ -33,7 +33,7 @@ def now() -> int:
 @dataclass(frozen=True)
 class Epoch:
     number: int
-    milliseconds: int  # taken when the epoch ended, so that logging it twice leaves one value
+    milliseconds: int  # when the epoch ended, so that logging it twice leaves one value
     metrics: dict[str, float]
 
 
@@ -56,7 +56,7 @@ class Description:
     dataset: dict[str, Value]
     title: str = ""  # empty: method, hash and seed
     parent: "Description | None" = None  # nested below the run that this one describes
-    began: int = field(default_factory=now)  # milliseconds; MLflow hears of the run some seconds later
+    began: int = field(default_factory=now)  # milliseconds; MLflow gets the run some seconds later
 
 
 class Mirror:
@@ -66,8 +66,8 @@ class Mirror:
         self.mlflow, self.entities = mlflow, mlflow.entities
         self.description, self.uri = description, description.uri
         self.note = description.run.path / "mlflow.json"
-        # One writer at a time: several processes that create a SQLite store, or write to it for long, trip over each
-        # other. Not for servers, which look after that themselves.
+        # One writer at a time: several processes that create a SQLite store, or write to it for long, get into
+        # conflict. Not needed for servers, which handle this themselves.
         root = description.run.root
         root.mkdir(parents=True, exist_ok=True)
         parent = self._parent_id()
@@ -78,7 +78,7 @@ class Mirror:
             self._log_params(known_params)
 
     def log_epochs(self, epochs: Sequence[Epoch]) -> None:
-        """All epochs that were not logged before, in as few requests as MLflow allows."""
+        """Log all epochs that are not logged yet, in as few requests as MLflow allows."""
         new = [e for e in epochs if e.number > self.last_epoch]
         if new:
             with self.lock:
@@ -117,12 +117,12 @@ class Mirror:
         return run_id, last_epoch, set(found.data.params)
 
     def _parent_id(self) -> str | None:
-        """Id of the run that this one is nested below, found or made."""
+        """Id of the run that this one is nested below, found or created."""
         parent = self.description.parent
         if parent is None:
             return None
         parent.run.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent.run.path / ".mlflow.lock"):  # several processes make trials of one study
+        with FileLock(parent.run.path / ".mlflow.lock"):  # several processes run trials of one study
             return Mirror(self.mlflow, parent).run_id
 
     def _created(self, parent: str | None) -> str:
@@ -139,7 +139,7 @@ class Mirror:
         return self.run_id
 
     def _experiment(self) -> str:
-        """The id of the dataset's experiment, made where there is none; another process may be making it as well."""
+        """The id of the dataset's experiment, created if there is none; another process may be creating it, too."""
         name = self.description.run.dataset
         folder = None if is_remote(self.uri) else (self.description.run.root.absolute() / "mlartifacts" / name).as_uri()
         found = self.client.get_experiment_by_name(name)
@@ -150,7 +150,7 @@ class Mirror:
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
                     raise
-        if found.lifecycle_stage != "active":  # deleted by hand, which MLflow would answer with an error from now on
+        if found.lifecycle_stage != "active":  # deleted by hand: MLflow would give an error from now on
             self.client.restore_experiment(found.experiment_id)
         return found.experiment_id
 
@@ -180,7 +180,7 @@ class Mirror:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a server decides where artifacts lie, rather than this process."""
+    """Whether a server, rather than this process, decides where artifacts are stored."""
     return uri.startswith(("http://", "https://", "databricks", "uc:"))
 
 

@@ -1,10 +1,10 @@
-"""MLflow mirrors the run directory and never stands in a run's way.
+"""MLflow mirrors the run directory and never blocks a run.
 
-One background thread does all that touches MLflow, its import of some seconds included. What cannot be logged is kept
-and tried again with the next epoch; a server that is down or slow costs one warning.
+One background thread does all work with MLflow, including its import of some seconds. What cannot be logged is kept and
+tried again with the next epoch; a server that is down or slow gives one warning.
 
 The store is ``$MLFLOW_TRACKING_URI``, else ``<runs>/mlflow.db`` with artifacts in ``<runs>/mlartifacts``; an experiment
-is a dataset. ``OLTR_TRACKING=off`` leaves MLflow out, import included.
+is a dataset. ``OLTR_TRACKING=off`` turns MLflow off, including its import.
 """
 
 import importlib
@@ -36,10 +36,10 @@ from oltr_cli.tracking.mlflow_run import (
 )
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
-STORE_PATIENCE = 60.0  # for a store on this machine: eight processes may be queuing to write to it
-FAILED_PATIENCE = 3.0  # for either, when it has failed before
-IMPORT_PATIENCE = 60.0  # the import is this machine's own work
-STOPPED_PATIENCE = 5.0  # for all of it together, when somebody pressed Ctrl-C and wants to leave
+STORE_PATIENCE = 60.0  # for a store on this machine: eight processes may be waiting to write to it
+FAILED_PATIENCE = 3.0  # for either, if it has failed before
+IMPORT_PATIENCE = 60.0  # the import depends only on this machine
+STOPPED_PATIENCE = 5.0  # for all of it together, after Ctrl-C
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -49,7 +49,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
-# Stores that this process has warned of: a command that makes several runs says it once.
+# Stores that this process has warned about: a command that makes several runs warns once.
 _failing: set[str] = set()
 _CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")
 
@@ -60,7 +60,7 @@ def tracking_uri(root: Path) -> str:
 
 
 class Tracker:
-    """One run's way to MLflow. No method raises; none but ``finish`` and ``close`` waits, and those not for long."""
+    """One run's connection to MLflow. No method raises; only ``finish`` and ``close`` wait, and not for long."""
 
     def __init__(self, description: Description, warn: Callable[[str], None]) -> None:
         self._description, self._warn = description, warn
@@ -82,15 +82,15 @@ class Tracker:
         title: str = "",
         parent: Description | None = None,
     ) -> "Tracker":
-        """Begin to mirror ``run``, or go on with the MLflow run that ``mlflow.json`` in its directory names.
+        """Start to mirror ``run``, or continue the MLflow run that ``mlflow.json`` in its directory names.
 
         Args:
             params: the resolved recipe, by dotted key.
-            dataset: "name", "digest" and whatever else describes the training data.
+            dataset: "name", "digest" and other facts about the training data.
             enabled: False, like ``OLTR_TRACKING=off``, makes a tracker that does nothing.
-            warn: takes the one line that says that MLflow cannot be had; called from another thread.
-            title: what MLflow calls the run; empty: method, hash and seed.
-            parent: what the run below which this one is nested is made from, where it does not exist.
+            warn: gets the one line that says that MLflow is not available; called from another thread.
+            title: the run's name in MLflow; empty: method, hash and seed.
+            parent: describes the run that this one is nested below, to create it if it does not exist.
         """
         uri = tracking_uri(run.root)
         description = Description(run, uri, dict(params), dict(tags), dict(dataset), title, parent)
@@ -98,7 +98,7 @@ class Tracker:
         if enabled and os.environ.get("OLTR_TRACKING", "").lower() not in ("off", "0", "false", "no"):
             _keep_quiet()
             tracker._description = _with_commit(description)
-            platform.platform()  # MLflow asks for it when imported: answered from here on, it starts no process
+            platform.platform()  # MLflow reads it when imported; now that it is cached, no process is started
             # A daemon: a server that never answers cannot keep the process from ending.
             tracker._thread = threading.Thread(target=tracker._work, name="mlflow", daemon=True)
             tracker._hold_forks()
@@ -106,7 +106,7 @@ class Tracker:
         return tracker
 
     def epoch(self, metrics: Mapping[str, float | None], epoch: int) -> None:
-        """Log what epoch ``epoch`` (from 1) gave; epochs that were logged before a resumption are skipped."""
+        """Log the metrics of epoch ``epoch`` (from 1); epochs that were logged before a resumption are skipped."""
         if self._thread is not None:
             self._jobs.put(Epoch(epoch, now(), _finite(metrics)))
 
@@ -120,7 +120,7 @@ class Tracker:
         """Log the final metrics, close the MLflow run, send the artifacts; wait as ``close`` does.
 
         After "KILLED" it waits 5 s at most, import included, and Ctrl-C ends the wait without an exception: the one
-        that stopped the run is on its way and says how to go on.
+        that stopped the run is already being raised and says how to resume.
         """
         if self._thread is None:
             return
@@ -134,14 +134,14 @@ class Tracker:
             self._left = True
 
     def close(self, timeout: float | None = None) -> None:
-        """Wait until all is logged, at most ``timeout`` seconds after MLflow is imported; warn and leave otherwise.
+        """Wait until all is logged, at most ``timeout`` seconds after MLflow is imported; else warn and return.
 
-        Without ``timeout``: a minute for a store on this machine, 8 s for a server, 3 s for what has failed before.
+        Without ``timeout``: a minute for a store on this machine, 8 s for a server, 3 s for one that has failed before.
         """
         self._wait(timeout)
 
     def _wait(self, timeout: float | None, stopped: bool = False) -> None:
-        """As ``close``; of a run that was stopped, the import's time counts as well."""
+        """As ``close``; for a run that was stopped, the import's time counts, too."""
         if self._thread is None or self._left:
             return
         self._jobs.put(None)
@@ -158,7 +158,7 @@ class Tracker:
 
     def _work(self) -> None:
         try:
-            # Named by a string: a missing package is found out here, and nowhere else is it needed to import oltr.
+            # Imported by name: a missing package is noticed here, and importing oltr does not need it.
             mlflow = importlib.import_module("mlflow")
         except ImportError as error:
             missing = "MLflow is not installed" if error.name == "mlflow" else f"MLflow cannot be imported: {error}"
@@ -185,7 +185,7 @@ class Tracker:
                 self._warn_once(_first_line(error))
             if ended or finish is not None:
                 return
-            # All that waits goes in one request: a slow server does not fall further and further behind.
+            # Everything waiting goes into one request, so that a slow server does not fall further behind.
             waiting = [self._jobs.get()]
             while not self._jobs.empty():
                 waiting.append(self._jobs.get())
@@ -201,7 +201,7 @@ class Tracker:
             self._warn(f"not tracked in {where}: {reason.replace(uri, where)}; the run directory has everything")
 
     def _hold_forks(self) -> None:
-        """Let worker processes be forked only after the import: a lock that it holds would stay shut in a child."""
+        """Fork worker processes only after the import: a lock that it holds would stay locked in a child."""
 
         def wait() -> None:
             if threading.current_thread() is not self._thread:
@@ -212,12 +212,12 @@ class Tracker:
 
 
 def _finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Without None and without what is not finite, which stores change or refuse."""
+    """Without None and without values that are not finite, which stores change or refuse."""
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
 def _with_commit(description: Description) -> Description:
-    """With the commit of the work that uses oltr among the tags; environment.json has oltr's own."""
+    """Tags with the commit of the project that uses oltr; environment.json has oltr's own."""
     try:
         commit = _commit(Path.cwd())
     except OSError:  # the folder is gone
@@ -230,23 +230,23 @@ def _with_commit(description: Description) -> Description:
 
 @cache
 def _commit(folder: Path) -> str | None:
-    """Asked once, and never by the tracker's thread: see ``oltr_cli.tracking.mlflow_run``."""
+    """Read once, and never in the tracker's thread: see ``oltr_cli.tracking.mlflow_run``."""
     return git(folder, "rev-parse", "HEAD")
 
 
 def _first_line(error: Exception) -> str:
     """The gist of an error in at most 200 characters."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    if "Max retries exceeded" in text:  # requests wraps the cause in its own names: the cause stands last
+    if "Max retries exceeded" in text:  # requests wraps the cause in its own names: the cause comes last
         text = text.rpartition(": ")[2].partition(" (read timeout")[0].rstrip("\"')")
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _keep_quiet() -> None:
-    """Neither telemetry nor a word of MLflow and what it stands on; what the user set in the environment stays."""
+    """Turn off telemetry and log lines of MLflow and its dependencies; what the user set in the environment stays."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in _CHATTY:
-        # A handler that does nothing keeps warnings from the last resort, stderr; handlers of the user's still hear.
+        # A handler that does nothing keeps warnings off stderr, the last resort; the user's handlers still get them.
         logging.getLogger(name).addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy|urllib3|requests|pydantic)(\.|$)")

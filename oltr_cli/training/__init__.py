@@ -1,1 +1,1 @@
-"""The one training loop, what it is fed, and how trained networks become scores."""
+"""The one training loop, its input, and how trained networks become scores."""

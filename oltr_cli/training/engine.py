@@ -1,7 +1,7 @@
 """One training loop for all methods.
 
-Everything random is keyed by (seed, epoch, step), so a checkpoint needs no generator's state: resumed at any step, a
-run on a CPU ends in the same bits as an unbroken one.
+Everything random is keyed by (seed, epoch, step), so a checkpoint holds no generator's state: resumed at any step, a
+run on a CPU gives the same bits as an uninterrupted one.
 """
 
 import math
@@ -35,14 +35,14 @@ SELECT_BY = "val/closed/overall"
 
 
 def train(task: Task, log_epoch: Callable[[dict[str, Any]], None] = lambda row: None) -> Progress:
-    """Train ``task`` to its last epoch, from its checkpoint where there is one.
+    """Train ``task`` to its last epoch, from its checkpoint if there is one.
 
     Args:
         log_epoch: called with the row of each epoch that ends, and of those that ended before a resumption.
     Returns:
         the history and the best epoch; the weights are in last.pt and best.pt.
     Raises:
-        Stopped: a signal came; last.pt holds the very step.
+        Stopped: a signal came; last.pt holds the exact step.
         NotFinite: a loss term or a weight is NaN or infinite; no step was taken with it.
         DataProblem: more than 1 % of the training images cannot be decoded, or none of a class.
     """
@@ -59,10 +59,10 @@ class _Training:
         checkpoint, warning = load_latest(self.last)
         if warning:
             task.display.warn(warning)
-        # What a feature method keeps of the training set is no weight: it looks at it again when a run goes on.
+        # What a feature method keeps of the training set is not in the weights: it reads it again when a run resumes.
         on_features = issubclass(task.cls, FeatureMethod)
         frozen = train_spec.freeze_backbone or on_features
-        if checkpoint is None or frozen:  # a frozen backbone's features are found by its weights
+        if checkpoint is None or frozen:  # a frozen backbone's features are stored under its weights
             self._first_weights(quiet=checkpoint is not None)
         if checkpoint is not None:
             self._check_origin(checkpoint)
@@ -89,9 +89,8 @@ class _Training:
             self._epochs(log_epoch)
         else:
             self._save(self.best, {"epoch": 0, "value": self._validate()[SELECT_BY]})
-        self.task.accelerator.wait_for_everyone()  # best.pt is about to be read by all, and one writes it
-        # A kill between writing best.pt and last.pt can leave a best epoch that a GPU does not find again: the file
-        # counts.
+        self.task.accelerator.wait_for_everyone()  # one process writes best.pt, which all are about to read
+        # After a kill between writing best.pt and last.pt a GPU may not reproduce the best epoch: the file counts.
         best = load_checkpoint(self.best)
         self.progress.best_epoch, self.progress.best_value = best["epoch"], best["value"]
         return self.progress
@@ -118,7 +117,7 @@ class _Training:
                     self._stop(stop.signal_number or signal.SIGTERM)
 
     def _weight_file(self) -> str | Path:
-        """The file that the recipe names; torchvision's is fetched by one process, and the others wait."""
+        """The file that the recipe names; torchvision's is downloaded by one process while the others wait."""
         task, backbone = self.task, self.task.recipe.backbone
         if backbone.weights != TORCHVISION:
             return backbone.weights
@@ -140,15 +139,15 @@ class _Training:
             say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
 
     def _check_origin(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint goes on only with the lists it began with."""
+        """Refuse a checkpoint that was made with other lists."""
         if checkpoint["data_digest"] != self.task.dataset.digest:
             raise DataProblem(
-                f"{self.last}: was begun with other image lists of '{self.task.run.dataset}'; restore them, or remove "
-                f"{self.task.run.path} to begin anew"
+                f"{self.last}: was started with other image lists of '{self.task.run.dataset}'; restore them or remove "
+                f"{self.task.run.path} to start again"
             )
 
     def _epoch(self, stop: StopRequest, bar: Bar) -> None:
-        """The steps of one epoch that are still to do."""
+        """The remaining steps of one epoch."""
         task, progress = self.task, self.progress
         self.method.train()
         if task.recipe.train.freeze_backbone:
@@ -170,7 +169,7 @@ class _Training:
         """One optimizer step; returns the loss terms as numbers."""
         task, seed = self.task, self.task.run.seed
         self._count_failures(batch.failed)
-        torch.manual_seed(derive(seed, "step", epoch, step))  # for methods with dropout or noise of their own
+        torch.manual_seed(derive(seed, "step", epoch, step))  # for methods that use dropout or noise
         accelerator = task.accelerator
         self.method.progress = (epoch * self.feed.steps + step) / (task.recipe.train.epochs * self.feed.steps)
         inputs = self.feed.inputs(batch, epoch, step)
@@ -179,7 +178,7 @@ class _Training:
         terms = self.loss(inputs, labels)
         total = torch.stack(list(terms.values())).sum()
         accelerator.backward(total)
-        # Read after the backward pass was queued: a GPU is busy with it while the numbers travel.
+        # Read after the backward pass was queued, so that a GPU works on it meanwhile.
         values = dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
         for name, value in values.items():
             if not math.isfinite(value):
@@ -204,13 +203,13 @@ class _Training:
             )
 
     def _finish_epoch(self) -> dict[str, Any]:
-        """Validate, note the row, keep the weights when they are the best so far, and write last.pt."""
+        """Validate, record the row, keep the weights if they are the best so far, and write last.pt."""
         task, progress = self.task, self.progress
         if not all(torch.isfinite(p).all() for p in self.method.parameters()):
             raise NotFinite(f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}; lower train.lr")
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
-            # Each process kept batch-norm statistics of its own share; the first one's are the run's.
+            # Each process has batch-norm statistics of its own share; those of the first one are the run's.
             broadcast(list(self.method.buffers()))
             progress.failed = sorted(set(gather_object(progress.failed)))
         validation = self._validate()
@@ -242,7 +241,7 @@ class _Training:
         return {f"val/{name}": value for name, value in metrics.items() if name.startswith("closed/")}
 
     def _stop_wanted(self, stop: StopRequest) -> bool:
-        """Whether any process was told to stop: a launcher signals them one by one."""
+        """Whether any process got a signal to stop: a launcher signals them one by one."""
         if self.task.accelerator.num_processes == 1:
             return stop.signal_number is not None
         told = torch.tensor(int(stop.signal_number is not None), device=self.task.accelerator.device)
@@ -252,7 +251,7 @@ class _Training:
         self._save_last()
         raise Stopped(
             f"stopped {self.task.run.name} after epoch {self.progress.epoch}, step {self.progress.step}; "
-            "the same command goes on from there",
+            "the same command resumes from there",
             signal_number,
         )
 

@@ -1,7 +1,7 @@
 """What a run is trained on: images, the features that the run it starts from has saved, or those of a frozen backbone.
 
-The engine knows neither; it asks a feed for batches, for the inputs they become on the device, for the look at the
-whole set before the first step, and for the scores of validation.
+The engine does not know which; it asks a feed for batches, for their inputs on the device, for a pass over the whole
+set before the first step, and for the scores of validation.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Feed(Protocol):
         ...
 
     def prepare(self, method: Method) -> None:
-        """Let the method look at the training set once."""
+        """Let the method see the training set once."""
         ...
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
@@ -44,7 +44,7 @@ class Feed(Protocol):
         ...
 
     def inputs(self, batch: Batch, epoch: int, step: int) -> Tensor:
-        """What the loss is given of a batch, on the device."""
+        """The loss's input for a batch, on the device."""
         ...
 
     def validate(self, method: Method) -> SavedScores:
@@ -53,7 +53,7 @@ class Feed(Protocol):
 
 
 def make_feed(task: Task, method: Method) -> Feed:
-    """The feed that the task asks for; ``method`` is on the device and has the weights of its backbone."""
+    """The feed that the task needs; ``method`` is on the device and has the weights of its backbone."""
     if issubclass(task.cls, FeatureMethod):
         return FeatureFeed(task)
     return FrozenFeed(task, method) if task.recipe.train.freeze_backbone else ImageFeed(task)
@@ -127,7 +127,7 @@ class _TrainingPass:
 
 @dataclass(frozen=True)
 class _Labels:
-    """As much of a split as the sampler wants to know."""
+    """The part of a split that the sampler needs."""
 
     labels: NDArray[np.int64]
 
@@ -136,7 +136,7 @@ class _Labels:
 
 
 class _Drawn:
-    """Rows drawn by the sampler that draws images."""
+    """Rows drawn by the same sampler as images."""
 
     def __init__(self, task: Task, labels: NDArray[np.int64]) -> None:
         spec, accelerator = task.recipe.train, task.accelerator
@@ -152,7 +152,7 @@ class _Drawn:
 
 
 class FeatureFeed:
-    """Features that the run before saved, whole on the device: no image is read and no backbone runs."""
+    """Features saved by the run it starts from, all on the device: no image is read and no backbone runs."""
 
     def __init__(self, task: Task) -> None:
         assert task.parent is not None
@@ -203,7 +203,7 @@ class _FrozenLoss(nn.Module):
 
 
 class FrozenFeed:
-    """Features of the frozen backbone, which any method takes in the place of images."""
+    """Features of the frozen backbone, which any method takes instead of images."""
 
     def __init__(self, task: Task, method: Method) -> None:
         self.task = task

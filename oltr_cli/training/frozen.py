@@ -1,11 +1,11 @@
 """Features of a frozen backbone: computed once, kept on disk, and read by every head that is trained on them.
 
-With ``train.freeze_backbone`` an image comes out of the backbone the same in every epoch, as long as it goes in the
-same: it is taken under the evaluation transform, and augmentation has no part in such a run. What is kept is the
-feature map, or its mean over the cells for a method that looks no closer (``Method.needs_map``); a fc behind the
-pooling is trained and stays outside.
+With ``train.freeze_backbone`` the backbone's output for an image is the same in every epoch if its input is: images get
+the evaluation transform, and such a run uses no augmentation. What is kept is the feature map, or its mean over the
+cells for a method that does not need the map (``Method.needs_map``); a fc after the pooling is trained and is not part
+of it.
 
-They lie in ``frozen/<key>/`` of the run that the backbone comes from, where all runs that start from it find them. The
+They are in ``frozen/<key>/`` of the run that the backbone comes from, where all runs that start from it find them. The
 key is a digest of the backbone's weights, the transform, the list and the precision.
 """
 
@@ -41,7 +41,7 @@ Shape = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """What the frozen backbone makes of the N images of a split that can be decoded.
+    """The frozen backbone's output for the N images of a split that can be decoded.
 
     Attributes:
         kind: "maps" or "pooled".
@@ -59,12 +59,12 @@ class FrozenFeatures:
         return len(self.labels)
 
     def rows(self, which: slice | NDArray[np.int64]) -> Tensor:
-        """Features of some rows, in memory, laid out as the backbone would hand them on."""
+        """Features of some rows, in memory, in the layout of the backbone's output."""
         return torch.from_numpy(np.array(self.features[which])).to(memory_format=torch.channels_last)
 
 
 def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
-    """The features of a split, computed where they are not kept yet.
+    """The features of a split, computed if they are not stored yet.
 
     Args:
         method: on the device, with the weights of its backbone in place.
@@ -78,17 +78,17 @@ def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
     folder = home / _key(backbone, images, spec, kind, task.accelerator.mixed_precision)
     side = backbone.map_size(spec.image_size) if kind == "maps" else (1, 1)
     shape = (len(images), backbone.map_channels, *side)
-    # One process computes, and those beside it wait, whether a launcher started them or a person did.
+    # One process computes while the others wait, whether a launcher started them or a person.
     with task.accelerator.main_process_first(), _lock(home):
         found = _read(folder, kind, images, shape)
         if found is None:
             what = f"{'feature maps' if kind == 'maps' else 'features'} of {split}"
-            task.display.say(f"[dim]keeping {what}, {4 * np.prod(shape) / 1e6:,.0f} MB, in {home}[/]")
+            task.display.say(f"[dim]saving {what}, {4 * np.prod(shape) / 1e6:,.0f} MB, in {home}[/]")
             with task.display.bar(what, len(images)) as bar:
                 _write(folder, shape, lambda out: _compute(task, backbone, split, kind, out, bar.advance))
             found = _read(folder, kind, images, shape)
     if found is None:
-        raise OltrError(f"{folder}: what was written there cannot be read back")
+        raise OltrError(f"{folder}: features written there cannot be read back")
     return found
 
 
@@ -146,12 +146,12 @@ def _lock(home: Path) -> FileLock:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OltrError(f"{home}: cannot be made ({error.strerror})") from None
+        raise OltrError(f"{home}: cannot be created ({error.strerror})") from None
     return FileLock(home / ".lock")
 
 
 def _read(folder: Path, kind: Given, images: Split, shape: Shape) -> FrozenFeatures | None:
-    """What ``_write`` left, or None when it is not there or not as it was left."""
+    """What ``_write`` stored, or None if it is missing or has changed."""
     try:
         indices = np.load(folder / "indices.npy", allow_pickle=False)
         features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
@@ -164,8 +164,8 @@ def _read(folder: Path, kind: Given, images: Split, shape: Shape) -> FrozenFeatu
 
 
 def _write(folder: Path, shape: Shape, fill: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> None:
-    """Fill a folder beside ``folder`` and put it in its place; the caller holds the lock."""
-    for stale in folder.parent.glob(".*.tmp"):  # of a process that was killed here
+    """Fill a temporary folder and rename it to ``folder``; the caller holds the lock."""
+    for stale in folder.parent.glob(".*.tmp"):  # from a process that was killed here
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:

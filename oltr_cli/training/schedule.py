@@ -9,7 +9,7 @@ from oltr_cli.recipe.specs import TrainSpec
 
 
 def build_optimizer(method: Method, train: TrainSpec) -> SGD:
-    """SGD over ``method.parts()``, each with its own rate; a frozen backbone's parameters are left out.
+    """SGD over ``method.parts()``, each with its own rate, without the parameters of a frozen backbone.
 
     Raises:
         UsageProblem: the recipe gives no learning rate for a part.
@@ -38,13 +38,13 @@ def build_scheduler(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> l
 
 
 def freeze_backbone(method: Method) -> None:
-    """Take the backbone out of training; a fc behind its pooling goes on learning (the authors' Places-LT recipe)."""
+    """Exclude the backbone from training; a fc after its pooling is still trained (the authors' Places-LT recipe)."""
     for name, parameter in method.backbone.named_parameters():
         parameter.requires_grad_(name.startswith("extra_fc"))
 
 
 def keep_frozen_statistics(method: Method) -> None:
-    """Batch-norm layers of a frozen backbone use what they have learnt, also while the rest trains."""
+    """Batch-norm layers of a frozen backbone use their stored statistics while the rest trains."""
     for module in method.backbone.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()

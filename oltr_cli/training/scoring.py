@@ -37,7 +37,7 @@ def score_split(
         method: a module that turns images into ``Scores``.
         keep_all: with logits, features and names; validation during training needs only prediction and confidence.
         skip_undecodable: leave out images that cannot be decoded, as training does.
-        advance: told how many images were done.
+        advance: called with the number of images done.
     Raises:
         DataProblem: an image cannot be decoded; the message names it.
     """
@@ -68,7 +68,7 @@ def score_split(
 def score_features(
     method: FeatureMethod, features: torch.Tensor, labels: np.ndarray, names: np.ndarray | None = None
 ) -> SavedScores:
-    """Scores of features (N, D) that were saved before; logits, features and names are kept where names are given."""
+    """Scores of features (N, D) that were saved before; logits, features and names are kept if names are given."""
     method.eval()
     parts = []
     for start in range(0, len(features), FEATURE_BLOCK):

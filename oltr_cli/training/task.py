@@ -1,4 +1,4 @@
-"""One run to train: what it is, how far it has come, and the method it builds."""
+"""One run to train: its description, its progress, and the method it builds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ from oltr_cli.runs.folder import Run
 
 @dataclass
 class Progress:
-    """How far a run has come; all of it goes into the checkpoint and comes back from it."""
+    """How far a run is; all of it is saved in the checkpoint."""
 
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps of the epoch after them
     sums: dict[str, float] = field(default_factory=dict)  # loss terms summed over those steps
     epoch_seconds: float = 0.0  # spent on those steps
-    history: list[dict[str, Any]] = field(default_factory=list)  # a row an epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch
     best_epoch: int = 0
     best_value: float = -1.0
     failed: list[int] = field(default_factory=list)  # training images that could not be decoded
@@ -50,7 +50,7 @@ class Task:
 
 
 def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int], seed: int) -> Method:
-    """The method with its random first weights, which depend on the seed alone."""
+    """The method with its random initial weights, which depend only on the seed."""
     torch.manual_seed(derive(seed, "init", recipe.method))
     counts = tuple(int(c) for c in class_counts)
     method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))

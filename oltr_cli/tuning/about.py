@@ -1,4 +1,4 @@
-"""What a study is, before anything of it is tried: its space, objective and seed, and the recipes that it varies."""
+"""What a study is, before its first trial: its space, objective and seed, and the recipes that it varies."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from oltr_cli.tuning.space import Dimension
 
 @dataclass(frozen=True)
 class FiledRun(Run):
-    """A study or one of its trials as a run: in a folder of its own, where no table looks for finished runs."""
+    """A study or one of its trials as a run, in a separate folder where no table looks for finished runs."""
 
     folder: str = ""  # below the dataset's
 
@@ -31,14 +31,14 @@ class FiledRun(Run):
 
 @dataclass(frozen=True)
 class About:
-    """What a study searches: two that agree in all of it are one.
+    """What a study searches: two studies that agree in all of this are the same.
 
     Attributes:
         method: canonical name; ``recipe`` and ``sets``: as typed, for the commands that are shown.
         chain: the resolved recipe of each run, first ancestor first, the tuned method's last.
-        tables: what the recipe says beside data and backbone, for stages and methods that the study does not try.
-        hash: of the tuned method's recipe as it stands, with the runs that it starts from.
-        objective: a metric on validation, and ``maximize``: whether more is better.
+        tables: the recipe without data and backbone, for stages and methods that the study does not try.
+        hash: of the tuned method's unchanged recipe, with the runs that it starts from.
+        objective: a metric on validation, and ``maximize``: whether higher is better.
         epochs: of a trial, as the recipe has it.
     """
 
@@ -88,7 +88,7 @@ class About:
     def name(self) -> str:
         words = [d.name for d in self.space]
         words = [*words[:3], f"and-{len(words) - 3}-more"] if len(words) > 3 else words
-        # Where files lie is no part of it, as it is none of a recipe's hash.
+        # Paths are not part of it, as they are not part of a recipe's hash.
         identity = {k: v for k, v in self.as_json().items() if k not in ("recipe", "sets", "chain", "tables")}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return "-".join([self.method, *words, digest[:6]])

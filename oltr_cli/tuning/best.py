@@ -1,4 +1,4 @@
-"""The best trial's values as a recipe file, which gives ``oltr run`` those and no others."""
+"""The best trial's values as a recipe file, which gives ``oltr run`` exactly these values."""
 
 import copy
 import shlex
@@ -23,7 +23,7 @@ def write_best(study: Study) -> Path:
     """
     best = study.best()
     if best is None:
-        raise DataProblem(f"{study.name}: no trial has finished yet; the same oltr tune goes on with it")
+        raise DataProblem(f"{study.name}: no trial has finished yet; repeat the oltr tune command to continue it")
     about, path = study.about, study.path / "best.toml"
     remark = (
         f"# Trial {best.number} of {study.name}: {about.objective} = {best.values[0]:.6g} on validation, seed "
@@ -36,7 +36,7 @@ def write_best(study: Study) -> Path:
 def best_recipe(about: About, values: dict[str, Any]) -> dict[str, Any]:
     """The tables of a recipe file in which every key of every run is given, with ``values`` for the tuned ones.
 
-    Methods that the study has no part in find there what the searched recipe says of them.
+    Methods outside of the study keep their settings from the searched recipe.
     """
     base, _, detector = about.method.partition(PLUS)
     last = about.chain[-1]
@@ -57,14 +57,14 @@ def best_recipe(about: About, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_command(about: About, recipe: Path) -> str:
-    """What makes a run of best.toml."""
+    """The command that makes a run of best.toml."""
     base, _, detector = about.method.partition(PLUS)
     with_detector = f" --detector {detector}" if detector else ""
     return f"oltr run {base}{with_detector} --recipe {recipe}" + (f" --seed {about.seed}" if about.seed else "")
 
 
 def search_command(about: About) -> str:
-    """What goes on with the study."""
+    """The command that continues the study."""
     base, _, detector = about.method.partition(PLUS)
     known = about.recipe in known_recipes()
     words = ["oltr", "tune", "--method", base, *(["--detector", detector] if detector else [])]

@@ -1,4 +1,4 @@
-"""A trial in a worker's hands: what it is told, when it is no longer this worker's, and how it is begun anew."""
+"""A trial that a worker holds: what it reports, how it is lost to another worker, and how it is started again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-# User attributes of a trial: what it came to, why it failed, and its epochs whenever a process took it up.
+# User attributes of a trial: its result, why it failed, and its epochs each time that a process started or resumed it.
 OUTCOME, REASON, BEGUN = "outcome", "reason", "begun"
-STARTUP = 5  # trials that run to their end before any is cut short
+STARTUP = 5  # trials that run to their end before pruning starts
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Claim:
     """A trial that this process works on, for as long as it holds the lock.
 
     Attributes:
-        values: what is tried; ``resumed``: whether another process began it.
-        reported: epochs that it had come to then.
+        values: what is tried; ``resumed``: whether another process started it.
+        reported: epochs that it had finished by then.
     """
 
     number: int
@@ -49,11 +49,11 @@ def still_ours(claim: Claim) -> Iterator[None]:
     try:
         yield
     except UpdateFinishedTrialError:
-        raise TrialLost(f"trial {claim.number} was taken for lost and is made anew by another worker") from None
+        raise TrialLost(f"trial {claim.number} was considered lost and is run again by another worker") from None
 
 
 def pruner(about: About) -> "optuna.pruners.BasePruner":
-    """What cuts a trial short that has fallen behind, after STARTUP trials and from a third of its epochs on."""
+    """Stops trials that fall behind, after STARTUP trials and from a third of the epochs on."""
     import optuna
 
     if not about.prune:
@@ -71,12 +71,12 @@ def suggest(trial: "optuna.Trial", d: Dimension) -> Value:
 
 
 def counts(trial: "FrozenTrial") -> bool:
-    """Whether it is one of the trials that were asked for: begun, and not lost."""
+    """Whether it counts as one of the requested trials: started, and not lost."""
     return trial.state.name != "WAITING" and (trial.state.name != "FAIL" or REASON in trial.user_attrs)
 
 
-def begin_anew(study: "optuna.Study", trial: "FrozenTrial") -> None:
-    """Put the values of a trial whose worker is gone back into the queue."""
+def requeue(study: "optuna.Study", trial: "FrozenTrial") -> None:
+    """Queue the values of a trial whose worker is gone, for a new trial."""
     import optuna
 
     again = optuna.create_trial(

@@ -1,4 +1,4 @@
-"""A study in MLflow: a run of its own, and its trials' runs nested below that."""
+"""A study in MLflow: one run, with the runs of its trials nested below it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Nest:
-    """The MLflow runs of a study that this worker has a part in; nothing here raises, or costs a trial."""
+    """The MLflow runs of a study that this worker takes part in; nothing here raises, or costs a trial."""
 
     def __init__(self, study: Study, view: OpenedDataset, track: bool, warn: Callable[[str], None]) -> None:
         self.study, self.track, self.warn = study, track, warn
@@ -49,9 +49,9 @@ class Nest:
         )
 
     def close(self, status: Status, files: list[Path], best: "FrozenTrial | None") -> None:
-        """Close the study's run where this worker had a part in it; another worker's next trial opens it again.
+        """Close the study's run if this worker took part in it; another worker's next trial opens it again.
 
-        The study is not asked for anything, since it may be why the worker ends.
+        The study is not read, since it may be the reason why the worker ends.
         """
         if not self.used:
             return

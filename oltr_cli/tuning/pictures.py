@@ -1,4 +1,4 @@
-"""Two kinds of pictures of a study: how its best value grew, and the value against each tuned key."""
+"""Two kinds of pictures of a study: the best value over time, and the value against each tuned key."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.trial_lines import shown
 
 BEST, OTHER = INKS[2], INKS[1]
-NOISE = 0.02  # what a few thousand validation images leave to chance
+NOISE = 0.02  # chance alone, with a few thousand validation images
 
 
 def save_pictures(study: Study) -> list[Path]:
@@ -41,7 +41,7 @@ def history(study: Study) -> Figure:
     best = np.maximum.accumulate(values) if study.about.maximize else np.minimum.accumulate(values)
     last = study.trials()[-1].number
     axes.step([*numbers, last], [*best, best[-1]], where="post", color=BEST, label="best so far")
-    axes.plot(numbers, values, ls="", marker="o", color=OTHER, label="a trial")
+    axes.plot(numbers, values, ls="", marker="o", color=OTHER, label="trial")
     low, high = _span(values)
     room = 0.08 * (high - low)
     for state, marker, label in (("PRUNED", "|", "cut short"), ("FAIL", "x", "failed")):
@@ -55,7 +55,7 @@ def history(study: Study) -> Figure:
 
 
 def slice_of(study: Study, d: Dimension) -> Figure:
-    """The value of each finished trial against what it had for ``d``; joined where nothing else was tuned."""
+    """The value of each finished trial against its setting of ``d``; joined by a line if nothing else was tuned."""
     figure = Figure(figsize=(8.0, 5.4), layout="constrained")
     axes = figure.subplots()
     done = [t for t in study.trials() if t.state.name == "COMPLETE"]
@@ -64,7 +64,7 @@ def slice_of(study: Study, d: Dimension) -> Figure:
     if len(study.about.space) == 1 and not d.choices:
         order = np.argsort(tried, kind="stable")
         axes.plot(tried[order], values[order], color=OTHER, lw=1.2, alpha=0.6)
-    axes.plot(tried, values, ls="", marker="o", color=OTHER, label="a trial")
+    axes.plot(tried, values, ls="", marker="o", color=OTHER, label="trial")
     best = study.best()
     assert best is not None
     axes.plot(

@@ -1,4 +1,4 @@
-"""A search as a command line asks for it, with what its words mean."""
+"""A search as given on the command line, and the meaning of its words."""
 
 import re
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class Request:
         method: canonical name; ``recipe``: name or file; ``sets``: assignments, as of ``oltr run``.
         params, ranges, space_file: what is tuned; see ``read_space``.
         objective: a metric; None: the F-measure where validation has open images, else accuracy.
-        total: trials of the study, whoever made them; ``timeout``: seconds after which this worker begins no more.
-        database: Optuna's address of one; None: a journal in the runs folder.
+        total: trials of the study, by all workers; ``timeout``: seconds after which this worker starts no more.
+        database: its address, as Optuna takes it; None: a journal in the runs folder.
     """
 
     method: str
@@ -42,10 +42,10 @@ class Request:
 
 
 def method_and_params(words: Sequence[str], method: str | None, detector: str | None) -> tuple[str, tuple[str, ...]]:
-    """The method to tune, by its canonical name, and the keys of it: the first word may name a method or a detector.
+    """The method to tune, by its canonical name, and its keys: the first word may name a method or a detector.
 
     Raises:
-        UsageProblem: there is no such method or detector, or the two do not make a pair.
+        UsageProblem: there is no such method or detector, or the two do not go together.
     """
     known = list_methods()
     params = tuple(words)
@@ -56,7 +56,7 @@ def method_and_params(words: Sequence[str], method: str | None, detector: str | 
                 return canonical(named), params
             detector = named
         elif method is not None and method != named:
-            raise UsageProblem(f"'{named}' and --method {method}: which of them is to be tuned?")
+            raise UsageProblem(f"'{named}' and --method {method} both name what to tune; give one of them")
         else:
             method = named
     method = method or DEFAULT

@@ -1,5 +1,6 @@
-"""A search from its request to its study: the runs that all trials start from are made, and this process becomes one of
-the study's workers. The same command in several shells, or on several machines, makes several workers.
+"""A search from its request to its study: make the runs that all trials start from, then work on the study.
+
+The same command in several shells, or on several machines, makes several workers.
 """
 
 import os
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 
 
 def search(request: Request, display: Display) -> Study:
-    """Bring a study up to ``request.total`` trials, together with whatever other workers there are.
+    """Bring a study up to ``request.total`` trials, together with other workers, if there are any.
 
     Raises:
         UsageProblem: the request does not fit the method, the recipe or the data.
         DataProblem: the lists are not those that the recipe was made for.
-        Stopped: a signal came; the same command goes on with the trial.
+        Stopped: a signal came; the same command resumes the trial.
         OltrError: a run that all trials start from cannot be made, the storage fails, or the first trials do.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageProblem("a trial is trained by one process; start oltr tune once for each GPU, with --device cuda:N")
+        raise UsageProblem("oltr tune needs one process per trial; start it once for each GPU, with --device cuda:N")
     if request.objective is not None and request.objective not in METRICS:
         raise UsageProblem(f"--objective {request.objective}: no such metric{nearest(request.objective, METRICS)}")
     check_written(request.ranges, request.space_file)
@@ -66,7 +67,7 @@ def search(request: Request, display: Display) -> Study:
 def _check_lists(planned: list[Planned]) -> None:
     """Notice lists that were changed since the recipe was made, the test set's too.
 
-    Here, once, and of the files' bytes alone: a trial opens some of the lists, and has no way to the others.
+    Done here, once, by the files' bytes alone: a trial opens only some of the lists.
     """
     from oltr_cli.data.feed.opening import check_lists
 
@@ -94,10 +95,10 @@ class _BarsOnly(Display):
 
 def _introduce(study: Study, total: int, own: bool, display: Display) -> None:
     about, begun = study.about, len(study.trials())
-    display.say(f"[bold]{study.name}[/]: {about.objective} on validation; {begun} of {total} trials begun")
+    display.say(f"[bold]{study.name}[/]: {about.objective} on validation; {begun} of {total} trials started")
     for dimension in about.space:
         display.say(f"  {dimension.key} in {dimension.text}")
     if not own and not begun:
-        display.say("[dim]the recipe's own values are not tried: they lie outside, or are no numbers[/]")
+        display.say("[dim]the recipe's own values are not tried: they are outside of the ranges, or not numbers[/]")
     if begun < total or any(t.state.name == "RUNNING" for t in study.trials()):
         display.say(header(about))

@@ -125,12 +125,12 @@ def read_space(p: Planned, params: Sequence[str], ranges: Sequence[str], file: P
         key = _full(word, keys, method)
         if key not in written and key not in own:
             known = ", ".join(d.name for d in own.values())
-            states = f"{method} states one for {known}" if known else f"{method} states none"
-            raise UsageProblem(f"{word}: in which range? {states}; add --range {word}=LOW:HIGH")
+            states = f"{method} has one only for {known}" if known else f"{method} has none"
+            raise UsageProblem(f"{word}: no range given, and {states}; add --range {word}=LOW:HIGH")
         written.setdefault(key, own.get(key) or written[key])
     space = written or own
     if not space:
-        raise UsageProblem(f"{method} states nothing to tune; say what: --range KEY=LOW:HIGH")
+        raise UsageProblem(f"{method} has no ranges of its own; say what to tune: --range KEY=LOW:HIGH")
     return tuple(space[key] for key in sorted(space))
 
 
@@ -182,11 +182,11 @@ def _dimension(key: str, given: object, keys: Mapping[str, bool], where: str) ->
     try:
         bounds = float(low), float(high)
     except ValueError:
-        raise UsageProblem(f"{where}: '{text}' is no range; {FORM}") from None
+        raise UsageProblem(f"{where}: '{text}' is not a range; {FORM}") from None
     if colon and scale != "log":
-        raise UsageProblem(f"{where}: '{scale}' is no scale; {FORM}")
+        raise UsageProblem(f"{where}: '{scale}' is not a scale; {FORM}")
     if not all(map(math.isfinite, bounds)) or bounds[0] >= bounds[1]:
-        raise UsageProblem(f"{where}: {key} must go from a lower to a higher number, not {low} to {high}")
+        raise UsageProblem(f"{where}: {key} must go from a lower to a higher number, not from {low} to {high}")
     if colon and bounds[0] <= 0:
         raise UsageProblem(f"{where}: {key} on a log scale must start above 0")
     if integer and not all(bound.is_integer() for bound in bounds):
@@ -206,7 +206,7 @@ def _choices(given: Sequence[Any], key: str, where: str) -> tuple[Value, ...]:
     if not all(isinstance(choice, str | int | float | bool) for choice in given):
         raise UsageProblem(f"{where}: choices for {key} are plain values, not tables or lists")
     if len(set(given)) < 2 or len(set(given)) < len(given):
-        raise UsageProblem(f"{where}: {key} needs two choices or more, each once; {FORM}")
+        raise UsageProblem(f"{where}: {key} needs two or more different choices; {FORM}")
     return tuple(given)
 
 
@@ -252,7 +252,7 @@ def _full(word: str, keys: Mapping[str, bool], method: str) -> str:
     if (named := methods.get(word.partition(PLUS)[0])) is not None:
         on = f" --method {method.partition(PLUS)[0]}" if named.kind == "detector" else ""
         raise UsageProblem(
-            f"{word} is a {named.kind}, no key of {method}; to tune it, name it first: oltr tune {word}{on}"
+            f"{word} is a {named.kind}, not a key of {method}; to tune it, name it first: oltr tune {word}{on}"
         )
     known = [*keys, *(key.partition(".")[2] for key in keys), *methods]
-    raise UsageProblem(f"nothing to tune is called '{word}'{nearest(word, known)}")
+    raise UsageProblem(f"no key '{word}' to tune{nearest(word, known)}")

@@ -1,7 +1,7 @@
-"""Where Optuna keeps studies: a journal on a disk that all workers see, or a database for those that share none.
+"""Where Optuna keeps studies: a journal on a disk that all workers share, or a database for workers without one.
 
-A journal's lock is freed by the system when its holder dies (Optuna's own is not, for half a minute). A worker that a
-database cannot see dying says every minute that it lives.
+A journal's lock is freed by the system when its holder dies (Optuna's own is not, for half a minute). A database cannot
+see a worker die, so each worker reports every minute.
 """
 
 import threading
@@ -24,9 +24,9 @@ DEAD_AFTER = 300
 
 
 class JournalLock:
-    """Held while a line is written to ``journal``; a line that a kill cut off before it is dropped.
+    """Held while a line is written to ``journal``; first drops an incomplete line that a kill has left.
 
-    Anything appended to half a line could never be read.
+    A line appended to an incomplete one could not be read.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -47,10 +47,10 @@ class JournalLock:
 
 
 def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
-    """The studies in a file, which is made where there is none.
+    """The studies in a file, which is created if it does not exist.
 
     Raises:
-        DataProblem: it cannot be read, or is no such file.
+        DataProblem: it cannot be read, or is not such a file.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -61,20 +61,20 @@ def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
         journal.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
         lock.release()
-        # Optuna asks for a lock of a class of its own, and uses these two methods of it.
+        # Optuna's type hint names its own lock class, but it uses only these two methods.
         backend = JournalFileBackend(str(journal), lock_obj=lock)  # type: ignore[arg-type, unused-ignore]
         return optuna.storages.JournalStorage(backend)
     except (OSError, ValueError, KeyError) as error:
-        raise DataProblem(f"{journal}: is no journal of studies ({error}); remove it to start anew") from None
+        raise DataProblem(f"{journal}: is not a journal of studies ({error}); remove it to start again") from None
 
 
 def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") -> "optuna.storages.RDBStorage":
     """The studies in a database, such as ``postgresql://user@host/name`` or ``sqlite:///FILE``.
 
     Args:
-        when_dead: called with the study and each trial whose worker has not been heard of for five minutes.
+        when_dead: called with the study and each trial whose worker has not reported for five minutes.
     Raises:
-        UsageProblem: the address cannot be used, or nobody answers there.
+        UsageProblem: the address is invalid, or the database does not answer.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -90,14 +90,14 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
 
 
 def check_database(url: str) -> None:
-    """Raises UsageProblem: the address cannot be used, or nobody answers there."""
+    """Raises UsageProblem: the address is invalid, or the database does not answer."""
     open_database(url, lambda study, trial: None).engine.dispose()
 
 
 class Heartbeat:
-    """While entered, tells a database that the worker of a trial lives, the first time at once.
+    """While entered, reports to a database that a trial's worker is alive, the first time at once.
 
-    A journal needs none of it.
+    A journal does not need this.
     """
 
     def __init__(self, storage: "optuna.storages.BaseStorage", trial_id: int) -> None:
@@ -119,7 +119,7 @@ class Heartbeat:
     def _beat(self) -> None:
         assert self.beat is not None
         while not self.over.wait(BEAT):
-            with suppress(Exception):  # a database that is away for a while: what matters fails when a trial is told
+            with suppress(Exception):  # the database may be down for a while; reporting a trial fails if it stays so
                 self.beat(self.trial_id)
 
 
@@ -133,12 +133,12 @@ def storage_faults() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def named_faults(where: str) -> Iterator[None]:
-    """Turn what a storage says when it cannot be read or written into one line."""
+    """Turn the errors of a storage that cannot be read or written into one line."""
     try:
         yield
     except storage_faults() as error:
         reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
-        raise OltrError(f"{without_password(where)}: {reason}; the same command goes on") from error
+        raise OltrError(f"{without_password(where)}: {reason}; repeat the command to continue") from error
 
 
 def _quiet() -> None:

@@ -1,11 +1,11 @@
-"""A study on disk: what it searches, and its trials, handed out so that none is lost and none is made twice.
+"""A study on disk: what it searches, and its trials, handed out so that none is lost and none is run twice.
 
-    runs/<dataset>/studies/<name>.journal      all that was tried (or a database, by --storage)
+    runs/<dataset>/studies/<name>.journal      all trials (or a database, by --storage)
     runs/<dataset>/studies/<name>/             best.toml, pictures; trials/NNN/: a folder a trial
-    <name> = <method>-<what is tuned>-<hash>   the hash covers all that would make it another study
+    <name> = <method>-<what is tuned>-<hash>   the hash covers everything that makes it a different study
 
-Whoever works on a trial holds the lock of its folder. A trial that counts as running while nobody holds its lock was
-interrupted: the next worker goes on with it from its checkpoint, under the values that it had.
+A worker holds the lock of its trial's folder. A trial that counts as running while its lock is free was interrupted:
+the next worker resumes it from its checkpoint, with the same values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from oltr_cli.base.seeding import derive
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.runs.folder import STUDIES
 from oltr_cli.tuning.about import About, FiledRun
-from oltr_cli.tuning.claim import BEGUN, OUTCOME, REASON, Claim, begin_anew, counts, pruner, still_ours, suggest
+from oltr_cli.tuning.claim import BEGUN, OUTCOME, REASON, Claim, counts, pruner, requeue, still_ours, suggest
 from oltr_cli.tuning.space import Value
 from oltr_cli.tuning.storage import open_database, open_journal
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ABOUT = "about"  # user attribute of a study
 State = Literal["COMPLETE", "PRUNED", "FAIL"]
-DEATHS = 5  # processes that may die over one epoch of a trial before it counts as failed
+DEATHS = 5  # processes that may die in one epoch of a trial before it counts as failed
 CHECKPOINTS = ("best.pt", "last.pt", "last.prev.pt", "last.new.pt")
 
 
@@ -43,11 +43,11 @@ class Study:
 
     @classmethod
     def open(cls, about: About, first: Mapping[str, Value] | None, root: Path, database: str | None) -> "Study":
-        """The study, begun where it does not exist yet.
+        """The study, created if it does not exist yet.
 
         Args:
             first: values of the first trial, those of the recipe.
-            database: Optuna's address of one; None: a journal below ``root``.
+            database: its address, as Optuna takes it; None: a journal below ``root``.
         """
         import optuna
 
@@ -55,7 +55,7 @@ class Study:
         with study_lock(folder):
             storage = open_storage(folder, database)
             name = f"{about.dataset}/{about.name}"
-            if name not in optuna.get_all_study_names(storage):  # to ask for one that exists would add to the journal
+            if name not in optuna.get_all_study_names(storage):  # creating one that exists would add to the journal
                 direction = "maximize" if about.maximize else "minimize"
                 optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
             study = optuna.load_study(study_name=name, storage=storage)
@@ -75,17 +75,17 @@ class Study:
         return self.run.path
 
     def trials(self) -> "list[FrozenTrial]":
-        """All trials that count, by number: those lost with their worker, which another has made anew, do not."""
+        """All trials that count, by number: those that were lost and run again by another worker do not."""
         return [t for t in self.study.get_trials(deepcopy=False) if counts(t)]
 
     def best(self) -> "FrozenTrial | None":
-        """The finished trial with the best value, the first of several; None before there is one."""
+        """The finished trial with the best value, the first of several; None if there is none yet."""
         done = [t for t in self.trials() if t.state.name == "COMPLETE"]
         sign = 1.0 if self.about.maximize else -1.0
         return max(done, key=lambda t: (sign * t.values[0], -t.number), default=None)
 
     def claim(self, total: int) -> Claim | None:
-        """A trial to work on: an interrupted one, else a new one while there are fewer than ``total``."""
+        """A trial to work on: an interrupted one, else a new one if there are fewer than ``total``."""
         with study_lock(self.path):
             self._requeue_dead()
             for trial in self.study.get_trials(deepcopy=False):
@@ -95,7 +95,7 @@ class Study:
                         return claim
             while len(self.trials()) < total:
                 number = self.study.ask().number
-                # Without a common disk the lock above is nobody else's: two workers may both have asked for the last.
+                # Workers without a common disk do not share the lock above: two may both have asked for the last trial.
                 if sum(t.number < number for t in self.trials()) >= total:
                     self._tell(number, "FAIL")
                     return None
@@ -105,18 +105,18 @@ class Study:
             return None
 
     def abandoned(self) -> frozenset[int]:
-        """Numbers of the trials that were interrupted: they count as running, and nobody works on them.
+        """Numbers of the trials that were interrupted: they count as running, but no worker has them.
 
-        None is taken. Without a common disk nothing is known of those on other machines.
+        They stay as they are. Without a common disk those on other machines are unknown.
         """
         if not self._running():
             return frozenset()
-        # Under the study's lock, or a worker would find a trial's held and pass over one that it could go on with.
+        # Under the study's lock, or a worker would find a trial's lock held and skip a trial that it could resume.
         with study_lock(self.path):
             return frozenset(number for number in self._running() if self._free(number))
 
     def interrupted(self, claim: Claim) -> None:
-        """Note that a signal ended the work on a trial, which is no fault of its own."""
+        """Note that a signal ended the work on a trial, which is not the trial's fault."""
         with study_lock(self.path), still_ours(claim):
             claim.trial.set_user_attr(BEGUN, claim.trial.user_attrs.get(BEGUN, [])[:-1])
 
@@ -126,7 +126,8 @@ class Study:
         return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def report(self, claim: Claim, epoch: int, value: float) -> bool:
-        """Note how far a trial is after an epoch (from 1); whether it falls so far behind that it should be cut short.
+        """Record a trial's value after an epoch (from 1); returns whether it is so far behind that it should be
+        stopped.
 
         Raises:
             TrialLost: as ``end`` does.
@@ -137,12 +138,12 @@ class Study:
             return claim.trial.should_prune()
 
     def end(self, claim: Claim, state: State, note: Mapping[str, Any] | str, value: float | None = None) -> None:
-        """Note what became of a trial.
+        """Record how a trial ended.
 
         Args:
-            note: of one that failed, why; of others, what there is to say beside the value.
+            note: why it failed, or facts besides the value.
         Raises:
-            TrialLost: the worker was taken for dead, and another has begun the trial anew.
+            TrialLost: the worker was considered dead, and another one has started the trial again.
         """
         with study_lock(self.path), still_ours(claim):
             claim.trial.set_user_attr(REASON if state == "FAIL" else OUTCOME, note)
@@ -186,7 +187,7 @@ class Study:
     def _free(self, number: int) -> bool:
         """Whether nobody holds a trial's lock; the study's is held."""
         run = self._filed(number)
-        if not run.path.exists():  # of a worker that died at once, or of a machine with another disk
+        if not run.path.exists():  # its worker died at once, or is on a machine with another disk
             return not self.in_database
         try:
             with run.lock().acquire(timeout=0):
@@ -195,7 +196,7 @@ class Study:
             return False
 
     def _given_up(self, claim: Claim) -> bool:
-        """Let a trial go whose processes died one after another without an epoch more, such as for want of memory."""
+        """Give up a trial whose processes keep dying in the same epoch, for example because memory runs out."""
         epochs = claim.trial.user_attrs[BEGUN][-1]
         if claim.trial.user_attrs[BEGUN][:-1].count(epochs) < DEATHS:
             return False
@@ -211,7 +212,7 @@ class Study:
             optuna.storages.fail_stale_trials(self.study)
 
     def _tidy(self) -> None:
-        """Checkpoints are kept of the best trial and of those that go on; the study's lock is held."""
+        """Keep only the checkpoints of the best trial and of unfinished ones; the study's lock is held."""
         best = self.best()
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished():
@@ -223,17 +224,17 @@ class Study:
 
 
 def open_storage(folder: Path, database: str | None) -> "optuna.storages.BaseStorage":
-    """What keeps the study whose folder is ``folder``."""
+    """The storage of the study whose folder is ``folder``."""
     if database is not None:
-        return open_database(database, begin_anew)
+        return open_database(database, requeue)
     return open_journal(folder.with_name(f"{folder.name}.journal"))
 
 
 def load_study(folder: Path, database: str | None = None) -> Study:
-    """A study that was begun before.
+    """A study that exists already.
 
     Raises:
-        DataProblem: it is not there, or was not begun by ``oltr tune``.
+        DataProblem: it does not exist, or was not made by ``oltr tune``.
     """
     import optuna
 
@@ -243,13 +244,13 @@ def load_study(folder: Path, database: str | None = None) -> Study:
         study = optuna.load_study(study_name=name, storage=storage)
         about = About.from_json(study.user_attrs[ABOUT])
     except (KeyError, TypeError) as error:
-        raise DataProblem(f"{name}: no study of oltr tune is kept there ({error!r})") from None
+        raise DataProblem(f"{name}: no study of oltr tune there ({error!r})") from None
     return Study(study, storage, about, root)
 
 
 @contextmanager
 def study_lock(folder: Path) -> Iterator[None]:
-    """Held while trials are handed out and told."""
+    """Held while trials are handed out and reported."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")

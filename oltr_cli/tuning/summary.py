@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STATES = {"COMPLETE": "finished", "PRUNED": "cut short", "FAIL": "failed", "RUNNING": "running"}
-INTERRUPTED = "interrupted"  # counts as running, and nobody works on it
+INTERRUPTED = "interrupted"  # counts as running, but no worker has it
 SHORT = {"open/f_measure": "open/F"}
-BESIDE = ("closed/overall", "closed/few", "open/f_measure")  # shown of each trial beside the objective
+BESIDE = ("closed/overall", "closed/few", "open/f_measure")  # shown for each trial besides the objective
 
 
 def find_study(text: str | None) -> "Path":
-    """The folder of the study that ``text`` names: its name, or a part that fits only one; None: the newest.
+    """The folder of the study that ``text`` names: its name, or a part that matches only one; None: the newest.
 
     Raises:
-        UsageProblem: there is no such study, or several fit (they are named).
+        UsageProblem: there is no such study, or several match (they are named).
     """
     there = find_studies()
     if not there:
-        raise UsageProblem(f"{runs_root()} holds no studies yet; begin one: oltr tune lambda")
+        raise UsageProblem(f"{runs_root()} has no studies yet; start one: oltr tune lambda")
     if text is None:
         return max(there.values(), key=lambda path: max(p.stat().st_mtime for p in (path, path / "trials")))
     fitting = [name for name in there if text in name]
     if text in there or len(fitting) == 1:
         return there[text if text in there else fitting[0]]
     if fitting:
-        raise UsageProblem(f"'{text}' fits {len(fitting)} studies: {', '.join(fitting[:6])}; name one of them")
+        raise UsageProblem(f"'{text}' matches {len(fitting)} studies: {', '.join(fitting[:6])}; name one of them")
     raise UsageProblem(f"no study '{text}'{nearest(text, there)}")
 
 
@@ -71,7 +71,7 @@ def summarise(study: Study) -> dict[str, Any]:
 def importance(study: Study) -> dict[str, float]:
     """Share of each tuned key in how much the objective varies, 0 … 1 (PED-ANOVA, Watanabe et al., IJCAI 2023).
 
-    Empty where only one key is tuned, or too few trials have finished to say.
+    Empty if only one key is tuned, or too few trials have finished.
     """
     from optuna.importance import get_param_importances
 
@@ -88,7 +88,7 @@ def tables(study: Study, width: int) -> RenderableType:
     """The best trial and all trials, to be printed with ``crop=False``.
 
     Args:
-        width: of the console; what stands beside values and objective is left out for it, and they never are.
+        width: of the console; columns other than values and objective are left out to fit it.
     """
     about, best, trials = study.about, study.best(), study.trials()
     states = _states(study, trials)
@@ -129,9 +129,9 @@ def tables(study: Study, width: int) -> RenderableType:
     table, left_out = fitted(trials_without, side, width)
     parts: list[RenderableType] = [title, table]
     if of_earlier_build(study):
-        parts.append(Text(f"{about.dataset} was built anew since: this study is of its earlier build", style="yellow"))
+        parts.append(Text(f"{about.dataset} was built again since: this study is of its earlier build", style="yellow"))
     if left_out:
-        parts.append(Text(f"left out for want of width: {', '.join(left_out)}; --json has all", style="dim"))
+        parts.append(Text(f"not shown, to fit the width: {', '.join(left_out)}; --json has all", style="dim"))
     shares = importance(study)
     if shares:
         parts.append(Text("importance: " + ", ".join(f"{key} {share:.2f}" for key, share in shares.items())))
@@ -140,7 +140,7 @@ def tables(study: Study, width: int) -> RenderableType:
 
 
 def next_commands(study: Study) -> list[str]:
-    """What to type: while no trial has finished, what goes on with the study; then what makes a run of the best."""
+    """What to type: until a trial has finished, to continue the study; then to run the best."""
     if of_earlier_build(study):
         return []
     if study.best() is None:
@@ -149,7 +149,7 @@ def next_commands(study: Study) -> list[str]:
 
 
 def of_earlier_build(study: Study) -> bool:
-    """Whether the dataset was built anew since: its lists are others, and no run of the study can be made."""
+    """Whether the dataset was built again since: its lists differ, and no run of the study can be made."""
     digest = study.about.chain[-1]["data"].get("lists_digest")
     return digest is not None and lists_of(study.about.recipe) not in (None, digest)
 
@@ -159,12 +159,12 @@ def open_study(text: str | None, database: str | None) -> Study:
     folder = find_study(text)
     study = load_study(folder, database)
     if not study.trials():
-        raise DataProblem(f"{study.name}: no trial was begun yet")
+        raise DataProblem(f"{study.name}: no trial was started yet")
     return study
 
 
 def _states(study: Study, trials: "list[FrozenTrial]") -> dict[int, str]:
-    """What each trial has come to, by number."""
+    """The result of each trial, by number."""
     abandoned = study.abandoned()
     return {t.number: INTERRUPTED if t.number in abandoned else STATES[t.state.name] for t in trials}
 
@@ -186,11 +186,11 @@ def _metrics(trial: "FrozenTrial") -> dict[str, float | None]:
 
 
 def _beside(trial: "FrozenTrial") -> dict[str, str]:
-    """What is shown of a trial beside its values and the objective, by column."""
+    """What is shown for a trial besides its values and the objective, by column."""
     note = trial.user_attrs.get(OUTCOME, {})
     numbers = {**_metrics(trial), "τ": note.get("threshold")}
     facts = {name: f"{value:.4f}" for name, value in numbers.items() if value is not None}
-    # Of what was trained; a trial that was interrupted began long before.
+    # Time spent training; an interrupted trial started long before.
     seconds = note.get("seconds") or (trial.duration.total_seconds() if trial.duration else None)
     return facts if seconds is None else {**facts, "time": duration(seconds)}
 

@@ -1,7 +1,7 @@
-"""Choose τ from a finished run's saved *validation* scores, and keep the choice beside the run.
+"""Choose τ from a finished run's saved *validation* scores, and keep the choice in the run's folder.
 
-Nothing here opens the scores of the test set: only ``val`` and ``open_val`` are ever read, so a tuned run's test
-numbers are as honest as those at a fixed τ.
+Nothing here opens the scores of the test set: only ``val`` and ``open_val`` are read, so a tuned run's test numbers are
+as honest as those at a fixed τ.
 
 The F-measure as a function of τ is a staircase whose exact optimum one sort finds, and that is what is kept. The Optuna
 study beside it shows what a search with a budget finds on the same objective; it is kept on disk and can be resumed.
@@ -39,14 +39,14 @@ class Tuned:
 
     Attributes:
         f_measure_val: at ``value``; None where there are no open validation samples.
-        rejects_nothing: whether the best F-measure on validation is that of a threshold which lets everything pass.
+        rejects_nothing: whether the best F-measure on validation is that of a threshold which rejects nothing.
     """
 
     run: str
     rule: str
     value: float
     f_measure_val: float | None
-    study: Study | None  # id_quantile has nothing to search for
+    study: Study | None  # None for id_quantile, which needs no search
     rejects_nothing: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -54,27 +54,27 @@ class Tuned:
 
 
 def tuning_rule(text: str) -> ThresholdRule:
-    """Parse a rule that chooses by validation data.
+    """Parse a rule that chooses τ on validation data.
 
     Raises:
-        UsageProblem: no such rule, or one that has nothing to tune or reads the test set.
+        UsageProblem: no such rule, or a rule with nothing to tune or that reads the test set.
     """
     name = text.strip().partition(":")[0]
     if (fixed := bare_number(text)) is not None:
         raise UsageProblem(
-            f"--rule {text}: a number leaves nothing to tune; take {' or '.join(TUNABLE)}. "
-            f"To see a run at it: oltr evaluate RUN --threshold {fixed}"
+            f"--rule {text}: a number leaves nothing to tune; use {' or '.join(TUNABLE)}. "
+            f"To evaluate a run at it: oltr evaluate RUN --threshold {fixed}"
         )
     if name not in RULES:
-        raise UsageProblem(f"--rule {text}: no rule to tune by{nearest(name, TUNABLE)}")
+        raise UsageProblem(f"--rule {text}: no such rule{nearest(name, TUNABLE)}")
     rule = ThresholdRule.parse(text)
     if rule.marks_test_leak:
         raise UsageProblem(
-            f"{rule.text} reads the test set, and tuning must not; take {' or '.join(TUNABLE)}. "
+            f"{rule.text} reads the test set, which tuning must not; use {' or '.join(TUNABLE)}. "
             f"To see its numbers, marked †: oltr evaluate RUN --threshold {rule.text}"
         )
     if not rule.splits:
-        raise UsageProblem(f"{rule.text} leaves nothing to tune; take {' or '.join(TUNABLE)}")
+        raise UsageProblem(f"{rule.text} leaves nothing to tune; use {' or '.join(TUNABLE)}")
     return rule
 
 
@@ -83,7 +83,7 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
 
     Args:
         rule: from ``tuning_rule``. val_open takes the exact optimum of open/f_measure on validation.
-        trials: the study (val_open only) is brought up to this many; one that has them already gets no more.
+        trials: the study (val_open only) is brought up to this many; a study that has them already gets no more.
 
     Raises:
         DataProblem: scores that the rule reads are missing, empty or broken.
@@ -102,7 +102,7 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
         if rule.name == "val_open":
             confidence = np.concatenate([val.confidence, open_val.confidence])
             if not np.isfinite(confidence).all():
-                raise DataProblem(f"{run.name}: a validation confidence is infinite; mend the scores")
+                raise DataProblem(f"{run.name}: a validation confidence is infinite; τ needs finite scores")
             bounds = min(0.0, float(confidence.min())), float(confidence.max())
             rejects_nothing = tau <= float(confidence.min())
             study = _search(run, f"{run.name} {rule.text}", curve, bounds, trials)
@@ -128,11 +128,11 @@ def _search(run: Run, name: str, curve: FMeasureCurve, bounds: tuple[float, floa
     journal = run.path / JOURNAL
     storage = open_journal(journal)
     try:
-        if name not in optuna.get_all_study_names(storage):  # asking to create it again would add a line to the journal
+        if name not in optuna.get_all_study_names(storage):  # creating it again would add a line to the journal
             optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
         study = optuna.load_study(study_name=name, storage=storage)
         done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        # Equal scores make equal studies; a resumed one must not ask the first questions again.
+        # Equal scores make equal studies; a resumed one must not repeat its first samples.
         study.sampler = optuna.samplers.TPESampler(seed=run.seed + done)
         for _ in range(trials - done):
             trial = study.ask()

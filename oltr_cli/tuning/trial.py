@@ -1,7 +1,7 @@
-"""One trial: train the method under some values, and judge it on validation.
+"""One trial: train the method with some values, and evaluate it on validation.
 
-All that a trial is given of the data is a dataset of the splits train, val and open_val: the lists of the test set are
-never read, and of the runs that it starts from it opens weights, and scores of these splits.
+A trial gets a dataset of only the splits train, val and open_val: the lists of the test set are never read, and of the
+runs that it starts from it opens weights, and scores of these splits.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,10 +37,10 @@ LOWER_IS_BETTER = ("open/fpr95", "open/detection_error_tpr95", "open/detection_e
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to.
+    """The result of a trial.
 
     Attributes:
-        metrics: on validation, with its open images taken for the open set.
+        metrics: on validation, with its open images as the open set.
         threshold: τ, the exact optimum of the F-measure there; None without open validation images.
     """
 
@@ -68,7 +68,7 @@ def check_objective(objective: str, view: OpenedDataset) -> None:
     """Raises DataProblem: the metric cannot be computed on this validation set."""
     if objective.startswith("open/") and "open_val" not in view.splits:
         raise DataProblem(
-            f"{objective} needs open validation images, and '{view.spec.name}' has no open_val list; take a metric of "
+            f"{objective} needs open validation images, and '{view.spec.name}' has no open_val list; use a metric of "
             f"the closed set: --objective {METRICS[0]}"
         )
 
@@ -78,7 +78,7 @@ class Workbench:
     """What all trials of a worker share.
 
     Attributes:
-        planned: the runs of the recipe as it stands; all but the last are finished.
+        planned: the runs of the unchanged recipe; all but the last are finished.
         view: from ``validation_view``.
     """
 
@@ -95,7 +95,8 @@ class Workbench:
         return NetworkScores(self.planned, self.view, self.accelerator, self.display, self.workers)
 
     def share(self) -> None:
-        """Make what trials would otherwise each compute for themselves: scores of the training set, for those on them.
+        """Compute once what each trial would otherwise compute: scores of the training set, for trials that train on
+        them.
 
         Features of a frozen backbone are kept by the first trial that needs them.
         """
@@ -107,10 +108,10 @@ class Workbench:
                 self.networks.training(parent)
 
     def resolve(self, values: Mapping[str, Value], run: FiledRun) -> Planned:
-        """The tuned method under ``values``, filed as ``run``."""
+        """The tuned method with ``values``, filed as ``run``."""
         planned = plan(self.planned[-1].run.method, self.recipe, [*self.sets, *assignments(values)], run.seed)
         if [p.run for p in planned[:-1]] != [p.run for p in self.planned[:-1]]:
-            raise DataProblem(f"{self.recipe} has changed since this command began; start it again")
+            raise DataProblem(f"{self.recipe} has changed since this command started; start it again")
         return replace(planned[-1], run=replace(run, hash=planned[-1].link.hash))
 
     def run(self, p: Planned, log_epoch: Callable[[dict[str, Any]], None]) -> Outcome:

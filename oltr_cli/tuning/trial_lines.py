@@ -1,4 +1,4 @@
-"""A study's trials as lines that grow while it goes on."""
+"""A study's trials as lines, printed as they end."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ def line(
     seconds: float,
     remark: str = "",
 ) -> str:
-    """One trial; without a value, ``remark`` says why there is none."""
+    """One trial; without a value, ``remark`` says why."""
     tried = " ".join(f"{escape(shown(values[d.key])):>{_width(d.name)}}" for d in about.space)
     result = f"{'–' if value is None else f'{value:.4f}':>{VALUE}} {'–' if tau is None else f'{tau:.4f}':>8}"
     return f"{number:>5} {tried} {result} {duration(seconds):>7}  {remark}".rstrip()

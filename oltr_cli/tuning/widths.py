@@ -1,4 +1,4 @@
-"""Tables that are never cut to a console: numbers and names in them are copied, and half of one is worth nothing."""
+"""Tables that are never cut to a console: numbers and names in them are copied, and a cut one is useless."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,12 +9,12 @@ WIDE = 10_000  # more than any table needs
 
 
 def fitted(table: Callable[[Sequence[str]], Table], side: Sequence[str], width: int) -> tuple[Table, list[str]]:
-    """A table without as many of its side columns as it takes to fit, and which those are.
+    """A table without the side columns that do not fit, and the names of these.
 
-    Where none is left and it still does not fit, it stays wider; print it with ``crop=False``.
+    If it does not fit without any of them, it stays wider; print it with ``crop=False``.
 
     Args:
-        table: makes it without the columns that it is given.
+        table: makes the table without the given columns.
         side: columns that may go, the first to go first.
         width: of the console.
     """

@@ -1,4 +1,4 @@
-"""A worker: one trial after another, as the study hands them out, until there are as many as were asked for."""
+"""A worker: one trial after another, as the study hands them out, until there are as many as requested."""
 
 import socket
 import time
@@ -23,8 +23,8 @@ from oltr_cli.tuning.trial import Outcome, Workbench
 from oltr_cli.tuning.trial_lines import line
 from oltr_cli.tuning.write_up import record
 
-SELECTED_BY = "val/closed/overall"  # of an epoch's row: what pruning compares
-FIRST_FAILURES = 3  # so many, and no success, end the command
+SELECTED_BY = "val/closed/overall"  # of an epoch's row; compared for pruning
+FIRST_FAILURES = 3  # this many without a success end the command
 
 Metrics = dict[str, float | None]
 
@@ -37,8 +37,8 @@ class Worker:
     """This process's loop.
 
     Args:
-        total: trials of the study, whoever made them.
-        timeout: seconds after which no further trial is begun.
+        total: trials of the study, by all workers.
+        timeout: seconds after which no further trial is started.
         track: mirror trials to MLflow, below a run of the study.
     """
 
@@ -51,7 +51,7 @@ class Worker:
         self.failures: list[str] = []
 
     def work(self) -> None:
-        """Make trials until none is left to begin or to go on with, or the time is up.
+        """Run trials until none is left to start or resume, or the time is up.
 
         Raises:
             OltrError: the first trials all failed.
@@ -65,14 +65,16 @@ class Worker:
         abandoned = self.study.abandoned()
         running = [t.number for t in self.study.trials() if t.state.name == "RUNNING" and t.number not in abandoned]
         if running:
-            self.display.say(f"[dim]with other workers: {', '.join(f'trial {number}' for number in running)}[/]")
+            self.display.say(
+                f"[dim]still running in other workers: {', '.join(f'trial {number}' for number in running)}[/]"
+            )
         else:
             self.nest.close("FINISHED", files, self.study.best())
 
     def _leave(self, error: BaseException) -> None:
-        """Record what there is after ``error``, which is what counts: nothing that goes wrong here takes its place.
+        """Record the results so far after ``error``; nothing that goes wrong here may replace this error.
 
-        A second Ctrl-C waits for no picture, and a storage that has failed is not asked again, which may take minutes.
+        A second Ctrl-C skips the pictures, and a storage that has failed is not read again, which may take minutes.
         """
         files: list[Path] = []
         best = None
@@ -105,7 +107,7 @@ class Worker:
     def _make(self, claim: Claim) -> None:
         began = time.monotonic()
         if claim.resumed:
-            self.display.say(f"[dim]going on with trial {claim.number}, which was interrupted[/]")
+            self.display.say(f"[dim]resuming trial {claim.number}, which was interrupted[/]")
         try:
             p = self.bench.resolve(claim.values, claim.run)
         except UsageProblem as problem:  # values that do not go together
@@ -120,14 +122,14 @@ class Worker:
             tracker.finish(status, metrics, [])
 
     def _ended(self, claim: Claim, p: Planned, log: Any, began: float) -> tuple[Status, Metrics]:
-        """Train, judge, and note what came of it."""
+        """Train, evaluate, and record the result."""
         rows: list[dict[str, Any]] = []
 
         def log_epoch(row: dict[str, Any]) -> None:
             rows.append(row)
             log({k: v for k, v in row.items() if isinstance(v, int | float) and k != "epoch"}, row["epoch"])
             accuracy = row[SELECTED_BY]
-            # Of two trials the one ahead in accuracy is ahead; a study that minimises wants the smaller number there.
+            # Pruning compares accuracy; a study that minimises needs it as a number where smaller is better.
             behind = self.study.report(claim, row["epoch"], accuracy if self.study.about.maximize else 1.0 - accuracy)
             if behind and row["epoch"] < p.epochs:
                 raise _Pruned
@@ -138,13 +140,13 @@ class Worker:
         except _Pruned:
             seconds = sum(row["seconds"] for row in rows)
             self.study.end(claim, "PRUNED", {"epochs": len(rows), "seconds": seconds, "host": socket.gethostname()})
-            self._say(claim, began, remark=f"[dim]behind: cut short after epoch {len(rows)}[/]")
+            self._say(claim, began, remark=f"[dim]behind the others: cut short after epoch {len(rows)}[/]")
             return "FINISHED", {}
         except (Stopped, TrialLost):
             raise
         except OltrError as error:
             return self._failed(claim, str(error), began)
-        except Exception as error:  # a fault of the method's, under these values; the next trial may do well
+        except Exception as error:  # the method failed with these values; the next trial may succeed
             write_text(claim.run.path / "error.txt", traceback.format_exc())
             return self._failed(claim, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", began)
         return self._finished(claim, outcome, began)

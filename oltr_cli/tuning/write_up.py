@@ -1,4 +1,4 @@
-"""What a study leaves for people: best.toml and pictures in its folder, made anew whenever it is looked at."""
+"""What a study writes for people: best.toml and pictures in its folder, written again whenever it is shown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from oltr_cli.tuning.study import Study
 def record(study: Study, warn: Callable[[str], None]) -> list[Path]:
     """Write best.toml, history.png and a slice-KEY.png for each tuned key; none before a trial has finished.
 
-    Pictures that cannot be drawn cost a warning.
+    Pictures that cannot be drawn give a warning.
     """
     if study.best() is None:
         return []

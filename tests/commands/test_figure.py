@@ -106,11 +106,11 @@ def test_missing_runs_are_named_with_their_commands(runs, recipe):
     assert done.exit_code != 0
     assert isinstance(done.exception, UsageProblem)
     assert str(done.exception) == (
-        f"figure 8b: it needs a run that is not finished; add --run, or: oltr run range --recipe {recipe}"
+        f"figure 8b: needs a run that is not finished; add --run, or: oltr run range --recipe {recipe}"
     )
     none = command("6", "-d", "glyphs-lt", "--seed", "3")
     assert str(none.exception) == (
-        "figure 6: it needs 2 runs that are not finished; add --run, or:\n"
+        "figure 6: needs 2 runs that are not finished; add --run, or:\n"
         "  oltr run plain --dataset glyphs-lt --seed 3\n  oltr run dme --dataset glyphs-lt --seed 3"
     )
 
@@ -185,7 +185,7 @@ def test_what_no_run_would_mend_is_said_before_runs_are_asked_for(runs, recipe):
         SavedScores(s.prediction, s.confidence, s.labels, paths=paths).save(run / "scores" / "open.npz")
     done = command("8c", "--recipe", recipe)
     assert isinstance(done.exception, DataProblem)
-    assert "the open test list has one class" in str(done.exception)
+    assert "the open test has only one class" in str(done.exception)
     assert "\n" not in str(done.exception)
     for run in (runs / "somewhere").glob("*/*"):
         (run / "scores" / "open.npz").unlink()

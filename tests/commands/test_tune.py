@@ -85,21 +85,24 @@ def test_what_is_typed_is_what_is_tuned(command, words, method, keys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lamda"], "nothing to tune is called 'lamda'; did you mean 'lambda'"),
-        (["margin"], "margin: in which range?"),
+        (["lamda"], "no key 'lamda' to tune; did you mean 'lambda'"),
+        (["margin"], "margin: no range given, and dme has one only for lambda"),
         (["lambda", "--timeout", "soon"], "write it as 90s, 30m or 2h"),
         (["lambda", "--objective", "f"], "no such metric"),
         (["lambda", "--range", "lambda=-1:1"], "does not fit the recipe"),
         (["lambda", "--dataset", "glyphs-lt"], "both name a recipe"),
         (["lambda", "--set", "params.nothing=1"], "unknown key"),
-        (["maxlogit"], "states nothing to tune"),
+        (["maxlogit"], "has no ranges of its own"),
         (
             ["lambda", "energy", "--method", "dme"],
-            "energy is a detector, no key of dme; to tune it, name it first: oltr tune energy --method dme",
+            "energy is a detector, not a key of dme; to tune it, name it first: oltr tune energy --method dme",
         ),
-        (["lambda", "focal"], "focal is a method, no key of dme; to tune it, name it first: oltr tune focal"),
-        (["energy", "knn", "-m", "plain"], "no key of plain+energy; to tune it, name it first: oltr tune knn --method"),
-        (["show", "--json"], "holds no studies yet; begin one: oltr tune lambda"),
+        (["lambda", "focal"], "focal is a method, not a key of dme; to tune it, name it first: oltr tune focal"),
+        (
+            ["energy", "knn", "-m", "plain"],
+            "not a key of plain+energy; to tune it, name it first: oltr tune knn --method",
+        ),
+        (["show", "--json"], "has no studies yet; start one: oltr tune lambda"),
     ],
 )
 def test_what_does_not_fit_is_one_line(command, arguments, message):
@@ -160,7 +163,7 @@ def test_no_value_is_cut_at_any_width(command, root, columns):  # noqa: F811
         assert {"trial", "lambda", "margin", "attention", "features", "F"} <= set(heads)
         assert study.name in shown.stdout
         assert "…" not in shown.stdout
-        left_out = "left out for want of width: closed/overall" in " ".join(shown.stdout.split())
+        left_out = "not shown, to fit the width: closed/overall" in " ".join(shown.stdout.split())
         assert left_out == (columns < 120)
         assert left_out or {"τ", "time", "overall"} <= set(heads)
         assert (len(lines["0"]) <= columns) == (columns >= 80), "wider than the console sooner than unreadable"
@@ -232,7 +235,7 @@ def test_pictures_say_what_they_show(ask, root, monkeypatch):  # noqa: F811
     assert states == {"COMPLETE", "PRUNED", "FAIL"}
     figure = pictures.history(study)
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert list(lines["a trial"].get_xdata()) == numbers(study)
+    assert list(lines["trial"].get_xdata()) == numbers(study)
     assert list(lines["cut short"].get_xdata()) == numbers(study, "PRUNED")
     assert list(lines["failed"].get_xdata()) == numbers(study, "FAIL")
     rising = list(lines["best so far"].get_ydata())
@@ -241,7 +244,7 @@ def test_pictures_say_what_they_show(ask, root, monkeypatch):  # noqa: F811
     slice_ = pictures.slice_of(study, study.about.space[0]).axes[0]
     assert slice_.get_xscale() == "log"
     assert slice_.get_xlabel() == "params.lambda (log scale)"
-    dots = {line.get_label(): line for line in slice_.get_lines()}["a trial"]
+    dots = {line.get_label(): line for line in slice_.get_lines()}["trial"]
     assert sorted(dots.get_xdata()) == sorted(
         t.params["params.lambda"] for t in study.trials() if t.number in numbers(study)
     )

@@ -115,7 +115,7 @@ def test_a_journal_cut_off_by_a_kill_is_gone_on_with(run):
 
 def test_a_journal_that_is_none_is_named(run):
     (run.path / JOURNAL).write_text("not\na journal\n")
-    with pytest.raises(DataProblem, match=r"threshold\.journal: is no journal of studies .* remove it"):
+    with pytest.raises(DataProblem, match=r"threshold\.journal: is not a journal of studies .* remove it"):
         tune_threshold(run, VAL_OPEN, trials=2)
 
 
@@ -192,11 +192,11 @@ def test_scores_that_are_all_the_same(run):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("oracle_test", "oracle_test reads the test set, and tuning must not"),
+        ("oracle_test", "oracle_test reads the test set, which tuning must not"),
         ("fixed:0.1", "leaves nothing to tune"),
         ("tuned", "leaves nothing to tune"),
         ("val_opne", "did you mean 'val_open'"),
-        ("foo", r"no rule to tune by; known: id_quantile:0\.95, val_open$"),
+        ("foo", r"--rule foo: no such rule; known: id_quantile:0\.95, val_open$"),
         ("0.5", r"a number leaves nothing to tune; .* oltr evaluate RUN --threshold fixed:0\.5$"),
     ],
 )

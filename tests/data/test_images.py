@@ -264,9 +264,9 @@ def test_padding_and_trailers_of_cameras_are_no_damage(tmp_path, upright):
 
 def test_no_image(tmp_path):
     (tmp_path / "empty.jpg").touch()
-    refused(tmp_path / "empty.jpg", "no image")
+    refused(tmp_path / "empty.jpg", "not an image")
     (tmp_path / "text.png").write_text("no image")
-    refused(tmp_path / "text.png", "no image")
+    refused(tmp_path / "text.png", "not an image")
     (tmp_path / "folder.jpg").mkdir()
     refused(tmp_path / "folder.jpg", "no such image")
     refused(tmp_path / "missing.jpg", "no such image")
@@ -292,4 +292,4 @@ def test_a_bomb_is_not_unpacked(tmp_path):
 def test_no_file_is_handed_to_another_program(tmp_path):
     assert not {"EPS", "PDF", "WMF"} & set(FORMATS)
     (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
-    refused(tmp_path / "x.jpg", "no image")
+    refused(tmp_path / "x.jpg", "not an image")

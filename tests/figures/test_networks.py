@@ -151,11 +151,11 @@ class Names:
 def test_images_are_picked_by_name_or_part():
     assert pick_images(["a/cat 1.png", "$d"], Names) == [0, 2]
     assert pick_images([], Names) == []
-    with pytest.raises(UsageProblem, match=r"'cat' fits 2 test images: a/cat 1\.png, a/cat 11\.png"):
+    with pytest.raises(UsageProblem, match=r"'cat' matches 2 test images: a/cat 1\.png, a/cat 11\.png"):
         pick_images(["cat"], Names)
     with pytest.raises(UsageProblem, match=r"no test image 'a/cut 1\.png'; did you mean 'a/cat 1\.png'"):
         pick_images(["a/cut 1.png"], Names)
-    with pytest.raises(UsageProblem, match=r"no test image 'xyz'; they have names such as a/cat 1\.png$"):
+    with pytest.raises(UsageProblem, match=r"no test image 'xyz'; names look like a/cat 1\.png$"):
         pick_images(["xyz"], Names)
 
 

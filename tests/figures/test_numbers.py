@@ -170,10 +170,10 @@ def test_open_classes_are_told_by_folder_or_character():
 
 def test_open_classes_that_cannot_be_told_are_said_so():
     with pytest.raises(
-        DataProblem, match=r"open\.npz: all open images lie in one folder \('val'\).*one class.*two or more.*open_val"
+        DataProblem, match=r"open\.npz: all open images are in one folder \('val'\).*one class.*two or more.*open_val"
     ):
         classes_of(named(["val/a.png", "val/b.png"]), "open.npz")
-    with pytest.raises(DataProblem, match=r"open\.npz: holds no names"):
+    with pytest.raises(DataProblem, match=r"open\.npz: has no sample names"):
         classes_of(random_scores(np.random.default_rng(0), 5, True, 1.0), "open.npz")
 
 

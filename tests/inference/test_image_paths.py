@@ -89,7 +89,7 @@ def test_problems_say_what_is_the_matter(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "dead.png").symlink_to(tmp_path / "gone.png")
     assert problem(tmp_path / "empty") == "a folder without images"
-    assert problem(tmp_path / "*.jpg") == "no file fits this pattern"
+    assert problem(tmp_path / "*.jpg") == "no file matches this pattern"
     assert problem(tmp_path / "pipe.png") == "not a file"
     assert problem(tmp_path / "dead.png") == "no such file"
 
@@ -161,7 +161,7 @@ def test_images_come_in_order_and_broken_ones_with_their_problem(tmp_path, worke
     assert [s.path for b in batches for s in b.sources] == [s.path for s in sources]
     assert [s.problem for b in batches for s in b.sources if s.problem] == [
         "no such file",
-        "cannot be decoded (no image)",
+        "cannot be decoded (not an image)",
     ]
     assert shades(batches) == [i for i in range(40) if i != 7]
     assert [len(b.sources) for b in batches] == [size] * (41 // size) + ([41 % size] if 41 % size else [])

@@ -116,7 +116,7 @@ def test_a_bad_file_is_a_row_and_the_exit_code_is_1(finished, tmp_path):
     assert done.exception.exit_code == 1
     assert str(done.exception) == "2 of 4 images failed; their rows say why"
     told = json.loads(done.stdout)
-    assert [row["error"] for row in told["images"]] == [None, "cannot be decoded (no image)", None, "no such file"]
+    assert [row["error"] for row in told["images"]] == [None, "cannot be decoded (not an image)", None, "no such file"]
     assert {row["label"] for row in told["images"] if row["error"]} == {None}
     assert told["counts"]["failed"] == 2
 
@@ -161,7 +161,7 @@ def test_the_table_has_a_line_an_image_whatever_is_in_a_name(finished, tmp_path)
     place = header.index("image")
     assert [line[place:] for line in lines] == [
         f"{folder}/1.png",
-        f"{folder}/2.png: cannot be decoded (no image)",
+        f"{folder}/2.png: cannot be decoded (not an image)",
         f'{folder}/ü, "3"\\n.png',
     ]
     assert lines[0].startswith("unknown (thing")

@@ -69,7 +69,7 @@ def test_a_damaged_download_is_refused_and_leaves_nothing(server):
 def test_no_network_is_one_line_with_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained, "_ADDRESS", "http://127.0.0.1:9/models")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(OltrError, match=r"fetch it elsewhere and give --weights resnet18-f37072fd.pth") as caught:
+    with pytest.raises(OltrError, match=r"download it elsewhere and give --weights resnet18-f37072fd.pth") as caught:
         fetch_torchvision(RESNET18, quiet=True)
     assert "\n" not in str(caught.value)
 

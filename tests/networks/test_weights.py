@@ -72,7 +72,7 @@ def test_torchvisions_state_loads_completely_and_gives_equal_features(tmp_path: 
     assert set(report.matched) == set(ours.state_dict())
     assert (report.missing, report.mis_shaped) == ((), {})
     assert set(report.unexpected) == {"fc.weight", "fc.bias"}
-    assert report.summary() == "120 entries taken over; 2 not used: fc"
+    assert report.summary() == "120 entries loaded; 2 not used: fc"
     theirs.fc = nn.Identity()
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -203,7 +203,7 @@ def test_an_extra_fc_may_begin_at_random_but_is_reported(tmp_path: Path) -> None
     first = network.extra_fc.weight.clone()
     report = load_weights(network, saved(tmp_path / "w.pt", state))
     assert set(report.missing) == {"extra_fc.weight", "extra_fc.bias"}
-    assert "2 begin at random: extra_fc.weight, extra_fc.bias" in report.summary()
+    assert "2 start at random: extra_fc.weight, extra_fc.bias" in report.summary()
     assert torch.equal(network.extra_fc.weight, first)
     report = load_weights(network, saved(tmp_path / "v.pt", {**state, "fc_add.weight": torch.ones(5, 32)}))
     assert report.mis_shaped == {"extra_fc.weight": ((5, 32), (32, 32))}
@@ -324,13 +324,13 @@ def test_a_hostile_file_is_refused_and_does_nothing(
     assert mark.is_dir(), "the payload must work where it is trusted"
     mark.rmdir()
     write(payload, path)
-    assert_refused(backbone(), path, "is refused: ")
+    assert_refused(backbone(), path, "refused, because ")
     assert not mark.exists()
 
 
 def test_a_whole_pickled_model_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.pt", nn.Linear(2, 2))
-    assert_refused(backbone(), path, "is refused: ", "torch.nn.modules.linear.Linear", "state_dict()")
+    assert_refused(backbone(), path, "refused, because ", "torch.nn.modules.linear.Linear", "state_dict()")
 
 
 @pytest.mark.parametrize("name", ["w.pt", "legacy.pth", "w.npz", "w.safetensors"])

@@ -95,7 +95,7 @@ def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, lo
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number, err
     assert "stopped tiny/plain" in err
-    assert "the same command goes on" in err
+    assert "the same command resumes from there" in err
     assert "Traceback" not in err
     checkpoint = torch.load(run_dir(oltr, "plain") / "last.pt", weights_only=True)
     assert 0 < checkpoint["progress"]["epoch"] < 25

@@ -160,7 +160,7 @@ def test_a_folder_with_a_recipe_and_a_path_without_are_led_on(tmp_path):
         find_recipe(str(folder))
     folder.mkdir()
     (folder / "recipe.toml").touch()
-    with pytest.raises(UsageProblem, match=r"is a folder; name the recipe in it: --recipe '.*my set/recipe\.toml'$"):
+    with pytest.raises(UsageProblem, match=r"is a folder; give the recipe in it: --recipe '.*my set/recipe\.toml'$"):
         find_recipe(str(folder))
 
 

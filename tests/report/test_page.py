@@ -243,7 +243,7 @@ def test_no_run_is_advised_where_it_would_not_help(runs):
         SavedScores(s.prediction, s.confidence, s.labels, paths=paths).save(run / "scores" / "open.npz")
     command("--dataset", "somewhere", "--figures", "8c,8b", "--out", "x.html")
     page = unescape(Path("x.html").read_text(encoding="utf-8"))
-    assert "the open test list has one class" in page
+    assert "the open test has only one class" in page
     assert "oltr figure 8b" in page
     assert "oltr figure 8c" not in page
 

@@ -319,7 +319,7 @@ def test_an_interrupted_study_goes_on_to_the_same_end(ask, root, tmp_path, monke
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Optuna's, of an epoch that is reported twice
         study = search(ask(total=4), display)
-    assert any("going on with trial 2" in line for line in display.lines)
+    assert any("resuming trial 2" in line for line in display.lines)
     assert [(t.number, t.params, t.values, t.intermediate_values) for t in study.trials()] == expected
     again = torch.load(study.path / "trials" / f"{study.best().number:03}" / "best.pt", weights_only=True)
     assert all(torch.equal(tensor, again["model"][name]) for name, tensor in weights["model"].items())
@@ -542,7 +542,7 @@ def test_a_recipe_that_changes_on_the_way_is_noticed(ask, root, tmp_path, monkey
     request = Request(**{**vars(request), "recipe": str(recipe)})
 
     def say(self, line):
-        if "trials begun" in line:
+        if "trials started" in line:
             recipe.write_text(text.replace("epochs = 3", "epochs = 4"))
 
     monkeypatch.setattr(Display, "say", say)
@@ -551,5 +551,5 @@ def test_a_recipe_that_changes_on_the_way_is_noticed(ask, root, tmp_path, monkey
 
 
 def test_a_word_that_is_nothing_is_answered_with_the_nearest(ask, root):
-    with pytest.raises(UsageProblem, match="nothing to tune is called 'fokal'; did you mean 'focal'"):
+    with pytest.raises(UsageProblem, match="no key 'fokal' to tune; did you mean 'focal'"):
         search(ask(params=("fokal",)), QUIET)

@@ -85,7 +85,7 @@ def test_a_journal_that_is_none_is_named(ask, root, monkeypatch):  # noqa: F811
     quick(monkeypatch, lambda values, epoch: 0.5)
     study = search(ask(total=1), QUIET)
     study.path.with_name(f"{study.path.name}.journal").write_text("no\njournal\n")
-    with pytest.raises(DataProblem, match=r"\.journal: is no journal of studies .* remove it"):
+    with pytest.raises(DataProblem, match=r"\.journal: is not a journal of studies .* remove it"):
         search(ask(total=2), QUIET)
 
 
@@ -207,7 +207,7 @@ def test_a_trial_that_was_taken_for_lost_is_dropped_and_the_worker_goes_on(ask, 
     monkeypatch.setattr(Workbench, "run", run)
     display = Told()
     study = search(ask(total=3, database=f"sqlite:///{database}"), display)
-    assert "warning: trial 1 was taken for lost and is made anew by another worker" in display.lines
+    assert "warning: trial 1 was considered lost and is run again by another worker" in display.lines
     assert numbers(study) == [0, 2, 3]
     assert len(study.trials()) == 3
 
@@ -266,7 +266,7 @@ def test_a_storage_that_went_away_is_not_asked_again(ask, root, monkeypatch, dat
         raise OSError("gone")
 
     monkeypatch.setattr("oltr_cli.tuning.worker.Worker._failed", fails)
-    with pytest.raises(OltrError, match="gone; the same command goes on"):
+    with pytest.raises(OltrError, match="gone; repeat the command to continue"):
         search(ask(total=3, database=f"sqlite:///{database}"), QUIET)
     assert not asked
 
@@ -277,6 +277,6 @@ def test_a_storage_that_goes_away_is_one_line(ask, root, monkeypatch, database):
         return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)
 
     monkeypatch.setattr(Workbench, "run", run)
-    with pytest.raises(OltrError, match="the same command goes on") as caught:
+    with pytest.raises(OltrError, match="repeat the command to continue") as caught:
         search(ask(total=3, database=f"sqlite:///{database}"), QUIET)
     assert "\n" not in str(caught.value)

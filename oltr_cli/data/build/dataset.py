@@ -1,7 +1,8 @@
 """``oltr data build``: class folders or a table of photographs become a dataset, without touching an image.
 
-Written are lists, class names and a recipe below ``$OLTR_DATA/NAME``; the lists' paths start from the folder that holds
-all images. What the same arguments gave before is left as it is; lists of another draw are overwritten when asked only.
+It writes lists, class names and a recipe to ``$OLTR_DATA/NAME``; paths in the lists start from the folder that holds
+all images. Repeating a call with the same arguments changes nothing; lists of another draw are replaced only on
+request.
 """
 
 import os
@@ -36,13 +37,13 @@ LARGE = 1000  # pixels of the shorter side: decoding such a photograph takes lon
 
 @dataclass(frozen=True)
 class Wish:
-    """What ``oltr data build`` was asked for.
+    """What ``oltr data build`` should do.
 
     Attributes:
-        tail: the Pareto tail to draw; None keeps the tail that nature gave.
+        tail: the Pareto tail to draw; None uses all images, with the class sizes they come in.
         open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
         held: share of each class's images that is held out.
-        decode: look at every pixel of every file; None: where that is quick.
+        decode: decode every file in full; None: only where that is quick.
     """
 
     images: Path
@@ -57,28 +58,28 @@ class Wish:
 
 @dataclass
 class Built:
-    """What lies in ``folder`` now."""
+    """What ``folder`` contains now."""
 
     folder: Path
     name: str
     classes: int = 0
     counts: dict[str, int] = field(default_factory=dict)  # images by list
-    per_class: dict[str, tuple[int, int]] = field(default_factory=dict)  # fewest and most of a class, by known list
+    per_class: dict[str, tuple[int, int]] = field(default_factory=dict)  # smallest and largest class, by known list
     unused: int = 0  # training images that the drawn tail leaves out
     shots: dict[str, int] = field(default_factory=dict)  # classes by shot group
     warnings: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
-    kept: str = ""  # name of the file that keeps the recipe which was replaced
+    kept: str = ""  # name of the file that the replaced recipe was moved to
 
 
 def build_dataset(wish: Wish, folder: Path, display: Display, force: bool = False) -> Built:
     """Lists, class names and recipe for the photographs that ``wish`` names, in ``folder``.
 
-    Warnings are shown before an error is raised: they often say how it came about.
+    Warnings are shown before an error is raised: they often explain it.
 
     Raises:
-        UsageProblem: a name that is taken, classes that are not there, values that do not fit.
-        DataProblem: no images, too few of them, or lists of another draw, or of something else, in the way.
+        UsageProblem: a name that is taken, classes that do not exist, values that do not fit.
+        DataProblem: no images, too few of them, or the folder holds another build or something else.
         OltrError: the folder cannot be written.
     """
     folder = folder.absolute()
@@ -100,7 +101,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
     if len(known) < 2:
         raise DataProblem(
-            f"{wish.images}: {counted(len(known), 'known class')} with readable images; recognition needs two"
+            f"{wish.images}: {counted(len(known), 'known class')} with readable images; at least two are needed"
         )
     if wish.tail is None:
         splits = split_as_is(known, wish.held, wish.seed)
@@ -108,7 +109,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
         splits = split_with_tail(known, wish.held, wish.seed, wish.tail)
     if not splits["val"]:
         raise DataProblem(
-            f"{wish.images}: no class has three readable images, one each to train on, for validation and for the test"
+            f"{wish.images}: no class has three readable images, one each for training, validation and test"
         )
     classes = list(known)
     open_, open_val = _open(aside, checked.foreign, wish, built)
@@ -124,7 +125,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
         f"{split}.txt": as_lines(f"{checked.name(path)} {label}" for path, label in pairs)
         for split, pairs in rows.items()
     }
-    # A leading word is dropped from the names of a classes.txt where there are two, as WordNet ids are.
+    # The first word of a line in classes.txt is read as an id and dropped when others follow it.
     texts["classes.txt"] = as_lines(f"{label:06d} {c}" for label, c in enumerate(classes))
     digest = digest_of({split: texts[f"{split}.txt"].encode() for split in rows})
     texts[BUILT_RECIPE] = recipe_text(
@@ -144,21 +145,21 @@ def _find(wish: Wish, built: Built) -> Checked:
     inside = None
     if foreign_images is not None and foreign_images.is_dir() and images.is_dir():
         if foreign_images.samefile(images):
-            raise UsageProblem("--images and --open are the same folder; set classes aside with --open-classes")
+            raise UsageProblem("--images and --open are the same folder; use --open-classes to set classes aside")
         inside = foreign_images
     known = find_photographs(images, "--images", inside, built.warnings)
     if images.is_dir():
         known = class_folders(known, images, built.warnings)
     foreign: Photographs = {}
     if foreign_images is not None:
-        # What --images names is known, also where it lies inside of --open, and the other way round.
+        # A folder inside the other one belongs to its own option only.
         foreign = find_photographs(foreign_images, "--open", images if inside else None, built.warnings)
     every = [path for part in (known, foreign) for files in part.values() for path in files]
     try:
         root = Path(os.path.commonpath([path.parent for path in every]))
     except ValueError:
         raise DataProblem(
-            "the images lie on different drives, and lists have one folder to start from; bring them together"
+            "the images are on different drives, but the paths in a list start from one folder; move them to one drive"
         ) from None
     for path in (root, built.folder):
         try:
@@ -173,35 +174,37 @@ def _open(aside: Photographs, foreign: Photographs, wish: Wish, built: Built) ->
     groups = {**{f"{name} (set aside)": files for name, files in aside.items()}, **foreign}
     if not groups:
         built.warnings.append(
-            "no open images: no open-set figures, and no threshold tuned on unknowns; give --open or --open-classes"
+            "no open images, so no open-set metrics and no threshold tuned on unknowns; give --open or --open-classes"
         )
         return [], []
     open_, open_val = split_open(groups, wish.seed)
     if not open_val:
-        built.warnings.append("one open image: it is tested, and no threshold can be tuned on unknowns")
+        built.warnings.append(
+            "only one open image: it goes to the open test, and no threshold can be tuned on unknowns"
+        )
     elif len(groups) == 1:
         built.warnings.append(
-            "the open images are of one kind, which open validation and open test share: a tuned threshold will look "
-            "better than on new kinds; put open images into folders by kind"
+            "all open images are of one kind, which open validation and open test share: a tuned threshold will look "
+            "better than it is on new kinds; sort open images into one folder per kind"
         )
     return open_, open_val
 
 
 def _point_out_small(splits: Splits, classes: list[str], built: Built) -> None:
-    """Warn of classes that have too few images for a split."""
+    """Warn about classes that have too few images for a split."""
     for split, needed in (("test", 2), ("val", 3)):
         without = [c for c in classes if c not in splits[split]]
         if without:
             built.warnings.append(
-                f"classes of fewer than {needed} images, which have none in {split} "
+                f"classes with fewer than {needed} images have none in {split} "
                 f"({len(without)} of {len(classes)}): {some(without)}"
             )
 
 
 def _point_out_large(sides: list[int], built: Built) -> None:
-    """Warn where training would wait for the decoding of large photographs."""
+    """Warn if decoding large photographs would slow down training."""
     if median_low(sides) >= LARGE:
         built.warnings.append(
-            f"half of the photographs have {median_low(sides):,} px or more on their shorter side, and training will "
-            "wait for their decoding; copies of some 256 px train as well and many times faster"
+            f"half of the photographs have {median_low(sides):,} px or more on their shorter side, so decoding will "
+            "slow training down; copies with about 256 px train as well and many times faster"
         )

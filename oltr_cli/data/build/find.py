@@ -12,16 +12,16 @@ from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import SUFFIXES
 from oltr_cli.errors import DataProblem
 
-_THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS' archives and network drives put beside photographs
+_THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS archives and network drives add to folders of photographs
 
 
 def find_photographs(source: Path, option: str, without: Path | None, warnings: list[str]) -> Photographs:
     """Files by class: the label in a CSV, or the path below ``source`` of the folder that directly holds them.
 
     Args:
-        option: as which ``source`` was given, for messages.
-        without: a folder that is not looked into.
-        warnings: is added to.
+        option: the option that gave ``source``, for messages.
+        without: a folder to skip.
+        warnings: new ones are appended.
     Raises:
         DataProblem: no such folder or CSV, or no image in it.
     """
@@ -31,7 +31,7 @@ def find_photographs(source: Path, option: str, without: Path | None, warnings: 
         what = "file" if source.suffix.lower() == ".csv" else "folder"
         raise DataProblem(f"{option} {source}: no such {what}")
     if not source.is_dir():
-        raise DataProblem(f"{option} {source}: neither a folder nor a .csv file")
+        raise DataProblem(f"{option} {source}: not a folder and not a .csv file")
     found: dict[str, list[Path]] = defaultdict(list)
     others: Counter[str] = Counter()
     for place, files in _folders(source.absolute(), without, warnings):
@@ -39,19 +39,19 @@ def find_photographs(source: Path, option: str, without: Path | None, warnings: 
             suffix = file.suffix.lower()
             if suffix in SUFFIXES:
                 found[place].append(file)
-            elif place:  # beside the class folders lie lists and notes, which nobody takes for images
+            elif place:  # files beside the class folders are lists and notes, not images
                 others[suffix or "no suffix"] += 1
     if others:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in others.most_common(5))
         hint = "; convert HEIC to JPEG first" if {".heic", ".heif"} & set(others) else ""
-        warnings.append(f"left out, no images by their suffix ({others.total():,}): {kinds}{hint}")
+        warnings.append(f"left out, not images by their suffix ({others.total():,}): {kinds}{hint}")
     if not found:
-        raise DataProblem(f"{option} {source}: holds no images (*{', *'.join(sorted(SUFFIXES))})")
+        raise DataProblem(f"{option} {source}: has no images (*{', *'.join(sorted(SUFFIXES))})")
     return dict(sorted(found.items()))
 
 
 def class_folders(found: Photographs, source: Path, warnings: list[str]) -> Photographs:
-    """``found`` without the images that lie in no class folder; classes inside of classes are pointed out.
+    """``found`` without the images outside of class folders; warns about classes inside of classes.
 
     Raises:
         DataProblem: there are no class folders.
@@ -59,13 +59,13 @@ def class_folders(found: Photographs, source: Path, warnings: list[str]) -> Phot
     classes = {place: files for place, files in found.items() if place}
     if not classes:
         raise DataProblem(
-            f"--images {source}: has no class folders; a class is a folder of its images. Or give a CSV of path,label"
+            f"--images {source}: has no class folders; sort images into a folder per class, or give a CSV of path,label"
         )
     if "" in found:
-        warnings.append(f"left out, images of {source} that lie in no class folder ({len(found['']):,})")
+        warnings.append(f"left out, images of {source} that are not in a class folder ({len(found['']):,})")
     nested = [name for name in classes if any(name.startswith(f"{outer}/") for outer in _outer(name) & set(classes))]
     if nested:
-        warnings.append(f"classes inside of the folder of another class, which keeps its own images: {some(nested)}")
+        warnings.append(f"class folders inside another class folder, counted as classes of their own: {some(nested)}")
     return classes
 
 
@@ -86,9 +86,9 @@ def _outer(name: str) -> set[str]:
 
 
 def _folders(top: Path, without: Path | None, warnings: list[str]) -> Iterator[tuple[str, list[Path]]]:
-    """Each visible folder below ``top`` once, as its place there and its sorted visible files.
+    """Each visible folder below ``top`` once, as its path there and its sorted visible files.
 
-    Links to folders are followed after all others, so that a folder goes by its own name and a loop of links ends.
+    Links to folders are followed last, so that a folder is known by its own name and a loop of links ends.
     """
     seen = {_identity(without)} if without is not None else set()
     own, linked = deque([("", top)]), deque[tuple[str, Path]]()
@@ -120,7 +120,7 @@ def _folders(top: Path, without: Path | None, warnings: list[str]) -> Iterator[t
     if unreadable:
         warnings.append(f"left out, folders that cannot be read: {some(unreadable)}")
     if again:
-        warnings.append(f"left out, links to folders that are read already: {some(again)}")
+        warnings.append(f"left out, links to folders that were already read: {some(again)}")
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def _from_csv(file: Path) -> Photographs:
     """Lines ``path,label``. Paths start from the file's folder; a first line that names no image is a header.
 
     Raises:
-        DataProblem: unreadable, or a line that is not ``path,label`` of an image that exists; it is named.
+        DataProblem: unreadable, or a line that is not ``path,label`` of an existing image; the message names it.
     """
     found: dict[str, set[Path]] = defaultdict(set)
     folder = file.parent.absolute()
@@ -151,20 +151,20 @@ def _from_csv(file: Path) -> Photographs:
                     continue
                 where = f"{file}:{reader.line_num}"
                 if len(cells) != 2 or not all(cells):
-                    raise DataProblem(f"{where}: is not 'path,label'{_separator_hint(cells)}")
+                    raise DataProblem(f"{where}: not 'path,label'{_separator_hint(cells)}")
                 path, label = Path(os.path.normpath(folder / cells[0])), unicodedata.normalize("NFC", cells[1])
                 if not path.is_file():
                     swapped = "; the path comes first, then the label" if (folder / label).is_file() else ""
                     raise DataProblem(f"{where}: no such image {path}{swapped}")
                 if len(label.splitlines()) != 1:
-                    raise DataProblem(f"{where}: the label {label!r} holds a line break")
+                    raise DataProblem(f"{where}: the label {label!r} contains a line break")
                 found[label].add(path)
     except UnicodeDecodeError:
-        raise DataProblem(f"{file}: is not UTF-8 text; save it as 'CSV UTF-8'") from None
+        raise DataProblem(f"{file}: not UTF-8 text; save it as 'CSV UTF-8'") from None
     except (OSError, ValueError, csv.Error) as error:
         raise DataProblem(f"{file}: cannot be read ({error})") from None
     if not found:
-        raise DataProblem(f"{file}: lists no image")
+        raise DataProblem(f"{file}: lists no images")
     return {label: sorted(paths) for label, paths in sorted(found.items())}
 
 
@@ -173,5 +173,5 @@ def _separator_hint(cells: list[str]) -> str:
         if mark in cells[0]:
             return f": its columns are separated by {name}; save it with commas"
     if len(cells) > 2:
-        return f": it has {len(cells)} columns; a path or label that holds a comma stands in double quotes"
+        return f": it has {len(cells)} columns; put a path or label that contains a comma in double quotes"
     return ""

@@ -1,4 +1,4 @@
-"""The recipe of a dataset of one's own, sized by how many images there are and how large they are."""
+"""The recipe of a dataset built from your own photographs, sized by the number and the size of the images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +13,25 @@ from oltr_cli.networks.pretrained import TORCHVISION, torchvision_file
 from oltr_cli.recipe.specs import BackboneSpec
 
 IMAGES_PER_CLASS = 4
-BATCHES = (16, 128)  # the smallest and the largest; between them so large that an epoch has 16 steps or more
-STEPS = {"stage1": 2000, "stage2": 600}  # aimed at: a small set needs many epochs for as many steps
+BATCHES = (16, 128)  # smallest and largest; in between, the largest that gives an epoch 16 steps or more
+STEPS = {"stage1": 2000, "stage2": 600}  # targets: a small set needs many epochs for as many steps
 EPOCHS = {"stage1": (10, 60), "stage2": (5, 25)}
 PIXELS, PIXELS_PRETRAINED, LEAST_PIXELS = 64, 224, 16
 
 
 @dataclass(frozen=True)
 class Sizing:
-    """What the user said of size and network; None and "" leave it to the images."""
+    """Size and network as the user gave them; None and "" leave the choice to the images."""
 
     image_size: int | None = None
     backbone: str = ""
     weights: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse at once what a run would refuse later.
+        """Check now what a run would refuse later.
 
         Raises:
-            UsageProblem: no such network, no such file, or none of torchvision's weights for the network.
+            UsageProblem: no such network, no such file, or no torchvision weights for the network.
         """
         try:
             spec = BackboneSpec.model_validate({"name": self.network, "weights": self.weights})
@@ -40,15 +40,15 @@ class Sizing:
         if self.weights == TORCHVISION:
             torchvision_file(spec)
         elif self.weights and not Path(self.weights).expanduser().is_file():
-            raise UsageProblem(f"--weights {self.weights}: no such file, nor the word {TORCHVISION}")
+            raise UsageProblem(f"--weights {self.weights}: no such file; give a file of weights or {TORCHVISION}")
 
     @property
     def network(self) -> str:
         return self.backbone or ("resnet18" if self.weights else "resnet10")
 
     def pixels(self, typical: int) -> tuple[int, int]:
-        """(image_size, eval_resize) for images with a shorter side of ``typical``, which are not enlarged unless they
-        are tiny. Where they are larger, a border is cut off in evaluation, as is usual."""
+        """(image_size, eval_resize) for images with a shorter side of ``typical``; only tiny images are enlarged. From
+        larger ones evaluation cuts off a border, as is usual."""
         wanted = PIXELS_PRETRAINED if self.weights else PIXELS
         size = self.image_size or max(LEAST_PIXELS, min(wanted, typical // 4 * 4))
         bordered = round(size * 8 / 7)
@@ -58,7 +58,7 @@ class Sizing:
 def recipe_text(
     name: str, root: Path, lists: Path, digest: str, counts: list[int], sides: list[int], sizing: Sizing, as_is: bool
 ) -> str:
-    """A recipe file with the reasons for its numbers.
+    """A recipe file whose comments explain its numbers.
 
     Args:
         root, lists: absolute folders of the images and of the list files; ``digest``: of the lists.
@@ -76,17 +76,17 @@ def recipe_text(
     weights = sizing.weights
     if weights and weights != TORCHVISION:
         weights = str(Path(weights).expanduser().absolute())
-    scale = batch / largest_batch  # of learning rates, which are known for the largest batch
+    scale = batch / largest_batch  # of learning rates, which were tuned for the largest batch
     rate = (0.01 if weights else 0.2) * scale
     fresh, slow, fast = 0.2 * scale, 0.01 * scale, 0.1 * scale
     stem = "imagenet" if size >= 48 or weights else "small-stride2"
     tail = "as found" if as_is else "a drawn Pareto tail"
-    spread = f"{min(counts)}–{max(counts)} a class, {tail}"
+    spread = f"{min(counts)}–{max(counts)} per class, {tail}"
     contents = f"{counted(len(counts), 'class')}, {counted(images, 'training image')}"
-    return f"""# {name}: own photographs, {contents} ({spread}).
+    return f"""# {name}: your own photographs, {contents} ({spread}).
 
 # Written by oltr data build. Half of the photographs have a shorter side of {typical} px or more. A larger image_size
-# and a deeper network want a GPU; pre-trained weights (oltr data build --weights torchvision) help most of all.
+# and a deeper network need a GPU; pre-trained weights (oltr data build --weights torchvision) help most of all.
 
 [data]
 {_line("name", name)}
@@ -112,7 +112,7 @@ sampler = "instance"
 schedule = "onecycle"
 lr = {{ features = {rate:.4g}, classifier = {fresh:.4g} }}
 
-[stage2]                  # methods that start from those: {epochs["stage2"]} epochs of {steps} steps
+[stage2]                  # methods that start from a stage1 run: {epochs["stage2"]} epochs of {steps} steps
 epochs = {epochs["stage2"]}
 batch_size = {batch}
 sampler = "class_aware"
@@ -123,5 +123,5 @@ lr = {{ features = {slow:.4g}, classifier = {fast:.4g}, centroids = {slow:.4g} }
 
 
 def _line(key: str, value: str) -> str:
-    """``key = "value"`` with TOML's own escapes, which are not quite JSON's."""
+    """``key = "value"`` with TOML's escapes, which differ slightly from JSON's."""
     return tomli_w.dumps({key: value}).strip()

@@ -1,4 +1,4 @@
-"""What may go into a dataset: files that are whole images, each content once, under paths that a list can name."""
+"""Which files may go into a dataset: complete images, no duplicates, with paths that a list can hold."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import check_image, decode_pixels
 from oltr_cli.errors import DataProblem
 
-QUICK = 500_000_000  # bytes: JPEG, PNG or WebP of so many are decoded in 5 to 80 s on one core; AVIF takes longer
+QUICK = 500_000_000  # bytes: this much JPEG, PNG or WebP is decoded in 5 to 80 s on one core; AVIF takes longer
 
 
 class Checked:
-    """Known and foreign photographs, thinned out step by step; each step adds to ``warnings`` what it left out.
+    """Known and foreign photographs, filtered step by step; each step adds to ``warnings`` what it left out.
 
     Attributes:
         root: the folder that holds all of them; names in warnings start from it.
@@ -30,21 +30,21 @@ class Checked:
         self._prefix = len(str(root / "x")) - 1
 
     def keep_listable(self) -> None:
-        """Leave out what no list file can name."""
+        """Leave out paths that a list file cannot hold."""
         bad = {path for path in self._all() if not listable(self.name(path))}
         if bad:
             shown = some([repr(self.name(path)) for path in sorted(bad)])
             self.warnings.append(
-                "left out, paths that no list can hold, for line breaks, outer blanks, bytes other than UTF-8 or such "
+                "left out, paths that a list cannot hold (line breaks, leading or trailing blanks, not UTF-8, …) "
                 f"({len(bad):,}): {shown}"
             )
         self._drop(bad)
 
     def keep_readable(self, decode: bool | None, display: Display) -> None:
-        """Leave out what is no image or cut short; with ``decode`` every pixel is looked at.
+        """Leave out files that are not images or are cut short; with ``decode`` every file is decoded in full.
 
         Args:
-            decode: None: where all files together have at most ``QUICK`` bytes; where they have more, it says so.
+            decode: None: only if all files together have at most ``QUICK`` bytes; if they have more, a line says so.
         """
         reasons: dict[Path, str] = {}
         known = {path for files in self.known.values() for path in files}
@@ -53,7 +53,9 @@ class Checked:
             total = _bytes(every)
             decode = total <= QUICK
             if not decode:
-                display.say(f"[dim]{total / 1e9:.1f} GB: headers and ends are looked at, all pixels with --decode[/]")
+                display.say(
+                    f"[dim]{total / 1e9:.1f} GB: only headers and ends are checked; --decode checks all pixels[/]"
+                )
         with display.bar("decoding images" if decode else "reading images", len(every)) as bar:
             for path in every:
                 try:
@@ -69,14 +71,14 @@ class Checked:
         self._drop(set(reasons))
 
     def keep_one_of_each(self, display: Display) -> None:
-        """Of files with the same bytes keep the first, so that none stands in two splits; and none of them where they
-        stand in several classes, or are known and foreign."""
+        """Of files with the same bytes keep only the first, so that no image is in two splits; keep none if they are in
+        several classes, or both known and foreign."""
         classes: dict[Path, set[str]] = defaultdict(set)
         for name, files in self.known.items():
             for path in files:
                 classes[path].add(name)
         for path in (path for files in self.foreign.values() for path in files):
-            classes[path].add("")  # no class is called so
+            classes[path].add("")  # no class has this name
         copies: set[Path] = set()
         contradictory: set[Path] = set()
         for same in _same_content(list(classes), display):
@@ -90,13 +92,13 @@ class Checked:
             )
         if contradictory:
             self.warnings.append(
-                "left out, the same image in several classes, or known and open "
+                "left out, the same image in several classes, or both known and open "
                 f"({len(contradictory):,}): {self._few(contradictory)}"
             )
         self._drop(copies | contradictory)
 
     def name(self, path: Path) -> str:
-        """As lists name it: from the root, with slashes."""
+        """The path as lists hold it: from the root, with slashes."""
         return str(path)[self._prefix :].replace(os.sep, "/")  # pathlib would take seconds for 50,000
 
     def _all(self) -> list[Path]:
@@ -115,7 +117,7 @@ class Checked:
 
 
 def _bytes(paths: list[Path]) -> int:
-    """Of all files together; what is not there counts nothing."""
+    """Of all files together; missing files count as 0."""
     total = 0
     for path in paths:
         with suppress(OSError):
@@ -124,7 +126,7 @@ def _bytes(paths: list[Path]) -> int:
 
 
 def _same_content(paths: list[Path], display: Display) -> list[list[Path]]:
-    """The paths in groups of equal bytes. Only files of equal length are read."""
+    """The paths in groups of equal content. Only files of equal length are read."""
     try:
         by_size: dict[int, list[Path]] = defaultdict(list)
         for path in paths:
@@ -138,5 +140,5 @@ def _same_content(paths: list[Path], display: Display) -> list[list[Path]]:
                     by_content[hashlib.file_digest(file, "sha256").digest()].append(path)
                 bar.advance()
     except OSError as error:
-        raise DataProblem(f"{error.filename}: cannot be read any more ({error.strerror})") from None
+        raise DataProblem(f"{error.filename}: can no longer be read ({error.strerror})") from None
     return groups + list(by_content.values())

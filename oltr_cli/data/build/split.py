@@ -1,7 +1,7 @@
 """Which photograph goes where: training, validation, test, and classes that are set aside as unknown. Seeded.
 
-Which of a class's images are held out follows from their file names alone, not from where the folder lies or in which
-order a disk lists it; and images that join later leave most of those that are there in their split.
+Which of a class's images are held out follows from their file names alone, not from the folder's place or the order in
+which a disk lists it; adding images later leaves most of the others in their split.
 """
 
 import unicodedata
@@ -20,7 +20,7 @@ from oltr_cli.errors import UsageProblem, nearest, several
 Photographs = dict[str, list[Path]]  # class → files
 Splits = dict[str, Photographs]
 
-OPEN_VAL_SHARE = 0.3  # of the kinds of unknown things; the others are the open test
+OPEN_VAL_SHARE = 0.3  # of the kinds of open images; the others are the open test
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Held:
     def __post_init__(self) -> None:
         if not (0 < self.val < 1 and 0 < self.test < 1 and self.val + self.test < 1):
             raise UsageProblem(
-                f"--val {self.val} and --test {self.test} must be shares above 0 that leave some to train"
+                f"--val {self.val} and --test {self.test} must be above 0 and together leave images to train on"
             )
 
     def of(self, n: int) -> tuple[int, int]:
-        """(val, test) images of a class of ``n``: one of two goes to test, of three one to each, of one none."""
+        """(val, test) images of a class of ``n``: of two images one goes to test, of three one to each, of one none."""
         if n < 2:
             return 0, 0
         if n == 2:
@@ -68,8 +68,8 @@ class Tail:
     def counts(self, available: Sequence[int]) -> list[int]:
         """Training images of each class, the largest first, for classes that have ``available`` (falling).
 
-        The first class gets ``maximum``, or all it has; the last about ``minimum``; between them lie the quantiles of
-        minimum + Lomax(alpha). No class gets more than it has.
+        The first class gets ``maximum``, or all it has; the last about ``minimum``; those in between get the quantiles
+        of minimum + Lomax(alpha). No class gets more than it has.
         """
         largest = min(self.maximum, available[0])
         smallest = min(self.minimum, largest)
@@ -85,15 +85,15 @@ class Tail:
 
 
 def split_as_is(known: Photographs, held: Held, seed: int) -> Splits:
-    """Every image is used, and each class holds out its shares: all splits have the tail that nature gave."""
+    """Every image is used, and each class holds out its shares, so all splits have the classes' own proportions."""
     return _split(known, {name: held.of(len(files)) for name, files in known.items()}, seed)
 
 
 def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail) -> Splits:
-    """Validation and test with equally many images a class, and training images drawn so that they form ``tail``.
+    """Validation and test with equally many images per class, and training images drawn so that they form ``tail``.
 
-    The shares are those of a class of median size. A class that could not then train on ``tail.minimum`` images holds
-    out its own shares, if these are fewer. The classes with the most images make the head.
+    The shares are those of a class of median size. A class that would be left with fewer than ``tail.minimum`` training
+    images holds out its own shares, if these are smaller. The classes with the most images make the head.
     """
     val, test = held.of(median_low(map(len, known.values())))
     numbers = {}
@@ -110,7 +110,7 @@ def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail) -> Sp
 
 
 def split_open(groups: Photographs, seed: int) -> tuple[list[Path], list[Path]]:
-    """(open test, open validation): different groups where there are two or more, else different images of the one."""
+    """(open test, open validation): different groups if there are two or more, else images of the only one."""
     if len(groups) == 1:
         name, files = next(iter(groups.items()))
         order = _shuffled(files, seed, "open", name)
@@ -121,10 +121,10 @@ def split_open(groups: Photographs, seed: int) -> tuple[list[Path], list[Path]]:
 
 
 def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tuple[Photographs, Photographs]:
-    """(set aside, the rest): the classes ``which`` names, or as many as it says, drawn by seed.
+    """(set aside, the rest): the classes that ``which`` names, or that many, drawn by seed.
 
     Raises:
-        UsageProblem: a class that is not there, or more than there are.
+        UsageProblem: a class that does not exist, or more classes than there are.
     """
     if isinstance(which, int):
         if not 0 <= which <= len(groups):
@@ -140,7 +140,7 @@ def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tup
 
 
 def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int) -> Splits:
-    """Of each class the (val, test) images that ``numbers`` says; the rest is to train on."""
+    """The (val, test) images of each class by ``numbers``; the rest is for training."""
     splits: Splits = {"train": {}, "val": {}, "test": {}}
     for name, files in known.items():
         order = _shuffled(files, seed, "split", name)
@@ -152,6 +152,6 @@ def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int) -
 
 
 def _shuffled(files: list[Path], seed: int, purpose: str, name: str) -> list[Path]:
-    """In an order that follows from seed, purpose, class and file names."""
+    """Sorted by a hash of seed, purpose, class and file name."""
     keys = {path: derive(seed, purpose, name, unicodedata.normalize("NFC", path.name)) for path in files}
     return sorted(files, key=lambda path: (keys[path], path))

@@ -1,7 +1,7 @@
 """Writing a built dataset so that lists of two builds never mix, whenever the program is killed.
 
-The recipe goes first and comes last: without it the folder has no name that a command would take. Lists that something
-else wrote are never replaced, and a recipe that is replaced is kept beside the new one: somebody may have edited it.
+The recipe is removed first and written last: without it no command takes the folder for a dataset. Lists of other
+origin are never replaced, and a replaced recipe is kept beside the new one: it may have been edited.
 """
 
 import itertools
@@ -15,18 +15,18 @@ from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.files import BUILT_RECIPE, builtin_recipes
 from oltr_cli.recipe.specs import DataSpec
 
-_OLD_RECIPE = f".{BUILT_RECIPE}.old"  # says that the lists beside it are ours, while they are being replaced
-_KEPT_RECIPE = "recipe.old{}.toml"  # with a number from 2 on where the name is taken
+_OLD_RECIPE = f".{BUILT_RECIPE}.old"  # marks the lists beside it as ours while they are being replaced
+_KEPT_RECIPE = "recipe.old{}.toml"  # with a number from 2 on if the name is taken
 _OPTIONAL = ("open.txt", "open_val.txt")
 
 
 def write_dataset(folder: Path, texts: dict[str, str], force: bool) -> tuple[list[str], str]:
-    """Write the files ``texts`` (name → content, with the recipe) that do not say so already.
+    """Write the files ``texts`` (name → content, with the recipe) that do not have this content yet.
 
     Returns:
-        Their names, and that of the file which keeps the recipe that was replaced, or "".
+        Their names, and the name of the file that the replaced recipe was moved to, or "".
     Raises:
-        DataProblem: files of another build, unless ``force``; or of something else, in any case.
+        DataProblem: the folder holds another build and not ``force``, or files of other origin.
         OltrError: the folder cannot be written.
     """
     recipe, old = folder / BUILT_RECIPE, folder / _OLD_RECIPE
@@ -37,7 +37,7 @@ def write_dataset(folder: Path, texts: dict[str, str], force: bool) -> tuple[lis
         _refuse(folder, other + stale, only_recipe=other == [BUILT_RECIPE] and not stale + missing, force=force)
         try:
             if recipe.exists():
-                if old.exists():  # of a call that was killed at its end
+                if old.exists():  # from a call that was killed at its end
                     _keep(old)
                 recipe.replace(old)
             for name in stale:
@@ -54,59 +54,61 @@ def write_dataset(folder: Path, texts: dict[str, str], force: bool) -> tuple[lis
 
 
 def check_folder(folder: Path) -> None:
-    """Whether ``folder`` may become a dataset, before any image is read.
+    """Check that ``folder`` may become a dataset, before any image is read.
 
     Raises:
-        UsageProblem: a name that is taken or cannot be one, or a file in the way.
-        DataProblem: a dataset that something else wrote.
+        UsageProblem: a name that is taken or not allowed, or ``folder`` is a file.
+        DataProblem: a dataset that another command or a person wrote.
     """
     name = folder.name
     if name in builtin_recipes():
-        raise UsageProblem(f"--out {name}: is a built-in dataset; choose another name")
+        raise UsageProblem(f"--out {name}: this is a built-in dataset; choose another name")
     try:
         DataSpec(name=name)
     except ValidationError:
         raise UsageProblem(
-            f"--out {name!r}: a dataset's name begins with a letter or digit and holds these, blanks and . _ - alone"
+            f"--out {name!r}: a name must start with a letter or digit and have only letters, digits, blanks and . _ -"
         ) from None
     if folder.exists() and not folder.is_dir():
-        raise UsageProblem(f"--out {folder}: is a file; choose another name")
+        raise UsageProblem(f"--out {folder}: this is a file; choose another name")
     recipe = folder / BUILT_RECIPE
     if recipe.exists() and not _is_built(recipe):
         raise DataProblem(
-            f"{recipe}: is no recipe of oltr data build, which has a lists_digest in its [data]; the dataset beside it "
-            "is not replaced, choose another --out"
+            f"{recipe}: not written by oltr data build (no lists_digest in its [data]), so the dataset beside it is "
+            "not replaced; choose another --out"
         )
 
 
 def _is_built(recipe: Path) -> bool:
-    """Recipes that ``oltr data prepare`` wrote, or people, carry no digest of the lists."""
+    """Recipes written by ``oltr data prepare`` or by hand have no digest of the lists."""
     try:
         data = tomllib.loads(recipe.read_text(encoding="utf-8")).get("data")
     except OSError as error:
         raise DataProblem(f"{recipe}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise DataProblem(f"{recipe}: is not TOML ({error}); mend it, or choose another --out") from None
+        raise DataProblem(f"{recipe}: not valid TOML ({error}); fix it, or choose another --out") from None
     return isinstance(data, dict) and "lists_digest" in data
 
 
 def _refuse(folder: Path, in_the_way: list[str], *, only_recipe: bool, force: bool) -> None:
-    """Raise, unless the files ``in_the_way`` are of an earlier build that ``force`` may replace."""
+    """Raise unless the files ``in_the_way`` are from an earlier build that ``force`` may replace."""
     named = ", ".join(in_the_way)
     if not ((folder / BUILT_RECIPE).exists() or (folder / _OLD_RECIPE).exists()):
-        raise DataProblem(f"{folder}: {named} of no finished build in the way; remove them, or choose another --out")
+        raise DataProblem(
+            f"{folder}: already has {named}, not from a finished build; remove them, or choose another --out"
+        )
     if force:
         return
     if only_recipe:
         raise DataProblem(
-            f"{folder}: the lists are as they were, but {BUILT_RECIPE} was edited, or other options of the recipe were "
-            f"given; leave it as it is, or --force writes it anew and keeps the old one as {_KEPT_RECIPE.format('')}"
+            f"{folder}: the lists are unchanged, but {BUILT_RECIPE} differs (edited, or other options given); keep it, "
+            f"or use --force to write it again and keep the old one as {_KEPT_RECIPE.format('')}"
         )
-    raise DataProblem(f"{folder}: holds another build ({named}); --force replaces it, or choose another --out")
+    raise DataProblem(f"{folder}: holds another build ({named}); use --force to replace it, or choose another --out")
 
 
 def _keep(old: Path) -> str:
-    """Give the old recipe a name that people see and that is free; the name.
+    """Rename the old recipe to a free, visible name; returns the name.
 
     Raises:
         OltrError: the folder cannot be written.

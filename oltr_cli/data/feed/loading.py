@@ -1,7 +1,7 @@
 """Batches of opened datasets on their way to the device.
 
-Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that the sampler hands to a worker carry the
-epoch and the place in it, so what a worker makes of an image depends neither on the worker nor on what came before.
+Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that the sampler passes to a worker contain the
+epoch and the position in it, so a crop depends neither on the worker nor on what came before.
 """
 
 import signal
@@ -41,7 +41,7 @@ class Batch:
 _NOTHING = torch.empty(0)
 
 
-Key = tuple[int, int, int]  # epoch, place in the epoch, index into the split
+Key = tuple[int, int, int]  # epoch, position in the epoch, index into the split
 
 
 class _TrainingImages(Dataset):
@@ -75,7 +75,7 @@ class _TrainingImages(Dataset):
                 except DataProblem:
                     failed.append(int(other))
             raise DataProblem(
-                f"{problem}; nor can any other image of class {self.split.labels[index]} be decoded"
+                f"{problem}; no other image of class {self.split.labels[index]} can be decoded either"
             ) from None
 
 
@@ -112,7 +112,7 @@ class EpochBatches:
             if train.sampler == "class_aware"
             else None
         )
-        # Class-aware batches are always full: small classes lend their images several times.
+        # Class-aware batches are always full: small classes repeat their images.
         self.rows = train.batch_size if self.class_aware else min(train.batch_size, self.num_images)
         self.epoch = self.first_step = 0
 
@@ -136,7 +136,7 @@ def rank_share(size: int, rank: int, world: int) -> slice:
 
 
 class TrainingLoader:
-    """Batches of the training split, epoch by epoch, from any step on."""
+    """Batches of the training split, epoch by epoch, starting at any step."""
 
     def __init__(
         self, split: Split, data: DataSpec, train: TrainSpec, seed: int, workers: int, rank: int = 0, world: int = 1
@@ -202,7 +202,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread a worker; signals are for the main process, which stops after a checkpoint and ends its workers."""
+    """One thread per worker; signals are for the main process, which stops after a checkpoint and ends its workers."""
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Datasets opened from a recipe: their splits, class names, and what tells their lists from others."""
+"""Datasets opened from a recipe: their splits, class names, and the digest of their lists."""
 
 import shlex
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def open_dataset(
 
     Args:
         progress: called with (done, total) images while the built-in set is drawn for the first time.
-        only: these splits alone, train among them; the lists of all others are not read.
+        only: the splits to open, train among them; other lists are not read.
     Raises:
         DataProblem: something is missing or does not fit; one line that names it.
     """
@@ -84,9 +84,9 @@ def open_dataset(
 
 
 def check_lists(spec: DataSpec) -> None:
-    """Whether all lists are those that the recipe was made for, where it says so; no line of them is read.
+    """Check that the lists are those the recipe was made for, if it has their digest; no line of them is parsed.
 
-    For those who open some of the splits only, and so cannot tell by what they open.
+    For callers that open only some of the splits and so do not get the digest.
 
     Raises:
         DataProblem: the lists were changed, or one is missing.
@@ -96,10 +96,10 @@ def check_lists(spec: DataSpec) -> None:
 
 
 def other_lists(spec: DataSpec, digest: str | None) -> tuple[Path, str] | None:
-    """The folder of the lists and their digest, where this is not ``digest``, which a run or a recipe has noted.
+    """The folder of the lists and their digest, if it differs from ``digest``, which a run or a recipe recorded.
 
     Returns:
-        None where it is, where nothing was noted, and for the built-in set; no line of the lists is read.
+        None if it does not, if nothing was recorded, and for the built-in set; no line of the lists is parsed.
     Raises:
         DataProblem: a list is missing.
     """
@@ -113,7 +113,7 @@ def other_lists(spec: DataSpec, digest: str | None) -> tuple[Path, str] | None:
 
 
 def _folders(spec: DataSpec) -> tuple[Path, Path]:
-    """Where the images of a list-file dataset lie, and where its lists do."""
+    """The folder of a list-file dataset's images, and that of its lists."""
     root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
     return root, Path(spec.lists).expanduser() if spec.lists else root
 
@@ -126,16 +126,16 @@ def _check_digest(spec: DataSpec, lists: Path, digest: str) -> None:
 
 
 def remedy(spec: DataSpec) -> str:
-    """What to do about an image that a run cannot do without; ``oltr data check`` takes the names of recipes."""
+    """What to do about an image that a run needs; ``oltr data check`` takes the names of recipes."""
     recipe, own = known_recipes().get(spec.name), {}
     if recipe is not None:
-        with suppress(UsageProblem):  # a recipe that was broken since the run began
+        with suppress(UsageProblem):  # the recipe was broken after the run began
             own = read_recipe(recipe)["data"]
     words = ["oltr", "data", "check", "RECIPE.toml" if recipe is None else spec.name]
     for key in ("root", "lists"):
         if (value := getattr(spec, key)) and own.get(key) != value:
             words += [f"--{key}", value]
     return (
-        "mend or replace the file, and the same command goes on from its last checkpoint; all such files: "
+        "repair or replace the file, then the same command resumes from its last checkpoint; to list all such files: "
         f"{shlex.join([*words, '--decode'])}"
     )

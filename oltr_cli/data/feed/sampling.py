@@ -33,7 +33,7 @@ class ClassAware:
     An endless list of slots runs through all K classes in a shuffled order, again and again, each round in a new order;
     a slot draws ``images_per_class`` images of its class, which likewise runs through its own images in a shuffled
     order and is reshuffled when they are used up. Batches cut this list into pieces of batch_size / images_per_class
-    slots, epochs into pieces of ⌊N / batch_size⌋ batches; the list goes on across epochs.
+    slots, epochs into pieces of ⌊N / batch_size⌋ batches; the list continues across epochs.
     """
 
     def __init__(self, labels: NDArray[np.int64], batch_size: int, images_per_class: int, seed: int) -> None:
@@ -78,7 +78,7 @@ class ClassAware:
 
 
 def _hash(seed: int, *parts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """64 well-mixed bits for each combination of ``parts`` (broadcast): SplitMix64's finaliser, once a part."""
+    """64 well-mixed bits for each combination of ``parts`` (broadcast): SplitMix64's finaliser, once per part."""
     with np.errstate(over="ignore"):
         state = np.asarray(np.uint64(seed))
         for part in parts:

@@ -73,7 +73,7 @@ class DeviceTransform:
         return x.sub_(self.mean).div_(self.std)
 
     def _jitter(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Brightness, contrast, saturation in this order, factors uniform in 1 ± strength, one a sample."""
+        """Brightness, contrast, saturation in this order, factors uniform in 1 ± strength, one per sample."""
         strengths = self.spec.color_jitter
         factors = [(1 + s * (2 * d - 1)).view(-1, 1, 1, 1) for s, d in zip(strengths, draws, strict=True)]
         if strengths[0]:

@@ -15,7 +15,7 @@ DIGITS = "1234579"
 KNOWN = LATIN + GREEK + CYRILLIC + DIGITS
 
 # Open classes come from scripts of which no character is known, so that they are new as classes and not as fonts.
-# Those of validation are other characters than those of the test.
+# Validation and test have different open characters.
 ARMENIAN_OPEN = "ԳԴԵԹԾԿՂՃՊՒՖըխձճնչպֆ"
 GEORGIAN_OPEN = "დოჟსფქღშჩჭჯ"
 ARMENIAN_OPEN_VAL = "ԷԸԻՀՇՔիկմ"
@@ -23,10 +23,10 @@ GEORGIAN_OPEN_VAL = "ლრტყცჰ"
 OPEN = ARMENIAN_OPEN + GEORGIAN_OPEN
 OPEN_VAL = ARMENIAN_OPEN_VAL + GEORGIAN_OPEN_VAL
 
-# The typefaces, all of matplotlib's own. Computer Modern and LastResort do not map Unicode to shapes and are left out;
-# STIX has neither Armenian nor Georgian, so that it can be trained on but not tested on: open and known images of a
-# split come from the same typefaces, or "open" could be told by the typeface alone. Every style (sans, serif, mono,
-# bold, slanted) is trained on, and those of test are combinations met in neither train nor validation.
+# The typefaces, all shipped with matplotlib. Computer Modern and LastResort do not map Unicode to shapes and are left
+# out; STIX has neither Armenian nor Georgian, so that it can be trained on but not tested on: open and known images of
+# a split come from the same typefaces, or "open" could be told by the typeface alone. Every style (sans, serif, mono,
+# bold, slanted) is trained on, and those of test are combinations found in neither train nor validation.
 TRAIN_FACES = (
     "DejaVuSans",
     "DejaVuSans-Bold",

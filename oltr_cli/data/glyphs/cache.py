@@ -1,4 +1,4 @@
-"""Drawn images kept on disk: one folder a dataset, whole or not at all, checked on every opening."""
+"""Drawn images kept on disk: one folder per dataset, complete or absent, checked whenever it is opened."""
 
 import hashlib
 import os
@@ -23,11 +23,11 @@ Digests = dict[str, str]
 def cached(
     cache: Path | None, key: str, shapes: dict[str, tuple[int, int, int]], draw: Callable[[], Images]
 ) -> tuple[Images, Digests]:
-    """The images that ``draw`` makes, memory-mapped from below ``cache`` where they were kept under ``key``.
+    """The images that ``draw`` makes, memory-mapped from ``cache`` if they are stored there under ``key``.
 
     The folder's name is a hash of ``key`` and of the font files, since another matplotlib may ship other outlines.
-    Processes that want the same folder at once wait for the one that draws; what is cut short or altered is drawn
-    anew; where nothing can be written, the images stay in memory.
+    Processes that need the same folder wait for the one that draws; a damaged folder is drawn again; if nothing can be
+    written, the images stay in memory.
 
     Args:
         shapes: shape of each split's images, checked against what is read.
@@ -73,7 +73,7 @@ def _with_digests(images: Images) -> tuple[Images, Digests]:
 
 
 def _read(folder: Path, shapes: dict[str, tuple[int, int, int]]) -> tuple[Images, Digests] | None:
-    """What ``_write`` left, or None when anything about it is not as it was left."""
+    """What ``_write`` stored, or None if anything about it has changed."""
     manifest = read_json(folder / "manifest.json")
     images: Images = {}
     for split, shape in shapes.items():
@@ -89,8 +89,8 @@ def _read(folder: Path, shapes: dict[str, tuple[int, int, int]]) -> tuple[Images
 
 
 def _write(folder: Path, images: Images, digests: Digests) -> None:
-    """Fill a folder beside ``folder`` and put it in its place; the caller holds the lock."""
-    for stale in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed here
+    """Fill a temporary folder and rename it to ``folder``; the caller holds the lock."""
+    for stale in folder.parent.glob(f".{folder.name}.*"):  # from a process that was killed here
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:

@@ -1,4 +1,4 @@
-"""Drawing of glyphs-lt: one clean mask of each character in each typeface, then warped, inked and spoilt in batches."""
+"""Drawing of glyphs-lt: one clean mask per character and typeface, then warped, inked and degraded in batches."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from oltr_cli.errors import DataProblem
 
 _FILL = 0.7  # of a mask's side that the longer side of its glyph takes; the rest is room to rotate in
 _BEND_GRID, _TEXTURE_GRID, _STROKES = 4, 5, 2
-# Uniform draws of one image, by what they are for; a new one goes to the end, so that the old ones keep their meaning.
+# Uniform draws of one image, by what they are for; append new ones, so that the old ones keep their meaning.
 _DRAWS = (
     "rotation", "shear", "height", "aspect", "across", "down", "weight", "sharpness", "background", "contrast",
     "invert", "ramp", "ramp_angle", "texture", "blur", "noise",
@@ -19,10 +19,10 @@ _DRAWS = (
 
 
 def font_files(faces: tuple[str, ...]) -> list[Path]:
-    """The typeface files in the matplotlib that is installed.
+    """The typeface files in the installed matplotlib.
 
     Raises:
-        DataProblem: one is not there.
+        DataProblem: one is missing.
     """
     import matplotlib
 
@@ -30,7 +30,7 @@ def font_files(faces: tuple[str, ...]) -> list[Path]:
     files = [folder / f"{face}.ttf" for face in faces]
     for file in files:
         if not file.is_file():
-            raise DataProblem(f"{file}: no such typeface; glyphs-lt needs those that matplotlib ships, reinstall it")
+            raise DataProblem(f"{file}: no such typeface; glyphs-lt needs those shipped with matplotlib: reinstall it")
     return files
 
 
@@ -63,7 +63,9 @@ def glyph_masks(characters: str, faces: tuple[str, ...], side: int) -> NDArray[n
         charmap = FT2Font(str(file)).get_charmap()
         missing = [c for c in characters if not charmap.get(ord(c))]
         if missing:
-            raise DataProblem(f"{file}: no shape for {' '.join(missing)}; glyphs-lt needs another matplotlib")
+            raise DataProblem(
+                f"{file}: no shape for {' '.join(missing)}; glyphs-lt needs another version of matplotlib"
+            )
         font = ImageFont.truetype(str(file), 2 * side, layout_engine=ImageFont.Layout.BASIC)
         for row, character in enumerate(characters):
             masks[row, column] = glyph_mask(font, character, side)
@@ -78,7 +80,7 @@ def draw_batch(
     Args:
         masks: (M, side, side).
         which: (B,) indices into ``masks``.
-        keys: one key an image; the same key draws the same image in any batch.
+        keys: one key per image; the same key draws the same image in any batch.
         strength: of all distortions: 0 draws clean upright glyphs, 1 is the data set.
     """
     count, strokes = len(which), 7 * _STROKES
@@ -151,7 +153,7 @@ def _sample(
 def _stray_stroke(
     picture: NDArray[np.float64], draws: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64], s: float
 ) -> NDArray[np.float64]:
-    """Lay a straight stroke of any grey across one image in two; ``draws`` (B, 7) uniform."""
+    """Draw a straight stroke of random grey across about half of the images; ``draws`` (B, 7) uniform."""
     there, place, angle, length, along, width, grey = draws.T
     angle = 2 * np.pi * angle
     cos, sin = _each(np.cos(angle)), _each(np.sin(angle))

@@ -1,4 +1,4 @@
-"""``oltr data check``: everything that is wrong with a dataset, at once, where a run would stop at the first."""
+"""``oltr data check``: everything that is wrong with a dataset, in one go; a run would stop at the first problem."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -48,7 +48,7 @@ class SplitFacts:
 
 @dataclass
 class Checked:
-    """What was found of the dataset ``name``; ``root`` and ``lists`` are None for the built-in set."""
+    """What was found in the dataset ``name``; ``root`` and ``lists`` are None for the built-in set."""
 
     name: str
     root: Path | None
@@ -65,7 +65,7 @@ class Checked:
         return sum(finding.severity == severity for finding in self.findings)
 
     def worst(self, split: str) -> str:
-        """The highest severity among what concerns ``split``; "" without findings."""
+        """The highest severity of the findings about ``split``; "" without findings."""
         found = {finding.severity for finding in self.findings if split in finding.splits}
         return next((severity for severity in ("error", "warning") if severity in found), "")
 
@@ -73,7 +73,7 @@ class Checked:
 def check_dataset(
     spec: DataSpec, root: Path, lists: Path, display: Display, *, content: bool, decode: bool, workers: int
 ) -> Checked:
-    """Read the lists, find their images, and compare with what is published.
+    """Read the lists, find their images, and compare with the published counts.
 
     Args:
         content: look for files with the same bytes.
@@ -145,14 +145,14 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
         message = f"{path.name} has {counted(lines, 'name')} for {counted(classes, 'class')}"
         return [Finding("warning", "class_names", message if names else f"{message} and is not used")]
     twice = [name for name, count in Counter(names).items() if count > 1]
-    return [Finding("note", "class_names", f"several classes have one name: {some(twice)}")] if twice else []
+    return [Finding("note", "class_names", f"several classes share a name: {some(twice)}")] if twice else []
 
 
 def _digest_findings(spec: DataSpec, lists: Path) -> list[Finding]:
-    """Lists that were changed since the recipe was made, where it says for which it was."""
+    """Lists that were changed since the recipe was made, if it has their digest."""
     try:
         digest = other_digest(spec.name, lists, spec.lists_digest)
-    except DataProblem:  # a list that is not there is a finding of its own
+    except DataProblem:  # a missing list is a separate finding
         return []
     return [] if digest is None else [Finding("error", "other_lists", not_those_of_the_recipe(lists, digest))]
 
@@ -166,6 +166,6 @@ def _check_glyphs(spec: DataSpec) -> Checked:
     checked = Checked(spec.name, None, None)
     _summarise(checked, read)
     checked.splits = {s: replace(facts, missing=None, unreadable=None) for s, facts in checked.splits.items()}
-    message = "drawn from matplotlib's typefaces when first used: nothing on disk to check"
+    message = "drawn from matplotlib's typefaces on first use: there are no files to check"
     checked.findings = [Finding("note", "built_in", message)]
     return checked

@@ -1,4 +1,4 @@
-"""What is wrong with the files that lists name: missing, empty, copies of others, no images."""
+"""What is wrong with the listed files: missing, empty, copies of others, not images."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
 from oltr_cli.errors import DataProblem
 
-Located = dict[str, list[str | None]]  # by split: where each listed path lies below the root
+Located = dict[str, list[str | None]]  # by split: where each listed path is below the root
 _EVERY = 500  # files between two steps of the bar: a look at a file's size takes microseconds
 
 
 def missing_findings(read: Lists, files: Located) -> Iterator[Finding]:
-    """Listed files that are not there, and folders of which nothing is: a download that ended half-way."""
+    """Listed files that are missing, and folders that are missing entirely, as after an interrupted download."""
     for split, names in read.names.items():
         missing = [name for name, file in zip(names, files[split], strict=True) if file is None]
         if not missing:
@@ -38,7 +38,7 @@ def _folder(name: str) -> str:
 
 
 def file_sizes(root: Path, files: Located, display: Display) -> dict[str, int]:
-    """Bytes of each file that was found; −1 for a folder or a link that leads nowhere."""
+    """Bytes of each file that was found; −1 for a folder or a broken link."""
     unique = list(dict.fromkeys(file for found in files.values() for file in found if file is not None))
     sizes: dict[str, int] = {}
     folder = str(root)
@@ -55,9 +55,9 @@ def file_sizes(root: Path, files: Located, display: Display) -> dict[str, int]:
 
 
 def size_findings(files: Located, sizes: dict[str, int]) -> Iterator[Finding]:
-    """Empty files, and what is no file."""
+    """Empty files, and paths that are not files."""
     for split, found in files.items():
-        for kind, size, what in (("empty_files", 0, "that is empty"), ("no_files", -1, "that is no file to read")):
+        for kind, size, what in (("empty_files", 0, "that is empty"), ("no_files", -1, "that is not a file")):
             wrong = [file for file in found if file is not None and sizes[file] == size]
             if wrong:
                 message = f"{counted(len(wrong), 'image')} {_are(what, len(wrong))}: {some(wrong)}"
@@ -65,7 +65,7 @@ def size_findings(files: Located, sizes: dict[str, int]) -> Iterator[Finding]:
 
 
 def _are(what: str, count: int) -> str:
-    return what if count == 1 else what.replace("that is", "that are").replace("no file", "no files")
+    return what if count == 1 else what.replace("that is", "that are").replace("not a file", "not files")
 
 
 def copy_findings(
@@ -83,7 +83,7 @@ def copy_findings(
         if digest:
             by_content[digest].append(file)
     copies = [sorted(group) for group in by_content.values() if len(group) > 1]
-    # Of files that have a copy alone: the splits they stand in, and their label in each.
+    # Only for files that have a copy: the splits they are in, and their label in each.
     wanted = {file for group in copies for file in group}
     uses: dict[str, dict[str, int]] = defaultdict(dict)
     for split, found in files.items():
@@ -113,7 +113,7 @@ def content_digest(file: Path) -> str:
 def decode_findings(
     root: Path, files: Located, sizes: dict[str, int], workers: int, display: Display
 ) -> Iterator[Finding]:
-    """Files whose pixels cannot be read; the empty ones were named already."""
+    """Files whose pixels cannot be read; the empty ones were reported already."""
     import oltr_cli.data.images  # noqa: F401 (once: forked processes have it then)
 
     whole = [file for file, size in sizes.items() if size > 0]
@@ -128,12 +128,12 @@ def decode_findings(
 
 def why_undecodable(file: Path) -> str:
     """The reason, or nothing for an image that can be decoded."""
-    from oltr_cli.data.images import decode_pixels  # Pillow: of no use to the other checks
+    from oltr_cli.data.images import decode_pixels  # Pillow, which the other checks do not need
 
     try:
         decode_pixels(file)
     except DataProblem as problem:
         return str(problem).removeprefix(f"{file}: ").removeprefix("cannot be decoded (").removesuffix(")")
-    except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
+    except Exception as error:  # broken bytes can make Pillow's readers raise anything
         return f"{type(error).__name__}: {error}"
     return ""

@@ -1,4 +1,4 @@
-"""What ``oltr data check`` finds: one finding a line, with how bad it is."""
+"""What ``oltr data check`` finds: one finding per line, with its severity."""
 
 from dataclasses import dataclass
 from typing import Literal

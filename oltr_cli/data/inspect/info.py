@@ -1,4 +1,4 @@
-"""``oltr data info``: the numbers of a dataset's long tail, and its images as far as they are there."""
+"""``oltr data info``: the numbers of a dataset's long tail, and its images as far as they exist."""
 
 import posixpath
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ FOREIGN = ("open", "open_val", "probe", "distractors")  # splits whose images ar
 
 @dataclass(frozen=True)
 class Look:
-    """A dataset to look at; unlike ``open_dataset``, it does not mind missing images.
+    """A dataset to look at; unlike ``open_dataset``, it accepts missing images.
 
     Attributes:
-        kinds: for the splits of foreign images, what each shows (N,): a character, or the folder it lies in; "" where
-            nothing tells.
-        missing: images that are not there, by split.
+        kinds: for the splits of foreign images, what each shows (N,): a character, or the folder it is in; "" if
+            unknown.
+        missing: missing images, by split.
     """
 
     name: str
@@ -75,7 +75,7 @@ def _look_at_glyphs(spec: DataSpec, display: Display) -> Look:
 
 
 def _folders(names: list[str]) -> list[str]:
-    """The folder of each path, without what all of them share; "" where all lie in one."""
+    """The folder of each path, without the part that all of them share; "" if all are in one."""
     folders = [posixpath.dirname(name) for name in names]
     different = sorted(set(folders))
     if len(different) == 1:
@@ -122,7 +122,7 @@ def _split_facts(look: Look, split: str) -> dict[str, int | None]:
 
 
 def readable(split: "Split", indices: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-    """The first of some images that can be read, uint8 (C, H, W); None when none of a few can."""
+    """The first of some images that can be read, uint8 (C, H, W); None if none of the first few can."""
     for index in indices[:4].tolist():
         try:
             return split.image(index).numpy()

@@ -1,4 +1,4 @@
-"""What the lists of a dataset say, and all that is wrong with them at once; no image is looked for."""
+"""What the lists of a dataset contain, and everything that is wrong with them, in one go; no image is looked for."""
 
 import posixpath
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def scan_lists(lists: Path) -> tuple[Lists, list[Finding]]:
             alike = [(line, text) for line, text, w in lines.problems if w == wrong]
             message = f"{path.name}:{alike[0][0]}: '{alike[0][1]}' {wrong}"
             if others := [line for line, _ in alike[1:]]:
-                message += f", and {counted(len(others), 'line')} more: {some(others)}"
+                message += f", and {counted(len(others), 'more line')}: {some(others)}"
             findings.append(Finding("error", "bad_lines", message, (split,), len(alike)))
         if lines.names:
             read.paths[split], read.names[split], read.labels[split] = path, lines.names, lines.labels
@@ -65,7 +65,7 @@ def scan_lists(lists: Path) -> tuple[Lists, list[Finding]]:
 
 
 def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
-    """Labels that do not fit together, classes without images, and what identification asks of its lists."""
+    """Labels that do not fit together, classes without images, and problems of the lists for identification."""
     if "train" in read.labels:
         for split, problem in label_problems(read.labels):
             yield Finding("error", "labels", problem, (split,))
@@ -75,7 +75,7 @@ def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
                 continue
             without = np.setdiff1d(classes[classes >= 0], read.labels[split])
             if len(without):
-                message = f"{counted(len(without), 'class')} without images, of label {some(list(without))}"
+                message = f"{counted(len(without), 'class')} without images, labels: {some(list(without))}"
                 yield Finding("warning", "classes_without_images", message, (split,), len(without))
     probes = [split for split in IDENTIFICATION if split in read.names]
     if probes and "train" in read.names:
@@ -93,22 +93,22 @@ def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
 def open_findings(read: Lists, published: Published | None) -> Iterator[Finding]:
     """What a dataset without open images cannot do."""
     if published and published.images.get("open"):
-        return  # what is missing of the published lists is said there
+        return  # published_findings reports missing lists
     if "open" not in read.names:
-        yield Finding("note", "no_open", "no list of open images: no open-set figures", ("open",))
+        yield Finding("note", "no_open", "no list of open images, so no open-set metrics", ("open",))
     elif "open_val" not in read.names:
         message = "no open validation images: a threshold cannot be tuned on unknowns"
         yield Finding("note", "no_open", message, ("open_val",))
 
 
 def published_findings(read: Lists, published: Published) -> Iterator[Finding]:
-    """Counts that are not the published ones, of what could be read."""
+    """Counts that differ from the published ones, of the lists that could be read."""
     for split, images in published.images.items():
         if split not in read.names:
             if split in OPTIONAL:
                 yield Finding("warning", "published", f"no list, but {images:,} images are published", (split,))
         elif len(read.names[split]) != images:
-            message = f"{counted(len(read.names[split]), 'image')} listed; published are {images:,}"
+            message = f"{counted(len(read.names[split]), 'image')} listed, but {images:,} are published"
             yield Finding("error", "published", message, (split,))
     counts = read.class_counts
     if not len(counts):
@@ -117,12 +117,12 @@ def published_findings(read: Lists, published: Published) -> Iterator[Finding]:
     shots = tuple(shot_counts(counts).values())
     facts: list[tuple[str, int | str, int | str]] = [("classes", len(counts), published.classes)]
     if published.per_class:
-        facts.append(("images a class", _span(spread), _span(published.per_class)))
+        facts.append(("images per class", _span(spread), _span(published.per_class)))
     if published.shots:
         facts.append(("many-, medium- and few-shot classes", _dots(shots), _dots(published.shots)))
     for what, found, wanted in facts:
         if found != wanted:
-            yield Finding("error", "published", f"{what}: {found}; published are {wanted}", ("train",))
+            yield Finding("error", "published", f"{what}: {found}; published: {wanted}", ("train",))
 
 
 def shot_counts(counts: NDArray[np.int64]) -> dict[str, int]:
@@ -164,11 +164,13 @@ def repeated_paths(read: Lists, files: dict[str, list[str | None]]) -> Iterator[
             message = f"{counted(len(torn), 'image')} under different labels: {some(torn)}"
             yield Finding("error", "contradicting_labels", message, (split,), len(torn))
         if len(torn) < len(again):
-            message = f"{counted(len(again), 'image')} listed again: {some(again)}"
+            message = f"{counted(len(again), 'image')} listed more than once: {some(again)}"
             yield Finding("warning", "repeated_paths", message, (split,), len(again))
     for one, other in combinations(sets, 2):
         both = sets[one] & sets[other]
-        if both and not (other in IDENTIFICATION and one in ("train", *IDENTIFICATION)):  # said by identification
+        if both and not (
+            other in IDENTIFICATION and one in ("train", *IDENTIFICATION)
+        ):  # reported by identification_problems
             severity, why = _shared(one, other)
             message = f"{counted(len(both), 'image')} in both lists{why}: {some(sorted(both))}"
             yield Finding(severity, "shared_paths", message, (one, other), len(both))
@@ -184,5 +186,5 @@ def _shared(one: str, other: str) -> tuple[Severity, str]:
     if one == "train":
         return "error", ", so training sees what is tested"
     if other in OPTIONAL and one not in OPTIONAL:
-        return "error", ", known and open at once"
+        return "error", ", both known and open"
     return "warning", ""

@@ -35,7 +35,7 @@ _FOREIGN = {  # split → title of its block
 def write_pictures(look: Look, out: Path) -> list[Path]:
     """Write ``frequency.png`` and ``images.png`` to the folder ``out``, or both as one picture to the file ``out``.png.
 
-    The contact sheet is left out where not one image is there.
+    The contact sheet is left out if none of the images exist.
 
     Raises:
         OltrError: cannot be written.

@@ -1,4 +1,4 @@
-"""What is published of the datasets that the recipes name, to hold against what lies on disk.
+"""Published counts of the datasets that have a recipe, to compare with what is on disk.
 
 Sources: Liu et al., CVPR 2019, and its authors' lists (ImageNet-LT, Places-LT); Krizhevsky 2009 (CIFAR); the
 iNaturalist 2018 challenge. tiny-imagenet-lt and omniglot-small are this project's own.
@@ -34,13 +34,13 @@ PUBLISHED = {
     "cifar100": Published(
         100, {"train": 50_000, "val": 1_000, "test": 9_000, "open": 9_000, "open_val": 1_000}, (500, 500)
     ),
-    # Imbalance factor 100, as Cao et al., NeurIPS 2019, have it; the open images are anybody's choice.
+    # Imbalance factor 100, as in Cao et al., NeurIPS 2019; the open images are the user's choice.
     "cifar100-lt": Published(100, {"train": 10_847, "val": 1_000, "test": 9_000}, (5, 500), (35, 35, 30)),
     "cifar10-lt": Published(10, {"train": 12_406, "val": 1_000, "test": 9_000}, (50, 5000), (8, 2, 0)),
     "ms1m-lt": Published(74_500, {"train": 887_500}),  # rounded by the paper; lists are not public
     # Wang et al. 2017: lists are not public, and what is trained on follows from the numbers of SUN397.
     "sun-lt": Published(397, {"test": 15_880}, (1, 1132)),
-    # The official validation set, three images a class, is validation (one) and test (two) here.
+    # The official validation set, three images per class, is validation (one) and test (two) here.
     "inaturalist2018": Published(8142, {"train": 437_513, "val": 8_142, "test": 16_284}, (2, 1000)),
     "tiny-imagenet-lt": Published(
         150,

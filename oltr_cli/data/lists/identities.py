@@ -1,7 +1,7 @@
 """Lists of images to identify: ``probe.txt``, ``distractors.txt``, and ``attributes.txt`` for groups of probes.
 
-A probe's label is its identity, a number that has nothing to do with the classes; a distractor's is −1. What becomes of
-them: oltr_cli/protocol/identification.py.
+A probe's label is its identity, a number that has nothing to do with the classes; a distractor's is −1. How they are
+used: oltr_cli/protocol/identification.py.
 """
 
 import re
@@ -19,7 +19,7 @@ GROUP_NAME = re.compile(r"[A-Za-z0-9_.-]+")  # a part of a metric's name
 
 
 def check_identification(read: dict[str, tuple[Path, list[str], NDArray[np.int64]]]) -> None:
-    """Probes come with distractors, have identities ≥ 0, one of them two images at least, and lie in no other list.
+    """Probes come with distractors, have identities ≥ 0, at least one with two images, and are in no other list.
 
     Raises:
         DataProblem: naming the list and the label or the image.
@@ -43,24 +43,24 @@ def identification_problems(read: dict[str, tuple[list[str], NDArray[np.int64]]]
         return
     names, identities = read["probe"]
     if (identities < 0).any():
-        yield "probe", f"identity {identities.min()}; identities are numbers from 0 on"
+        yield "probe", f"identity {identities.min()}; identities must be 0 or higher"
     if len(np.unique(identities)) == len(identities):
-        yield "probe", "no identity has two images; each probe is looked for by another image of its own"
+        yield "probe", "no identity has two images; a probe is found by another image of the same identity"
     labels = read["distractors"][1]
     if (labels != -1).any():
-        yield "distractors", f"identity {labels[labels != -1][0]} of a distractor; they carry −1"
+        yield "distractors", f"identity {labels[labels != -1][0]} of a distractor; distractors must have −1"
     listed = set(names)
     for where in ("train", "distractors"):
         both = next((name for name in read[where][0] if name in listed), None)
         if both is not None:
-            yield "probe", f"{both} is in {where}.txt as well"
+            yield "probe", f"{both} is also in {where}.txt"
 
 
 def read_groups(path: Path, names: list[str]) -> dict[str, NDArray[np.bool_]]:
     """Group → its members (N,) among the images ``names``, from lines ``relative/path group``; an image may have many.
 
     Raises:
-        DataProblem: a line that is no such thing, an image that is no probe, a group's name that cannot be one.
+        DataProblem: a line of another form, an image that is not a probe, an invalid group name.
     """
     place = {name: i for i, name in enumerate(names)}
     groups: dict[str, NDArray[np.bool_]] = {}
@@ -76,8 +76,8 @@ def read_groups(path: Path, names: list[str]) -> dict[str, NDArray[np.bool_]]:
             raise DataProblem(f"{path}:{number}: '{name[:80]}' is not in the list of probes; lines are 'path group'")
         if not GROUP_NAME.fullmatch(group) or group in RATES:
             raise DataProblem(
-                f"{path}:{number}: a group cannot be called '{group[:80]}'; "
-                f"take letters, digits, '_', '.' and '-', and none of {', '.join(RATES)}"
+                f"{path}:{number}: invalid group name '{group[:80]}'; "
+                f"use letters, digits, '_', '.' and '-', and none of {', '.join(RATES)}"
             )
         groups.setdefault(group, np.zeros(len(names), np.bool_))[place[name]] = True
     return dict(sorted(groups.items()))

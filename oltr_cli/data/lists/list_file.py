@@ -70,7 +70,7 @@ def scan_list(path: Path) -> ListLines:
     except (OSError, UnicodeDecodeError) as error:
         raise DataProblem(f"{path}: cannot be read ({error})") from None
     if not names and not problems:
-        raise DataProblem(f"{path}: lists no image")
+        raise DataProblem(f"{path}: lists no images")
     return ListLines(names, np.array(labels, dtype=np.int64), problems)
 
 

@@ -1,9 +1,9 @@
-"""List-file datasets: ``relative/path label`` a line, −1 for open images.
+"""List-file datasets: one ``relative/path label`` per line, −1 for open images.
 
 ``probe.txt``, ``distractors.txt`` and ``attributes.txt`` are for identification: oltr_cli/data/lists/identities.py.
 
-Both the official names (``ImageNet_LT_train.txt``) and ours (``train.txt``) are read, and both path styles that are met
-for the same images (``val/x.JPEG`` and ``val/<class>/x.JPEG``).
+Both the official names (``ImageNet_LT_train.txt``) and ours (``train.txt``) are read, and both path styles in use for
+the same images (``val/x.JPEG`` and ``val/<class>/x.JPEG``).
 """
 
 import hashlib
@@ -49,7 +49,7 @@ class ListSplit:
 
 @dataclass(frozen=True)
 class ReadLists:
-    """All lists of a dataset, read and checked against each other; their images were not looked for."""
+    """All lists of a dataset, read and checked against each other; their images were not looked up."""
 
     paths: dict[str, Path]
     names: dict[str, list[str]]
@@ -99,14 +99,16 @@ def open_lists(
     """Read and check all lists of a dataset, and find their images.
 
     Args:
-        only: these splits alone, train among them.
+        only: the splits to read, train among them.
     Returns:
         the splits, the class names (from ``classes.txt`` where there is one), and a digest of the lists' text.
     Raises:
         DataProblem: a list or an image is missing, or the labels do not fit together; one line that names it.
     """
     if not root.is_dir():
-        raise DataProblem(f"dataset '{name}': no folder {root}; set OLTR_DATA to where datasets lie, or data.root")
+        raise DataProblem(
+            f"dataset '{name}': no folder {root}; set OLTR_DATA to the folder of your datasets, or set data.root"
+        )
     read = read_lists(name, lists, only)
     attributes = lists / "attributes.txt"
     groups = read_groups(attributes, read.names["probe"]) if "probe" in read.names and attributes.is_file() else {}
@@ -121,7 +123,7 @@ def open_lists(
 
 
 def digest_of_files(name: str, lists: Path) -> str:
-    """The digest that ``open_lists`` gives of all lists, from the files' bytes alone: no line of them is read.
+    """The digest that ``open_lists`` returns, from the files' bytes alone: no line of them is parsed.
 
     Raises:
         DataProblem: a list is missing, or cannot be opened.
@@ -141,7 +143,7 @@ def digest_of_files(name: str, lists: Path) -> str:
 
 
 def other_digest(name: str, lists: Path, digest: str | None) -> str | None:
-    """The digest of the lists in the folder ``lists`` where it is not ``digest``; None where it is, or that is None.
+    """The digest of the lists in the folder ``lists`` if it is not ``digest``; None if it is, or if that is None.
 
     Raises:
         DataProblem: as ``digest_of_files``.
@@ -153,15 +155,15 @@ def other_digest(name: str, lists: Path, digest: str | None) -> str | None:
 
 
 def not_those_of_the_recipe(lists: Path, digest: str) -> str:
-    """What to say of lists whose ``digest`` is not the one in their recipe."""
+    """The message about lists whose ``digest`` is not the one in their recipe."""
     return (
-        f"the lists in {lists} are not those its recipe was made for; build it anew, or, if they were changed on "
-        f'purpose, write lists_digest = "{digest}" into its [data]'
+        f"the lists in {lists} are not those its recipe was made for; build it again or, if you changed them on "
+        f'purpose, set lists_digest = "{digest}" in its [data]'
     )
 
 
 def digest_of(texts: Mapping[str, bytes]) -> str:
-    """What tells the lists ``texts`` (by split, and those of attributes by this word) from all others."""
+    """A digest that identifies the lists ``texts`` (by split; that of attributes by this word)."""
     digest = hashlib.sha256()
     for split in sorted(texts, key=lambda split: (split == "attributes", split)):
         digest.update(f"{split}\n".encode() + texts[split])
@@ -190,7 +192,7 @@ def label_problems(labels: dict[str, NDArray[np.int64]]) -> Iterator[tuple[str, 
     train = train[train >= 0]
     classes = int(train[-1]) + 1 if len(train) else 0
     if gaps := classes - len(train):
-        # Among so many numbers are as many gaps as are shown; a label may be far too large to list all below it.
+        # This range has all gaps that are shown; a label may be far too large to list all below it.
         first = np.setdiff1d(np.arange(min(classes, len(train) + 5)), train)[:5]
         yield (
             "train",
@@ -200,7 +202,7 @@ def label_problems(labels: dict[str, NDArray[np.int64]]) -> Iterator[tuple[str, 
     for split, values in labels.items():
         if split in OPTIONAL:
             if (values != -1).any():
-                yield split, f"{_some(values[values != -1])} in an open list; open images carry −1"
+                yield split, f"{_some(values[values != -1])} in an open list; open images must have label −1"
         elif split not in IDENTIFICATION:
             wrong = values[(values < 0) | (values >= classes)]
             if len(wrong) and split != "train":
@@ -217,7 +219,7 @@ def _some(values: NDArray[np.int64]) -> str:
 
 
 def class_names(root: Path, lists: Path, num_classes: int) -> list[str]:
-    """Names by label from ``classes.txt`` (a line a class; a leading WordNet id is dropped), else ``class 0`` …"""
+    """Names by label from ``classes.txt`` (one line per class; a leading WordNet id is dropped), else ``class 0`` …"""
     candidates: Iterable[Path] = (lists / "classes.txt", root / "classes.txt")
     for path in candidates:
         if path.is_file():

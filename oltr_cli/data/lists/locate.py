@@ -1,4 +1,4 @@
-"""Where listed images lie: some sets keep them in class folders, others flat, and lists are met for either."""
+"""Where listed images are: in class folders or all in one; there are lists for both layouts."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from oltr_cli.errors import DataProblem
 
 
 def locate(root: Path, names: list[str], listed_in: Path) -> list[str]:
-    """For each listed name the file below ``root``, in whichever of the two path styles it lies there.
+    """For each listed name the file below ``root``, in either of the two path styles.
 
     Raises:
         DataProblem: files are missing; the first is named, the others counted.
@@ -18,14 +18,14 @@ def locate(root: Path, names: list[str], listed_in: Path) -> list[str]:
     if len(located) < len(names):
         first = names[found.index(None)]
         raise DataProblem(
-            f"{listed_in}: {len(names) - len(located):,} of {counted(len(names), 'image')} not below {root}; "
+            f"{listed_in}: {len(names) - len(located):,} of {counted(len(names), 'image')} not found below {root}; "
             f"the first is {first}"
         )
     return located
 
 
 def find_files(root: Path, names: list[str]) -> list[str | None]:
-    """As ``locate``, with None for what is missing. Each folder is read once; no file is touched."""
+    """As ``locate``, with None for what is missing. Each folder is read once; no file is opened."""
     contents: dict[str, set[str]] = {}
 
     def holds(folder: str, file: str) -> bool:
@@ -36,7 +36,7 @@ def find_files(root: Path, names: list[str]) -> list[str | None]:
     nested: dict[str, dict[str, str]] = {}
     found: list[str | None] = []
     for name in names:
-        # Strings, not paths: a million of those cost many seconds.
+        # Strings, not paths: a million paths take many seconds.
         folder, _, file = name.rpartition("/")
         above = folder.rpartition("/")[0]
         if holds(folder, file):

@@ -1,6 +1,6 @@
 """CIFAR-100 against Tiny ImageNet resized (Liu et al. 2019, Table 2): class folders, resized open images, lists.
 
-The paper trains on all 50,000 training images, so nothing is held out of them. Validation is 10 images a class of the
+The paper trains on all 50,000 training images, so nothing is held out of them. Validation is 10 images per class of the
 official test set, test the other 90; of the open images a tenth is open validation, the others open test. Which ones
 follows from the file names alone, so that both layouts of the same images give the same splits. The tenth is drawn by
 image, not by class: open validation and open test share their classes, as where the paper marks a figure with †.
@@ -25,7 +25,7 @@ from oltr_cli.data.prepare.resize import resize_images
 OPEN = 10_000
 MEANING = {
     "train": "all training images: nothing is held out of them",
-    "val": f"{CIFAR100.val_per_class} a class of the official test set",
+    "val": f"{CIFAR100.val_per_class} images per class of the official test set",
     "test": "the other images of the official test set",
     "open_val": "a tenth of the open images, drawn by image: its classes are in open, too",
     "open": f"the other open images, {SIDE}×{SIDE}",
@@ -35,11 +35,11 @@ MEANING = {
 def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> Prepared:
     """Bring the folder ``root`` into the form that the recipe ``cifar100`` reads.
 
-    What is there already is left as it is; an interrupted call is taken up where it stopped.
+    Existing files are left unchanged; an interrupted call resumes where it stopped.
 
     Args:
         root: holds ``{train,test}/<class>/*``, or torchvision's download ``cifar-100-python/``.
-        open_images: Tiny ImageNet, its ``val`` or any folder of images; None leaves the open half as it is.
+        open_images: Tiny ImageNet, its ``val`` or any folder of images; None leaves the open images as they are.
     Raises:
         DataProblem: images are missing, too many or damaged, or a list of another origin is in the way.
     """
@@ -54,7 +54,7 @@ def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> 
         if len(sources) != OPEN:
             prepared.warnings.append(f"{len(sources):,} open images; the paper's set has {OPEN:,}")
     elif not (root / "open.txt").is_file():
-        prepared.warnings.append("no open images: give --open, or there is no open half")
+        prepared.warnings.append("no open images, so no open-set evaluation; give --open")
     new = lists_to_write(root, texts)  # before the long part: refuse early
     if sources:
         prepared.images_written["open"] = resize_images(sources, root / "open", SIDE, FILTER, display)

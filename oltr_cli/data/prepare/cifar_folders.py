@@ -1,4 +1,4 @@
-"""CIFAR as class folders: unpacked where only torchvision's download is there, and checked to be whole.
+"""CIFAR as class folders: unpacked if there is only torchvision's download, and checked for completeness.
 
 What all sets made of CIFAR share: which images they are, which of the official test images are validation, and the open
 images that are set against them.
@@ -29,8 +29,8 @@ class Cifar:
     """One of the two sets.
 
     Attributes:
-        name: of the balanced set, and of the folder it lies in; the key of all draws, so that every set made of the
-            same images has the same validation and open validation images.
+        name: of the balanced set, and of its folder; the key of all draws, so that every set made of the same images
+            has the same validation and open validation images.
         per_class: split → images of each class. val_per_class: of the official test images, for validation.
     """
 
@@ -60,7 +60,7 @@ def whole_folders(root: Path, cifar: Cifar, display: Display) -> tuple[Folders, 
 
 
 def holds_images(root: Path, cifar: Cifar) -> bool:
-    """Whether there is anything of the set in ``root``, whole or not."""
+    """Whether ``root`` holds any part of the set."""
     return any((root / name).is_dir() for name in ("train", "test", cifar.download.folder))
 
 
@@ -88,16 +88,18 @@ def open_sources(folder: Path, own: list[Path]) -> dict[str, Path]:
         folder = folder / "val"
     where = folder.resolve()
     if any(where.is_relative_to(path) or path.is_relative_to(where) for path in (one.resolve() for one in own)):
-        raise DataProblem(f"--open {folder}: holds or is the folder of the prepared images; give the originals alone")
+        raise DataProblem(f"--open {folder}: contains or is the folder of the prepared images; give only the originals")
     sources: dict[str, Path] = {}
     for path in sorted(path for path in folder.rglob("*") if is_image(path) and path.is_file()):
         name = path.relative_to(folder).with_suffix(".png").as_posix()
         if name in sources:
-            raise DataProblem(f"--open {folder}: {sources[name].name} and {path.name} would both become {name}")
+            raise DataProblem(
+                f"--open {folder}: {sources[name].name} and {path.name} would both become {name}; rename one"
+            )
         sources[name] = path
     if len(sources) < 2:
         raise DataProblem(
-            f"--open {folder}: {counted(len(sources), 'image')} in it; open test and open validation need one each"
+            f"--open {folder}: has {counted(len(sources), 'image')}; open test and open validation need one each"
         )
     return sources
 
@@ -112,7 +114,7 @@ def open_lists(targets: list[str], cifar: Cifar) -> dict[str, str]:
 
 
 def _unpack(root: Path, cifar: Cifar, display: Display) -> dict[str, int]:
-    """Write torchvision's download as class folders, where it is there and they are not; images written by split."""
+    """Unpack torchvision's download into class folders if these are missing; returns images written by split."""
     if not (root / cifar.download.folder).is_dir() or not _wrong_counts(_class_folders(root, cifar), cifar):
         return {}
     names = read_class_names(root, cifar.download)
@@ -129,13 +131,13 @@ def _unpack(root: Path, cifar: Cifar, display: Display) -> dict[str, int]:
 
 
 def _check_official_order(root: Path, cifar: Cifar, classes: list[str]) -> None:
-    """Labels by sorted class name are the official labels, where the download is there to compare with."""
+    """Check that labels by sorted class name are the official ones, if the download is there to compare with."""
     meta = root / cifar.download.folder / cifar.download.meta
     if meta.is_file():
         official = read_class_names(root, cifar.download)
         if official != classes:
             label = next((i for i, (a, b) in enumerate(zip(official, classes, strict=False)) if a != b), len(classes))
-            raise DataProblem(f"{meta}: from label {label} on it differs from the class folders, sorted")
+            raise DataProblem(f"{meta}: from label {label} on it differs from the sorted class folders")
 
 
 def _class_folders(root: Path, cifar: Cifar) -> Folders:
@@ -143,10 +145,10 @@ def _class_folders(root: Path, cifar: Cifar) -> Folders:
 
 
 def _wrong_counts(folders: Folders, cifar: Cifar) -> list[str]:
-    """What keeps the folders from being the whole set, a line each; the first few of a kind."""
+    """What is missing or wrong in the folders, one line each; the first few of a kind."""
     if not any(folders.values()):
         return [
-            f"neither train/<class>/ and test/<class>/ nor {cifar.download.folder}/ is here; "
+            f"no train/<class>/ and test/<class>/, and no {cifar.download.folder}/; "
             f"unpack the download: tar -xzf {cifar.download.archive}"
         ]
     problems = []
@@ -156,7 +158,7 @@ def _wrong_counts(folders: Folders, cifar: Cifar) -> list[str]:
             problems.append(f"{split}/ has {counted(len(found), 'class folder')}, not {cifar.classes}")
         wrong = [f"{name} {len(images)}" for name, images in found.items() if len(images) != per_class]
         if wrong:
-            problems.append(f"{split}/ should have {per_class} images a class, but: {some(wrong)}")
+            problems.append(f"{split}/ should have {per_class} images per class, but: {some(wrong)}")
     one_sided = sorted(set(folders["train"]) ^ set(folders["test"]))
     if one_sided:
         problems.append(f"class folders in only one of train/ and test/: {some(one_sided)}")
@@ -164,7 +166,7 @@ def _wrong_counts(folders: Folders, cifar: Cifar) -> list[str]:
 
 
 def _wrong_sizes(root: Path, folders: Folders) -> list[str]:
-    """Headers of one image a class: enlarged copies of CIFAR would be told from the open images by their blur."""
+    """Check one image per class: enlarged copies of CIFAR could be told from the open images by their blur."""
     problems = []
     for split, found in folders.items():
         for name, images in found.items():

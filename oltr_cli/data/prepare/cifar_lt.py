@@ -6,11 +6,11 @@ the labels) give the 10,847 and 12,406 images of imbalance factor 100 that the l
 
 The literature validates on the test set that it reports. Here 10 % of the official test images are validation, as in
 the balanced ``cifar100``, and the others test; held out of training, they would change the published counts (the first
-class has all its images in them). Which images are drawn follows from the file names alone, and a larger factor takes
-a part of what a smaller one takes.
+class has all its images in them). Which images are drawn follows from the file names alone, and a larger factor uses a
+subset of the images of a smaller one.
 
-The images stay where they are, shared with the balanced set: the folder of the lists gets links to theirs. A factor
-other than 100 is a dataset of its own, ``cifar100-lt-if50``.
+The images stay where they are, shared with the balanced set: the folder of the lists gets links to them. A factor other
+than 100 makes a separate dataset, ``cifar100-lt-if50``.
 """
 
 import os
@@ -36,10 +36,10 @@ from oltr_cli.data.prepare.variants import variant_recipe, write_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.home import data_home
 
-IMBALANCE = 100.0  # of the recipes
+IMBALANCE = 100.0  # in the recipes
 OPEN = ("open", "open_val")
 HELD_OUT = {
-    "val": "a tenth of the official test set, as many of each class",
+    "val": "a tenth of the official test set, equally many per class",
     "test": "the other images of the official test set",
     "open_val": "a tenth of the open images, drawn by image: its classes are in open, too",
     "open": f"the other open images, {SIDE}×{SIDE}",
@@ -49,7 +49,7 @@ HELD_OUT = {
 def meaning(cifar: Cifar, imbalance: float) -> dict[str, str]:
     """What each list holds."""
     counts = exponential_counts(cifar.classes, cifar.per_class["train"], imbalance)
-    return {"train": f"{counts[0]:,} to {counts[-1]:,} images a class: imbalance factor {imbalance:g}", **HELD_OUT}
+    return {"train": f"{counts[0]:,} to {counts[-1]:,} images per class: imbalance factor {imbalance:g}", **HELD_OUT}
 
 
 def exponential_counts(classes: int, most: int, imbalance: float) -> list[int]:
@@ -59,27 +59,25 @@ def exponential_counts(classes: int, most: int, imbalance: float) -> list[int]:
         UsageProblem: a factor below 1, or one that leaves a class without images.
     """
     if not 1 <= imbalance <= most:
-        raise UsageProblem(
-            f"--imbalance {imbalance:g} must lie between 1 and {most:,}, the images of the largest class"
-        )
+        raise UsageProblem(f"--imbalance {imbalance:g} must be between 1 and {most:,}, the size of the largest class")
     return [max(1, int(most * (1 / imbalance) ** (i / (classes - 1)))) for i in range(classes)]
 
 
 def dataset_name(cifar: Cifar, imbalance: float) -> str:
-    """``cifar100-lt``, or ``cifar100-lt-if50`` for a factor that is not the recipe's."""
+    """``cifar100-lt``, or ``cifar100-lt-if50`` for a factor other than the recipe's."""
     return f"{cifar.name}-lt" + ("" if imbalance == IMBALANCE else f"-if{imbalance:g}")
 
 
 def prepare_cifar_lt(
     cifar: Cifar, imbalance: float, root: Path | None, open_images: Path | None, display: Display
 ) -> tuple[str, Prepared]:
-    """Write lists, and links to the images, to ``$OLTR_DATA/NAME``; return the name and what lies there.
+    """Write lists, and links to the images, to ``$OLTR_DATA/NAME``; return the name and what is there now.
 
     Args:
-        root: holds the images as class folders or torchvision's download; None: where they are expected.
-        open_images: as for ``cifar100``; None takes the balanced set's open images, where it has some.
+        root: holds the images as class folders or torchvision's download; None: look in the usual places.
+        open_images: as for ``cifar100``; None takes the balanced set's open images, if it has some.
     Raises:
-        UsageProblem: a factor for which there is no such set.
+        UsageProblem: a factor out of range.
         DataProblem: images are missing, too many or damaged, or something of another origin is in the way.
     """
     counts = exponential_counts(cifar.classes, cifar.per_class["train"], imbalance)
@@ -99,7 +97,7 @@ def prepare_cifar_lt(
     elif (shared := _shared_open(root, folder, cifar)) is not None:
         texts |= {split: (shared / f"{split}.txt").read_text(encoding="utf-8") for split in OPEN}
     elif not (folder / "open.txt").is_file():
-        prepared.warnings.append("no open images: give --open, or there is no open half")
+        prepared.warnings.append("no open images, so no open-set evaluation; give --open")
     new = lists_to_write(folder, texts)  # before the long part: refuse early
     for part, where in (("train", root), ("test", root), ("open", shared)):
         if where is not None:
@@ -110,7 +108,7 @@ def prepare_cifar_lt(
     if imbalance != IMBALANCE:
         opening = (
             f"{cifar.download.title} with an exponential tail of imbalance factor {imbalance:g}: {sum(counts):,} "
-            f"training images, {counts[0]} to {counts[-1]} a class."
+            f"training images, {counts[0]} to {counts[-1]} per class."
         )
         write_recipe(prepared, variant_recipe(dataset_name(cifar, IMBALANCE), name, opening))
     return name, prepared
@@ -126,7 +124,7 @@ def _tail(folders: Folders, counts: list[int], cifar: Cifar) -> str:
 
 
 def _expected_root(folder: Path, cifar: Cifar) -> Path:
-    """What the links of an earlier call lead to, else the first folder that has images."""
+    """The folder that the links of an earlier call point to, else the first one that has images."""
     link = folder / "train"
     if link.is_symlink() and link.is_dir():
         return Path(os.path.normpath(folder / link.readlink())).parent
@@ -145,7 +143,7 @@ def _shared_open(root: Path, folder: Path, cifar: Cifar) -> Path | None:
 
 
 def _link(target: Path, link: Path, display: Display) -> None:
-    """Let ``link`` lead to the folder ``target``.
+    """Make ``link`` point to the folder ``target``.
 
     Raises:
         DataProblem: something else is there.
@@ -154,15 +152,15 @@ def _link(target: Path, link: Path, display: Display) -> None:
     if link.resolve() == target.resolve():
         return
     if link.is_symlink() and not link.exists():
-        link.unlink()  # it led to a folder that was moved away
+        link.unlink()  # it pointed to a folder that was moved away
     if link.exists():
-        raise DataProblem(f"{link}: is there and is not {target}; move it away, or leave --root out")
+        raise DataProblem(f"{link}: already exists and is not {target}; move it away, or leave out --root")
     folder, source = link.parent, target.parent
-    # Beside each other the two move together, and with them a link that does not name what they lie in.
+    # A relative link between neighbours stays valid when the folder that holds both is moved.
     beside = source.parent.resolve() == folder.absolute().parent.resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         link.symlink_to(Path("..", source.name, target.name) if beside else target, target_is_directory=True)
     except OSError as error:
         raise OltrError(f"cannot link {link} to {target}: {error}; put the images into {folder} itself") from None
-    display.say(f"[dim]{escape(str(link))} leads to {escape(str(target))}[/]")
+    display.say(f"[dim]{escape(str(link))} points to {escape(str(target))}[/]")

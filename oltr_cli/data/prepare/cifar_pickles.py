@@ -1,7 +1,7 @@
-"""Reading torchvision's downloads ``cifar-100-python/`` and ``cifar-10-batches-py/``, which are pickled, untrusting.
+"""Reading torchvision's downloads ``cifar-100-python/`` and ``cifar-10-batches-py/`` without trusting their pickles.
 
-A pickle may call whatever it names. These need lists, dicts, text, numbers and arrays of bytes; anything else that one
-asks for is refused before it is looked up, and the arrays are rebuilt here from shape and bytes.
+A pickle may call whatever it names. These need lists, dicts, text, numbers and arrays of bytes; anything else is
+refused before it is looked up, and the arrays are rebuilt here from shape and bytes.
 """
 
 import pickle
@@ -19,7 +19,7 @@ from oltr_cli.errors import DataProblem
 
 @dataclass(frozen=True)
 class Download:
-    """Which files a download consists of, and under which keys they hold what.
+    """Which files a download consists of, and under which keys they hold their content.
 
     Attributes:
         folder: as the archive names it. archive: the file it comes in.
@@ -80,7 +80,7 @@ def read_split(
 
 
 def _distinct(files: list[str]) -> list[str]:
-    """A name that comes again gets a number: nothing says that names are unique, above all across several files."""
+    """A repeated name gets a number: names need not be unique, above all across several files."""
     taken: set[str] = set()
     distinct = []
     for file in files:
@@ -113,9 +113,9 @@ def _file_names(path: Path, values: object) -> list[str]:
     texts = [value.decode("latin-1") if isinstance(value, bytes) else value for value in _as_list(values)]
     for text in texts:
         if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", text):
-            raise DataProblem(f"{path}: {str(text)[:80]!r} cannot name a file")
+            raise DataProblem(f"{path}: {str(text)[:80]!r} cannot be used as a file name")
     if not texts:
-        raise DataProblem(f"{path}: names nothing")
+        raise DataProblem(f"{path}: contains no names")
     return texts
 
 
@@ -133,7 +133,7 @@ def _load(path: Path, title: str, *wanted: str) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataProblem(f"{path}: is not {title}'s file ({error})") from None
     if not isinstance(content, dict):
-        raise DataProblem(f"{path}: is not {title}'s file (no dict)")
+        raise DataProblem(f"{path}: is not {title}'s file (not a dict)")
     entries = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in content.items()}
     for key in wanted:
         if key not in entries:
@@ -153,7 +153,7 @@ class _Array:
 
 
 class _DType:
-    """The element type of such an array; only bytes are met here."""
+    """The element type of such an array; only bytes occur here."""
 
     def __init__(self, code: str | bytes, *_: object) -> None:
         if code not in ("u1", b"u1"):

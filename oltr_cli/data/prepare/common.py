@@ -1,7 +1,7 @@
 """What all ``prepare_X`` modules share: what they report, what an image is, and lists that never overwrite others.
 
-A preparer never moves or changes what it finds; what it wrote before is left as it is, and an interrupted call is taken
-up where it stopped.
+A preparer never moves or changes what it finds; what it wrote before is left unchanged, and an interrupted call resumes
+where it stopped.
 """
 
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ from oltr_cli.data.prepare.resize import is_written
 from oltr_cli.errors import DataProblem
 
 SPLITS = ("train", "val", "test", "open", "open_val", "probe", "distractors")
-# What published datasets come in; photographs of one's own come in more: oltr_cli/data/images.py.
+# Formats of published datasets; your own photographs may have others: oltr_cli/data/images.py.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff"}
 
 
 @dataclass
 class Prepared:
-    """What lies below ``root`` now, and what this call added to it."""
+    """What ``root`` contains now, and what this call added to it."""
 
     root: Path
     classes: int
@@ -29,7 +29,7 @@ class Prepared:
     images_written: dict[str, int] = field(default_factory=dict)  # by folder
     lists_written: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    lists: Path | None = None  # where the lists lie, if not in ``root``
+    lists: Path | None = None  # folder of the lists, if not ``root``
     origin: dict[str, str] = field(default_factory=dict)  # by list: where it comes from, if that differs by call
 
     @property
@@ -38,19 +38,19 @@ class Prepared:
 
 
 def is_image(path: Path | PurePosixPath) -> bool:
-    """By its name alone; hidden files are none."""
+    """By its name alone; hidden files do not count."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The visible folders in ``folder``, sorted; none where it is not there."""
+    """The visible folders in ``folder``, sorted; none if it does not exist."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def images_in(folder: Path) -> list[str]:
-    """Names of the images in ``folder``, sorted; half-written files of ours are none."""
+    """Names of the images in ``folder``, sorted, without our half-written files."""
     return sorted(path.name for path in folder.iterdir() if is_image(path) and is_written(path))
 
 
@@ -71,10 +71,10 @@ def as_lines(rows: Iterable[str]) -> str:
 
 
 def lists_to_write(root: Path, texts: dict[str, str]) -> list[str]:
-    """Which of the files NAME.txt, by NAME, are not there yet.
+    """Which of the files NAME.txt, by NAME, do not exist yet.
 
     Raises:
-        DataProblem: one that is there says something else.
+        DataProblem: an existing one has other content.
     """
     new, other = [], []
     for name, text in texts.items():
@@ -84,7 +84,7 @@ def lists_to_write(root: Path, texts: dict[str, str]) -> list[str]:
         elif path.read_bytes() != text.encode():
             other.append(path.name)
     if other:
-        raise DataProblem(f"{root}: {', '.join(other)} says something else than would be written; move it away first")
+        raise DataProblem(f"{root}: {', '.join(other)} already there with other content; move it away first")
     return new
 
 

@@ -20,7 +20,7 @@ def published_counts(file: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class TrainAndVal:
-    """Training and validation lists to be drawn from one folder, as far as there is no official list of them.
+    """Training and validation lists to be drawn from one folder, if there is no official list of them.
 
     Attributes:
         folder: below the root; ``images``: class → names of the files in its folder there.
@@ -38,7 +38,7 @@ class TrainAndVal:
     origin: Mapping[str, str]
 
     def draw(self, official: Mapping[str, Official], made: SplitLists, display: Display) -> None:
-        """Add what is drawn to ``made``, or what hinders it; nothing that an official list has is drawn."""
+        """Add what is drawn to ``made``, or why it cannot be drawn; images of an official list are left out."""
         listed: dict[str, set[str]] = defaultdict(set)
         there = [split for split in ("train", "val") if split in official]
         for split in there:
@@ -49,7 +49,7 @@ class TrainAndVal:
         left = {name: [file for file in self.images[name] if file not in listed[name]] for name in self.counts}
         needed = {name: sum(both.values()) for name, both in wanted.items()}
         if short := too_few({name: len(files) for name, files in left.items()}, needed):
-            besides = f" besides those of the official {' and '.join(there)} list" if there else ""
+            besides = f" apart from those in the official {' and '.join(there)} list" if there else ""
             classes = counted(len(short), "class")
             made.problems.append(f"{self.folder}/ has too few images of {classes}{besides}: {some(short)}")
             return

@@ -39,7 +39,7 @@ class Draw:
 
 
 def draw_faces(identities: Mapping[str, str], images: int, count: int, held_out: int, display: Display) -> Draw:
-    """Draw ``images`` of ``count`` identities, or all there are.
+    """Draw ``images`` images of ``count`` identities, or all if there are fewer.
 
     Args:
         identities: name → its file names, one a line, sorted: millions of separate strings would fill the memory.
@@ -55,10 +55,10 @@ def draw_faces(identities: Mapping[str, str], images: int, count: int, held_out:
     ranked = np.lexsort((key, owner))  # image of rank r of identity i: ranked[start[i] + r]
     chosen = _first_to_appear(key, ranked[start], count)
     if len(chosen) < 2:
-        raise DataProblem(f"{'one' if len(chosen) else 'no'} identity; recognition needs two")
+        raise DataProblem(f"{'one' if len(chosen) else 'no'} identity; at least two are needed")
     held = _held_out(names, chosen, number, held_out)
     if not len(held):
-        raise DataProblem(f"no identity has {NEEDED} images, of which one each goes to training, validation and test")
+        raise DataProblem(f"no identity has {NEEDED} images, one each for training, validation and test")
     last = ranked[start[held] + number[held] - 1]
     taken = {"test": last, "val": ranked[start[held] + number[held] - 2]}
     taken["train"] = _training(key, owner, chosen, ranked[start[chosen]], np.concatenate(list(taken.values())), images)

@@ -1,6 +1,6 @@
-"""Folders of faces: identities to train on, people to identify, distractors, and what is said of the people.
+"""Folders of faces: identities to train on, people to identify, distractors, and groups of the people.
 
-All lie below one root, because the paths of the lists start from one folder.
+All are below one root, because the paths of the lists start from one folder.
 """
 
 import os
@@ -62,7 +62,7 @@ def identification_lists(faces: Faces, root: Path, attributes: Path | None) -> t
     """Rows of ``probe.txt`` and ``distractors.txt``, and lines of ``attributes.txt``, if there is such a file.
 
     Raises:
-        DataProblem: a line of the file is no ``PERSON GROUP``, or speaks of somebody who is no probe.
+        DataProblem: a line of the file is not ``PERSON GROUP``, or names a person who is not a probe.
     """
     probe = [(f"{folder}/{file}", i) for i, (folder, files) in enumerate(faces.probe.items()) for file in files]
     distractors = [(f"{folder}/{file}", -1) for folder, files in faces.distractors.items() for file in files]
@@ -77,21 +77,21 @@ def _places(root: Path, probe: Path | None, distractors: Path | None) -> dict[st
     }
     if len(found) == 1:
         there, absent = next(iter(found)), "distractors" if "probe" in found else "probe"
-        raise UsageProblem(f"--{absent}: is needed as well; {found[there]} alone identifies nobody")
+        raise UsageProblem(f"--{absent} is missing: identification needs it besides {found[there]}")
     places = {}
     for name, folder in found.items():
         if not folder.is_dir():
             raise DataProblem(f"--{name} {folder}: no such folder")
-        place = Path(os.path.relpath(folder, root))  # by its name: a link that lies below the root is below it
+        place = Path(os.path.relpath(folder, root))  # by its name: a link below the root counts as below it
         if place.parts[:1] in ((), ("..",)) or place.is_absolute():
             raise UsageProblem(
-                f"--{name} {folder}: is not below {root}, from where the lists' paths start; put a link there: "
+                f"--{name} {folder}: is not below {root}, where the paths in the lists start; add a link: "
                 f"ln -s {folder.absolute()} {root / name}"
             )
         places[name] = place.as_posix()
     for outer, inner in permutations([*places.values(), *([TRAIN] if (root / TRAIN).is_dir() else [])], 2):
         if f"{inner}/".startswith(f"{outer}/"):
-            raise UsageProblem(f"{outer} holds {inner}: identities, probes and distractors need folders of their own")
+            raise UsageProblem(f"{outer} contains {inner}: identities, probes and distractors need separate folders")
     return places
 
 
@@ -115,19 +115,19 @@ def _read_identities(root: Path, others: set[str], faces: Faces, display: Displa
     if empty:
         faces.warnings.append(f"left out, folders without an image ({len(empty):,}): {some(empty)}")
     if loose:
-        faces.warnings.append(f"left out, images that lie beside the identity folders ({len(loose):,})")
+        faces.warnings.append(f"left out, images outside of the identity folders ({len(loose):,})")
     if unlisted:
-        faces.warnings.append(f"{unlisted:,} names hold a line break: left out; rename them")
+        faces.warnings.append(f"left out, names with a line break ({unlisted:,}); rename them")
 
 
 def _nothing(folder: Path, names: list[str], loose: list[str]) -> str:
-    """Why there is no identity, as far as it can be told."""
+    """The likely reason why there is no identity."""
     if any((folder / name).is_file() for name in ("train.rec", "train.idx")):
-        return "holds train.rec of MXNet; unpack it to a folder of JPEG files for each identity"
+        return "holds MXNet's train.rec; unpack it to one folder of JPEG files per identity"
     if names:
         return f"has {counted(len(names), 'folder')}, none with an image directly in it: {some(names)}"
     if loose:
-        return f"has {counted(len(loose), 'image')} and no folder; an identity is a folder of its images"
+        return f"has {counted(len(loose), 'image')} and no folder; put the images of each identity into a folder"
     return "has no identity folders IDENTITY/*.jpg"
 
 
@@ -144,17 +144,15 @@ def _below(root: Path, place: str, display: Display) -> dict[str, list[str]]:
 def _check_people(root: Path, faces: Faces) -> None:
     place = root / faces.probe_folder
     if faces.probe.pop(faces.probe_folder, None):
-        faces.warnings.append(f"{place}: images beside the folders of the people are left out")
+        faces.warnings.append(f"left out, images of {place} outside of the people's folders")
     if not any(len(files) > 1 for files in faces.probe.values()):
-        raise DataProblem(
-            f"{place}: no person has two images; a probe is looked up by another image of the same person"
-        )
+        raise DataProblem(f"{place}: no person has two images; a probe is found by another image of the same person")
     if not faces.distractors:
         raise DataProblem(f"{root}: no images of distractors")
 
 
 def _groups(faces: Faces, path: Path) -> list[str]:
-    """Lines ``path group`` for every probe that a line of the file speaks of."""
+    """Lines ``path group`` for every probe that a line of the file names."""
     people: dict[str, list[str]] = {}
     for folder, files in faces.probe.items():
         every = [f"{folder}/{file}" for file in files]
@@ -174,11 +172,13 @@ def _groups(faces: Faces, path: Path) -> list[str]:
         person, _, group = (part.strip() for part in line.strip().rpartition(" "))
         if person not in people:
             raise DataProblem(
-                f"{path}:{line_number}: '{person[:80]}' is nobody among the probes; lines are 'PERSON GROUP', "
-                f"PERSON a folder or an image of {faces.probe_folder}/"
+                f"{path}:{line_number}: '{person[:80]}' is not among the probes; a line is 'PERSON GROUP', "
+                f"where PERSON is a folder or an image in {faces.probe_folder}/"
             )
         if not GROUP_NAME.fullmatch(group) or group in RATES:
-            raise DataProblem(f"{path}:{line_number}: a group cannot be called '{group[:80]}'")
+            raise DataProblem(
+                f"{path}:{line_number}: invalid group name '{group[:80]}'; use letters, digits, '_', '.' and '-'"
+            )
         found |= dict.fromkeys(f"{image} {group}" for image in people[person])
     return sorted(found)
 

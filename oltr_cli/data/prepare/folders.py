@@ -1,6 +1,6 @@
-"""What lies below a folder of images, by name alone: each folder is read once, and no file is looked at.
+"""What a folder of images contains, by name alone: each folder is read once, and no file is opened.
 
-ILSVRC's 1.3 million and Places365's 1.8 million training images are listed so in seconds.
+ILSVRC's 1.3 million and Places365's 1.8 million training images are listed in seconds this way.
 """
 
 import os
@@ -14,10 +14,10 @@ _ENDINGS = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
 
 
 def scan(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the visible folders and of the images in ``folder``, sorted; none where it is not there.
+    """Names of the visible folders and of the images in ``folder``, sorted; none if it does not exist.
 
     Raises:
-        DataProblem: it may not be read.
+        DataProblem: it cannot be read.
     """
     folders: list[str] = []
     images: list[str] = []
@@ -27,7 +27,7 @@ def scan(folder: Path) -> tuple[list[str], list[str]]:
                 name = entry.name
                 if name.startswith("."):
                     continue
-                # By its name first: is_dir() costs a look at the file where it is a link.
+                # By its name first: is_dir() has to look at the file if it is a link.
                 if name.rpartition(".")[2].lower() in _ENDINGS:
                     images.append(name)
                 elif entry.is_dir():
@@ -43,7 +43,7 @@ def image_folders(folder: Path, display: Display, title: str) -> dict[str, list[
     """Path below ``folder`` (``""`` is itself) → sorted images, for all folders with images or without folders.
 
     Raises:
-        DataProblem: a folder may not be read.
+        DataProblem: a folder cannot be read.
     """
     found: dict[str, list[str]] = {}
     waiting, read = [""], 0

@@ -1,4 +1,4 @@
-"""What comes with ILSVRC beside its images: names of the WordNet ids, and the classes of the validation images.
+"""What comes with ILSVRC besides its images: names of the WordNet ids, and the classes of the validation images.
 
 Kaggle's download has ``LOC_synset_mapping.txt`` and ``LOC_val_solution.csv``; the challenge's own has the folder
 ``ILSVRC2012_devkit_t12``, whose label numbers are not in the order of the WordNet ids; Tiny ImageNet has ``words.txt``.
@@ -40,10 +40,10 @@ def _synonyms(folders: Iterable[Path], wanted: set[str]) -> dict[str, str]:
 
 
 def validation_classes(folders: Iterable[Path]) -> tuple[Path, dict[str, str]] | None:
-    """The file that says it, and image name without its ending → WordNet id, for ILSVRC2012's validation images.
+    """The file with the classes, and image name without its ending → WordNet id, for ILSVRC2012's validation images.
 
     Raises:
-        DataProblem: the file is there and is not what its name says.
+        DataProblem: the file exists, but is not what its name says.
     """
     for folder in folders:
         if (folder / SOLUTION).is_file():
@@ -62,7 +62,7 @@ def _solution(path: Path) -> dict[str, str]:
     for number, row in enumerate(rows[1:], 2):
         words = row[1].split() if len(row) > 1 else []
         if not words:
-            raise DataProblem(f"{path}:{number}: names no class")
+            raise DataProblem(f"{path}:{number}: has no class")
         classes[row[0]] = words[0]
     return classes
 
@@ -75,7 +75,7 @@ def _devkit(folder: Path) -> dict[str, str]:
     try:
         synsets = loadmat(meta, squeeze_me=True)["synsets"]
         ids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
-    except Exception as error:  # whatever scipy and NumPy raise at a file that is something else
+    except Exception as error:  # scipy and NumPy may raise anything at a file of another kind
         raise DataProblem(f"{meta}: cannot be read ({error or type(error).__name__})") from None
     try:
         numbers = [int(line) for line in _text(truth).split()]

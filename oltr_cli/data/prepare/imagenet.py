@@ -1,6 +1,6 @@
 """ImageNet-LT (Liu et al. 2019, section 4 and Table 3 a): lists over the images of ILSVRC 2012 and 2010.
 
-The authors' lists are taken where they are. Otherwise training images are drawn from ILSVRC2012's with exactly the
+The authors' lists are used if they are there. Otherwise training images are drawn from ILSVRC2012's with exactly the
 published number of each class (``imagenet_lt_counts.txt``): a set of the same shape but of other images, none of which
 the validation list uses. Labels follow the sorted WordNet ids, as in the authors' lists.
 """
@@ -31,14 +31,14 @@ DRAWN = {
 
 
 def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
-    """Write the lists that the recipe ``imagenet-lt`` reads, as far as they are not there.
+    """Write the lists that the recipe ``imagenet-lt`` reads, that do not exist yet.
 
     Args:
         root: holds ``train/<wnid>/*`` and ``val/`` of ILSVRC2012, flat or in class folders, and the open images.
-        lists: where official lists lie and the others go; None: ``root``.
+        lists: folder of official lists, where the others are written; None: ``root``.
     Raises:
         DataProblem: folders, images or labels are missing, an official list is not the published one, or a list of
-            another origin is in the way. All that was found to be wrong is named.
+            another origin is in the way. All problems are listed.
     """
     if not root.is_dir():
         raise DataProblem(f"{root}: no such folder; give --root, a folder with train/<wnid>/*.JPEG and val/")
@@ -68,7 +68,7 @@ def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Pre
 
 
 def _companions(made: SplitLists) -> list[Path]:
-    """Where files that come with ILSVRC may lie: Kaggle's stand above the folder with the images."""
+    """Where files that come with ILSVRC may be: Kaggle's are above the folder with the images."""
     above = [made.root.absolute().parents[2]] if made.root.absolute().parts[-3:] == KAGGLE else []
     return [made.folder, made.root, *above]
 
@@ -82,7 +82,7 @@ def _class_of(path: str) -> str:
 def _classes(root: Path, train: dict[str, list[str]], known: list[str], made: SplitLists) -> list[str]:
     """The class folders by label: ILSVRC2012's, or any thousand that carry none of its ids (renamed ones).
 
-    Empty where neither is there.
+    Empty if there are neither.
     """
     found = [name for name in train if name]
     missing = [name for name in known if name not in train]
@@ -91,19 +91,19 @@ def _classes(root: Path, train: dict[str, list[str]], known: list[str], made: Sp
     if len(missing) == len(known):
         if len(found) == len(known):
             made.warnings.append(
-                f"none of the class folders in train/ carries an id of ILSVRC2012 ({some(found)}): labels follow "
+                f"none of the class folders in train/ has an id of ILSVRC2012 ({some(found)}): labels follow "
                 "their sorted names"
             )
             return found
         if any(name in known for name in scan(root)[0]):
-            made.problems.append("holds class folders itself; give the folder that has it as train/")
+            made.problems.append("holds class folders itself; give the folder that contains it as train/")
         else:
             made.problems.append(
                 f"train/ has none of the {len(known):,} class folders of ILSVRC2012, but {len(found)} others; unpack "
-                "ILSVRC2012_img_train.tar there, and each class's tar in it to a folder of its name"
+                "ILSVRC2012_img_train.tar there, and each class's tar to a folder of the same name"
                 if found
                 else "no class folders train/<wnid>/; unpack ILSVRC2012_img_train.tar to train/, and each class's tar "
-                "in it to a folder of its name"
+                "to a folder of the same name"
             )
         return []
     others = [name for name in found if name not in known]
@@ -113,7 +113,7 @@ def _classes(root: Path, train: dict[str, list[str]], known: list[str], made: Sp
 
 
 def _test(classes: list[str], made: SplitLists, display: Display) -> None:
-    """All validation images of ILSVRC2012; class folders or a file that comes with them say their classes."""
+    """All validation images of ILSVRC2012; class folders or a file that comes with them give their classes."""
     found = image_folders(made.root / "val", display, "reading val/")
     nested = {name: files for name, files in found.items() if name}
     labels = {name: label for label, name in enumerate(classes)}
@@ -128,7 +128,7 @@ def _test(classes: list[str], made: SplitLists, display: Display) -> None:
         said = validation_classes(_companions(made))
         if said is None:
             made.problems.append(
-                "val/ is flat and nothing here says the classes of its images: bring ImageNet_LT_test.txt, Kaggle's "
+                "val/ is flat, and no file gives the classes of its images: add ImageNet_LT_test.txt, Kaggle's "
                 "LOC_val_solution.csv or the folder ILSVRC2012_devkit_t12, or sort val/ into class folders"
             )
             return
@@ -137,7 +137,7 @@ def _test(classes: list[str], made: SplitLists, display: Display) -> None:
         unknown = [file for file, name in by_file.items() if name not in labels]
         if unknown:
             made.problems.append(
-                f"{path.name} gives {counted(len(unknown), 'image')} of val/ no class: {some(unknown)}"
+                f"{path.name} has no class for {counted(len(unknown), 'image')} of val/: {some(unknown)}"
             )
             return
         rows = [(f"val/{file}", labels[name]) for file, name in by_file.items()]
@@ -153,13 +153,13 @@ def _test(classes: list[str], made: SplitLists, display: Display) -> None:
 
 
 def _open(known: set[str], official: dict[str, Official], made: SplitLists, display: Display) -> None:
-    """The official open images, or what lies in a folder for them and belongs to no known class."""
+    """The official open images, or those in a folder for them that belong to no known class."""
     if "open" in official:
         made.take(
             "open",
             official["open"],
             if_none="they are validation images of ILSVRC2010: put them into ILSVRC2010_val/, or move the list away "
-            "to go without an open half",
+            "to do without open-set evaluation",
         )
         return
     rows: list[Row] = []
@@ -177,20 +177,20 @@ def _open(known: set[str], official: dict[str, Official], made: SplitLists, disp
             rows += images
     if mixed:
         made.warnings.append(
-            f"{mixed[0]}/ holds classes of 2012, too, and {PREFIX}_open.txt is not here to tell them apart: what lies "
-            "flat in it is not used"
+            f"{mixed[0]}/ also holds classes of 2012, and {PREFIX}_open.txt is missing to tell them apart: images "
+            "directly in it are not used"
         )
     if not rows:
         if made.keep("open"):
             return
         made.warnings.append(
-            f"no open images: bring {PREFIX}_open.txt and ILSVRC2010's validation images, or put images of no known "
-            "class into open/; until then there is no open half"
+            f"no open images: add {PREFIX}_open.txt and ILSVRC2010's validation images, or put images of unknown "
+            "classes into open/; until then there is no open-set evaluation"
         )
         return
     paper = PUBLISHED[NAME].images["open"]
     made.warnings.append(
-        f"{PREFIX}_open.txt is not here: open is all {len(rows):,} images of {' and '.join(used)} ({paper:,} in the "
+        f"{PREFIX}_open.txt is missing: open is all {len(rows):,} images of {' and '.join(used)} ({paper:,} in the "
         "paper), except those in class folders of known ids"
     )
     made.draw("open", rows, f"all images of {' and '.join(used)}")

@@ -1,13 +1,13 @@
-"""iNaturalist 2018: 8,142 species with the tail that nature and its photographers gave; lists alone.
+"""iNaturalist 2018: 8,142 species with a natural long tail; only lists are written.
 
 Source: the iNaturalist 2018 challenge (Van Horn et al., "The iNaturalist Species Classification and Detection Dataset",
-CVPR 2018, describes its making). Labels are the category ids. The training list is the official one, entire: held out
+CVPR 2018, describes its making). Labels are the category ids. The training list is the official one in full: held out
 of it, validation would take the last images of classes that have two. The labels of the test set are not public, and
-the literature reports on the official validation set, three images a class; no model is selected on what is reported
+the literature reports on the official validation set, three images per class; no model is selected on what is reported
 here, so one of the three is validation and the other two are test. Which one follows from the file names alone.
 
 There are no open images. Classes set aside are left out of training, and their validation images are open; that is a
-dataset of its own, ``inaturalist2018-open500``.
+separate dataset, ``inaturalist2018-open500``.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ ARCHIVE, TORCHVISION = "train_val2018", "2018"  # the folder as the archive has 
 ADDRESS = "https://ml-inat-competition-datasets.s3.amazonaws.com/2018"
 ORIGIN = {
     "train": "train2018.json",
-    "val": "one image a class of val2018.json",
+    "val": "one image per class of val2018.json",
     "test": "the other two of each class",
     "open": "val2018.json, classes set aside",
     "open_val": "val2018.json, other classes set aside",
@@ -44,14 +44,14 @@ ORIGIN = {
 def prepare_inaturalist2018(
     root: Path, lists: Path | None, open_classes: str, display: Display
 ) -> tuple[str, Prepared]:
-    """Write the lists; return the name of the dataset and what lies there now.
+    """Write the lists; return the name of the dataset and what is there now.
 
     Args:
         root: holds ``train2018.json``, ``val2018.json`` and ``train_val2018/``, which torchvision calls ``2018/``.
         lists: where the lists go; None: ``root``.
         open_classes: how many classes to set aside, or a supercategory; "" none.
     Raises:
-        UsageProblem: classes to set aside that are not there.
+        UsageProblem: classes to set aside that do not exist.
         DataProblem: files are missing, cut short or of another year, or a list of another origin is in the way.
     """
     if open_classes and lists:
@@ -73,7 +73,7 @@ def prepare_inaturalist2018(
     prepared = Prepared(root, CLASSES - len(aside), lists=folder, origin=ORIGIN)
     if not (root / "categories.json").is_file():
         prepared.warnings.append(
-            f"categories.json is not here: species have numbers for names; it comes in {ADDRESS}/categories.json.tar.gz"
+            f"categories.json is missing, so species are named by number; it comes in {ADDRESS}/categories.json.tar.gz"
         )
     write_lists(prepared, texts, new)
     if open_classes:
@@ -91,26 +91,28 @@ def _name(open_classes: str) -> str:
 
 
 def _missing_parts(root: Path) -> list[str]:
-    """Which of the three downloads are not there."""
+    """Which of the three downloads are missing."""
     if not root.is_dir():
         return ["no such folder; give --root, a folder with train2018.json, val2018.json and train_val2018/"]
     if (root / "Plantae").is_dir():
-        return [f"holds the images themselves; give the folder that has it as {ARCHIVE}/, with the .json files"]
+        return [f"holds the images themselves; give the folder that contains it as {ARCHIVE}/, with the .json files"]
     problems = []
     if not any(folders_in(root / name) for name in (ARCHIVE, TORCHVISION)):
         problems.append(f"no images in {ARCHIVE}/ or {TORCHVISION}/; unpack {ADDRESS}/{ARCHIVE}.tar.gz here (120 GB)")
     for file in IMAGES:
         if not (root / file).is_file():
-            problems.append(f"no {file}; unpack {ADDRESS}/{file}.tar.gz here (26 MB); torchvision does not fetch it")
+            problems.append(f"no {file}; unpack {ADDRESS}/{file}.tar.gz here (26 MB); torchvision does not download it")
     return problems
 
 
 def _wrong_counts(train: Listed, val: Listed) -> list[str]:
-    """What keeps the two files from being those of 2018."""
+    """How the two files differ from those of 2018."""
     problems = []
     for (file, images), listed in zip(IMAGES.items(), (train, val), strict=True):
         if len(listed.names) != images:
-            problems.append(f"{file} lists {len(listed.names):,} images, not {images:,}: another year's, or a part")
+            problems.append(
+                f"{file} lists {len(listed.names):,} images, not {images:,}: from another year, or incomplete"
+            )
         ids = np.unique(listed.categories)
         if len(ids) != CLASSES or ids[0] != 0 or ids[-1] != CLASSES - 1:
             problems.append(
@@ -118,7 +120,9 @@ def _wrong_counts(train: Listed, val: Listed) -> list[str]:
             )
     if not problems and (np.bincount(val.categories) != PER_CLASS).any():
         wrong = np.flatnonzero(np.bincount(val.categories) != PER_CLASS)
-        problems.append(f"val2018.json has {PER_CLASS} images a class, but not of {len(wrong):,}, such as {wrong[0]}")
+        problems.append(
+            f"val2018.json should have {PER_CLASS} images per class, but not so for {len(wrong):,}, such as {wrong[0]}"
+        )
     if not problems and (both := set(train.names) & set(val.names)):
         problems.append(f"images that are in both files ({len(both):,}), such as {min(both)}")
     return problems
@@ -136,14 +140,14 @@ def _set_aside(which: str, train: Listed) -> list[int]:
         chosen = [c for c in shuffled if train.supercategories.get(c, "").lower() == which.lower()]
     if not 2 <= len(chosen) <= CLASSES - 2:
         raise UsageProblem(
-            f"--open-classes {which}: {len(chosen):,} of {CLASSES:,}; open test and open validation need a class each, "
-            "and two stay"
+            f"--open-classes {which}: {len(chosen):,} of {CLASSES:,}; open test and open validation need one class "
+            "each, and two must stay known"
         )
     return chosen
 
 
 def _texts(train: Listed, val: Listed, aside: list[int], root: Path) -> dict[str, str]:
-    """The text of each list; labels are the category ids, closed up where classes are set aside."""
+    """The text of each list; labels are the category ids, renumbered without gaps if classes are set aside."""
     known = sorted(set(range(CLASSES)) - set(aside))
     label_of = {category: label for label, category in enumerate(known)}
     open_val = set(aside[: max(1, round(len(aside) * OPEN_VAL))])

@@ -56,36 +56,36 @@ def read_json_list(path: Path, listed_in: str, images: str, display: Display) ->
     if len(set(names)) != len(content["images"]) or len(names) != len(content["images"]):
         raise DataProblem(
             f"{path}: {len(content['images']):,} images but {len(names):,} annotations of {len(set(names)):,}; each "
-            "image has one"
+            "image must have one"
         )
     for name in names:
         if not isinstance(name, str) or not name or "\n" in name or "\r" in name or leads_outside(name):
-            raise DataProblem(f"{path}: {str(name)[:80]!r} is no image's path")
+            raise DataProblem(f"{path}: {str(name)[:80]!r} is not an image path")
         if not name.startswith(f"{listed_in}/"):
-            raise DataProblem(f"{path}: lists {name[:80]}, not images of {listed_in}/; is it another year's?")
+            raise DataProblem(f"{path}: lists {name[:80]}, not images of {listed_in}/; is it from another year?")
     if images != listed_in:
         names = [images + name.removeprefix(listed_in) for name in names]
     return Listed(names, categories, supercategories, titles)
 
 
 def category_names(root: Path, listed: Listed) -> dict[int, str]:
-    """Category → species from ``categories.json`` where it is there, else supercategory and number.
+    """Category → species from ``categories.json`` if it exists, else supercategory and number.
 
     Raises:
-        DataProblem: ``categories.json`` is cut short, or says nothing of some category.
+        DataProblem: ``categories.json`` is cut short, or lacks a category.
     """
     path = root / "categories.json"
     numbers = {category: f"{name} {category}".strip() for category, name in listed.supercategories.items()}
     if not path.is_file():
-        # What is not obfuscated says the species: files in which the list was replaced as the publisher advises.
+        # Titles that are not obfuscated are species: the list was replaced, as the publisher advises.
         return {c: title if " " in title else numbers[c] for c, title in listed.titles.items()}
     content = _load(path)
     try:
         found = {int(entry["id"]): " ".join(str(entry["name"]).split()) for entry in content}
     except (KeyError, TypeError, ValueError) as error:
-        raise DataProblem(f"{path}: is no list of categories ({type(error).__name__}: {error})") from None
+        raise DataProblem(f"{path}: is not a list of categories ({type(error).__name__}: {error})") from None
     if missing := sorted(set(numbers) - set(found)):
-        raise DataProblem(f"{path}: says nothing of {len(missing):,} categories, such as {missing[0]}")
+        raise DataProblem(f"{path}: lacks {len(missing):,} categories, such as {missing[0]}")
     return found
 
 
@@ -95,4 +95,4 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise DataProblem(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise DataProblem(f"{path}: is cut short or no JSON ({error}); unpack it again") from None
+        raise DataProblem(f"{path}: is cut short or not JSON ({error}); unpack it again") from None

@@ -1,4 +1,4 @@
-"""Whether the images that are to be listed are there: a download cut short leaves folders out, or files empty."""
+"""Whether the images to be listed exist: an interrupted download leaves out folders, or leaves files empty."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from oltr_cli.data.inspect.files import file_sizes
 
 
 def file_problems(root: Path, files: Mapping[str, Sequence[str]], display: Display) -> list[str]:
-    """What is missing or empty below ``root``, a line a kind and source; whole folders first.
+    """What is missing or empty below ``root``, one line per kind and source; whole folders first.
 
     Args:
         files: what lists them → paths below ``root``.
@@ -20,7 +20,7 @@ def file_problems(root: Path, files: Mapping[str, Sequence[str]], display: Displ
     for source, names in files.items():
         if missing := [name for name in names if sizes[name] < 0]:
             problems.append(
-                f"{source}: {len(missing):,} of {len(names):,} images are not there: {where_missing(root, missing)}"
+                f"{source}: {len(missing):,} of {len(names):,} images are missing: {where_missing(root, missing)}"
             )
         if empty := [name for name in names if sizes[name] == 0]:
             problems.append(f"{source}: {len(empty):,} of {len(names):,} images are empty files: {some(empty)}")
@@ -28,7 +28,7 @@ def file_problems(root: Path, files: Mapping[str, Sequence[str]], display: Displ
 
 
 def where_missing(root: Path, missing: list[str]) -> str:
-    """The folders below ``root`` that are not there, and what others lack."""
+    """The folders below ``root`` that are missing, and what others lack."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in missing:
         folder, _, file = name.rpartition("/")

@@ -1,11 +1,11 @@
-"""MS1M-LT: faces of MS-Celeb-1M with a long tail, and MegaFace's probes and distractors to identify; lists alone.
+"""MS1M-LT: faces of MS-Celeb-1M with a long tail, and MegaFace's probes and distractors; only lists are written.
 
 Source: Liu et al. 2019, section 4: "we sample images for each identity with a probability proportional to the image
 numbers of each identity. It results in 887.5K images and 74.5K identities". The authors' lists are not public, so the
-draw is made here, seeded by the names: the numbers are theirs, the images are not. How it is drawn stands in
+draw is made here, seeded by the names: the numbers are theirs, the images are not. How: see
 oltr_cli/data/prepare/face_draw.py.
 
-A run selects its best epoch on known identities, which the paper does not speak of: of 2,000 identities with at least
+A run selects its best epoch on known identities, which the paper does not describe: of 2,000 identities with at least
 three images one image is validation, another one test. The figures of Table 4 come from the probes.
 """
 
@@ -31,18 +31,18 @@ ORIGIN = {
     "val": "another image of some of these identities",
     "test": "one more of each of them",
     "probe": "people to identify",
-    "distractors": "strangers among whom they are looked up",
+    "distractors": "other people, searched together with the probes",
 }
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What ``oltr data prepare ms1m-lt`` was asked for.
+    """What ``oltr data prepare ms1m-lt`` should do.
 
     Attributes:
         root: holds the identity folders, in ``train/`` or itself. lists: where the lists go; None: ``root``.
         images, identities: how many to draw at most.
-        probe, distractors: folders below ``root``; None: those of that name, where they are there.
+        probe, distractors: folders below ``root``; None: those of that name, if they exist.
         attributes: a file of lines ``PERSON GROUP`` about the probes.
     """
 
@@ -66,15 +66,15 @@ class _Lists:
 
 
 def prepare_ms1m_lt(wish: Wish, display: Display) -> tuple[str, Prepared]:
-    """Write the lists; return the name of the dataset and what lies there now.
+    """Write the lists; return the name of the dataset and what is there now.
 
     Raises:
-        UsageProblem: numbers for which there is no such set, or folders that are not below the root.
+        UsageProblem: numbers out of range, or folders that are not below the root.
         DataProblem: no identities, too few images, empty files, or a list of another origin in the way.
     """
     if not 2 <= wish.identities <= wish.images:
         raise UsageProblem(
-            f"--images {wish.images} of --identities {wish.identities}: two at least, with one image each"
+            f"--images {wish.images} of --identities {wish.identities}: at least two identities with one image each"
         )
     name, folder = _place(wish)
     faces = read_faces(wish.root, wish.probe, wish.distractors, display)
@@ -105,7 +105,7 @@ def _place(wish: Wish) -> tuple[str, Path]:
         return NAME, wish.lists or wish.root
     name = f"{NAME}-{wish.images}-of-{wish.identities}"
     if wish.lists:
-        raise UsageProblem(f"--lists: the lists of a set of another size go to $OLTR_DATA/{name}")
+        raise UsageProblem(f"--lists: the lists of a set of another size go to $OLTR_DATA/{name}; leave out --lists")
     return name, data_home() / name
 
 
@@ -120,13 +120,13 @@ def _known_lists(faces: Faces, drawn: Draw) -> _Lists:
                 for file in of_one
             ],
         )
-    # A leading word is dropped from the names of a classes.txt where there are two.
+    # The first word of a line in classes.txt is read as an id and dropped when others follow it.
     lists.texts["classes"] = as_lines(f"{label:06d} {name}" for label, name in enumerate(drawn.names))
     return lists
 
 
 def _shortfalls(wish: Wish, faces: Faces, drawn: Draw) -> list[str]:
-    """What a person should know of the numbers that came out."""
+    """What the user should know about the resulting numbers."""
     warnings = []
     asked: Mapping[str, tuple[int, int]] = {
         "identities": (len(drawn.names), wish.identities),
@@ -134,12 +134,12 @@ def _shortfalls(wish: Wish, faces: Faces, drawn: Draw) -> list[str]:
     }
     for what, (found, wanted) in asked.items():
         if found < wanted:
-            warnings.append(f"{found:,} training {what} are all there are; {wanted:,} were wanted")
+            warnings.append(f"only {found:,} training {what}; {wanted:,} were asked for")
     if not faces.probe:
         warnings.append(
-            "no probe/ and distractors/: there is nothing to identify, and Table 4 stays empty; give --probe and "
+            "no probe/ and distractors/: without them there is no identification (Table 4); give --probe and "
             "--distractors"
         )
     elif both := sorted({path.rpartition("/")[2] for path in faces.probe} & set(drawn.names)):
-        warnings.append(f"names that are trained on and to be identified, too; are they the same people? {some(both)}")
+        warnings.append(f"names both trained on and among the probes; are they the same people? {some(both)}")
     return warnings

@@ -1,7 +1,7 @@
-"""The lists that a dataset's authors published, taken only where they are what was published.
+"""The lists that a dataset's authors published, used only if they are as published.
 
-A list of another dataset, a shortened one or one with other labels would train without complaint and give figures that
-compare with nothing.
+A list of another dataset, a shortened one or one with other labels would train without complaint and give numbers that
+cannot be compared with any others.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ def read_official(name: str, prefix: str, folders: Iterable[Path], train_counts:
 
 
 def _differences(name: str, split: str, listed: Official, train_counts: Sequence[int]) -> list[str]:
-    """What keeps a list from being the published one."""
+    """How a list differs from the published one."""
     published = PUBLISHED[name]
     expected, images = published.images[split], len(listed.names)
     if images != expected:
@@ -66,7 +66,7 @@ def _differences(name: str, split: str, listed: Official, train_counts: Sequence
     problems = [f"has images twice: {some(repeated)}"] if repeated else []
     if split == "open":
         if (listed.labels != -1).any():
-            problems.append(f"has label {listed.labels[listed.labels != -1][0]}; open images carry −1")
+            problems.append(f"has label {listed.labels[listed.labels != -1][0]}; open images must have label −1")
         return problems
     outside = listed.labels[(listed.labels < 0) | (listed.labels >= published.classes)]
     if len(outside):
@@ -77,12 +77,12 @@ def _differences(name: str, split: str, listed: Official, train_counts: Sequence
     wrong = np.flatnonzero(counts != wanted)
     if len(wrong):
         few = some([f"label {label} has {counts[label]:,}, not {wanted[label]:,}" for label in wrong])
-        problems.append(f"has other numbers of images than published: {few}")
+        problems.append(f"has numbers of images that differ from the published ones: {few}")
     return problems
 
 
 def label_problems(listed: Official, classes: Sequence[str], class_of: Callable[[str], str]) -> list[str]:
-    """Where the class that a listed path names is not the one that its label means.
+    """Where a listed path names another class than its label means.
 
     Args:
         class_of: path → class; "" for a path that names none.

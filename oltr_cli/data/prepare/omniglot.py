@@ -1,10 +1,10 @@
-"""Eight alphabets of Omniglot as a small stand-in for MS1M-LT and MegaFace (Liu et al. 2019, Table 4): lists alone.
+"""Eight alphabets of Omniglot as a small stand-in for MS1M-LT and MegaFace (Liu et al. 2019, Table 4): only lists.
 
 Source of the drawings: Lake et al., "Human-level concept learning through probabilistic program induction", Science
-2015; 20 drawings a character, each by another hand. A character is an identity. Four alphabets are trained on, two are
-looked up among two more, so that no identity, and no script, is on both sides. Of a training character two drawings are
-validation, two test, and 1 to 16 of the others are trained on, with a Pareto tail that each alphabet has from head to
-tail. Which ones follows from the names alone.
+2015; 20 drawings per character, each by another person. A character is an identity. Four alphabets are for training,
+two are searched among two more, so that no identity, and no script, is on both sides. Of a training character two
+drawings are validation, two test, and 1 to 16 of the others are trained on, with a Pareto tail that each alphabet has
+from head to tail. Which ones follows from the names alone.
 """
 
 from pathlib import Path
@@ -76,7 +76,7 @@ def _characters(root: Path, alphabets: tuple[str, ...]) -> _Characters:
 
 
 def _problems(root: Path, parts: dict[str, _Characters]) -> list[str]:
-    """What keeps the folder from being Omniglot's eight alphabets, all of it."""
+    """What the folder lacks of Omniglot's eight alphabets."""
     problems = []
     missing = [name for alphabets in _PARTS.values() for name in alphabets if not folders_in(root / name)]
     if missing:
@@ -85,5 +85,5 @@ def _problems(root: Path, parts: dict[str, _Characters]) -> list[str]:
         f"{name} {len(drawings)}" for part in parts.values() for name, drawings in part if len(drawings) != DRAWINGS
     ]
     if wrong:
-        problems.append(f"{DRAWINGS} drawings of a character are needed, but: {some(wrong)}")
+        problems.append(f"{DRAWINGS} drawings per character are needed, but: {some(wrong)}")
     return problems

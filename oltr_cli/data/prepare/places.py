@@ -1,6 +1,6 @@
 """Places-LT (Liu et al. 2019, section 4 and Table 3 b): lists over the images of Places365-Standard.
 
-The authors' lists are taken where they are, with paths as the folders are called here: torchvision has other names.
+The authors' lists are used if they are there, with their paths adapted: torchvision names the folders differently.
 Otherwise training images are drawn with exactly the published number of each class (``places_lt_counts.txt``).
 
 Labels are those of the authors' lists: the order of the classes' paths with "/" read as "_". Places365's own numbers
@@ -38,14 +38,14 @@ DRAWN = {
 
 
 def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
-    """Write the lists that the recipe ``places-lt`` reads, as far as they are not there.
+    """Write the lists that the recipe ``places-lt`` reads, that do not exist yet.
 
     Args:
         root: holds Places365-Standard, as it is unpacked or as torchvision leaves it, and the open images.
-        lists: where official lists lie and the others go; None: ``root``.
+        lists: folder of official lists, where the others are written; None: ``root``.
     Raises:
         DataProblem: folders, images or labels are missing, an official list is not the published one, or a list of
-            another origin is in the way. All that was found to be wrong is named.
+            another origin is in the way. All problems are listed.
     """
     if not root.is_dir():
         raise DataProblem(f"{root}: no such folder; give --root, the folder that Places365-Standard was unpacked to")
@@ -81,7 +81,7 @@ def class_of(path: str) -> str:
 
 
 def _renamer(folders: dict[str, str]) -> Callable[[str], str] | None:
-    """Listed path → path with its first folder as it is called here; None where all are called as listed."""
+    """Listed path → path with the first folder's name here; None if all names are as listed."""
     if all(listed == here for listed, here in folders.items()):
         return None
 
@@ -93,7 +93,7 @@ def _renamer(folders: dict[str, str]) -> Callable[[str], str] | None:
 
 
 def _all_there(train_folder: str, images: dict[str, list[str]], classes: list[str], made: SplitLists) -> bool:
-    """Whether there is a folder of each class; what else is odd about them is a warning."""
+    """Whether there is a folder of each class; other oddities are warnings."""
     if missing := [name for name in classes if name not in images]:
         made.problems.append(
             f"{train_folder}/ lacks {len(missing):,} of {len(classes):,} class folders LETTER/CLASS/: "
@@ -101,7 +101,7 @@ def _all_there(train_folder: str, images: dict[str, list[str]], classes: list[st
         )
         return False
     if others := sorted(images.keys() - {"", *classes}):
-        made.warnings.append(f"{train_folder}/ has folders that are no class of Places365, left out: {some(others)}")
+        made.warnings.append(f"left out, folders of {train_folder}/ that are not classes of Places365: {some(others)}")
     small = [f"{name} {len(images[name]):,}" for name in classes if len(images[name]) < SMALLEST]
     if small:
         made.warnings.append(
@@ -116,7 +116,7 @@ def _test(val_folder: str, classes: list[str], made: SplitLists, display: Displa
     labels_file = made.root / VAL_LABELS
     if not labels_file.is_file():
         made.problems.append(
-            f"nothing says the classes of {val_folder}/: bring {VAL_LABELS} (in filelist_places365-standard.tar) or "
+            f"no file gives the classes of {val_folder}/: add {VAL_LABELS} (in filelist_places365-standard.tar) or "
             f"{PREFIX}_test.txt"
         )
         return
@@ -146,7 +146,7 @@ def _test(val_folder: str, classes: list[str], made: SplitLists, display: Displa
 
 
 def _open(official: dict[str, Official], made: SplitLists, display: Display) -> None:
-    """The official open images, or what lies in a folder for them."""
+    """The official open images, or those in a folder for them."""
     if "open" in official:
         made.take(
             "open",
@@ -165,11 +165,11 @@ def _open(official: dict[str, Official], made: SplitLists, display: Display) -> 
         paper = PUBLISHED[NAME].images["open"]
         used = " and ".join(sorted({f"{path.split('/')[0]}/" for path, _ in rows}))
         made.warnings.append(
-            f"{PREFIX}_open.txt is not here: open is all {len(rows):,} images of {used} ({paper:,} in the paper)"
+            f"{PREFIX}_open.txt is missing: open is all {len(rows):,} images of {used} ({paper:,} in the paper)"
         )
         made.draw("open", rows, f"all images of {used}")
     elif not made.keep("open"):
         made.warnings.append(
-            "no open images: put Places-Extra69's test images into open/, or bring the authors' Places_open/ and "
-            f"{PREFIX}_open.txt; until then there is no open half"
+            "no open images: put Places-Extra69's test images into open/, or add the authors' Places_open/ and "
+            f"{PREFIX}_open.txt; until then there is no open-set evaluation"
         )

@@ -17,7 +17,7 @@ def resize_images(
 ) -> int:
     """Write what is missing in ``folder``: shorter side to ``side``, the middle of the longer one.
 
-    ``folder/origin.json`` says which files (by name and size) the images were made of, and how.
+    ``folder/origin.json`` records which files (by name and size) the images were made from, and how.
 
     Args:
         sources: path of each PNG below ``folder`` → the file it is made of.
@@ -33,7 +33,7 @@ def resize_images(
     if not folder.is_dir() or not any(folder.iterdir()):
         write_json(folder / "origin.json", origin)
     elif read_json(folder / "origin.json") != origin:
-        raise DataProblem(f"{folder}: does not hold images made of these sources; delete it and its lists first")
+        raise DataProblem(f"{folder}: holds images that were made from other sources; delete it and its lists first")
     missing = [name for name in sources if not is_written(folder / name)]
     problems: list[DataProblem] = []
     with display.bar(f"resize to {side}×{side}", len(missing)) as bar:
@@ -68,7 +68,7 @@ def save_png(image: Image.Image, path: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         raise OltrError(
-            f"cannot write {path}: {error.strerror or error}; the same command goes on from here"
+            f"cannot write {path}: {error.strerror or error}; the same command resumes from here"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ class SplitLists:
 
     Attributes:
         problems: what is wrong so far, a line each.
-        warnings: what a person should know although nothing is wrong.
+        warnings: what the user should know although nothing is wrong.
     """
 
     def __init__(self, root: Path, folder: Path) -> None:
@@ -40,8 +40,8 @@ class SplitLists:
         """Take over an official list, once its images are found.
 
         Args:
-            rename: listed path → path below the root, where folders are called otherwise here.
-            if_none: what to do where not one of the images is there.
+            rename: listed path → path below the root, if folders have other names here.
+            if_none: what to do if all of the images are missing.
         """
         names = [rename(name) for name in listed.names] if rename else listed.names
         found = find_files(self.root, names)
@@ -51,7 +51,7 @@ class SplitLists:
         self._files[split], self._origin[split] = found, OFFICIAL
         if names != listed.names:
             self._texts[split] = as_lines(f"{n} {i}" for n, i in zip(names, listed.labels.tolist(), strict=True))
-            self._origin[split] += ", its paths as the folders are called here"
+            self._origin[split] += ", paths adapted to the folders here"
         elif not self._is_read_from(split, listed.path):
             self._texts[split] = listed.path.read_bytes().decode()
 
@@ -62,7 +62,7 @@ class SplitLists:
         self._files[split], self._origin[split] = [name for name, _ in ordered], origin
 
     def keep(self, split: str) -> bool:
-        """Leave a list of our own name as it is, if there is one, once its images are found."""
+        """Keep an existing list of our own name unchanged, once its images are found."""
         path = self.folder / f"{split}.txt"
         if not path.is_file():
             return False
@@ -70,11 +70,11 @@ class SplitLists:
         found = find_files(self.root, names)
         if None in found:
             self.problems.append(self._missing(path, names, found, ""))
-        self._files[split], self._origin[split] = found, "was there already and is left"
+        self._files[split], self._origin[split] = found, "already there, unchanged"
         return True
 
     def finish(self, num_classes: int, class_lines: Sequence[str], display: Display) -> Prepared:
-        """Write what is not there yet, with ``classes.txt`` where there are lines for it.
+        """Write what does not exist yet, with ``classes.txt`` if there are lines for it.
 
         Raises:
             DataProblem: something was wrong, or a list of another origin is in the way.
@@ -102,16 +102,16 @@ class SplitLists:
             raise DataProblem(several(str(self.root), self.problems))
 
     def _is_read_from(self, split: str, path: Path) -> bool:
-        """Whether a run finds this very list already; beside other lists it must be copied to be found."""
+        """Whether a run finds this very list where it is; in another folder it must be copied."""
         try:
             return find_list(self.folder, split) == path
         except DataProblem:
             return False
 
     def _missing(self, path: Path, names: list[str], found: list[str | None], if_none: str) -> str:
-        """Which listed images are not there."""
+        """Which listed images are missing."""
         missing = [name for name, file in zip(names, found, strict=True) if file is None]
-        text = f"{path.name}: {len(missing):,} of {len(names):,} images are not there"
+        text = f"{path.name}: {len(missing):,} of {len(names):,} images are missing"
         if len(missing) == len(names) and if_none:
             return f"{text}, the first {names[0]}; {if_none}"
         return f"{text}; {where_missing(self.root, missing)}"

@@ -1,9 +1,9 @@
 """SUN-LT (Wang et al. 2017; Liu et al. 2019, Table 4, right): lists drawn over the images of SUN397.
 
 Source: Wang, Ramanan, Hebert, "Learning to Model the Tail", NeurIPS 2017. Half of each class is for training, and 49
-images are taken out of that half: the tail that SUN397 has by nature becomes 1 to 1132 images a class. 40 of each class
-are test. Their lists are not public, so these are of the same shape, not of the same images.
-Deviation: their validation set has a long tail (1 to 227); here it is 10 of each class, for the test set is balanced.
+images are taken out of that half: the tail that SUN397 has by nature becomes 1 to 1132 images per class. 40 of each
+class are test. Their lists are not public, so these are of the same shape, not of the same images. Deviation: their
+validation set has a long tail (1 to 227); here it is 10 of each class, for the test set is balanced.
 """
 
 from collections import defaultdict
@@ -35,7 +35,7 @@ def training_images(images: int) -> int:
 
 
 def prepare_sun_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
-    """Write the lists that the recipe ``sun-lt`` reads, as far as they are not there.
+    """Write the lists that the recipe ``sun-lt`` reads, that do not exist yet.
 
     Args:
         root: holds SUN397, as torchvision leaves it or as the folder itself: ``[SUN397/]a/abbey/*.jpg``.
@@ -48,14 +48,14 @@ def prepare_sun_lt(root: Path, lists: Path | None, display: Display) -> Prepared
     made = SplitLists(root, lists or root)
     start = f"{FOLDER}/" if (root / FOLDER).is_dir() else ""
     found = image_folders(root / start, display, f"reading {start or root.name}")
-    # Class folders stand below folders of one letter; Partitions/ and the like do not.
+    # Class folders are below folders of one letter; Partitions/ and the like do not.
     images = {path: files for path, files in found.items() if path[1:2] == "/"}
     classes = _classes(start, images, made)
     made.fail_if_wrong()
     short = [f"{name} {len(images[name])}" for name in classes if len(images[name]) < SMALLEST]
     if short:
         made.problems.append(
-            f"every class of SUN397 has at least {SMALLEST} images, but {len(short):,} have not: {some(short)}; "
+            f"{counted(len(short), 'class')} with fewer than SUN397's minimum of {SMALLEST} images: {some(short)}; "
             "was the download cut short?"
         )
     made.fail_if_wrong()
@@ -70,7 +70,7 @@ def prepare_sun_lt(root: Path, lists: Path | None, display: Display) -> Prepared
 
 
 def _classes(start: str, images: dict[str, list[str]], made: SplitLists) -> list[str]:
-    """The class folders, sorted; those of ``ClassName.txt`` where it is there."""
+    """The class folders, sorted; those of ``ClassName.txt`` if it exists."""
     path = made.root / start / CLASS_NAMES
     if path.is_file():
         try:

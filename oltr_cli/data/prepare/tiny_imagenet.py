@@ -22,7 +22,11 @@ from oltr_cli.errors import DataProblem
 
 NAME, DOWNLOAD = "tiny-imagenet-lt", "tiny-imagenet-200"
 KNOWN, OPEN, OPEN_VAL = 150, 35, 15  # classes
-TRAIN, VAL, TEST = 500, 20, 50  # images of each class: there to train on, held out of them, there to test on
+TRAIN, VAL, TEST = (
+    500,
+    20,
+    50,
+)  # images of each class: training images of the download, those held out of them, test images
 MAXIMUM = 450
 ANNOTATIONS = "val_annotations.txt"
 LISTS = ("train", "val", "test", "open", "open_val")
@@ -36,11 +40,11 @@ ORIGIN = {
 
 
 def prepare_tiny_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
-    """Write the lists that the recipe ``tiny-imagenet-lt`` reads; where all five are there they are checked and left.
+    """Write the lists that the recipe ``tiny-imagenet-lt`` reads; if all five exist, they are checked and left.
 
     Args:
         root: holds Tiny ImageNet, as the folder ``tiny-imagenet-200`` or what is in it.
-        lists: where the lists lie or go; None: ``root``.
+        lists: folder of the lists; None: ``root``.
     Raises:
         DataProblem: class folders or images are missing, lists are of other numbers, or a list is in the way.
     """
@@ -106,7 +110,7 @@ def _train_images(start: str, made: SplitLists, display: Display) -> dict[str, l
 def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, list[str]] | None:
     """Class → its validation images: by ``val_annotations.txt`` in ``val/images/``, or in ``val/<wnid>/``.
 
-    None where there are images, and nothing says of which class.
+    None if there are images, but nothing gives their classes.
     """
     found = image_folders(made.root / start / "val", display, f"reading {start}val/")
     images: dict[str, list[str]] = defaultdict(list)
@@ -121,11 +125,11 @@ def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, lis
         words = [line.split() for line in annotations.read_text(encoding="utf-8").splitlines()]
         class_of = {row[0]: row[1] for row in words if row}
     except (OSError, UnicodeDecodeError, IndexError) as error:
-        made.problems.append(f"{start}val/{ANNOTATIONS} says which class an image is of, and cannot be read ({error})")
+        made.problems.append(f"{start}val/{ANNOTATIONS} cannot be read ({error}); it gives the class of each image")
         return None
     there = set(found[flat])
     if unknown := sorted(there - class_of.keys()):
-        made.problems.append(f"{ANNOTATIONS} gives {counted(len(unknown), 'image')} no class: {some(unknown)}")
+        made.problems.append(f"{ANNOTATIONS} has no class for {counted(len(unknown), 'image')}: {some(unknown)}")
     folder = f"{start}val/{flat}/" if flat else f"{start}val/"
     if missing := sorted(class_of.keys() - there):
         made.problems.append(
@@ -138,7 +142,7 @@ def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, lis
 
 
 def _classes(start: str, train: dict[str, list[str]], test: dict[str, list[str]] | None, made: SplitLists) -> list[str]:
-    """All 200 classes, sorted: those of ``wnids.txt`` where it is there."""
+    """All 200 classes, sorted: those of ``wnids.txt`` if it exists."""
     path = made.root / start / "wnids.txt"
     if not train and test == {}:
         made.problems.append(f"no train/<wnid>/ and val/; unpack {DOWNLOAD}.zip here, or give --root")
@@ -157,7 +161,7 @@ def _classes(start: str, train: dict[str, list[str]], test: dict[str, list[str]]
 
 
 def _check_lists(made: SplitLists) -> None:
-    """Lists that are there already have the numbers of images that the recipe's figures were measured with."""
+    """Existing lists must have the numbers of images that the recipe's results were measured with."""
     published, read = PUBLISHED[NAME], read_lists(NAME, made.folder)
     for split in LISTS:
         images = len(read.names[split])

@@ -1,7 +1,7 @@
-"""A set drawn otherwise than its name says is a dataset of its own, with a name and a recipe beside its lists.
+"""A set drawn with other numbers is a separate dataset, with its own name and a recipe beside its lists.
 
-A finished run is found by the name of its dataset and the hash of its recipe, and neither covers what the lists say:
-under one name, the runs of two draws could not be told apart and would stand in one table.
+A finished run is found by the name of its dataset and the hash of its recipe, and neither covers the content of the
+lists: under one name, the runs of two draws could not be told apart and would be in one table.
 """
 
 import json
@@ -17,7 +17,7 @@ def variant_recipe(of: str, name: str, opening: str, images: Path | None = None,
 
     Args:
         opening: one line that says what is different.
-        images, lists: the folders, where they are not both ``$OLTR_DATA/NAME``.
+        images, lists: the folders, if they are not both ``$OLTR_DATA/NAME``.
     """
     content = builtin_recipes()[of].read_text(encoding="utf-8")
     content = content[content.index("[data]") :].replace(of, name)
@@ -26,11 +26,13 @@ def variant_recipe(of: str, name: str, opening: str, images: Path | None = None,
         placed = "".join(f"{key} = {json.dumps(path, ensure_ascii=False)}\n" for key, path in paths.items())
         first, rest = content.split("\n", 1)
         content = f"{first}\n{placed}{rest}"
-    return f"# {name}: {opening}\n# Written by oltr data prepare {of}; all else is as in its recipe.\n\n{content}"
+    return (
+        f"# {name}: {opening}\n# Written by oltr data prepare {of}; everything else is as in its recipe.\n\n{content}"
+    )
 
 
 def write_recipe(prepared: Prepared, text: str) -> None:
-    """Put the recipe beside the lists; one that is there stays, for somebody may have changed it."""
+    """Put the recipe beside the lists; an existing one stays, since it may have been edited."""
     path = prepared.list_folder / BUILT_RECIPE
     if not path.exists():
         write_text(path, text)

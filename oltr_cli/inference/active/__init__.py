@@ -1,1 +1,1 @@
-"""What to label next: images chosen from an unlabelled folder, and what the choice is worth."""
+"""What to label next: images chosen from an unlabelled folder, and how good the choice is."""

@@ -1,4 +1,4 @@
-"""What to label next: of a pile of images, those that a finished run knows least, no two nearly the same."""
+"""What to label next: the images that a finished run knows least, no two nearly the same."""
 
 import hashlib
 from dataclasses import dataclass, field, fields
@@ -16,12 +16,12 @@ from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageBatch, ImageStream
 from oltr_cli.inference.recogniser import Recogniser
 
-KEEP, KEEP_AT_LEAST = 20, 2000  # images that are remembered with their features: so many for each of the budget
+KEEP, KEEP_AT_LEAST = 20, 2000  # images kept with their features: this many per image of the budget
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Images with what the run says of them, N of each.
+    """N images with the run's answers.
 
     Attributes:
         uncertainty: γ, or minus the confidence; higher = less known.
@@ -56,9 +56,10 @@ class Rows:
 
 @dataclass
 class Counts:
-    """What became of the images: ``images`` counts all, the others those that were left out.
+    """Numbers of images: ``images`` counts all, the others those that were left out.
 
-    ``copies`` look the same to the network; ``similar`` are as little known as the chosen ones, but too near to one.
+    ``copies`` look the same to the network; ``similar`` are as unknown as the chosen ones, but too close to one of
+    them.
     """
 
     images: int = 0
@@ -73,8 +74,8 @@ class Chosen:
     """The images to label, the least known first.
 
     Attributes:
-        failed: sources that are no images, with their problem.
-        training_problem: why the run's training images were not at hand, to leave them out; "" where they were.
+        failed: sources that are not images, with their problem.
+        training_problem: why the run's training images could not be left out; "" if they were.
     """
 
     measure: Measure
@@ -90,7 +91,7 @@ class Chosen:
 
 
 def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Measure, display: Display) -> Chosen:
-    """Up to ``budget`` images of ``stream``. Each image counts once, whatever its copies; the first one is named."""
+    """Up to ``budget`` images of ``stream``. Of copies of an image only the first counts."""
     chosen = Chosen(measure)
     trained: TrainingFiles | None = None
     try:
@@ -107,7 +108,7 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
     rows = pool.rows()
     with display.bar("choosing", min(budget, len(rows))) as bar:
         picked = diverse(rows.features, budget, bar.advance)
-    # Of those that are known better than the last chosen one nothing is said, unless there was room for them.
+    # Images that are known better than the last chosen one do not count as similar, unless there was room for them.
     looked_at = int(picked[-1]) + 1 if len(picked) == budget else len(rows)
     chosen.counts.similar = looked_at - len(picked)
     chosen.rows = rows.take(picked)
@@ -115,7 +116,7 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
 
 
 def _lists_digest(recogniser: Recogniser) -> str | None:
-    """Of the lists that the network was trained on; the recipe alone does not say it of every dataset."""
+    """Digest of the lists that the network was trained on; not every recipe has it."""
     result = recogniser.base.result() or recogniser.result
     return result.get("data_digest") or recogniser.recipe.data.lists_digest
 
@@ -123,14 +124,14 @@ def _lists_digest(recogniser: Recogniser) -> str | None:
 def _new_rows(
     recogniser: Recogniser, batch: ImageBatch, chosen: Chosen, seen: set[bytes], trained: TrainingFiles | None
 ) -> Rows:
-    """The batch's images that are neither copies of others nor trained on."""
+    """The batch's images that are neither copies nor training images."""
     counts = chosen.counts
     counts.images += len(batch.sources)
     chosen.failed += [source for source in batch.sources if source.problem]
     paths = [source.path for source in batch.sources if not source.problem]
     new = []
     for index, (path, crop) in enumerate(zip(paths, batch.crops, strict=True)):
-        digest = hashlib.blake2b(crop.tobytes(), digest_size=16).digest()  # of what the network sees
+        digest = hashlib.blake2b(crop.tobytes(), digest_size=16).digest()  # of the network's input
         if trained is not None and path in trained:
             counts.training += 1
         elif digest in seen:
@@ -142,7 +143,7 @@ def _new_rows(
     if new:
         rows = _scored(recogniser, [paths[i] for i in new], batch.crops[new], chosen.measure.by)
         finite = np.isfinite(rows.uncertainty) & np.isfinite(rows.features).all(axis=1)
-        chosen.failed += [Source(path, "what the network says of it is not finite") for path in rows.paths[~finite]]
+        chosen.failed += [Source(path, "the network's output for it is not finite") for path in rows.paths[~finite]]
         rows = rows.take(finite)
     counts.failed = len(chosen.failed)
     return rows
@@ -167,7 +168,7 @@ def _scored(recogniser: Recogniser, paths: list[str], crops: NDArray[np.uint8], 
 
 
 class _Pool:
-    """The ``keep`` least known of all rows that were added; memory does not grow with the rest."""
+    """The ``keep`` least known of all added rows; memory does not grow with the others."""
 
     def __init__(self, keep: int) -> None:
         self.keep = keep
@@ -180,7 +181,7 @@ class _Pool:
                 self.parts = [self._sorted()]
 
     def rows(self) -> Rows:
-        """The least known first, of equal ones that which came first."""
+        """The least known first, of equal ones the one that came first."""
         return self._sorted() if self.parts else Rows.none()
 
     def _sorted(self) -> Rows:

@@ -1,11 +1,11 @@
-"""The first of an ordered list of images, without those that are too similar to one before them.
+"""The first of an ordered list of images, without those too similar to an earlier one.
 
-Distances are measured in the median distance between two candidates. On photographs of 64 pixels and on handwriting,
-with features of plain and of dme, a picture that is scaled, compressed anew or a little brighter lies within 0.1
-(``SAME``) of the original; the nearest other photograph lies at 0.3 to 0.6. ``SIMILAR`` keeps images of one kind
-from filling the answer and hardly gives up on the order: of the 100 least reachable drawings 73 were of unknown
-characters, of 34 kinds; 70 and 37 without similar ones. Choosing those that are farthest apart among three times as
-many (k-centre greedy, Sener & Savarese, ICLR 2018) found no more unknown ones than chance.
+The unit of distance is the median distance between two candidates. On photographs of 64 pixels and on handwriting, with
+features of plain and of dme, a picture that is scaled, compressed again or a little brighter is within 0.1 (``SAME``)
+of the original; the nearest other photograph is at 0.3 to 0.6. ``SIMILAR`` keeps images of one kind from filling the
+answer and hardly changes the order: of the 100 least reachable drawings 73 were of unknown characters, of 34 kinds; 70
+and 37 without similar ones. Choosing those that are farthest apart among three times as many (k-centre greedy, Sener &
+Savarese, ICLR 2018) found no more unknown ones than chance.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-CANDIDATES = 3  # rows for each of the budget that SIMILAR ones are passed over among
+CANDIDATES = 3  # rows per image of the budget among which SIMILAR ones are skipped
 SIMILAR, SAME = 0.5, 0.1  # of the median distance
 SAMPLE = 1000  # candidates whose distances make the median
 BLOCK = 2048  # rows of a matrix of distances
@@ -24,13 +24,12 @@ Floats = NDArray[np.float32]
 def diverse(features: Floats, budget: int, advance: Callable[[int], None] = lambda picked: None) -> NDArray[np.int64]:
     """Indices of up to ``budget`` rows, rising.
 
-    Rows are taken in their order, but for those within ``SIMILAR`` of one taken before, as long as the first
-    ``CANDIDATES`` · budget rows give enough. What is then missing is taken in order from all rows, but for those within
-    ``SAME``.
+    Rows are taken in order, except those within ``SIMILAR`` of one taken before, as long as the first ``CANDIDATES`` ·
+    budget rows are enough. The rest is taken in order from all rows, except those within ``SAME``.
 
     Args:
         features: (N, D), finite.
-        advance: told of each row taken.
+        advance: called for each row taken.
     """
     if not len(features):
         return np.empty(0, np.int64)
@@ -47,7 +46,7 @@ class _Taken:
     """The rows taken, and for each of the first ``len(nearest)`` rows the squared distance to the nearest of them."""
 
     def __init__(self, features: Floats, candidates: int) -> None:
-        # About their mean the products below keep more digits.
+        # Relative to their mean the products below keep more digits.
         self.features = features - features[:candidates].mean(axis=0)
         self.squares = np.einsum("nd,nd->n", self.features, self.features)
         self.rows: list[int] = []
@@ -55,7 +54,7 @@ class _Taken:
         self.median = self._median_distance(candidates)
 
     def take_next(self, radius: float) -> bool:
-        """Take the first row that is farther than ``radius`` from all taken; False where there is none."""
+        """Take the first row that is farther than ``radius`` from all taken ones; False if there is none."""
         far = self.nearest > (radius * self.median) ** 2
         new = int(far.argmax())
         if not far[new]:
@@ -66,7 +65,7 @@ class _Taken:
         return True
 
     def extend(self, stop: int) -> None:
-        """Look at the rows up to ``stop``."""
+        """Include the rows up to ``stop``."""
         parts = [self.nearest]
         for start in range(len(self.nearest), stop, BLOCK):
             rows = slice(start, min(start + BLOCK, stop))
@@ -85,7 +84,8 @@ class _Taken:
         return np.maximum(distances, 0, out=distances)
 
     def _median_distance(self, candidates: int) -> float:
-        """Between two different candidates, of at most ``SAMPLE`` evenly spaced ones; 0 for a single one."""
+        """Median distance between different candidates, of at most ``SAMPLE`` evenly spaced ones; 0 for a single
+        one."""
         rows = np.unique(np.linspace(0, candidates - 1, min(candidates, SAMPLE)).astype(np.int64))
         if len(rows) < 2:
             return 0.0

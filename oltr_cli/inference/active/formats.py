@@ -23,7 +23,8 @@ WIDEST = 32  # cells of a class name in the table
 
 
 def records(recogniser: Recogniser, chosen: Chosen) -> list[dict[str, Any]]:
-    """One object an image; ``nearest`` is its nearest known class, ``label`` the one suggested, perhaps "unknown"."""
+    """One object per image; ``nearest`` is its nearest known class, ``label`` the suggested one, which may be
+    "unknown"."""
     names, rows = recogniser.class_names, chosen.rows
     return [
         {
@@ -57,7 +58,7 @@ def as_table(recogniser: Recogniser, chosen: Chosen) -> Iterator[str]:
 
 
 def as_csv(recogniser: Recogniser, chosen: Chosen) -> Iterator[str]:
-    """A header, and a line an image."""
+    """A header, and one line per image."""
     yield "image,reachability,confidence,nearest,label,unknown"
     for one in records(recogniser, chosen):
         gamma = "" if one["reachability"] is None else one["reachability"]
@@ -83,26 +84,26 @@ def as_json(recogniser: Recogniser, chosen: Chosen, budget: int) -> str:
 
 
 def write_paths(file: Path, chosen: Chosen) -> None:
-    """The paths one a line, the least known image first, as the bytes that they are on the disk.
+    """The paths one per line, the least known image first, with the bytes they have on disk.
 
     Raises:
-        UsageProblem: a path holds a line break.
+        UsageProblem: a path contains a line break.
     """
     for path in chosen.rows.paths:
         if "\n" in path:
-            raise UsageProblem(f"--out {file}: {visible(path)} holds a line break; take --json")
+            raise UsageProblem(f"--out {file}: {visible(path)} contains a line break; use --json")
     write_atomically(file, lambda out: out.write(b"".join(os.fsencode(path) + b"\n" for path in chosen.rows.paths)))
 
 
 def fill_sheet(sheet: Sheet, recogniser: Recogniser, chosen: Chosen) -> None:
-    """The first images on a contact sheet, whole, as they are on the disk."""
+    """The first images on a contact sheet, uncropped, as they are on disk."""
     by = chosen.measure.by
     for one in records(recogniser, chosen)[:ON_SHEET]:
         what = f"{UNKNOWN} ({one['nearest']}?)" if one["unknown"] else one["label"]
         value = f"{'γ' if by == 'reachability' else by} {number(one[by])}"
         try:
             image = fit(decode_file(Path(one["image"])).numpy())
-        except DataProblem:  # it was there a moment ago
+        except DataProblem:  # deleted in the meantime
             image = None
         sheet.tiles.append(Tile(image, [visible(what), value, visible(Path(one["image"]).name)]))
 

@@ -1,8 +1,8 @@
-"""How little a run knows an image: by its reachability γ, or by the lack of confidence.
+"""How little a run knows an image: by its reachability γ, or by its low confidence.
 
-γ is the distance to the nearest class centroid (Liu et al., CVPR 2019, Eq. 3). Neither is better everywhere: distances
-grow with the length of a feature, which depends on the pictures. So where the run has saved scores of open validation
-images, those decide.
+γ is the distance to the nearest class centroid (Liu et al., CVPR 2019, Eq. 3). Neither is always better: distances grow
+with the length of a feature, which depends on the pictures. So if the run has saved scores of open validation images,
+those decide.
 """
 
 from dataclasses import dataclass, replace
@@ -31,29 +31,31 @@ class Measure:
 
 
 def choose_measure(recogniser: Recogniser, wanted: By | None) -> Measure:
-    """The measure that is asked for, or the one that tells open from known validation samples better.
+    """The requested measure, or the one that separates open and known validation samples better.
 
     Raises:
-        UsageProblem: reachability is asked for, and the method has no centroids.
+        UsageProblem: reachability is requested, but the method has no centroids.
     """
     method = recogniser.base.method
     has_centroids = type(recogniser.network).explain is not Method.explain
     if wanted == "reachability" and not has_centroids:
-        raise UsageProblem(f"--by reachability: {method} has no centroids to be near to; dme has")
+        raise UsageProblem(
+            f"--by reachability: {method} has no centroids; use a method that has, such as dme, or --by confidence"
+        )
     if wanted is not None:
-        return Measure(wanted, "as asked")
+        return Measure(wanted, "as requested")
     if not has_centroids:
         return Measure("confidence", f"{method} has no centroids")
     areas = _areas(recogniser)
     if areas is None:
-        return Measure("reachability", "the run has no open validation samples that could tell")
+        return Measure("reachability", "the run has no open validation samples to compare with confidence")
     by: By = "confidence" if areas["confidence"] > areas["reachability"] else "reachability"
     other: By = "reachability" if by == "confidence" else "confidence"
     return Measure(by, f"AUROC {areas[by]:.3f} on the run's validation samples; {other} {areas[other]:.3f}")
 
 
 def _areas(recogniser: Recogniser) -> dict[By, float] | None:
-    """AUROC of each measure on the saved validation samples, known against open; None where there are not both."""
+    """AUROC of each measure on the saved validation samples, known against open; None if one of them is missing."""
     confidences: dict[By, list[SavedScores]] = {"reachability": [], "confidence": []}
     for split in ("val", "open_val"):
         if not recogniser.run.scores(split).exists() or not recogniser.base.scores(split).exists():

@@ -1,4 +1,4 @@
-"""Which image files a run was trained on already, told by their bytes."""
+"""Which image files a run was trained on, recognised by their bytes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -36,15 +36,15 @@ def training_files(spec: DataSpec, digest: str | None) -> TrainingFiles:
     """The training images of a run's dataset.
 
     Args:
-        digest: of the lists that the run was trained on: those of another build name other images.
+        digest: of the lists that the run was trained on: lists of another build have other images.
     Raises:
-        DataProblem: the lists or images are not here, are others, or are drawn rather than stored.
+        DataProblem: the lists or images are missing or others, or the images are drawn rather than stored.
     """
     if spec.kind != "lists":
-        raise DataProblem("they are drawn, not files")
+        raise DataProblem("they are drawn, not stored as files")
     if (other := other_lists(spec, digest)) is not None:
         raise DataProblem(f"dataset '{spec.name}': the lists in {other[0]} are not those that the run was trained on")
-    # These splits alone carry no digest that could be compared.
+    # Opened with only these splits, the dataset has no digest to compare.
     split = open_dataset(spec, only=("train",)).splits["train"]
     assert isinstance(split, ListSplit)
     return TrainingFiles([split.root / file for file in split.files])

@@ -130,7 +130,7 @@ def test_shares_leave_every_class_something_to_train_on(val, test):
 
 @pytest.mark.parametrize(("val", "test"), [(0, 0.2), (0.2, 0), (0.5, 0.5), (-0.1, 0.2), (float("nan"), 0.2)])
 def test_shares_that_are_none(val, test):
-    with pytest.raises(UsageProblem, match="shares above 0"):
+    with pytest.raises(UsageProblem, match="must be above 0 and together leave images to train on"):
         Held(val, test)
 
 
@@ -217,7 +217,9 @@ def test_images_that_join_later_leave_most_where_they_are(build, tmp_path):
 
 
 def test_without_three_images_in_any_class_there_is_no_validation(build, tmp_path):
-    with pytest.raises(DataProblem, match="no class has three readable images, one each to train on"):
+    with pytest.raises(
+        DataProblem, match="no class has three readable images, one each for training, validation and test"
+    ):
         build(photos(tmp_path / "in", {"a": 2, "b": 2, "c": 1}))
     assert not (tmp_path / "data").exists()
 
@@ -230,7 +232,7 @@ def test_the_smallest_dataset_there_is(build, tmp_path):
 
 
 def test_one_class_is_not_enough(build, tmp_path):
-    with pytest.raises(DataProblem, match="1 known class with readable images; recognition needs two"):
+    with pytest.raises(DataProblem, match="1 known class with readable images; at least two are needed"):
         build(photos(tmp_path / "in", {"a": 9, "b": 9}), open_classes=("b",))
 
 
@@ -336,8 +338,8 @@ def test_loose_nested_hidden_and_other_files(build, tmp_path):
     report = build(root)
     assert (report.folder / "classes.txt").read_text() == "000000 birds\n000001 birds/owls\n000002 cats\n"
     assert sum(report.counts.values()) == 12
-    assert said(report, "lie in no class folder").endswith("(2)")
-    assert "birds/owls" in said(report, "inside of the folder of another class")
+    assert said(report, "that are not in a class folder").endswith("(2)")
+    assert "birds/owls" in said(report, "inside another class folder")
     assert ".heic 2, no suffix 1, .mp4 1; convert HEIC" in said(report, "by their suffix (4)")
 
 
@@ -377,7 +379,7 @@ def test_paths_that_no_list_can_hold(build, tmp_path):
     report = build(root)
     assert (report.folder / "classes.txt").read_text() == "000000 a\n000001 b\n"
     assert sum(report.counts.values()) == 10
-    warning = said(report, "no list can hold")
+    warning = said(report, "a list cannot hold")
     assert "(15)" in warning
     assert "\n" not in warning
     warning.encode()
@@ -398,14 +400,14 @@ def test_wrong_folders_are_named(build, tmp_path):
         with pytest.raises(DataProblem, match=rf"--images .*{name}: no such {what}$"):
             build(tmp_path / name)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataProblem, match=r"--images .*notes\.txt: neither a folder nor a \.csv"):
+    with pytest.raises(DataProblem, match=r"--images .*notes\.txt: not a folder and not a \.csv file"):
         build(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataProblem, match=r"--images .*empty: holds no images \(\*\.avif|\*\.bmp"):
+    with pytest.raises(DataProblem, match=r"--images .*empty: has no images \(\*\.avif|\*\.bmp"):
         build(tmp_path / "empty")
     with pytest.raises(DataProblem, match="has no class folders"):
         build(photos(tmp_path / "flat", {".": 3}))
-    with pytest.raises(DataProblem, match=r"--open .*empty: holds no images"):
+    with pytest.raises(DataProblem, match=r"--open .*empty: has no images"):
         build(photos(tmp_path / "in", {"a": 5, "b": 5}), open_images=tmp_path / "empty")
     with pytest.raises(DataProblem, match=r"--open .*nowhere: no such folder$"):
         build(tmp_path / "in", open_images=tmp_path / "nowhere")
@@ -433,7 +435,7 @@ def test_unreadable_files_are_left_out_and_named(build, tmp_path):
     report = build(root)
     assert sum(report.counts.values()) == 10
     warning = said(report, "unreadable files (3)")
-    for part in ("a/000.png: cannot be decoded (", "a/empty.jpg: cannot be decoded (no image)", "b/text.gif"):
+    for part in ("a/000.png: cannot be decoded (", "a/empty.jpg: cannot be decoded (not an image)", "b/text.gif"):
         assert part in warning
 
 
@@ -460,7 +462,7 @@ def test_many_bytes_are_decoded_on_demand_only(home, tmp_path, monkeypatch, caps
         decoded.clear()
         build_dataset(Wish(root, decode=decode), home / "mine", Display())
         assert len(decoded) == expected
-        assert ("all pixels with --decode" in capsys.readouterr().err) == (decode is None and not expected)
+        assert ("--decode checks all pixels" in capsys.readouterr().err) == (decode is None and not expected)
 
 
 def test_a_class_of_broken_files_is_none(build, tmp_path):
@@ -488,7 +490,7 @@ def test_an_image_of_two_classes_is_of_none(build, tmp_path):
     shutil.copy(root / "c" / "000.png", open_ / "x" / "same again.png")
     report = build(root, open_images=open_)
     assert sum(report.counts.values()) == 15 + 4 - 2
-    warning = said(report, "the same image in several classes, or known and open (5)")
+    warning = said(report, "the same image in several classes, or both known and open (5)")
     assert "in/a/000.png, in/b/other name.png" in warning
     used = {name for pairs in lists(report.folder).values() for name, _ in pairs}
     assert not used & {"in/a/000.png", "in/b/other name.png", "in/c/000.png", "open/x/same.png"}
@@ -499,7 +501,7 @@ def test_large_photographs_are_pointed_out(build, tmp_path):
     for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png"):
         (root / name).parent.mkdir(exist_ok=True)
         Image.new("1", (1200 + next(_numbers), 1000)).save(root / name)
-    assert "1,000 px or more" in said(build(root), "wait for their decoding")
+    assert "1,000 px or more" in said(build(root), "decoding will slow training down")
 
 
 def test_warnings_are_shown_before_the_error_that_they_explain(home, tmp_path, capsys):
@@ -554,16 +556,16 @@ def test_a_csv_of_absolute_quoted_and_strange_paths(build, table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("pics/0.png;a\npics/1.png;b\n", r"Labels\.CSV:2: is not 'path,label': .*semicolons; save it with commas"),
+        ("pics/0.png;a\npics/1.png;b\n", r"Labels\.CSV:2: not 'path,label': .*semicolons; save it with commas"),
         ("path;label\npics/0.png;a\n", r":2: .*semicolons"),
         ("path\tlabel\npics/0.png\ta\n", r":2: .*tabs"),
         ("pics/0.png,a\npics/none.png,b\n", r":2: no such image .*none\.png$"),
         ("pics/none.png,a\n", r":1: no such image .*none\.png$"),
         ("path,label\na,pics/0.png\n", ":2: no such image .*the path comes first"),
         ("path,label\nmissing,a\n", ":2: no such image"),
-        ("pics/0.png,a,extra\n", r":1: .*3 columns; a path or label that holds a comma stands in double quotes"),
-        ("pics/0.png,\n", ":1: is not 'path,label'"),
-        ('pics/0.png,"a\nb"\n', "holds a line break"),
+        ("pics/0.png,a,extra\n", r":1: .*3 columns; put a path or label that contains a comma in double quotes"),
+        ("pics/0.png,\n", ":1: not 'path,label'"),
+        ('pics/0.png,"a\nb"\n', "contains a line break"),
         ("path,label\n", "lists no image"),
         ("", "lists no image"),
         ("pics/0.png,a\0b\n", "no class has three|1 known class with|cannot be read"),
@@ -576,7 +578,7 @@ def test_a_csv_that_says_something_else(build, table, text, problem):
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_a_csv_of_another_encoding(build, table, encoding):
-    with pytest.raises(DataProblem, match="is not UTF-8 text; save it as 'CSV UTF-8'"):
+    with pytest.raises(DataProblem, match="not UTF-8 text; save it as 'CSV UTF-8'"):
         build(table(rows("path,Käfer\n"), encoding))
 
 
@@ -602,7 +604,7 @@ def test_lists_of_another_build_are_replaced_by_force_only(build, tmp_path):
     root = photos(tmp_path / "in", {"a": 6, "b": 5})
     folder = build(root, open_images=photos(tmp_path / "open", {"x": 3, "y": 3})).folder
     before = {path: path.read_text() for path in folder.iterdir()}
-    with pytest.raises(DataProblem, match=r"holds another build \(.*open\.txt.*\); --force replaces it"):
+    with pytest.raises(DataProblem, match=r"holds another build \(.*open\.txt.*\); use --force to replace it"):
         build(root, seed=1)
     assert {path: path.read_text() for path in folder.iterdir()} == before
     build(root, force=True, seed=1)
@@ -623,7 +625,9 @@ def test_an_edited_recipe_is_kept_whatever_comes(build, tmp_path):
     edited = written.replace("flip = true ", "flip = false")
     recipe.write_text(edited)
     for again in ({}, {"sizing": Sizing(32)}):
-        with pytest.raises(DataProblem, match=r"the lists are as they were, but recipe\.toml was edited, or other opt"):
+        with pytest.raises(
+            DataProblem, match=r"the lists are unchanged, but recipe\.toml differs \(edited, or other opt"
+        ):
             build(root, **again)
     assert recipe.read_text() == edited
     report = build(root, force=True)
@@ -649,10 +653,13 @@ def test_a_missing_list_is_no_edited_recipe(build, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "problem"),
     [
-        (variant_recipe("ms1m-lt", "mine", "of another size."), "is no recipe of oltr data build, .* another --out"),
-        ('data = "x"\n', "is no recipe of oltr data build"),
-        ("[data\n", r"recipe\.toml: is not TOML .*; mend it, or choose another --out"),
-        ('name = "\udce4"', r"recipe\.toml: is not TOML .*; mend it, or choose another --out"),
+        (
+            variant_recipe("ms1m-lt", "mine", "of another size."),
+            r"recipe\.toml: not written by oltr data build \(.* another --out",
+        ),
+        ('data = "x"\n', r"recipe\.toml: not written by oltr data build"),
+        ("[data\n", r"recipe\.toml: not valid TOML .*; fix it, or choose another --out"),
+        ('name = "\udce4"', r"recipe\.toml: not valid TOML .*; fix it, or choose another --out"),
     ],
 )
 def test_a_dataset_that_something_else_wrote_stays(build, home, tmp_path, recipe, problem):
@@ -694,7 +701,7 @@ def test_lists_that_something_else_wrote_stay(build, home, tmp_path):
     (home / "mine").mkdir()
     (home / "mine" / "test.txt").write_text("x.png 0\n")
     for force in (False, True):
-        with pytest.raises(DataProblem, match=r"test\.txt of no finished build in the way; remove them"):
+        with pytest.raises(DataProblem, match=r"already has test\.txt, not from a finished build; remove them"):
             build(root, force=force)
     assert [path.name for path in (home / "mine").iterdir()] == ["test.txt"]
 
@@ -766,7 +773,7 @@ def test_names_of_built_in_datasets_are_taken(build, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["-x", ".x", "a*b", "a\nb", "a:b", "..", "a#", "x\n"])
 def test_names_that_are_none(build, tmp_path, name):
-    with pytest.raises(UsageProblem, match="a dataset's name begins with a letter or digit"):
+    with pytest.raises(UsageProblem, match="a name must start with a letter or digit"):
         build(tmp_path, name)
 
 
@@ -940,7 +947,7 @@ def test_an_image_that_a_run_cannot_decode_is_named_with_a_remedy(build, tmp_pat
             list(evaluation_batches(images, data.model_copy(update=changes), 4, 0))
         said = str(caught.value)
         assert said.startswith(f"{first}: cannot be decoded (")
-        assert "; mend or replace the file, and the same command goes on from its last checkpoint; " in said
+        assert "; repair or replace the file, then the same command resumes from its last checkpoint; " in said
         assert said.endswith(f"oltr data check {check}")
     assert CliRunner().invoke(app, ["data", "check", "mine", "--decode"]).exit_code == 3
 

@@ -141,11 +141,11 @@ def test_all_problems_come_at_once(tiny):
     bad = {f["message"]: f["count"] for f in facts["findings"] if f["kind"] == "bad_lines"}
     assert sorted(bad.values()) == [1, 2]
     number = len(train) - 2 + 4
-    assert f"train.txt:{number}: '../x.png' leads outside the dataset's folder, and 1 line more: {number + 1}" in bad
+    assert f"train.txt:{number}: '../x.png' leads outside the dataset's folder, and 1 more line: {number + 1}" in bad
     assert any("'no label' is not 'relative/path label'" in message for message in bad)
     assert "no training image for label 3" in found["labels", "train"]["message"]
     assert "1 folder entirely (train/c2): train/c0/10.png" in found["missing_files", "train"]["message"]
-    assert "3.png (no image)" in found["undecodable", "train"]["message"]
+    assert "3.png (not an image)" in found["undecodable", "train"]["message"]
     assert facts["splits"]["train"]["unreadable"] == 5
     assert [f["severity"] for f in facts["findings"]] == sorted(f["severity"] for f in facts["findings"])
 
@@ -172,7 +172,7 @@ def test_an_image_under_both_path_styles(tiny):
     shutil.copy(tiny / "test/c0/0.png", tiny / "test/c0/only.png")
     write(tiny, "test", [*lines(tiny, "test"), "test/only.png 0", "test/c0/only.png 0"])
     _, _, found = check()
-    assert found["repeated_paths", "test"]["message"] == "1 image listed again: test/c0/only.png"
+    assert found["repeated_paths", "test"]["message"] == "1 image listed more than once: test/c0/only.png"
 
 
 def test_published_counts(tiny, monkeypatch):
@@ -187,10 +187,10 @@ def test_published_counts(tiny, monkeypatch):
     messages = [f["message"] for f in facts["findings"]]
     assert code == 3
     assert messages == [
-        "15 images listed; published are 16",
-        "classes: 5; published are 6",
-        "images a class: 1–24; published are 2–24",
-        "many-, medium- and few-shot classes: 0 / 1 / 4; published are 0 / 2 / 3",
+        "15 images listed, but 16 are published",
+        "classes: 5; published: 6",
+        "images per class: 1–24; published: 2–24",
+        "many-, medium- and few-shot classes: 0 / 1 / 4; published: 0 / 2 / 3",
         "no list, but 10 images are published",
     ]
     assert facts["findings"][-1]["severity"] == "warning"
@@ -247,7 +247,7 @@ def test_warnings_alone_are_no_failure(tiny):
     write(tiny, "val", [row for row in lines(tiny, "val") if not row.endswith(" 4")])
     code, facts, found = check()
     assert (code, facts["ok"], facts["warnings"]) == (0, True, 1)
-    assert found["classes_without_images", "val"]["message"] == "1 class without images, of label 4"
+    assert found["classes_without_images", "val"]["message"] == "1 class without images, labels: 4"
     assert "✓ nothing is wrong; 1 warning" in run("tiny")[1]
 
 
@@ -256,7 +256,7 @@ def test_warnings_alone_are_no_failure(tiny):
     [
         (b"a\nb\n", "warning", "classes.txt has 2 names for 5 classes and is not used"),
         (b"a\nb\nc\nd\ne\nf\n", "warning", "classes.txt has 6 names for 5 classes"),
-        (b"n1 crane\nn2 b\nn3 c\nn4 crane\nn5 e\n", "note", "several classes have one name: crane"),
+        (b"n1 crane\nn2 b\nn3 c\nn4 crane\nn5 e\n", "note", "several classes share a name: crane"),
         (b"\xff\xfe\x80\n", "error", "classes.txt: cannot be read"),
     ],
 )
@@ -334,8 +334,8 @@ def test_identification_lists(tiny):
     code, facts, _ = check()
     assert code == 3
     assert [(f["kind"], f["splits"], f["message"].removeprefix(f"{tiny}/")) for f in facts["findings"]] == [
-        ("identification", ["distractors"], "identity 3 of a distractor; they carry −1"),
-        ("identification", ["probe"], "who/c7/1.png is in distractors.txt as well"),
+        ("identification", ["distractors"], "identity 3 of a distractor; distractors must have −1"),
+        ("identification", ["probe"], "who/c7/1.png is also in distractors.txt"),
         (
             "identification",
             ["probe"],
@@ -351,7 +351,7 @@ def test_the_built_in_set(tmp_path, monkeypatch):
     assert facts["splits"]["train"] == {
         "images": 7806, "published": None, "classes": 80, "missing": None, "unreadable": None
     }  # fmt: skip
-    assert "nothing on disk" in found[("built_in",)]["message"]
+    assert "there are no files to check" in found[("built_in",)]["message"]
     assert facts["root"] is None
     assert list(tmp_path.iterdir()) == []  # nothing was drawn
 

@@ -106,7 +106,7 @@ def test_open_lists_are_optional(small):
         ("train", ["a/0.png 0", "b/0.png 99999999999"], r"no training image for label 1, 2, 3, 4, 5, … although"),
         ("train", ["a/0.png 0", "b/0.png " + "9" * 30], r"train\.txt:2"),
         ("train", ["a/0.png 0", "b/0.png -1"], r"label -1 in a training list"),
-        ("train", ["a/0.png 0", "b/9.png 1"], r"1 of 2 images not below .*first is b/9\.png"),
+        ("train", ["a/0.png 0", "b/9.png 1"], r"1 of 2 images not found below .*first is b/9\.png"),
         ("val", ["v/0.png 0", "v/1.png 5"], r"val\.txt: label 5 has no training image"),
         ("val", ["v/0.png 7", "v/1.png 5"], r"val\.txt: labels 5, 7 have no training image \(labels 0\.\.1\)"),
         ("test", ["v/0.png -1"], r"test\.txt: label -1"),

@@ -247,7 +247,7 @@ def test_a_write_cut_short_leaves_no_image(tmp_path, monkeypatch):
 def test_without_open_images_there_is_a_warning(root):
     prepared = prepare_cifar100(root, None, QUIET)
     assert list(prepared.counts) == ["train", "val", "test"]
-    assert "no open half" in prepared.warnings[0]
+    assert "no open images, so no open-set evaluation" in prepared.warnings[0]
 
 
 def _drop_class(root, tiny):
@@ -309,17 +309,17 @@ def _own_folder(root, tiny):
     [
         (_drop_class, r"train/ has 3 class folders, not 4\n.*only one of train/ and test/: bee"),
         (_rename_class, r"only one of train/ and test/: bee, wasp"),
-        (_drop_image, r"train/ should have 3 images a class, but: bee 2"),
-        (_empty_image, r"test/ should have 12 images a class, but: ant 11"),
-        (_drop_all, r"nor cifar-100-python/ is here; unpack"),
+        (_drop_image, r"train/ should have 3 images per class, but: bee 2"),
+        (_empty_image, r"test/ should have 12 images per class, but: ant 11"),
+        (_drop_all, r"no train/<class>/ and test/<class>/, and no cifar-100-python/; unpack"),
         (_enlarge, r"test/oak_tree/oak_tree_s_000000\.png is 64×64, not 32×32"),
         (_no_image, r"test/oak_tree/oak_tree_s_000000\.png cannot be decoded"),
-        (_empty_open, r"--open .*val: 0 images"),
+        (_empty_open, r"--open .*val: has 0 images"),
         (_no_open, r"--open .*tiny: no such folder"),
         (_damage_open, r"2 of 20 images are damaged, the first: .*n00000001/val_1\.JPEG"),
         (_double_open, r"val_5\.JPEG and val_5\.png would both become n00000001/val_5\.png"),
-        (_own_list, r"train\.txt says something else"),
-        (_own_folder, r"open: does not hold images made of these sources"),
+        (_own_list, r"train\.txt already there with other content"),
+        (_own_folder, r"open: holds images that were made from other sources"),
     ],
 )
 def test_what_is_refused(root, tiny, damage, message):
@@ -334,7 +334,7 @@ def test_open_images_of_another_origin_are_not_mixed_in(root, tiny):
     prepare_cifar100(root, tiny, QUIET)
     before = contents(root)
     save(tiny / "val/n00000000/val_0.JPEG", noise(np.random.default_rng(9), 80, 80))
-    with pytest.raises(DataProblem, match="made of these sources"):
+    with pytest.raises(DataProblem, match="made from other sources"):
         prepare_cifar100(root, tiny, QUIET)
     assert contents(root) == before
 
@@ -342,7 +342,7 @@ def test_open_images_of_another_origin_are_not_mixed_in(root, tiny):
 @pytest.mark.parametrize("place", [".", "train", "test/ant", "open", ".."])
 def test_known_images_are_never_open_ones(root, tiny, place):
     prepare_cifar100(root, tiny, QUIET)
-    with pytest.raises(DataProblem, match="give the originals alone"):
+    with pytest.raises(DataProblem, match="give only the originals"):
         prepare_cifar100(root, root / place, QUIET)
 
 
@@ -492,14 +492,14 @@ def test_a_pickle_that_calls_something_is_refused(download, tmp_path):
 @pytest.mark.parametrize(
     ("split", "change", "message"),
     [
-        ("meta", {"fine_label_names": ["ant", "../../bee", "maple_tree", "oak_tree"]}, "cannot name a file"),
-        ("meta", {"fine_label_names": []}, "names nothing"),
-        ("train", {"filenames": ["/etc/passwd"] * 12}, "'/etc/passwd' cannot name a file"),
+        ("meta", {"fine_label_names": ["ant", "../../bee", "maple_tree", "oak_tree"]}, "cannot be used as a file name"),
+        ("meta", {"fine_label_names": []}, "contains no names"),
+        ("train", {"filenames": ["/etc/passwd"] * 12}, "'/etc/passwd' cannot be used as a file name"),
         ("train", {"fine_labels": [4] * 12}, r"not a list of 12 labels 0\.\.3"),
         ("train", {"fine_labels": [0] * 11}, "not a list of 12 labels"),
         ("train", {"data": np.zeros((12, 3000), np.uint8)}, "not an array of 12 × 3,072 bytes"),
         ("train", {"data": [1, 2]}, "not an array"),
-        ("train", {"fine_labels": [0] * 12}, "train/ should have 3 images a class"),
+        ("train", {"fine_labels": [0] * 12}, "train/ should have 3 images per class"),
     ],
 )
 def test_wrong_downloads(download, split, change, message):

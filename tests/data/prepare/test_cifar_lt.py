@@ -100,7 +100,7 @@ def test_a_tail_over_the_order_of_the_labels(home):
     every = [file for split in splits.values() for file in split.names]
     assert len(set(every)) == len(every)
     assert splits["train"].image(0).shape == (3, 32, 32)
-    assert "no open half" in prepared.warnings[0]
+    assert "no open images, so no open-set evaluation" in prepared.warnings[0]
 
 
 def test_validation_is_that_of_the_balanced_set(home, foreign):
@@ -206,7 +206,7 @@ def test_the_links_move_with_the_folder_they_lie_in(home, tmp_path):
 def test_images_elsewhere_and_images_that_were_moved(home, tmp_path):
     away = tmp_path / "some where"
     (home / "cifar100").rename(away)
-    with pytest.raises(DataProblem, match=r"cifar100: neither train/<class>/ .*cifar-100-python\.tar\.gz"):
+    with pytest.raises(DataProblem, match=r"cifar100: no train/<class>/ .*cifar-100-python\.tar\.gz"):
         prepare()
     prepare(root=away)
     assert prepare()[1].lists_written == []  # finds them by the link
@@ -226,16 +226,16 @@ def test_images_in_the_folder_of_the_lists(home):
 def test_what_is_refused(home, foreign):
     prepare(foreign=foreign)
     other = shutil.copytree(home / "cifar100", home / "other")
-    with pytest.raises(DataProblem, match=r"cifar100-lt/train: is there and is not .*other/train"):
+    with pytest.raises(DataProblem, match=r"cifar100-lt/train: already exists and is not .*other/train"):
         prepare(root=other)
     for place in ("cifar100/test", "cifar100-lt", "cifar100-lt/open"):
-        with pytest.raises(DataProblem, match="give the originals alone"):
+        with pytest.raises(DataProblem, match="give only the originals"):
             prepare(foreign=home / place)
     (home / "cifar100-lt/val.txt").write_text("test/ant/ant_000.png 0\n")
-    with pytest.raises(DataProblem, match=r"val\.txt says something else"):
+    with pytest.raises(DataProblem, match=r"val\.txt already there with other content"):
         prepare()
     (home / "cifar100/train/bee/bee_007.png").unlink()
-    with pytest.raises(DataProblem, match=r"100 images a class, but: bee 99"):
+    with pytest.raises(DataProblem, match=r"100 images per class, but: bee 99"):
         prepare(10)
     assert not (home / "cifar100-lt-if10").exists()
 
@@ -275,7 +275,7 @@ def test_by_command(home, monkeypatch):
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "cifar100-lt-if50: 4 classes" in done.stdout
-    assert "100 to 2 images a class: imbalance factor 50" in done.stdout
+    assert "100 to 2 images per class: imbalance factor 50" in done.stdout
     assert done.stderr.rstrip().endswith("oltr run dme --dataset cifar100-lt-if50")
     report = json.loads(CliRunner().invoke(app, [*arguments, "--json", "-q"]).stdout)
     assert (report["dataset"], report["lists_written"]) == ("cifar100-lt-if50", [])

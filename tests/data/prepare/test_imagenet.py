@@ -140,7 +140,7 @@ def test_validation_images_of_the_official_list_are_never_trained_on(root):
     assert prepared.origin["val"] == "the official list"
     (root / train_file(IDS[2], 3)).unlink()
     (root / "train.txt").unlink()
-    with pytest.raises(DataProblem, match=r"1 class besides those of the official val list: n01484850 1 of 2"):
+    with pytest.raises(DataProblem, match=r"1 class apart from those in the official val list: n01484850 1 of 2"):
         prepare_imagenet_lt(root, None, QUIET)
 
 
@@ -213,8 +213,11 @@ def test_classes_of_validation_images_from_the_devkit(root):
     [
         ("a,b\n", "does not begin with 'ImageId,PredictionString'"),
         ("", "does not begin with 'ImageId,PredictionString'"),
-        ("ImageId,PredictionString\nILSVRC2012_val_00000001,\n", r"csv:2: names no class"),
-        ("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1\n", r"gives 11 images of val/ no class: .*002"),
+        ("ImageId,PredictionString\nILSVRC2012_val_00000001,\n", r"csv:2: has no class"),
+        (
+            "ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1\n",
+            r"has no class for 11 images of val/: .*002",
+        ),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
@@ -233,7 +236,7 @@ def test_open_images_without_their_list(root):
     assert listed(root, "open") == dict.fromkeys(
         ["open/cat.jpg", "open/n99999999/bird.PNG", "ILSVRC2010_val/n88888888/y.JPEG"], -1
     )
-    assert "is not here to tell them apart" in prepared.warnings[0]
+    assert "is missing to tell them apart" in prepared.warnings[0]
     assert "open is all 3 images of open/ and ILSVRC2010_val/ (2 in the paper)" in prepared.warnings[1]
 
 
@@ -245,7 +248,7 @@ def test_an_open_list_that_is_there_already_is_left(root):
     assert "already" in prepared.origin["open"]
     assert prepared.warnings == []
     (root / "mine/a.jpg").unlink()
-    with pytest.raises(DataProblem, match=r"open\.txt: 1 of 1 images are not there; mine lacks 1 \(a\.jpg\)"):
+    with pytest.raises(DataProblem, match=r"open\.txt: 1 of 1 images are missing; mine lacks 1 \(a\.jpg\)"):
         prepare_imagenet_lt(root, None, QUIET)
 
 
@@ -255,7 +258,7 @@ def test_official_open_images_lie_flat_or_in_a_folder(root, folder):
     put(root, [folder + name for name in OPEN])
     assert prepare_imagenet_lt(root, None, QUIET).counts["open"] == 2
     (root / folder / OPEN[1]).unlink()
-    with pytest.raises(DataProblem, match=r"ImageNet_LT_open\.txt: 1 of 2 images are not there; \. lacks 1"):
+    with pytest.raises(DataProblem, match=r"ImageNet_LT_open\.txt: 1 of 2 images are missing; \. lacks 1"):
         prepare_imagenet_lt(root, None, QUIET)
     (root / folder / OPEN[0]).unlink()
     with pytest.raises(DataProblem, match=r"2 of 2 .* put them into ILSVRC2010_val/, or move the list away"):
@@ -268,7 +271,7 @@ def test_renamed_class_folders_are_taken_and_said(root):
             (root / place / name).rename(root / place / other)
     prepared = prepare_imagenet_lt(root, None, QUIET)
     assert (root / "classes.txt").read_text().split() == ["ant", "bee", "fish", "owl"]
-    assert "none of the class folders in train/ carries an id of ILSVRC2012" in prepared.warnings[0]
+    assert "none of the class folders in train/ has an id of ILSVRC2012" in prepared.warnings[0]
     assert Counter(listed(root, "train").values()) == {0: 6, 1: 3, 2: 2, 3: 1}
 
 
@@ -303,7 +306,7 @@ def test_an_interrupted_call_is_taken_up(root, monkeypatch):
 
 def test_a_list_of_another_origin_stays(root):
     (root / "val.txt").write_text("train/x.JPEG 0\n")
-    with pytest.raises(DataProblem, match=r"val\.txt says something else"):
+    with pytest.raises(DataProblem, match=r"val\.txt already there with other content"):
         prepare_imagenet_lt(root, None, QUIET)
     assert [path.name for path in root.glob("*.txt")] == ["val.txt"]
 
@@ -366,12 +369,12 @@ def _missing_listed(root):
         (_short_class, r"train/ has too few images of 1 class: n01440764 5 of 8$"),
         (_other_set, r"none of the 4 class folders of ILSVRC2012, but 5 others"),
         (_short_val, r"val/ should have 3 images of each class, but: n01484850 2$"),
-        (_flat_val, r"val/ is flat and nothing here says the classes"),
+        (_flat_val, r"val/ is flat, and no file gives the classes"),
         (_no_val, r"no images in val/; unpack ILSVRC2012_img_val\.tar there"),
         (
             _missing_listed,
-            r"2 problems\n.*train\.txt: 1 of 12 images are not there; no folder train/n01491361\n"
-            r".*val\.txt: 3 of 8 images are not there; no folder train/n01491361; train/n01440764 lacks 1 \(n.*\)$",
+            r"2 problems\n.*train\.txt: 1 of 12 images are missing; no folder train/n01491361\n"
+            r".*val\.txt: 3 of 8 images are missing; no folder train/n01491361; train/n01440764 lacks 1 \(n.*\)$",
         ),
     ],
 )
@@ -387,7 +390,7 @@ def test_all_problems_come_at_once(root):
     _short_class(root)
     _no_val(root)
     write_official(root, "open")
-    with pytest.raises(DataProblem, match=r"(?s)3 problems.*too few.*no images in val/.*2 of 2 images are not there"):
+    with pytest.raises(DataProblem, match=r"(?s)3 problems.*too few.*no images in val/.*2 of 2 images are missing"):
         prepare_imagenet_lt(root, None, QUIET)
 
 
@@ -409,7 +412,11 @@ def _without(rows, *indices):
             r"label 0 is n01491361, not n01440764, label 1",
         ),
         ("test", lambda rows: [(name, -1) for name, _ in rows], r"has label -1; labels are 0\.\.3"),
-        ("open", lambda rows: [(name, 0) for name, _ in rows], r"open\.txt has label 0; open images carry −1"),
+        (
+            "open",
+            lambda rows: [(name, 0) for name, _ in rows],
+            r"open\.txt has label 0; open images must have label −1",
+        ),
         ("open", lambda rows: [], r"lists no image"),
         (
             "val",

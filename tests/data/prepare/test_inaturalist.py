@@ -128,16 +128,16 @@ def test_species_by_name(root):
     assert prepared.warnings == []
     assert open_lists("x", root, root)[1] == [f"Genus species{k}" for k in range(K)]
     (root / "categories.json").write_text(json.dumps(content[1:]))
-    with pytest.raises(DataProblem, match=r"categories\.json: says nothing of 1 categories, such as 7"):
+    with pytest.raises(DataProblem, match=r"categories\.json: lacks 1 categories, such as 7"):
         prepare(root)
     (root / "categories.json").write_text("[1]")
-    with pytest.raises(DataProblem, match=r"categories\.json: is no list of categories"):
+    with pytest.raises(DataProblem, match=r"categories\.json: is not a list of categories"):
         prepare(root)
 
 
 def test_a_second_call_changes_nothing(root, tmp_path):
     _, first = prepare(root)
-    assert "categories.json is not here" in first.warnings[0]
+    assert "categories.json is missing" in first.warnings[0]
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     assert prepare(root)[1].lists_written == []
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
@@ -175,7 +175,7 @@ def test_classes_set_aside_make_a_set_of_their_own(root, tmp_path, which, name, 
 
 @pytest.mark.parametrize("which", ["1", "0", str(K - 1), str(10**9)])
 def test_too_few_or_too_many_set_aside(root, which):
-    with pytest.raises(UsageProblem, match="open test and open validation need a class each"):
+    with pytest.raises(UsageProblem, match="open test and open validation need one class each"):
         prepare(root, which)
 
 
@@ -262,27 +262,30 @@ def _half(root):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_cut, r"train2018\.json: is cut short or no JSON .*unpack it again"),
+        (_cut, r"train2018\.json: is cut short or not JSON .*unpack it again"),
         (_test_file, r"val2018\.json: is not iNaturalist's file \(no 'annotations'\); is it test2018\.json"),
-        (_other_year, r"train2018\.json: lists train_val2019/.*, not images of train_val2018/; is it another year's\?"),
-        (_part, r"train2018\.json lists 28 images, not 33: another year's, or a part"),
+        (
+            _other_year,
+            r"train2018\.json: lists train_val2019/.*, not images of train_val2018/; is it from another year\?",
+        ),
+        (_part, r"train2018\.json lists 28 images, not 33: from another year, or incomplete"),
         (_other_classes, r"train2018\.json has images of 7 categories, 0 to 6, not of 0 to 7"),
-        (_uneven, r"val2018\.json has 3 images a class, but not of 2, such as 0"),
+        (_uneven, r"val2018\.json should have 3 images per class, but not so for 2, such as 0"),
         (_the_same, r"val2018\.json: is not iNaturalist's file"),
         (_twice, r"val2018\.json: 24 images but 25 annotations of 24"),
         (_no_image, r"val2018\.json: is not iNaturalist's file \(KeyError"),
-        (_outside, r"'train_val2018/\.\./\.\./x\.jpg' is no image's path"),
-        (_line_break, r"is no image's path"),
+        (_outside, r"'train_val2018/\.\./\.\./x\.jpg' is not an image path"),
+        (_line_break, r"is not an image path"),
         (_wrong_number, r"train2018\.json: is not iNaturalist's file \(ValueError"),
         (_no_json, r"no train2018\.json; unpack https://.*/train2018\.json\.tar\.gz here"),
         (_no_images, r"no images in train_val2018/ or 2018/; unpack https://.*/train_val2018\.tar\.gz"),
         (_no_folder, r"no such folder; give --root"),
         (
             _half,
-            r"train2018\.json: 15 of 33 images are not there: no folder train_val2018/Fungi/7, "
+            r"train2018\.json: 15 of 33 images are missing: no folder train_val2018/Fungi/7, "
             r"train_val2018/Plantae/2\n"
             r".*train2018\.json: 1 of 33 images are empty files: train_val2018/Plantae/0/.*\n"
-            r".*val2018\.json: 7 of 24 images are not there: no folder .*; train_val2018/Plantae/4 lacks 1 \(",
+            r".*val2018\.json: 7 of 24 images are missing: no folder .*; train_val2018/Plantae/4 lacks 1 \(",
         ),
     ],
 )
@@ -294,13 +297,15 @@ def test_what_is_refused(root, damage, message):
 
 
 def test_the_folder_below_is_not_the_root(root):
-    with pytest.raises(DataProblem, match="holds the images themselves; give the folder that has it as train_val2018/"):
+    with pytest.raises(
+        DataProblem, match="holds the images themselves; give the folder that contains it as train_val2018/"
+    ):
         prepare(root / "train_val2018")
 
 
 def test_a_list_of_another_origin_stays(root):
     (root / "test.txt").write_text("x.jpg 0\n")
-    with pytest.raises(DataProblem, match=r"test\.txt says something else"):
+    with pytest.raises(DataProblem, match=r"test\.txt already there with other content"):
         prepare(root)
     assert not (root / "train.txt").exists()
 
@@ -312,4 +317,4 @@ def test_by_command(root):
     assert (report["dataset"], report["classes"]) == ("inaturalist2018-open3", K - 3)
     assert done.stderr.rstrip().endswith("oltr run dme --dataset inaturalist2018-open3")
     done = CliRunner().invoke(app, ["data", "prepare", "inaturalist2018", "-q"])
-    assert "one image a class of val2018.json" in done.stdout
+    assert "one image per class of val2018.json" in done.stdout

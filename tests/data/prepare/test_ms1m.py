@@ -138,8 +138,8 @@ def test_what_it_writes_can_be_opened(root):
     assert set(rows(root, "distractors")) == {f"distractors/x/y/{i}.jpg" for i in range(5)}
     assert splits["distractors"].image(0).shape == (3, 9, 9)
     assert prepared.warnings[:2] == [
-        "5 training identities are all there are; 74,500 were wanted",
-        "16 training images are all there are; 887,500 were wanted",
+        "only 5 training identities; 74,500 were asked for",
+        "only 16 training images; 887,500 were asked for",
     ]
 
 
@@ -168,7 +168,7 @@ def test_without_people_there_is_a_warning(tmp_path):
     root = make(tmp_path / "faces", people=False)
     _, prepared = prepare(root)
     assert set(prepared.counts) == {"train", "val", "test"}
-    assert "Table 4 stays empty" in prepared.warnings[-1]
+    assert "without them there is no identification (Table 4)" in prepared.warnings[-1]
 
 
 def test_another_size_is_a_dataset_of_its_own(root, tmp_path):
@@ -201,9 +201,9 @@ def test_groups_of_people_and_of_images(root, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Kim female\nKarl male\n", r"gender\.txt:2: 'Karl' is nobody among the probes"),
-        ("Kim full\n", r"gender\.txt:1: a group cannot be called 'full'"),
-        ("Kim\n", r"gender\.txt:1: '' is nobody"),
+        ("Kim female\nKarl male\n", r"gender\.txt:2: 'Karl' is not among the probes"),
+        ("Kim full\n", r"gender\.txt:1: invalid group name 'full'"),
+        ("Kim\n", r"gender\.txt:1: '' is not among the probes"),
         (b"\xff\xfe", r"gender\.txt: cannot be read"),
         (None, r"gender\.txt: cannot be read"),
     ],
@@ -231,9 +231,9 @@ def test_what_is_left_out_is_said(root):
     _, prepared = prepare(root)
     text = "\n".join(prepared.warnings)
     assert "left out, folders without an image (2): m.empty, m.nothing" in text
-    assert "left out, images that lie beside the identity folders (1)" in text
-    assert "1 names hold a line break" in text
-    assert "probe: images beside the folders of the people" in text
+    assert "left out, images outside of the identity folders (1)" in text
+    assert "left out, names with a line break (1)" in text
+    assert "probe outside of the people's folders" in text
     assert prepared.counts["train"] == 16
 
 
@@ -298,11 +298,11 @@ def _empty_file(root):
     ("damage", "error", "message"),
     [
         (_no_root, DataProblem, "no such folder; give --root"),
-        (_alone, UsageProblem, "--distractors: is needed as well"),
+        (_alone, UsageProblem, "--distractors is missing: identification needs it"),
         (_no_distractor, DataProblem, "no images of distractors"),
         (_nobody_twice, DataProblem, "no person has two images"),
-        (_recordio, DataProblem, r"holds train\.rec of MXNet; unpack it"),
-        (_flat, DataProblem, "has 1 image and no folder; an identity is a folder"),
+        (_recordio, DataProblem, r"holds MXNet's train\.rec; unpack it"),
+        (_flat, DataProblem, "has 1 image and no folder; put the images of each identity into a folder"),
         (_deeper, DataProblem, "has 1 folder, none with an image directly in it: faces"),
         (_empty_file, DataProblem, r"train\.txt: [78] of 16 images are empty files: m\.0a/"),
     ],
@@ -316,7 +316,7 @@ def test_what_is_refused(root, damage, error, message):
 
 def test_folders_within_folders(root):
     (root / "distractors").rename(root / "probe/distractors")
-    with pytest.raises(UsageProblem, match="probe holds probe/distractors"):
+    with pytest.raises(UsageProblem, match="probe contains probe/distractors"):
         prepare(root, distractors=root / "probe/distractors")
     with pytest.raises(UsageProblem, match="is not below"):
         prepare(root, probe=root, distractors=root)
@@ -324,7 +324,7 @@ def test_folders_within_folders(root):
 
 def test_a_list_of_another_origin_stays(root):
     (root / "probe.txt").write_text("x.jpg 0\n")
-    with pytest.raises(DataProblem, match=r"probe\.txt says something else"):
+    with pytest.raises(DataProblem, match=r"probe\.txt already there with other content"):
         prepare(root)
     assert not (root / "train.txt").exists()
 

@@ -145,6 +145,6 @@ def test_all_that_is_missing_is_named_at_once(own):
 
 def test_a_list_of_another_origin_stays(own):
     (own / "probe.txt").write_text("x.png 1\n")
-    with pytest.raises(DataProblem, match=r"probe\.txt says something else"):
+    with pytest.raises(DataProblem, match=r"probe\.txt already there with other content"):
         prepare_omniglot_small(own)
     assert not (own / "train.txt").exists()

@@ -100,7 +100,7 @@ def test_folders_by_other_names(tmp_path, train, val):
         names, labels = read_list(find_list(root, split))
         assert [(name.replace(here, "data_256" if here == train else "val_256", 1), label)
                 for name, label in zip(names, labels.tolist(), strict=True)] == official(split)  # fmt: skip
-    assert "as the folders are called here" in prepared.origin["train"]
+    assert "paths adapted to the folders here" in prepared.origin["train"]
     splits, names, _ = open_lists("places-lt", root, root)
     assert (len(splits["open"]), names[3]) == (2, "desert/sand")
 
@@ -135,7 +135,7 @@ def test_folders_too_many_and_too_small_are_pointed_out(root):
         (root / "data_256/a/airfield" / image(i)).unlink()
     put(root, ["data_256/x/mine/a.jpg"])
     other, small, *_ = prepare_places_lt(root, None, QUIET).warnings
-    assert "no class of Places365, left out: x/mine" in other
+    assert "not classes of Places365: x/mine" in other
     assert "1 class with fewer images than any of Places365-Standard has (12)" in small
 
 
@@ -216,17 +216,20 @@ def _other_head(root):
             _shrink,
             r"data_256/ has too few images of 1 class: d/dam 10 of 12$",
         ),
-        (_drop_val_labels, r"nothing says the classes of val_256/: bring places365_val\.txt"),
+        (_drop_val_labels, r"no file gives the classes of val_256/: add places365_val\.txt"),
         (
             _drop_val_image,
             r"val_256/ lacks 1 of the 15 images that places365_val\.txt names: Places365_val_00000005\.jpg",
         ),
         (_short_val_labels, r"should name 3 images of each class, but: "),
         (_numbers_beyond, r"has numbers 1 to 5, not 0 to 4"),
-        (_no_open, r"2 of 2 images are not there, .*renamed by the authors: put their folder Places_open/ here"),
+        (_no_open, r"2 of 2 images are missing, .*renamed by the authors: put their folder Places_open/ here"),
         (_other_label, r"Places_LT_train\.txt: label 2 is d/road, not d/desert_road, label 3 is d/desert_road, not"),
         (_torn_label, r"Places_LT_train\.txt: label 4 is d/dam, not z/zen_garden$"),
-        (_other_head, r"other numbers of images than published: label 0 has 5, not 4, label 1 has 9, not 10$"),
+        (
+            _other_head,
+            r"numbers of images that differ from the published ones: label 0 has 5, not 4, label 1 has 9, not 10$",
+        ),
     ],
 )
 def test_what_is_refused(root, damage, message):

@@ -97,9 +97,12 @@ def _nothing(root):
     [
         (_drop_class, r"(SUN397/|\./) lacks 1 of the 3 class folders that ClassName\.txt names: a/apse/indoor$"),
         (_drop_class_and_names, r"(SUN397/|\./) has 2 class folders, not 3; unpack SUN397\.tar\.gz in "),
-        (_drop_image, r"at least 100 images, but 1 have not: a/abbey 99; was the download cut short\?"),
+        (
+            _drop_image,
+            r"1 class with fewer than SUN397's minimum of 100 images: a/abbey 99; was the download cut short\?",
+        ),
         (_no_text, r"ClassName\.txt: cannot be read"),
-        (_own_list, r"test\.txt says something else"),
+        (_own_list, r"test\.txt already there with other content"),
         (_nothing, r"\./ has no class folders LETTER/CLASS/; unpack"),
     ],
 )

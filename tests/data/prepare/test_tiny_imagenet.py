@@ -124,10 +124,10 @@ def test_lists_that_are_there_are_left(root):
     prepared = prepare_tiny_imagenet_lt(root, None, QUIET)
     assert prepared.lists_written == []
     assert contents(root) == before
-    assert set(prepared.origin.values()) == {"was there already and is left"}
+    assert set(prepared.origin.values()) == {"already there, unchanged"}
     victim = root / rows[0][0]
     victim.unlink()
-    with pytest.raises(DataProblem, match=rf"train\.txt: 1 of .* images are not there; .* lacks 1 \({victim.name}\)"):
+    with pytest.raises(DataProblem, match=rf"train\.txt: 1 of .* images are missing; .* lacks 1 \({victim.name}\)"):
         prepare_tiny_imagenet_lt(root, None, QUIET)
     victim.write_bytes(b"x")
     write_list(root / "train.txt", rows[1:])
@@ -189,11 +189,11 @@ def _own_list(root):
         (_drop_class_and_ids, r"tiny-imagenet-200/train/ has 6 classes, Tiny ImageNet has 7$"),
         (_drop_image, r"train/ should have 14 images of each class, but: n00000001 13$"),
         (_drop_val_image, r"val/images/ lacks 1 image that val_annotations.txt names: val_4\.JPEG"),
-        (_drop_annotations, r"val/val_annotations\.txt says which class an image is of, and cannot be read"),
-        (_cut_annotations, r"val_annotations\.txt gives 1 image no class: val_20\.JPEG"),
+        (_drop_annotations, r"val/val_annotations\.txt cannot be read .*; it gives the class of each image"),
+        (_cut_annotations, r"val_annotations\.txt has no class for 1 image: val_20\.JPEG"),
         (_drop_val, r"val/ has no images of 7 of the 7 classes"),
         (_drop_all, r"no train/<wnid>/ and val/; unpack tiny-imagenet-200\.zip here"),
-        (_own_list, r"open\.txt says something else"),
+        (_own_list, r"open\.txt already there with other content"),
     ],
 )
 def test_what_is_refused(root, damage, message):

@@ -379,5 +379,5 @@ def test_what_is_not_finite_has_failed(finished, folder, monkeypatch, all_differ
 
     monkeypatch.setattr(Recogniser, "scores", spoilt)
     told = answer(finished.names["plain"], folder, "--budget", 100, "--batch-size", 64, code=1)
-    assert [one["error"] for one in told["failed"]] == ["what the network says of it is not finite"]
+    assert [one["error"] for one in told["failed"]] == ["the network's output for it is not finite"]
     assert "00.png" not in {Path(one["image"]).name for one in told["images"]}
