@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from oltr_cli import __version__
+from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, guard_streams
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
 from oltr_cli.commands.evaluate import evaluate
@@ -50,7 +51,7 @@ def root(
     Start with **oltr run dme**: it trains the paper's method on a built-in dataset in a few minutes.
 
     Results go to stdout, progress to stderr. Exit codes: 0 done · 1 a run failed · 2 usage or recipe · 3 data missing
-    or corrupt · 4 loss not finite · 130/143 stopped with a checkpoint.
+    or corrupt · 4 loss not finite · 129/130/143 stopped with a checkpoint.
     """
 
 
@@ -75,18 +76,20 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Distributed training: torch's C++ side would warn, once a process, that every parameter got a gradient.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    guard_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except OltrError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output left (``oltr ls | head``); keep the interpreter from complaining as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except ReaderLeft:  # oltr ls | head
+        sys.exit(PIPE_CLOSED)
     except Exception:
         # A fault of ours, or of somebody's method. Its traceback holds the loader, whose workers ignore SIGTERM, and
         # the interpreter would wait for them for ever on its way out: they end once the traceback is let go.

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from oltr_cli.errors import OltrError
 
@@ -17,11 +17,12 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         OltrError: the disk is full or the folder cannot be written; a file that was at ``path`` before is unchanged.
     """
     temporary = None
+    failures: list[OSError] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            write(file)
+        with _Noting(os.fdopen(handle, "wb"), failures) as file:
+            write(cast("IO[bytes]", file))
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
@@ -29,13 +30,37 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         temporary = None
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of its zip writer. str(error) would name the temporary file,
-        # which means nothing to the user.
-        reason = getattr(error, "strerror", None) or error
+        # torch.save reports a full disk as a RuntimeError about positions in its zip file: the first failure counts.
+        # str(error) would name the temporary file, which means nothing to the user.
+        first = failures[0] if failures else error
+        reason = getattr(first, "strerror", None) or first
         raise OltrError(f"cannot write {path}: {reason}; an existing file is unchanged") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+class _Noting:
+    """A binary file that notes why a write failed, for writers that report something else."""
+
+    def __init__(self, file: IO[bytes], failures: list[OSError]) -> None:
+        self._file, self._failures = file, failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, content: Any) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self._failures.append(error)
+            raise
+
+    def __enter__(self) -> "_Noting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def write_text(path: Path, text: str) -> None:

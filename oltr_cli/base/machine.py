@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli import __version__
+from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "workers": workers,
-        "command": ["oltr", *sys.argv[1:]],
+        "command": ["oltr", *map(without_secrets, sys.argv[1:])],
     }
 
 

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.signals import StopRequest
+from oltr_cli.base.signals import StopRequest, ignore_stopping
 from oltr_cli.errors import OltrError, Stopped
 
 Answer = TypeVar("Answer")
@@ -74,8 +73,7 @@ def _leave_if(stop: StopRequest, done: int, total: int) -> None:
 
 def _follow_the_main_process() -> None:
     """Ctrl-C reaches the whole group: the main process decides when the others end. They end with it in any case."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stopping()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

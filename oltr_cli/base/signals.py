@@ -1,18 +1,27 @@
-"""SIGINT and SIGTERM as a request: training stops at the next step, after its checkpoint. A second stops at once."""
+"""SIGINT, SIGTERM and SIGHUP as a request: training stops at the next step, after its checkpoint.
 
+A second signal stops at once.
+"""
+
+import multiprocessing
 import signal
 from types import FrameType, TracebackType
 
+# SIGHUP is what a terminal sends as it is closed; Windows has none.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class StopRequest:
-    """While entered, remembers the first SIGINT or SIGTERM in ``signal_number``; exiting restores the old handlers."""
+    """While entered, remembers the first signal in ``signal_number``; exiting restores the old handlers."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
+            if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup: the user wants the command to outlive the terminal
             try:
                 self._before[number] = signal.signal(number, self._remember)
             except ValueError:  # not in the main thread: the caller keeps its own handling
@@ -21,6 +30,9 @@ class StopRequest:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:
+            # Before their queues close on them: each would print a traceback about that.
+            for child in multiprocessing.active_children():
+                child.kill()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal_number = number
@@ -28,3 +40,9 @@ class StopRequest:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+
+
+def ignore_stopping() -> None:
+    """For a worker process: stopping is the main process's business, which then ends its workers."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+STORE = "MLFLOW_BACKEND_STORE_URI"  # the variable that mlflow server reads
+
+
 def ui(
     port: Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on.")] = 5000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = ("127.0.0.1"),
@@ -27,34 +30,36 @@ def ui(
     oltr ui --port 5001    where 5000 is taken
     ```
     """
+    from oltr_cli.base.secrets import without_secrets
     from oltr_cli.runs.folder import runs_root
-    from oltr_cli.tracking.mlflow_run import is_remote, without_password
+    from oltr_cli.tracking.mlflow_run import is_remote
     from oltr_cli.tracking.tracker import tracking_uri
 
     root = runs_root()
     uri = tracking_uri(root)
-    shown = without_password(uri)
+    shown = without_secrets(uri)
     if is_remote(uri):
         # There is a server already: nothing to start.
         print(json.dumps({"address": shown, "store": shown, "command": None}) if json_ else shown)
         print("MLFLOW_TRACKING_URI names a server: open that address", file=sys.stderr)
         return
-    command = _server_command(uri, root, host, port)
+    command = _server_command(root, host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     _check(uri, host, port, dry_run)
     if json_:
         print(json.dumps({"address": address, "store": shown, "command": command}), flush=True)
     elif dry_run:
-        print(shlex.join(command))
+        print(f"{STORE}={shlex.quote(shown)} {shlex.join(command)}")
     if not dry_run:
-        _serve(command, address, host, port)
+        _serve(command, uri, address, host, port)
 
 
-def _server_command(uri: str, root: "Path", host: str, port: int) -> list[str]:
+def _server_command(root: "Path", host: str, port: int) -> list[str]:
+    """Without the store, which goes by the environment: arguments are seen by all users of the machine."""
     artifacts = (root.absolute() / "mlartifacts").as_uri()
     # One worker is enough for one person and starts in a quarter of the time and memory of the default's four.
     return [
-        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
+        *(sys.executable, "-m", "mlflow", "server"),
         *("--default-artifact-root", artifacts, "--host", host, "--port", str(port), "--workers", "1"),
         *("--uvicorn-opts", "--log-level warning"),
     ]
@@ -84,14 +89,14 @@ def _check(uri: str, host: str, port: int, dry_run: bool) -> None:
         raise UsageProblem(f"cannot listen on {host}:{port}: {error.strerror}; try: oltr ui --port {another}") from None
 
 
-def _serve(command: list[str], address: str, host: str, port: int) -> None:
+def _serve(command: list[str], uri: str, address: str, host: str, port: int) -> None:
     """Run the server until Ctrl-C or SIGTERM, and end all of its processes then."""
     import os
 
     from oltr_cli.errors import OltrError
 
     print("starting MLflow …", file=sys.stderr)
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", STORE: uri}
     # A group of its own: Ctrl-C reaches this process alone, which then ends the server's processes without noise.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     server = subprocess.Popen(command, env=environment, start_new_session=True, stdout=sys.stderr)

@@ -1,6 +1,11 @@
-"""Checkpoints: plain types and tensors only, written atomically, the one before kept until the new one stands."""
+"""Checkpoints: plain types and tensors only, written atomically, the one before kept until the new one is in place.
+
+A checkpoint is a zip archive with a CRC-32 of every record, which ``torch.load`` does not look at: it is compared here,
+so that a file damaged on disk is refused instead of used.
+"""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +13,18 @@ import torch
 
 from oltr_cli.base.files import write_atomically
 from oltr_cli.errors import DataProblem
+from oltr_cli.runs.folder import Run
+
+BEST, LAST = "best.pt", "last.pt"
+# What each file holds beside the identity of its run: format, hash, seed, data_digest.
+_HOLDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    BEST: {"model": dict, "epoch": int, "value": (int, float)},
+    LAST: {"model": dict, "progress": dict, "optimizer": dict, "scheduler": dict, "data_digest": str},
+}
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], *, keep_previous: bool = False) -> None:
-    """Write ``content`` to ``path``; with ``keep_previous`` the file that stood there becomes ``*.prev.pt``.
+    """Write ``content`` to ``path``; with ``keep_previous`` the file that was there becomes ``*.prev.pt``.
 
     Raises:
         OltrError: the disk is full or read-only; the earlier checkpoint is untouched.
@@ -32,41 +45,61 @@ def previous(path: Path) -> Path:
     return path.with_suffix(".prev.pt")
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; nothing in it is executed.
+def load_best(run: Run) -> dict[str, Any]:
+    """best.pt of a run: "model", "epoch" and "value", the closed-set accuracy on the validation split.
 
     Raises:
-        DataProblem: missing, cut short, or holding anything but tensors and plain types.
+        DataProblem: missing, damaged, or of another run.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataProblem(f"{path}: no such checkpoint") from None
-    except pickle.UnpicklingError:
-        raise DataProblem(
-            f"{path}: holds more than tensors and plain types, or is cut short; it is not loaded"
-        ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        first_line = str(error).strip().splitlines()[:1]
-        raise DataProblem(
-            f"{path}: is cut short or no checkpoint ({first_line[0] if first_line else error!r})"
-        ) from None
-    if not isinstance(content, dict):
-        raise DataProblem(f"{path}: is no checkpoint of oltr")
-    return content
+    return _load(run.path / BEST, run, BEST)
 
 
-def load_latest(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The checkpoint at ``path``, or the one before it when that cannot be read.
+def load_latest(run: Run) -> tuple[dict[str, Any] | None, str]:
+    """last.pt of a run, or the checkpoint before it when that cannot be used.
 
     Returns:
-        the content, None when there is none at all, and a warning, empty when all is well.
+        the content, None when there is none, and a warning, empty when all is well.
     """
+    path = run.path / LAST
     warning = ""
     for candidate in (path, previous(path)):
         if candidate.exists():
             try:
-                return load_checkpoint(candidate), warning
+                return _load(candidate, run, LAST), warning
             except DataProblem as problem:
-                warning = f"{problem}; going on from the checkpoint before it"
-    return None, f"{warning.partition(';')[0]}; starting from the beginning" if warning else ""
+                warning = f"{problem}; resuming from the checkpoint before it"
+    return None, f"{warning.rpartition(';')[0]}; starting from the beginning" if warning else ""
+
+
+def _load(path: Path, run: Run, kind: str) -> dict[str, Any]:
+    content = _read(path)
+    wrong = [name for name, types in _HOLDS[kind].items() if not isinstance(content.get(name), types)]
+    if wrong:
+        raise DataProblem(f"{path}: has no usable {wrong[0]!r}, so it is not a checkpoint of oltr")
+    if (content.get("hash"), content.get("seed")) != (run.hash, run.seed):
+        raise DataProblem(
+            f"{path}: belongs to another run ({content.get('hash')}-s{content.get('seed')}), not to {run.name}"
+        )
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of tensors and plain types; nothing in it is executed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise DataProblem(f"{path}: is damaged (the check sum of {damaged} does not match)")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataProblem(f"{path}: no such checkpoint") from None
+    except pickle.UnpicklingError:
+        raise DataProblem(f"{path}: holds more than tensors and plain types; it is not loaded") from None
+    except DataProblem:
+        raise
+    except Exception as error:  # damaged bytes make zipfile, zlib, pickle and torch raise errors of many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataProblem(f"{path}: is damaged or not a checkpoint ({reason})") from None
+    if not isinstance(content, dict):
+        raise DataProblem(f"{path}: is not a checkpoint of oltr")
+    return content

@@ -5,7 +5,6 @@ process keeps it open, and its reader waiting, for as long as the loader lives.
 """
 
 import json
-import re
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,12 +15,15 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.secrets import without_secrets
 from oltr_cli.runs.folder import Run
+from oltr_cli.tracking.store import store_lock
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Value = str | int | float | bool
 
 # MLflow's limits on one request and on one value (mlflow.utils.validation).
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on runs and metrics, not on traces
 PARAMS_PER_BATCH, METRICS_PER_BATCH, KEY_LENGTH, VALUE_LENGTH, DIGEST_LENGTH = 100, 900, 250, 6000, 36
 
 
@@ -71,7 +73,7 @@ class Mirror:
         root = description.run.root
         root.mkdir(parents=True, exist_ok=True)
         parent = self._parent_id()
-        self.lock: AbstractContextManager = nullcontext() if is_remote(self.uri) else FileLock(root / ".mlflow.lock")
+        self.lock: AbstractContextManager = nullcontext() if is_remote(self.uri) else store_lock(root)
         with self.lock:
             self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self.run_id, self.last_epoch, known_params = self._resumed() or (self._created(parent), 0, set())
@@ -100,7 +102,7 @@ class Mirror:
     def _resumed(self) -> tuple[str, int, set[str]] | None:
         """Run id, last logged epoch and logged params of the run that an earlier process made, if it still exists."""
         note = read_json(self.note)
-        if not isinstance(note, dict) or note.get("uri") != without_password(self.uri):
+        if not isinstance(note, dict) or note.get("uri") != without_secrets(self.uri):
             return None
         run_id, last_epoch = note.get("run_id"), note.get("epoch", 0)
         if not isinstance(run_id, str) or not isinstance(last_epoch, int):
@@ -145,7 +147,7 @@ class Mirror:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             try:
-                return self.client.create_experiment(name, artifact_location=folder)
+                return self.client.create_experiment(name, artifact_location=folder, tags=KIND)
             except Exception:
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
@@ -176,17 +178,12 @@ class Mirror:
             self.client.log_batch(self.run_id, metrics=batch, synchronous=True)
 
     def _take_note(self) -> None:
-        write_json(self.note, {"run_id": self.run_id, "uri": without_password(self.uri), "epoch": self.last_epoch})
+        write_json(self.note, {"run_id": self.run_id, "uri": without_secrets(self.uri), "epoch": self.last_epoch})
 
 
 def is_remote(uri: str) -> bool:
     """Whether a server, rather than this process, decides where artifacts are stored."""
     return uri.startswith(("http://", "https://", "databricks", "uc:"))
-
-
-def without_password(uri: str) -> str:
-    """``uri`` as it may be shown and stored."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri)
 
 
 def _batches(values: list[Any], size: int) -> list[list[Any]]:

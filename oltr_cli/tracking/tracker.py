@@ -20,8 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from oltr_cli.base.machine import git
+from oltr_cli.base.secrets import without_secrets, without_secrets_in
 from oltr_cli.runs.folder import Run
 from oltr_cli.tracking.mlflow_run import (
     Description,
@@ -32,13 +34,13 @@ from oltr_cli.tracking.mlflow_run import (
     Value,
     is_remote,
     now,
-    without_password,
 )
+from oltr_cli.tracking.store import ensure_store, local_file, store_lock
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
-STORE_PATIENCE = 60.0  # for a store on this machine: eight processes may be waiting to write to it
+STORE_PATIENCE = 15.0  # for a store on this machine: several processes may be waiting to write to it
 FAILED_PATIENCE = 3.0  # for either, if it has failed before
-IMPORT_PATIENCE = 60.0  # the import depends only on this machine
+IMPORT_PATIENCE = 60.0  # importing MLflow and building a store depend only on this machine
 STOPPED_PATIENCE = 5.0  # for all of it together, after Ctrl-C
 
 _ENVIRONMENT = {
@@ -65,7 +67,7 @@ class Tracker:
     def __init__(self, description: Description, warn: Callable[[str], None]) -> None:
         self._description, self._warn = description, warn
         self._jobs: queue.SimpleQueue[Epoch | Finish | None] = queue.SimpleQueue()
-        self._imported = threading.Event()
+        self._imported, self._ready = threading.Event(), threading.Event()
         self._left = False
         self._thread: threading.Thread | None = None
 
@@ -146,7 +148,7 @@ class Tracker:
             return
         self._jobs.put(None)
         began = time.monotonic()
-        self._imported.wait(STOPPED_PATIENCE if stopped else IMPORT_PATIENCE)
+        self._ready.wait(STOPPED_PATIENCE if stopped else IMPORT_PATIENCE)
         uri = self._description.uri
         if timeout is None:
             usual = STOPPED_PATIENCE if stopped else SERVER_PATIENCE if is_remote(uri) else STORE_PATIENCE
@@ -158,6 +160,13 @@ class Tracker:
 
     def _work(self) -> None:
         try:
+            self._mirror()
+        finally:
+            self._imported.set()
+            self._ready.set()
+
+    def _mirror(self) -> None:
+        try:
             # Imported by name: a missing package is noticed here, and importing oltr does not need it.
             mlflow = importlib.import_module("mlflow")
         except ImportError as error:
@@ -167,8 +176,13 @@ class Tracker:
         except Exception as error:
             self._warn_once(f"MLflow cannot be imported: {error}")
             return
-        finally:
-            self._imported.set()
+        self._imported.set()
+        try:
+            self._make_store_ready(mlflow)
+        except Exception as error:
+            self._warn_once(_first_line(error))
+            return
+        self._ready.set()
         mirror: Mirror | None = None
         epochs: list[Epoch] = []
         finish: Finish | None = None
@@ -193,12 +207,23 @@ class Tracker:
             finish = next((job for job in waiting if isinstance(job, Finish)), None)
             ended = None in waiting
 
+    def _make_store_ready(self, mlflow: Any) -> None:
+        """Build the store where this process is the first to need it: its own work, which is waited for."""
+        file = local_file(self._description.uri)
+        if file is not None:
+            root = self._description.run.root
+            root.mkdir(parents=True, exist_ok=True)
+            with store_lock(root, STORE_PATIENCE):
+                said = ensure_store(mlflow, file)
+            if said:
+                self._warn(said)
+
     def _warn_once(self, reason: str) -> None:
         uri = self._description.uri
         if uri not in _failing and not self._left:
             _failing.add(uri)
-            where = without_password(uri)
-            self._warn(f"not tracked in {where}: {reason.replace(uri, where)}; the run directory has everything")
+            where = without_secrets(uri)
+            self._warn(f"not tracked in {where}: {without_secrets_in(reason)}; the run directory has everything")
 
     def _hold_forks(self) -> None:
         """Fork worker processes only after the import: a lock that it holds would stay locked in a child."""

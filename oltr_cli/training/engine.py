@@ -24,9 +24,10 @@ from oltr_cli.method import FeatureMethod
 from oltr_cli.networks.pretrained import TORCHVISION, fetch_torchvision
 from oltr_cli.networks.weights import inherit_state, load_weights
 from oltr_cli.protocol.metrics import all_metrics
-from oltr_cli.runs.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
 from oltr_cli.training.feeds import make_feed
+from oltr_cli.training.saving import Saving
 from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.training.task import Progress, Task, build_method
 
@@ -53,45 +54,37 @@ class _Training:
     def __init__(self, task: Task) -> None:
         self.task = task
         train_spec, accelerator = task.recipe.train, task.accelerator
-        self.last, self.best = task.run.path / "last.pt", task.run.path / "best.pt"
-        self.progress = Progress()
+        self.saving = Saving(task)
+        self.progress = self.saving.progress
+        resumed = self.saving.found is not None
         self.method = build_method(task.cls, task.recipe, task.dataset.class_counts, task.run.seed)
-        checkpoint, warning = load_latest(self.last)
-        if warning:
-            task.display.warn(warning)
         # What a feature method keeps of the training set is not in the weights: it reads it again when a run resumes.
         on_features = issubclass(task.cls, FeatureMethod)
         frozen = train_spec.freeze_backbone or on_features
-        if checkpoint is None or frozen:  # a frozen backbone's features are stored under its weights
-            self._first_weights(quiet=checkpoint is not None)
-        if checkpoint is not None:
-            self._check_origin(checkpoint)
-            self.progress = Progress(**checkpoint["progress"])
+        if not resumed or frozen:  # a frozen backbone's features are stored under its weights
+            self._first_weights(quiet=resumed)
         self.method.to(accelerator.device)
         if frozen:
             freeze_backbone(self.method)
         self.feed = make_feed(task, self.method)
-        if checkpoint is None or on_features:
+        if not resumed or on_features:
             self.feed.prepare(self.method)
-        if checkpoint is not None:
-            self.method.load_state_dict(checkpoint["model"])
+        self.saving.restore_weights(self.method)
         if not task.cls.trains:
             return
         self.optimizer = build_optimizer(self.method, train_spec)
         self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
-        if checkpoint is not None:
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
-            self.scheduler.load_state_dict(checkpoint["scheduler"])
+        self.saving.restore_optimizer(self.optimizer, self.scheduler)
         self.loss = accelerator.prepare_model(self.feed.loss(self.method))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
         if self.task.cls.trains:
             self._epochs(log_epoch)
         else:
-            self._save(self.best, {"epoch": 0, "value": self._validate()[SELECT_BY]})
+            self.saving.save_best(self.method, 0, self._validate()[SELECT_BY] or 0.0)
         self.task.accelerator.wait_for_everyone()  # one process writes best.pt, which all are about to read
         # After a kill between writing best.pt and last.pt a GPU may not reproduce the best epoch: the file counts.
-        best = load_checkpoint(self.best)
+        best = load_best(self.task.run)
         self.progress.best_epoch, self.progress.best_value = best["epoch"], best["value"]
         return self.progress
 
@@ -128,7 +121,7 @@ class _Training:
         task = self.task
         say = (lambda line: None) if quiet else task.display.say
         if task.parent is not None:
-            parent = load_checkpoint(task.parent.path / "best.pt")["model"]
+            parent = load_best(task.parent)["model"]
             report = inherit_state(self.method, parent, task.cls.renames)
             lost = [n for n in report.missing if n.startswith("backbone.") and "extra_fc" not in n]
             if lost:
@@ -137,14 +130,6 @@ class _Training:
         elif task.recipe.backbone.weights:
             report = load_weights(self.method.backbone, self._weight_file())
             say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
-
-    def _check_origin(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that was made with other lists."""
-        if checkpoint["data_digest"] != self.task.dataset.digest:
-            raise DataProblem(
-                f"{self.last}: was started with other image lists of '{self.task.run.dataset}'; restore them or remove "
-                f"{self.task.run.path} to start again"
-            )
 
     def _epoch(self, stop: StopRequest, bar: Bar) -> None:
         """The remaining steps of one epoch."""
@@ -162,8 +147,11 @@ class _Training:
             progress.step += 1
             progress.epoch_seconds = time.monotonic() - began
             bar.advance(1, task.recipe.train.batch_size, title)
-            if self._stop_wanted(stop) and progress.step < self.feed.steps:
-                self._stop(stop.signal_number or signal.SIGTERM)
+            if progress.step < self.feed.steps:
+                if self._stop_wanted(stop):
+                    self._stop(stop.signal_number or signal.SIGTERM)
+                if self.saving.due:
+                    self._save_last()
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
         """One optimizer step; returns the loss terms as numbers."""
@@ -229,7 +217,7 @@ class _Training:
         value = row[SELECT_BY]
         if value > progress.best_value:
             progress.best_epoch, progress.best_value = progress.epoch, value
-            self._save(self.best, {"epoch": progress.epoch, "value": value})
+            self.saving.save_best(self.method, progress.epoch, value)
         self._save_last()
         if task.accelerator.is_main_process:
             write_text(task.run.path / "metrics.jsonl", as_lines(progress.history))
@@ -256,16 +244,4 @@ class _Training:
         )
 
     def _save_last(self) -> None:
-        content = {
-            "progress": {**vars(self.progress)},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-        }
-        self._save(self.last, content, keep_previous=True)
-
-    def _save(self, path: Any, content: dict[str, Any], keep_previous: bool = False) -> None:
-        if not self.task.accelerator.is_main_process:
-            return
-        run = self.task.run
-        identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.dataset.digest}
-        save_checkpoint(path, {**identity, **content, "model": self.method.state_dict()}, keep_previous=keep_previous)
+        self.saving.save_last(self.method, self.progress, self.optimizer, self.scheduler)

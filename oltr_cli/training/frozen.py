@@ -36,6 +36,7 @@ from oltr_cli.training.scoring import BATCH
 from oltr_cli.training.task import Task
 
 AUGMENTATION = {"name", "crop_scale", "crop_ratio", "flip", "color_jitter"}  # of DataSpec; the rest is in the key
+_DIGEST = "sha256"  # file with a digest of the other two
 Shape = tuple[int, int, int, int]
 
 
@@ -82,6 +83,8 @@ def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
     with task.accelerator.main_process_first(), _lock(home):
         found = _read(folder, kind, images, shape)
         if found is None:
+            if folder.exists():
+                task.display.warn(f"{folder}: is damaged; the features are computed again")
             what = f"{'feature maps' if kind == 'maps' else 'features'} of {split}"
             task.display.say(f"[dim]saving {what}, {4 * np.prod(shape) / 1e6:,.0f} MB, in {home}[/]")
             with task.display.bar(what, len(images)) as bar:
@@ -150,11 +153,21 @@ def _lock(home: Path) -> FileLock:
     return FileLock(home / ".lock")
 
 
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in ("indices.npy", "features.npy"):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
 def _read(folder: Path, kind: Given, images: Split, shape: Shape) -> FrozenFeatures | None:
     """What ``_write`` stored, or None if it is missing or has changed."""
     try:
         indices = np.load(folder / "indices.npy", allow_pickle=False)
         features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+        if (folder / _DIGEST).read_text() != _digest(folder):
+            return None
     except (OSError, ValueError, EOFError):
         return None
     if features.shape != shape or features.dtype != np.float32 or indices.ndim != 1 or len(indices) > len(features):
@@ -175,6 +188,7 @@ def _write(folder: Path, shape: Shape, fill: Callable[[NDArray[np.float32]], NDA
         indices = fill(features)
         features.flush()
         np.save(new / "indices.npy", indices, allow_pickle=False)
+        (new / _DIGEST).write_text(_digest(new))
         if folder.exists():
             folder.replace(temporary / "old")
         new.replace(folder)

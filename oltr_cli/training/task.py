@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ from accelerate import Accelerator
 from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
 from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.errors import DataProblem
 from oltr_cli.method import Method, Setup
 from oltr_cli.planning.resolve import Link
 from oltr_cli.recipe.specs import Recipe
-from oltr_cli.runs.checkpoint import load_checkpoint
+from oltr_cli.runs.checkpoint import load_best as best_checkpoint
 from oltr_cli.runs.folder import Run
 
 
@@ -60,5 +62,18 @@ def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int],
 def load_best(run: Run, cls: type[Method], recipe: Recipe, class_counts: Iterable[int]) -> Method:
     """The method of a finished run with the weights of its best epoch."""
     method = build_method(cls, recipe, class_counts, run.seed)
-    method.load_state_dict(load_checkpoint(run.path / "best.pt")["model"])
+    fill(method, best_checkpoint(run)["model"], run.path / "best.pt")
     return method
+
+
+def fill(method: Method, weights: dict[str, Any], file: Path) -> None:
+    """Load the weights of a checkpoint into ``method``.
+
+    Raises:
+        DataProblem: they are those of another network; ``file`` is named.
+    """
+    try:
+        method.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:  # another network, or values that are not tensors
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise DataProblem(f"{file}: does not fit {type(method).__name__} ({reason})") from None

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from oltr_cli.base.secrets import without_secrets, without_secrets_in
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.tracking.mlflow_run import without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -86,7 +86,7 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
         )
     except (ImportError, ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UsageProblem(f"--storage {without_password(url)}: {reason.replace(url, without_password(url))}") from None
+        raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(reason)}") from None
 
 
 def check_database(url: str) -> None:
@@ -138,7 +138,9 @@ def named_faults(where: str) -> Iterator[None]:
         yield
     except storage_faults() as error:
         reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
-        raise OltrError(f"{without_password(where)}: {reason}; repeat the command to continue") from error
+        raise OltrError(
+            f"{without_secrets(where)}: {without_secrets_in(reason)}; repeat the command to continue"
+        ) from error
 
 
 def _quiet() -> None:

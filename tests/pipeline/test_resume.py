@@ -8,6 +8,10 @@ import time
 import pytest
 import torch
 
+from oltr_cli.base.display import Display
+from oltr_cli.pipeline.make import run_method
+from oltr_cli.training import engine
+
 LONG = ("--set", "train.epochs=25")
 EPOCH_FIELDS = ("epoch", "loss", "val/closed/overall", "lr/features")
 
@@ -87,7 +91,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(oltr, tiny_recipe, unbr
         assert_equal(outcome(oltr, method), unbroken[method])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, long_unbroken, number):
     process = oltr.start("run", "plain", "--recipe", tiny_recipe, *LONG, "--workers", 1)
     wait_for(lambda: any((oltr.runs / "tiny" / "plain").glob("*/metrics.jsonl")), process)
@@ -103,6 +107,36 @@ def test_a_signal_stops_at_the_next_step_with_a_checkpoint(oltr, tiny_recipe, lo
     assert_equal(outcome(oltr, "plain"), long_unbroken)
 
 
+def test_a_long_epoch_is_saved_by_time_too(oltr, tiny_recipe, unbroken, monkeypatch):
+    """A run that is killed more often than once an epoch advances all the same."""
+    for name, value in oltr.env.items():
+        if name.startswith(("OLTR_", "XDG_")):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OLTR_CHECKPOINT_MINUTES", "1e-9")
+    monkeypatch.setattr("oltr_cli.training.saving.LEAST_BETWEEN", 0)
+    step = engine._Training._step
+
+    def killed(training, batch, epoch, number):
+        if (epoch, number) == (0, 3):
+            raise KeyboardInterrupt
+        return step(training, batch, epoch, number)
+
+    monkeypatch.setattr(engine._Training, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_method("plain", str(tiny_recipe), device="cpu", workers=0, display=Display(quiet=True))
+    checkpoint = torch.load(run_dir(oltr, "plain") / "last.pt", weights_only=True)
+    assert (checkpoint["progress"]["epoch"], checkpoint["progress"]["step"]) == (0, 3)
+    monkeypatch.setattr(engine._Training, "_step", step)
+    run_method("plain", str(tiny_recipe), device="cpu", workers=0, display=Display(quiet=True))
+    assert_equal(outcome(oltr, "plain"), unbroken["plain"])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "often"])
+def test_minutes_that_are_none_are_refused(oltr, tiny_recipe, text):
+    done = oltr("run", "plain", "--recipe", tiny_recipe, OLTR_CHECKPOINT_MINUTES=text, check=2)
+    assert f"OLTR_CHECKPOINT_MINUTES={text}: give minutes above 0" in done.stderr
+
+
 def test_a_checkpoint_cut_short_falls_back_to_the_one_before(oltr, tiny_recipe, unbroken):
     process = oltr.start("run", "plain", "--recipe", tiny_recipe)
     wait_for(lambda: any((oltr.runs / "tiny" / "plain").glob("*/last.prev.pt")), process)
@@ -113,7 +147,7 @@ def test_a_checkpoint_cut_short_falls_back_to_the_one_before(oltr, tiny_recipe, 
         last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     (run_dir(oltr, "plain") / "result.json").unlink(missing_ok=True)
     done = oltr("run", "plain", "--recipe", tiny_recipe)
-    assert "going on from the checkpoint before it" in done.stderr
+    assert "resuming from the checkpoint before it" in done.stderr
     assert_equal(outcome(oltr, "plain"), unbroken["plain"])
 
 

@@ -164,7 +164,7 @@ def test_what_changes_the_features_changes_their_key(task):
     assert len(set(kept(here)) - set(before)) == 4  # augmentation has no part in it
 
 
-@pytest.mark.parametrize("damage", ["cut", "shape", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "shape", "gone", "flipped", "no digest"])
 def test_damaged_features_are_made_anew(task, damage):
     here = task("focal")
     method = with_parent(here)
@@ -174,6 +174,12 @@ def test_damaged_features_are_made_anew(task, damage):
         file = folder / "features.npy"
         if damage == "cut":
             file.write_bytes(file.read_bytes()[:-100])
+        elif damage == "flipped":
+            content_bytes = bytearray(file.read_bytes())
+            content_bytes[-2] ^= 0x40  # in the exponent of the last number
+            file.write_bytes(content_bytes)
+        elif damage == "no digest":
+            (folder / "sha256").unlink()
         elif damage == "shape":
             np.save(file, np.zeros((2, 3, 1, 1), np.float32))
         else:

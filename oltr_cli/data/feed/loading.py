@@ -4,7 +4,6 @@ Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that th
 epoch and the position in it, so a crop depends neither on the worker nor on what came before.
 """
 
-import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from oltr_cli.base.seeding import generator
+from oltr_cli.base.signals import ignore_stopping
 from oltr_cli.data.feed.opening import Labelled, Split, remedy
 from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, steps_per_epoch
 from oltr_cli.data.feed.transforms import evaluation_crop, training_crop
@@ -204,5 +204,4 @@ def _as_it_is(batch: Any) -> Any:
 def _quiet_worker(_: int) -> None:
     """One thread per worker; signals are for the main process, which stops after a checkpoint and ends its workers."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_stopping()

@@ -1,0 +1,92 @@
+"""Standard streams that nobody may be reading: a closed terminal, a pipe whose reader left, a full disk.
+
+Progress that cannot be written is dropped, and the work goes on. A result that cannot be written ends the command with
+one line and its exit code. ``guard_streams`` is called once, by ``oltr_cli.app.main``.
+"""
+
+import errno
+import os
+import sys
+from abc import ABC, abstractmethod
+from typing import Any
+
+from oltr_cli.errors import OltrError
+
+PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell reports of a program that a closed pipe ended
+
+
+class ReaderLeft(Exception):
+    """The reader of stdout left, as ``head`` does; not an OSError, which libraries catch and turn into exit code 1."""
+
+
+class OutputLost(OltrError):
+    """stdout cannot be written, for example because the disk is full."""
+
+
+class _Stream(ABC):
+    """A text stream that hands everything to another one, except for failing writes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._lost = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if not self._lost:
+            try:
+                return int(self._stream.write(text))
+            except (OSError, ValueError) as error:  # ValueError: the stream is closed
+                self._failed(error)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if not self._lost:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self._failed(error)
+
+    @abstractmethod
+    def _failed(self, error: OSError | ValueError) -> None:
+        """Called once, with the first write or flush that fails; what is written later is dropped."""
+
+    def _discard(self) -> None:
+        """Send what is still buffered, and all that follows, nowhere: the interpreter flushes again as it exits."""
+        self._lost = True
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+class _Progress(_Stream):
+    """stderr: what cannot be written is dropped."""
+
+    def _failed(self, error: OSError | ValueError) -> None:
+        self._discard()
+
+
+class _Result(_Stream):
+    """stdout: a failing write ends the command."""
+
+    def _failed(self, error: OSError | ValueError) -> None:
+        self._discard()
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            raise ReaderLeft from None
+        raise OutputLost(f"stdout cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def guard_streams() -> None:
+    """Put both guards in front of ``sys.stdout`` and ``sys.stderr``; a stream that is not there stays None."""
+    if sys.stdout is not None and not isinstance(sys.stdout, _Stream):
+        sys.stdout = _Result(sys.stdout)
+    if sys.stderr is not None and not isinstance(sys.stderr, _Stream):
+        sys.stderr = _Progress(sys.stderr)

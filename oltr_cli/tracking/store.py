@@ -1,0 +1,85 @@
+"""The SQLite store in the runs folder: built whole or not at all, and set aside where an earlier build broke off.
+
+MLflow builds its tables in many steps inside the file that it will use. A command that ends in between would leave a
+store that answers every later call with an error, so the build happens under another name.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from oltr_cli.errors import OltrError
+
+NAME = "mlflow.db"
+LOCK = ".mlflow.lock"
+_TABLES = {"alembic_version", "experiments", "runs", "metrics", "params", "tags"}
+
+
+def local_file(uri: str) -> Path | None:
+    """The file of an SQLite store; None for any other store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def store_lock(root: Path, patience: float = -1) -> FileLock:
+    """Held by the one process that writes to the store in ``root``; ``patience`` in seconds, below 0 for ever."""
+    return FileLock(root / LOCK, timeout=patience)
+
+
+def ensure_store(mlflow: Any, file: Path) -> str:
+    """Build the store in ``file`` where there is none, and set a broken one aside; the caller holds the lock.
+
+    Returns:
+        what to tell the user, empty where there is nothing to tell.
+    Raises:
+        OltrError: ``file`` is something else than a file, or cannot be replaced.
+    """
+    if file.is_dir():
+        raise OltrError(f"{file} is a folder; move it away")
+    for stale in file.parent.glob(f".{file.name}.*.tmp*"):
+        stale.unlink(missing_ok=True)
+    problem = "" if not file.exists() else what_is_wrong(file)
+    if file.exists() and not problem:
+        return ""
+    aside = None
+    if file.exists():
+        aside = _free_name(file)
+        file.replace(aside)
+    _build(mlflow, file)
+    if aside is None:
+        return ""
+    return f"{file}: {problem}; it is now {aside.name}, and a new store was made. Fill it with: oltr ui --rebuild"
+
+
+def what_is_wrong(file: Path) -> str:
+    """Why MLflow cannot use ``file``, empty where it can: an interrupted build lacks tables or their version."""
+    try:
+        with closing(sqlite3.connect(f"file:{file.as_posix()}?mode=ro", uri=True, timeout=5)) as store:
+            tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if _TABLES - tables or not store.execute("SELECT version_num FROM alembic_version").fetchone():
+                return "was left incomplete by a command that was interrupted"
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return ""
+        return f"cannot be used ({error})"
+    except sqlite3.DatabaseError as error:
+        return f"is damaged ({error})"
+    return ""
+
+
+def _build(mlflow: Any, file: Path) -> None:
+    """The tables in a temporary file, renamed once they are all there."""
+    fresh = file.with_name(f".{file.name}.{mlflow.__version__}.tmp")
+    uri = f"sqlite:///{fresh.as_posix()}"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)  # the first request makes MLflow build its tables
+    fresh.replace(file)
+
+
+def _free_name(file: Path) -> Path:
+    number = 1
+    while (name := file.with_name(f"{file.stem}.broken-{number}{file.suffix}")).exists():
+        number += 1
+    return name

@@ -1,0 +1,108 @@
+"""When a run is saved while it trains, and how training resumes from what was saved."""
+
+import math
+import os
+import time
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.method import Method
+from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
+from oltr_cli.training.task import Progress, Task, fill
+
+EVERY = "OLTR_CHECKPOINT_MINUTES"  # variable: minutes between checkpoints inside of an epoch
+LEAST_BETWEEN = 100  # times what writing one takes, so that they cost at most 1 % of the time
+
+
+class Saving:
+    """The checkpoints of one run in training.
+
+    Attributes:
+        found: content of the checkpoint to resume from; None where training starts from the beginning.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.best, self.last = task.run.path / BEST, task.run.path / LAST
+        self.found, warning = load_latest(task.run)
+        if warning:
+            task.display.warn(warning)
+        if self.found is not None and self.found["data_digest"] != task.dataset.digest:
+            raise DataProblem(
+                f"{self.last}: was begun with other image lists of '{task.run.dataset}'; restore them, or remove "
+                f"{task.run.path} to start again"
+            )
+        self._every = checkpoint_seconds()
+        self._saved_at, self._cost = time.monotonic(), 0.0
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run had come."""
+        try:
+            return Progress(**self.found["progress"]) if self.found else Progress()
+        except TypeError as error:
+            raise self._unusable(str(error)) from None
+
+    def restore_weights(self, method: Method) -> None:
+        """The weights as they were; nothing where training starts from the beginning."""
+        if self.found is not None:
+            fill(method, self.found["model"], self.last)
+
+    def restore_optimizer(self, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+        """Momentum and learning rates as they were; nothing where training starts from the beginning."""
+        if self.found is None:
+            return
+        try:
+            optimizer.load_state_dict(self.found["optimizer"])
+            scheduler.load_state_dict(self.found["scheduler"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unusable(f"optimizer or schedule: {error}") from None
+
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint is so old that the steps since then should be saved."""
+        return time.monotonic() - self._saved_at > max(self._every, LEAST_BETWEEN * self._cost)
+
+    def save_best(self, method: Method, epoch: int, value: float) -> None:
+        """best.pt: the weights after ``epoch``, whose closed-set accuracy on validation is ``value``."""
+        self._save(BEST, method, {"epoch": epoch, "value": value})
+
+    def save_last(self, method: Method, progress: Progress, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+        """last.pt: all that training needs to go on from this step."""
+        began = time.monotonic()
+        state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        self._save(LAST, method, {"progress": {**vars(progress)}, **state})
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - began
+
+    def _save(self, name: str, method: Method, content: dict[str, Any]) -> None:
+        if not self.task.accelerator.is_main_process:
+            return
+        run = self.task.run
+        identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.dataset.digest}
+        content = {**identity, **content, "model": method.state_dict()}
+        save_checkpoint(run.path / name, content, keep_previous=name == LAST)
+
+    def _unusable(self, reason: str) -> DataProblem:
+        return DataProblem(
+            f"{self.last}: cannot be resumed from ({reason}); remove {self.task.run.path} to start again"
+        )
+
+
+def checkpoint_seconds() -> float:
+    """Seconds between checkpoints inside of an epoch: five minutes, or what ``$OLTR_CHECKPOINT_MINUTES`` says.
+
+    Raises:
+        UsageProblem: that is not a number above 0.
+    """
+    text = os.environ.get(EVERY, "") or "5"
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not minutes > 0:
+        raise UsageProblem(f"{EVERY}={text}: give minutes above 0, for example 5")
+    return 60 * minutes
