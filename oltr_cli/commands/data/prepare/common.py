@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 prepare_app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="rich",
     help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
