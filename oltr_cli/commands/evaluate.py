@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from oltr_cli.commands.options import Json, Shots
+
 
 def evaluate(
     target: Annotated[
@@ -34,9 +36,7 @@ def evaluate(
             metavar="RULE",
         ),
     ] = "fixed:0.1",
-    shots: Annotated[
-        str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20).", metavar="paper|code")
-    ] = "paper",
+    shots: Shots = "paper",
     val: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +45,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_: Json = False,
 ) -> None:
     """Every metric of a run's saved scores, or of anybody's.
 

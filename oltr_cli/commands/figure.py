@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Json, MethodsFrom, Shots
 
 if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
@@ -41,7 +41,7 @@ def figure(
         str | None,
         typer.Option(help="Of 5, 6, 8c: fixed:0.1, id_quantile:0.95, val_open, tuned; default the runs' own"),
     ] = None,
-    shots: Annotated[str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")] = "paper",
+    shots: Shots = "paper",
     images: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +55,7 @@ def figure(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write; default figures/DATASET")] = None,
     device: Annotated[str | None, typer.Option(help="Of 4, 7 and --run: cpu, cuda, …; default the best")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Draw the paper's figures from your runs: pictures, and the numbers in them as CSV.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Json, MethodsFrom
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -18,7 +18,7 @@ KINDS = ("methods", "datasets", "tables", "runs", "studies")
 
 def ls(
     kind: Annotated[str | None, typer.Argument(help="methods, datasets, tables, runs or studies; default all")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """List methods, datasets, the paper's tables, runs, and studies of oltr tune.

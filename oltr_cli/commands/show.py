@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Json, MethodsFrom
 
 
 def show(
@@ -14,7 +14,7 @@ def show(
         str, typer.Option("--method", "-m", help="Method to resolve a recipe for, or METHOD+DETECTOR")
     ] = "dme",
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Show a recipe as it resolves, with where each value came from; or a method: equation, parameters, paper figures.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, FinishedRun, Json, MethodsFrom, Quiet
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -17,7 +17,7 @@ SHOWN = 10  # failed files that are named on the screen
 
 
 def active(
-    run: Annotated[str, typer.Argument(help="A finished run: its folder, its name, or a part that fits one")],
+    run: FinishedRun,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="FOLDER…", help="Unlabelled images: folders (with all below), files, patterns"),
@@ -45,11 +45,11 @@ def active(
     format_: Annotated[
         Literal["table", "csv"] | None, typer.Option("--format", "-f", metavar="table|csv", help="Default table")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the network takes at once")] = 64,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    device: Device = None,
+    workers: DecodingWorkers = None,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Which unlabelled images to label next: those that the run knows least, no two nearly the same.

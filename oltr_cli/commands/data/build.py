@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands.options import Json, Quiet
+
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.data.build.dataset import Built
@@ -77,8 +79,8 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier build; its recipe is kept as recipe.old.toml")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Make a dataset of your own photographs; every other command then takes its name.
 

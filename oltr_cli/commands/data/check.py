@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+from oltr_cli.commands.options import Json, Quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +24,8 @@ def check(
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image; implies --content")] = False,
     content: Annotated[bool, typer.Option("--content", help="Look for files with the same bytes")] = False,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read files; default one a core")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Check a dataset before it is trained on: counts, labels, files, duplicates; everything that is wrong, at once.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+from oltr_cli.commands.options import Json, Quiet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,8 +21,8 @@ def info(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR|FILE.png", help="Where pictures go; default NAME-info in this folder"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Look at a dataset: its long tail as numbers and as a curve, and images from head to tail.
 

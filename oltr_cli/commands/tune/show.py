@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from oltr_cli.commands.options import Json
+
 
 def show(
     study: Annotated[
         str | None, typer.Argument(help="Name of the study, or a part that fits one; default the newest")
     ] = None,
     storage: Annotated[str | None, typer.Option(metavar="URL", help="The database that the search was given")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
 ) -> None:
     """Show what a search found: all trials, the best, and how much each key matters.
 

@@ -16,9 +16,11 @@ prepare_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+Cifar100Root = Annotated[
+    Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
+]
 Lists = Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
+NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
 
 
 @prepare_app.callback()
