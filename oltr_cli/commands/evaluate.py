@@ -1,6 +1,5 @@
 """``oltr evaluate``: every metric, from saved scores."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from oltr_cli.commands.options import Json, Shots
+from oltr_cli.commands.printing import print_json
 
 
 def evaluate(
@@ -80,7 +80,7 @@ def evaluate(
             raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
         result = evaluate_run(resolve_run(target), rule, shots)
     if json_:
-        print(json.dumps(result, allow_nan=False, ensure_ascii=False))
+        print_json(result)
         return
     Console(highlight=False).print(table(result))
     Console(stderr=True, highlight=False).print(

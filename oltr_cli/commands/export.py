@@ -1,6 +1,5 @@
 """``oltr export``: a finished run as a file for onnxruntime or torch."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.inference.export import Exported
@@ -63,7 +63,7 @@ def export(
         file /= default_file(recogniser, to)
     done = export_run(recogniser, to, file, display, force)
     if json_:
-        print(json.dumps(asdict(done), ensure_ascii=False, allow_nan=False))
+        print_json(asdict(done))
     else:
         _show(done)
     if done.checked_with is None:

@@ -1,6 +1,5 @@
 """``oltr figure``."""
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands.options import Json, MethodsFrom, Shots
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
@@ -107,7 +107,7 @@ def figure(
     if done is None:
         return
     if json_ and done.drawn:
-        print(json.dumps({"figures": done.drawn}, ensure_ascii=False))
+        print_json({"figures": done.drawn})
     _end(done, request, "all" in [text.lower() for text in figures])
 
 

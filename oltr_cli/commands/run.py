@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -78,7 +79,7 @@ def run(
     if not is_main_process():
         return
     if json_:
-        print(json.dumps(result))
+        print_json(result)
         return
     from rich.console import Console
 
@@ -115,7 +116,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
             }
         )
     if as_json:
-        print(json.dumps({"images": images, "classes": classes, "runs": rows}))
+        print_json({"images": images, "classes": classes, "runs": rows})
         return
     from oltr_cli.base.text import counted
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, FinishedRun, Json, MethodsFrom, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -75,7 +76,7 @@ def active(
     from oltr_cli.base.machine import default_workers, make_accelerator
     from oltr_cli.base.text import counted, visible
     from oltr_cli.inference.active.choose import choose
-    from oltr_cli.inference.active.formats import as_csv, as_json, as_table, fill_sheet, write_paths
+    from oltr_cli.inference.active.formats import as_csv, as_facts, as_table, fill_sheet, write_paths
     from oltr_cli.inference.active.measure import choose_measure
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
@@ -100,7 +101,7 @@ def active(
         # Names that are no UTF-8 leave as the bytes that they are on the disk.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     if json_:
-        print(as_json(recogniser, chosen, budget))
+        print_json(as_facts(recogniser, chosen, budget))
     else:
         for line in (as_csv if format_ == "csv" else as_table)(recogniser, chosen):
             print(line)

@@ -1,12 +1,12 @@
 """``oltr data build``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oltr_cli.commands.options import Json, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -117,7 +117,7 @@ def build(
     if json_:
         from dataclasses import asdict
 
-        print(json.dumps({**asdict(built), "folder": str(built.folder)}))
+        print_json(asdict(built))
     else:
         _print(built)
     _next(built, display)

@@ -1,6 +1,5 @@
 """``oltr data info``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
 from oltr_cli.commands.options import Json, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +56,7 @@ def info(
             f"{counted(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing below {images}"
         )
     if json_:
-        print(json.dumps({**found, "written": [str(path) for path in written]}))
+        print_json({**found, "written": written})
     else:
         from rich.console import Console
 

@@ -1,12 +1,12 @@
 """``oltr tune search``, which ``oltr tune METHOD`` and ``oltr tune PARAM…`` stand for."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.printing import print_json
 
 
 def search(
@@ -94,7 +94,7 @@ def search(
     display = Display(quiet)
     study = run_search(request, display)
     if json_:
-        print(json.dumps(summarise(study)))
+        print_json(summarise(study))
     else:
         from rich.console import Console
 

@@ -1,11 +1,11 @@
 """``oltr tune show``."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from oltr_cli.commands.options import Json
+from oltr_cli.commands.printing import print_json
 
 
 def show(
@@ -33,7 +33,7 @@ def show(
     found = open_study(study, storage)
     files = record(found, display.warn)
     if json_:
-        print(json.dumps({**summarise(found), "files": [str(file) for file in files]}))
+        print_json({**summarise(found), "files": files})
     else:
         from rich.console import Console
 

@@ -1,11 +1,11 @@
 """``oltr tune threshold``."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oltr_cli.commands.options import Json
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def threshold(
             bar.advance()
     if done:
         if json_:
-            print(json.dumps({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]}))
+            print_json({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]})
         else:
             from rich.console import Console
 

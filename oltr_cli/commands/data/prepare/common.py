@@ -1,10 +1,11 @@
 """What all commands ``oltr data prepare NAME`` share: the group they belong to, their folder, their report."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -48,8 +49,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
     for warning in prepared.warnings:
         display.warn(warning)
     if as_json:
-        folders = {"root": str(prepared.root), "lists": str(prepared.list_folder)}
-        print(json.dumps({"dataset": name, **asdict(prepared), **folders}))
+        print_json({"dataset": name, **asdict(prepared), "lists": prepared.list_folder})
     else:
         print(f"{name}: {counted(prepared.classes, 'class')} in {prepared.root}")
         for split, count in prepared.counts.items():
