@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import Oltr
+from tests.helpers.tiny import Oltr
 
 
 def one_line(done):

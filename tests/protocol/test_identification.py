@@ -23,7 +23,7 @@ from oltr_cli.planning.registry import load_method
 from oltr_cli.protocol import identification as module
 from oltr_cli.protocol.identification import identification
 from oltr_cli.recipe.specs import DataSpec
-from tests.conftest import Oltr, make_tiny_dataset, write_image
+from tests.helpers.tiny import Oltr, make_tiny_dataset, write_image
 
 RATES = ("full", "many", "few", "one", "zero")
 

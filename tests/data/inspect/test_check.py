@@ -19,7 +19,7 @@ from oltr_cli.data.inspect.published import Published
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.recipe.specs import DataSpec
-from tests.conftest import TINY_COUNTS
+from tests.helpers.tiny import TINY_COUNTS
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 
