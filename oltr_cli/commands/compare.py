@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom, Shots
+from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -25,9 +25,7 @@ def compare(
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            "--methods",
-            "--method",
-            "-m",
+            *METHODS_FLAGS,
             metavar="NAMES",
             help="Show (and with --run, make) these rows only: names or globs, with commas between; repeatable",
         ),

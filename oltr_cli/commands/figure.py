@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import Json, MethodsFrom, Shots
+from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def figure(
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            "--methods",
-            "--method",
-            "-m",
+            *METHODS_FLAGS,
             metavar="NAMES",
             help="Other methods than the paper's, with commas; the first of 6 is what the others gain over",
         ),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+METHODS_FLAGS = ("--methods", "--method", "-m")
+
 BatchSize = Annotated[int, typer.Option(min=1, help="Images that the network takes at once")]
 Dataset = Annotated[
     str | None,

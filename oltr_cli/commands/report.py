@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def report(
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(
-            "--methods", "--method", "-m", metavar="NAMES", help="These methods only: names or globs, with commas"
-        ),
+        typer.Option(*METHODS_FLAGS, metavar="NAMES", help="These methods only: names or globs, with commas"),
     ] = None,
     table: Annotated[
         list[str] | None,

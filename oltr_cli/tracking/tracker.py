@@ -8,14 +8,12 @@ is a dataset. ``OLTR_TRACKING=off`` leaves MLflow out, import included.
 """
 
 import importlib
-import logging
 import math
 import os
 import platform
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -34,6 +32,7 @@ from oltr_cli.tracking.mlflow_run import (
     now,
     without_password,
 )
+from oltr_cli.tracking.quiet import keep_quiet
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
 STORE_PATIENCE = 60.0  # for a store on this machine: eight processes may be queuing to write to it
@@ -41,17 +40,8 @@ FAILED_PATIENCE = 3.0  # for either, when it has failed before
 IMPORT_PATIENCE = 60.0  # the import is this machine's own work
 STOPPED_PATIENCE = 5.0  # for all of it together, when somebody pressed Ctrl-C and wants to leave
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout carries results only
-    # MLflow's own defaults wait for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-}
 # Stores that this process has warned of: a command that makes several runs says it once.
 _failing: set[str] = set()
-_CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")
 
 
 def tracking_uri(root: Path) -> str:
@@ -96,7 +86,7 @@ class Tracker:
         description = Description(run, uri, dict(params), dict(tags), dict(dataset), title, parent)
         tracker = cls(description, warn)
         if enabled and os.environ.get("OLTR_TRACKING", "").lower() not in ("off", "0", "false", "no"):
-            _keep_quiet()
+            keep_quiet()
             tracker._description = _with_commit(description)
             platform.platform()  # MLflow asks for it when imported: answered from here on, it starts no process
             # A daemon: a server that never answers cannot keep the process from ending.
@@ -240,13 +230,3 @@ def _first_line(error: Exception) -> str:
     if "Max retries exceeded" in text:  # requests wraps the cause in its own names: the cause stands last
         text = text.rpartition(": ")[2].partition(" (read timeout")[0].rstrip("\"')")
     return text if len(text) <= 200 else f"{text[:199]}…"
-
-
-def _keep_quiet() -> None:
-    """Neither telemetry nor a word of MLflow and what it stands on; what the user set in the environment stays."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for name in _CHATTY:
-        # A handler that does nothing keeps warnings from the last resort, stderr; handlers of the user's still hear.
-        logging.getLogger(name).addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy|urllib3|requests|pydantic)(\.|$)")
