@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def some(items: Sequence[object], shown: int = 3) -> str:
-    """The first few, and the total if there are more."""
-    return ", ".join(map(str, items[:shown])) + (f", … ({len(items):,} in all)" if len(items) > shown else "")
+def some(items: Sequence[object]) -> str:
+    """The first three, and the total if there are more."""
+    return ", ".join(map(str, items[:3])) + (f", … ({len(items):,} in all)" if len(items) > 3 else "")
 
 
 def counted(count: int, thing: str) -> str:

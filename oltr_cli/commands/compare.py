@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -25,9 +25,7 @@ def compare(
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            "--methods",
-            "--method",
-            "-m",
+            *METHODS_FLAGS,
             metavar="NAMES",
             help="Show (and with --run, make) these rows only: names or globs, with commas between; repeatable",
         ),
@@ -39,7 +37,7 @@ def compare(
         str | None,
         typer.Option(help="fixed:0.1, id_quantile:0.95, val_open, tuned, oracle_test; default each run's own"),
     ] = None,
-    shots: Annotated[str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")] = "paper",
+    shots: Shots = "paper",
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, tex, csv or json")] = "rich",
     save: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also save it there as .md, .csv, .json and .tex")

@@ -1,11 +1,13 @@
 """``oltr evaluate``: every metric, from saved scores."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from oltr_cli.commands.options import Json, Shots
+from oltr_cli.commands.printing import print_json
 
 
 def evaluate(
@@ -34,9 +36,7 @@ def evaluate(
             metavar="RULE",
         ),
     ] = "fixed:0.1",
-    shots: Annotated[
-        str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20).", metavar="paper|code")
-    ] = "paper",
+    shots: Shots = "paper",
     val: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +45,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json_: Json = False,
 ) -> None:
     """Every metric of a run's saved scores, or of anybody's.
 
@@ -80,7 +80,7 @@ def evaluate(
             raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
         result = evaluate_run(resolve_run(target), rule, shots)
     if json_:
-        print(json.dumps(result, allow_nan=False, ensure_ascii=False))
+        print_json(result)
         return
     Console(highlight=False).print(table(result))
     Console(stderr=True, highlight=False).print(

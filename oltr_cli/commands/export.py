@@ -1,20 +1,20 @@
 """``oltr export``: a finished run as a file for onnxruntime or torch."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.inference.export import Exported
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A finished run: its folder, its name, or a part that fits one")],
+    run: FinishedRun,
     to: Annotated[
         Literal["onnx", "torch"],
         typer.Option(metavar="onnx|torch", help="onnx: .onnx for onnxruntime; torch: .pt2 for torch.export.load"),
@@ -31,8 +31,8 @@ def export(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """A finished run as one file that gives the same scores without this project.
@@ -63,7 +63,7 @@ def export(
         file /= default_file(recogniser, to)
     done = export_run(recogniser, to, file, display, force)
     if json_:
-        print(json.dumps(asdict(done), ensure_ascii=False, allow_nan=False))
+        print_json(asdict(done))
     else:
         _show(done)
     if done.checked_with is None:

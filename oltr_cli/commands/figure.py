@@ -1,6 +1,5 @@
 """``oltr figure``."""
 
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
@@ -25,9 +25,7 @@ def figure(
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            "--methods",
-            "--method",
-            "-m",
+            *METHODS_FLAGS,
             metavar="NAMES",
             help="Other methods than the paper's, with commas; the first of 6 is what the others gain over",
         ),
@@ -41,7 +39,7 @@ def figure(
         str | None,
         typer.Option(help="Of 5, 6, 8c: fixed:0.1, id_quantile:0.95, val_open, tuned; default the runs' own"),
     ] = None,
-    shots: Annotated[str, typer.Option(help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")] = "paper",
+    shots: Shots = "paper",
     images: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +53,7 @@ def figure(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write; default figures/DATASET")] = None,
     device: Annotated[str | None, typer.Option(help="Of 4, 7 and --run: cpu, cuda, …; default the best")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Draw the paper's figures from your runs: pictures, and the numbers in them as CSV.
@@ -107,7 +105,7 @@ def figure(
     if done is None:
         return
     if json_ and done.drawn:
-        print(json.dumps({"figures": done.drawn}, ensure_ascii=False))
+        print_json({"figures": done.drawn})
     _end(done, request, "all" in [text.lower() for text in figures])
 
 

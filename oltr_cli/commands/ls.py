@@ -1,12 +1,12 @@
 """``oltr ls`` and ``oltr cp``: what there is, and a copy of a recipe to start from."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Json, MethodsFrom
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -18,7 +18,7 @@ KINDS = ("methods", "datasets", "tables", "runs", "studies")
 
 def ls(
     kind: Annotated[str | None, typer.Argument(help="methods, datasets, tables, runs or studies; default all")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """List methods, datasets, the paper's tables, runs, and studies of oltr tune.
@@ -34,7 +34,7 @@ def ls(
         raise UsageProblem(f"cannot list '{kind}'{nearest(kind, KINDS)}")
     listed = {k: _list(k) for k in ([kind] if kind else KINDS)}
     if json_:
-        print(json.dumps(listed))
+        print_json(listed)
         return
     from rich.console import Console
 

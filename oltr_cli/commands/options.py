@@ -1,9 +1,31 @@
-"""Options that several commands share."""
+"""Options that several commands share, each defined once; a default is the command's own."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+METHODS_FLAGS = ("--methods", "--method", "-m")
+
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that the network takes at once")]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
+    ),
+]
+DecodingWorkers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")]
+FinishedRun = Annotated[
+    str, typer.Argument(metavar="RUN", help="A finished run: its folder, its name, or a part that fits one")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")]
+NoTrack = Annotated[bool, typer.Option("--no-track", help="Leave MLflow out")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
+Shots = Annotated[
+    str, typer.Option(metavar="paper|code", help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")
+]
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, FinishedRun, MethodsFrom, Quiet
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A finished run: its folder, its name, or a part that fits one")
-    ],
+    run: FinishedRun,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH", help="Images, folders (with all below), patterns; - reads paths from stdin"),
@@ -50,10 +48,10 @@ def predict(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, as find -print0 writes them")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the network takes at once")] = 64,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    device: Device = None,
+    workers: DecodingWorkers = None,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object with all rows")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:

@@ -1,6 +1,5 @@
 """``oltr report``."""
 
-import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.report.choose import Chosen
@@ -28,9 +28,7 @@ def report(
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(
-            "--methods", "--method", "-m", metavar="NAMES", help="These methods only: names or globs, with commas"
-        ),
+        typer.Option(*METHODS_FLAGS, metavar="NAMES", help="These methods only: names or globs, with commas"),
     ] = None,
     table: Annotated[
         list[str] | None,
@@ -91,7 +89,7 @@ def report(
         page = render(made, watched=watched)
         write_text(path, page)
         facts: dict[str, Any] = {
-            "file": str(path),
+            "file": path,
             "dataset": chosen.dataset,
             "runs": [run.name for run, _ in chosen.done],
             "unfinished": [{"run": one.run.name, "status": one.status, "epoch": one.epoch} for one in made.unfinished],
@@ -100,7 +98,7 @@ def report(
             "bytes": len(page.encode()),
         }
         if json_:
-            print(json.dumps(facts, ensure_ascii=False), flush=True)
+            print_json(facts)
         elif not told:
             print(path, flush=True)
         size = f"{facts['bytes'] / 1e6:.1f} MB" if facts["bytes"] >= 1e5 else f"{facts['bytes'] / 1e3:.0f} kB"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
 
 def run(
     method: Annotated[str, typer.Argument(help="Method to run, for example dme; see: oltr ls methods")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
-        ),
-    ] = None,
+    dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe file of your own; start one with: oltr cp")] = None,
     detector: Annotated[
         str | None, typer.Option(help="Put this open-set detector on the method: openmax, energy, odin, …")
@@ -35,11 +31,11 @@ def run(
         typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone: a file, or torchvision's by download"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")] = None,
+    device: Device = None,
+    workers: LoadingWorkers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, write nothing")] = False,
-    no_track: Annotated[bool, typer.Option("--no-track", help="Leave MLflow out")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    no_track: NoTrack = False,
+    quiet: Quiet = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
@@ -83,7 +79,7 @@ def run(
     if not is_main_process():
         return
     if json_:
-        print(json.dumps(result))
+        print_json(result)
         return
     from rich.console import Console
 
@@ -120,7 +116,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
             }
         )
     if as_json:
-        print(json.dumps({"images": images, "classes": classes, "runs": rows}))
+        print_json({"images": images, "classes": classes, "runs": rows})
         return
     from oltr_cli.base.text import counted
 

@@ -1,11 +1,11 @@
 """``oltr show``: a recipe as it resolves, or what there is to know of a method."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Json, MethodsFrom
+from oltr_cli.commands.printing import print_json
 
 
 def show(
@@ -14,7 +14,7 @@ def show(
         str, typer.Option("--method", "-m", help="Method to resolve a recipe for, or METHOD+DETECTOR")
     ] = "dme",
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Show a recipe as it resolves, with where each value came from; or a method: equation, parameters, paper figures.
@@ -37,7 +37,7 @@ def show(
     path = find_recipe(name)
     links = [p.link for p in plan(method, name, sets or [], seed=0)]
     if json_:
-        print(json.dumps({"file": str(path), "runs": [_link_facts(link) for link in links]}))
+        print_json({"file": path, "runs": [_link_facts(link) for link in links]})
         return
     from rich.console import Console
 
@@ -78,7 +78,7 @@ def _show_method(name: str, as_json: bool) -> None:
     figures = _paper_figures(name)
     if as_json:
         facts = {"name": name, "kind": info.kind, "starts_from": cls.starts_from, "about": about}
-        print(json.dumps({**facts, "params": params, "paper": figures}))
+        print_json({**facts, "params": params, "paper": figures})
         return
     from rich.console import Console
 

@@ -1,6 +1,5 @@
 """``oltr ui``: MLflow's pages on the store that runs are tracked in."""
 
-import json
 import shlex
 import signal
 import subprocess
@@ -9,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,14 +41,17 @@ def ui(
     shown = without_secrets(uri)
     if is_remote(uri):
         # There is a server already: nothing to start.
-        print(json.dumps({"address": shown, "store": shown, "command": None}) if json_ else shown)
+        if json_:
+            print_json({"address": shown, "store": shown, "command": None})
+        else:
+            print(shown)
         print("MLFLOW_TRACKING_URI names a server: open that address", file=sys.stderr)
         return
     command = _server_command(root, host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     _check(uri, host, port, dry_run)
     if json_:
-        print(json.dumps({"address": address, "store": shown, "command": command}), flush=True)
+        print_json({"address": address, "store": shown, "command": command})
     elif dry_run:
         print(f"{STORE}={shlex.quote(shown)} {shlex.join(command)}")
     if not dry_run:

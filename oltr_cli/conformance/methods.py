@@ -76,16 +76,16 @@ def prepare(method: Method, data: RandomData) -> None:
         method.prepare(data)
 
 
-def train_steps(method: Method, steps: int = 3) -> list[dict[str, Tensor]]:
-    """A few SGD steps; returns the loss terms of each."""
+def train_steps(method: Method) -> list[dict[str, Tensor]]:
+    """Three SGD steps; returns the loss terms of each."""
     if not method.trains:
         return []
     data = RandomData()
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
     method.train()
     history = []
-    for step in range(steps):
-        method.progress = step / steps
+    for step in range(3):
+        method.progress = step / 3
         optimizer.zero_grad()
         terms = method.training_loss(data.images, data.labels)
         torch.stack(list(terms.values())).sum().backward()

@@ -40,14 +40,14 @@ class Tile:
     group: str = ""
 
 
-def contact_sheet(tiles: Sequence[Tile], columns: int = 8, title: str = "", side: int = SIDE) -> Image.Image:
+def contact_sheet(tiles: Sequence[Tile], columns: int = 8, title: str = "") -> Image.Image:
     """The tiles in rows of ``columns``, one block per group, below ``title``; RGB.
 
     A sheet without tiles is only its title.
     """
     heading, block, caption = Lettering(22, bold=True), Lettering(16, bold=True), Lettering(13)
     columns = max(1, min(columns, len(tiles)) if tiles else columns)
-    cell = side + 2 * FRAME
+    cell = SIDE + 2 * FRAME
     width = 2 * MARGIN + columns * cell + (columns - 1) * GAP
     page = _Page(width, cell, caption)
     if title:

@@ -18,6 +18,8 @@ from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.history import read_history
 from oltr_cli.runs.scores import SavedScores
 
+BINS = 10  # of log count, over which the mean accuracy of classes is drawn
+
 
 def save_run_plots(run_dir: Path) -> list[Path]:
     """Draw a finished run into ``run_dir/plots`` and return the PNGs written.
@@ -204,16 +206,16 @@ def _one() -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _binned_mean(counts: np.ndarray, accuracy: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Mean accuracy over the classes of each of ``bins`` equal steps of log count, at those classes' geometric mean."""
+def _binned_mean(counts: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean accuracy over the classes of each of ten equal steps of log count, at those classes' geometric mean."""
     if not len(counts):
         return np.empty(0), np.empty(0)
     logs = np.log(counts)
-    edges = np.linspace(logs.min(), logs.max(), bins + 1)
-    bin_of = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, bins - 1)
-    classes = np.bincount(bin_of, minlength=bins)
+    edges = np.linspace(logs.min(), logs.max(), BINS + 1)
+    bin_of = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, BINS - 1)
+    classes = np.bincount(bin_of, minlength=BINS)
     filled = classes > 0
-    means = [np.bincount(bin_of, values, bins)[filled] / classes[filled] for values in (logs, accuracy)]
+    means = [np.bincount(bin_of, values, BINS)[filled] / classes[filled] for values in (logs, accuracy)]
     return np.exp(means[0]), means[1]
 
 

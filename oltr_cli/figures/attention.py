@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.figures.choose import add_surest
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import SCALE, SCALE_TICKS, overlay, plain_text
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
@@ -118,12 +119,7 @@ def head_and_tail(test: SavedScores, counts: ClassCounts, shots: str) -> list[in
     right = test.prediction == test.labels
     chosen: list[int] = []
     for order in (("many", "medium", "few"), ("few", "medium", "many")):
-        for name in order:
-            fitting = np.flatnonzero(right & groups[name][test.labels])
-            fitting = fitting[~np.isin(test.labels[fitting], test.labels[chosen])]
-            if len(fitting):
-                chosen.append(int(fitting[np.argmax(test.confidence[fitting])]))
-                break
+        add_surest(chosen, test, right, groups, order)
     return chosen
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.figures.choose import add_surest
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import plain_text, tiled
 from oltr_cli.figures.networks import Opened, pick_images, places
@@ -141,12 +142,7 @@ def examples(plain: SavedScores, own: SavedScores, counts: ClassCounts, shots: s
         (gained, own, ("few", "medium", "many")),
         (lost, plain, ("many", "medium", "few")),
     ):
-        for name in order:
-            fitting = np.flatnonzero(mask & groups[name][own.labels])
-            fitting = fitting[~np.isin(own.labels[fitting], own.labels[chosen])]
-            if len(fitting):
-                chosen.append(int(fitting[np.argmax(by.confidence[fitting])]))
-                break
+        add_surest(chosen, by, mask, groups, order)
     return chosen
 
 

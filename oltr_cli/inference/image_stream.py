@@ -4,14 +4,11 @@ Dataset splits are loaded by ``oltr_cli.data.feed.loading``, which knows beforeh
 the work goes on (from a pipe, perhaps hours apart), and a file that is no image must not stop the rest.
 """
 
-import multiprocessing
-import os
 import queue
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from oltr_cli.base.pool import Workers
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
 from oltr_cli.errors import DataProblem, OltrError
@@ -55,19 +53,15 @@ class ImageStream:
         self.found, self.complete = 0, False
         self._queue: queue.Queue[Source | Exception | None] = queue.Queue(NAMES_AHEAD)
         self._ended = False
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool = Workers(workers, _one_thread)
 
     def __enter__(self) -> "ImageStream":
-        if self.workers:
-            self._pool = ProcessPoolExecutor(self.workers, initializer=_start_worker)
-            # They start with the first task. That is to be before there is a thread: a forked process copies its locks.
-            self._pool.submit(_nothing)
+        self._pool.__enter__()  # before there is a thread
         threading.Thread(target=self._find, name="find images", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.__exit__(kind, value, tb)
 
     def __iter__(self) -> Iterator[ImageBatch]:
         """Batches in the order of the sources.
@@ -126,8 +120,7 @@ class ImageStream:
         return batch
 
     def _decode(self, batch: list[Source]) -> "list[Future[list[_Decoded]]]":
-        submit = self._pool.submit if self._pool is not None else _at_once
-        return [submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
+        return [self._pool.submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
 
     def _joined(self, decoded: "list[_Decoded]") -> ImageBatch:
         side = self.spec.image_size
@@ -155,25 +148,5 @@ def _one(source: Source, spec: DataSpec) -> _Decoded:
         return replace(source, problem=f"cannot be decoded ({str(error) or type(error).__name__})"), None
 
 
-def _at_once(work: "Callable[..., list[_Decoded]]", *arguments: object) -> "Future[list[_Decoded]]":
-    done: Future[list[_Decoded]] = Future()
-    done.set_result(work(*arguments))
-    return done
-
-
-def _start_worker() -> None:
-    """One thread a worker; Ctrl-C is for the main process; one that was killed takes its workers along."""
+def _one_thread() -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _nothing() -> None:
-    pass

@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.base.files import write_atomically
-from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
-from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem
-from oltr_cli.method import Method
+from oltr_cli.method import Method, Scores
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.identification import identification
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import LARGE_LOGITS
-from oltr_cli.training.scoring import BATCH
+from oltr_cli.training.scoring import rows_of_split
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,7 +70,6 @@ def identify(p: Planned, network: Method, networks: NetworkScores) -> dict[str, 
     return found[0]
 
 
-@torch.inference_mode()
 def embed_split(
     method: Method,
     split: Split,
@@ -86,31 +83,16 @@ def embed_split(
     """Embeddings (N, E) of every image of ``split`` in order, of length 1; float16 when they are large.
 
     They are a method's ``Scores.embedding``, or its features where it has no other. Cosine similarity knows no length,
-    and without it no embedding is too long for float16.
-
-    Args:
-        skip_undecodable: leave out images that cannot be decoded, as training does.
-        advance: told how many images were done.
-    Raises:
-        DataProblem: an image cannot be decoded; the message names it.
+    and without it no embedding is too long for float16. Arguments and errors are those of ``rows_of_split``.
     """
-    method.eval()
-    transform = DeviceTransform(spec, accelerator.device)
-    share = (accelerator.process_index, accelerator.num_processes)
-    parts: list[tuple[NDArray[np.int64], NDArray[np.floating]]] = []
-    for batch in evaluation_batches(split, spec, BATCH, workers, *share, skip_undecodable=skip_undecodable):
-        with accelerator.autocast():
-            scores = method(transform.evaluate(batch.images))
-        rows = F.normalize((scores.features if scores.embedding is None else scores.embedding).float(), dim=1)
-        large = len(split) * rows.shape[1] >= LARGE_LOGITS
-        parts.append((batch.indices.numpy(), (rows.half() if large else rows).cpu().numpy()))
-        advance(len(batch.indices) * accelerator.num_processes)
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
 
-        parts = gather_object(parts)
-    parts.sort(key=lambda part: part[0][0])
-    return np.concatenate([rows for _, rows in parts])
+    def keep(scores: Scores) -> list[Tensor]:
+        rows = F.normalize((scores.features if scores.embedding is None else scores.embedding).float(), dim=1)
+        return [rows.half() if len(split) * rows.shape[1] >= LARGE_LOGITS else rows]
+
+    return rows_of_split(
+        method, split, spec, accelerator, workers, keep, skip_undecodable=skip_undecodable, advance=advance
+    )[1]
 
 
 def save_embeddings(path: Path, rows: NDArray[np.floating]) -> None:

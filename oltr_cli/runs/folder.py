@@ -111,10 +111,9 @@ def find_runs(root: Path | None = None, dataset: str | None = None, method: str 
     return [run for run in runs if run is not None]
 
 
-def find_studies(root: Path | None = None) -> dict[str, Path]:
-    """Name → folder of the studies of ``oltr tune`` under ``root`` (default: ``runs_root()``) that have begun."""
-    root = runs_root() if root is None else root
-    found = (path.parent for path in sorted(root.glob(f"*/{STUDIES}/*/trials/")))
+def find_studies() -> dict[str, Path]:
+    """Name → folder of the studies of ``oltr tune`` under ``runs_root()`` that have begun."""
+    found = (path.parent for path in sorted(runs_root().glob(f"*/{STUDIES}/*/trials/")))
     return {f"{path.parent.parent.name}/{path.name}": path for path in found}
 
 

@@ -8,14 +8,12 @@ is a dataset. ``OLTR_TRACKING=off`` turns MLflow off, including its import.
 """
 
 import importlib
-import logging
 import math
 import os
 import platform
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -35,6 +33,7 @@ from oltr_cli.tracking.mlflow_run import (
     is_remote,
     now,
 )
+from oltr_cli.tracking.quiet import keep_quiet
 from oltr_cli.tracking.store import ensure_store, local_file, store_lock
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
@@ -43,17 +42,8 @@ FAILED_PATIENCE = 3.0  # for either, if it has failed before
 IMPORT_PATIENCE = 60.0  # importing MLflow and building a store depend only on this machine
 STOPPED_PATIENCE = 5.0  # for all of it together, after Ctrl-C
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_CONFIGURE_LOGGING": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout carries results only
-    # MLflow's own defaults wait for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-}
 # Stores that this process has warned about: a command that makes several runs warns once.
 _failing: set[str] = set()
-_CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")
 
 
 def tracking_uri(root: Path) -> str:
@@ -98,7 +88,7 @@ class Tracker:
         description = Description(run, uri, dict(params), dict(tags), dict(dataset), title, parent)
         tracker = cls(description, warn)
         if enabled and os.environ.get("OLTR_TRACKING", "").lower() not in ("off", "0", "false", "no"):
-            _keep_quiet()
+            keep_quiet()
             tracker._description = _with_commit(description)
             platform.platform()  # MLflow reads it when imported; now that it is cached, no process is started
             # A daemon: a server that never answers cannot keep the process from ending.
@@ -265,13 +255,3 @@ def _first_line(error: Exception) -> str:
     if "Max retries exceeded" in text:  # requests wraps the cause in its own names: the cause comes last
         text = text.rpartition(": ")[2].partition(" (read timeout")[0].rstrip("\"')")
     return text if len(text) <= 200 else f"{text[:199]}…"
-
-
-def _keep_quiet() -> None:
-    """Turn off telemetry and log lines of MLflow and its dependencies; what the user set in the environment stays."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for name in _CHATTY:
-        # A handler that does nothing keeps warnings off stderr, the last resort; the user's handlers still get them.
-        logging.getLogger(name).addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy|urllib3|requests|pydantic)(\.|$)")

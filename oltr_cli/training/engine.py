@@ -8,7 +8,6 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +20,11 @@ from oltr_cli.base.signals import StopRequest
 from oltr_cli.data.feed.loading import Batch
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.method import FeatureMethod
-from oltr_cli.networks.pretrained import TORCHVISION, fetch_torchvision
-from oltr_cli.networks.weights import inherit_state, load_weights
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
 from oltr_cli.training.feeds import make_feed
+from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.saving import Saving
 from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.training.task import Progress, Task, build_method
@@ -62,7 +60,7 @@ class _Training:
         on_features = issubclass(task.cls, FeatureMethod)
         frozen = train_spec.freeze_backbone or on_features
         if not resumed or frozen:  # a frozen backbone's features are stored under its weights
-            self._first_weights(quiet=resumed)
+            first_weights(task, self.method, quiet=resumed)
         self.method.to(accelerator.device)
         if frozen:
             freeze_backbone(self.method)
@@ -108,28 +106,6 @@ class _Training:
                     task.display.say(epoch_line(row, epochs, progress.best_epoch == row["epoch"]))
                 if self._stop_wanted(stop) and progress.epoch < epochs:
                     self._stop(stop.signal_number or signal.SIGTERM)
-
-    def _weight_file(self) -> str | Path:
-        """The file that the recipe names; torchvision's is downloaded by one process while the others wait."""
-        task, backbone = self.task, self.task.recipe.backbone
-        if backbone.weights != TORCHVISION:
-            return backbone.weights
-        with task.accelerator.main_process_first():
-            return fetch_torchvision(backbone, quiet=task.display.quiet)
-
-    def _first_weights(self, quiet: bool) -> None:
-        task = self.task
-        say = (lambda line: None) if quiet else task.display.say
-        if task.parent is not None:
-            parent = load_best(task.parent)["model"]
-            report = inherit_state(self.method, parent, task.cls.renames)
-            lost = [n for n in report.missing if n.startswith("backbone.") and "extra_fc" not in n]
-            if lost:
-                raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")
-            say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
-        elif task.recipe.backbone.weights:
-            report = load_weights(self.method.backbone, self._weight_file())
-            say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
 
     def _epoch(self, stop: StopRequest, bar: Bar) -> None:
         """The remaining steps of one epoch."""

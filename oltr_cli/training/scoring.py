@@ -1,17 +1,18 @@
 """From a trained method and a split to saved scores: the only place where evaluation touches the network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
-from oltr_cli.method import FeatureMethod
+from oltr_cli.method import FeatureMethod, Scores
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
 
@@ -20,6 +21,44 @@ FEATURE_BLOCK = 4096
 
 
 @torch.inference_mode()
+def rows_of_split(
+    method: nn.Module,
+    split: Split,
+    spec: DataSpec,
+    accelerator: Accelerator,
+    workers: int,
+    keep: Callable[[Scores], Iterable[Tensor]],
+    *,
+    skip_undecodable: bool = False,
+    advance: Callable[[int], None] = lambda images: None,
+) -> list[NDArray]:
+    """What ``keep`` takes of the scores of every image of ``split``, computed in shares by all processes.
+
+    Args:
+        method: a module that turns images into ``Scores``.
+        keep: tensors with a row for each image of a batch.
+        skip_undecodable: leave out images that cannot be decoded, as training does.
+        advance: told how many images were done.
+    Returns:
+        The images' places in the split, ascending, then an array for each tensor of ``keep``, with a row an image.
+    Raises:
+        DataProblem: an image cannot be decoded; the message names it.
+    """
+    method.eval()
+    transform = DeviceTransform(spec, accelerator.device)
+    parts: list[list[NDArray]] = []
+    share = (accelerator.process_index, accelerator.num_processes)
+    for batch in evaluation_batches(split, spec, BATCH, workers, *share, skip_undecodable=skip_undecodable):
+        with accelerator.autocast():
+            scores = method(transform.evaluate(batch.images))
+        parts.append([batch.indices.numpy(), *map(_numpy, keep(scores))])
+        advance(len(batch.indices) * accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        parts = gather_object(parts)
+    parts.sort(key=lambda part: part[0][0])  # each batch is a stretch of the split
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
 def score_split(
     method: nn.Module,
     split: Split,
@@ -31,37 +70,23 @@ def score_split(
     skip_undecodable: bool = False,
     advance: Callable[[int], None] = lambda images: None,
 ) -> SavedScores:
-    """Scores of every image of ``split`` in order, computed in shares by all processes.
+    """Scores of every image of ``split`` in order; arguments and errors as of ``rows_of_split``.
 
     Args:
-        method: a module that turns images into ``Scores``.
         keep_all: with logits, features and names; validation during training needs only prediction and confidence.
-        skip_undecodable: leave out images that cannot be decoded, as training does.
-        advance: called with the number of images done.
-    Raises:
-        DataProblem: an image cannot be decoded; the message names it.
     """
-    method.eval()
-    transform = DeviceTransform(spec, accelerator.device)
-    parts: list[tuple[np.ndarray, ...]] = []
-    share = (accelerator.process_index, accelerator.num_processes)
-    for batch in evaluation_batches(split, spec, BATCH, workers, *share, skip_undecodable=skip_undecodable):
-        with accelerator.autocast():
-            scores = method(transform.evaluate(batch.images))
+
+    def keep(scores: Scores) -> list[Tensor]:
         logits = scores.logits.float()
-        row = [batch.indices.numpy(), _numpy(logits.argmax(dim=1)), _numpy(scores.confidence.float())]
-        if keep_all:
-            row += [_numpy(logits), _numpy(scores.features.float())]
-        parts.append(tuple(row))
-        advance(len(batch.indices) * accelerator.num_processes)
-    if accelerator.num_processes > 1:
-        parts = gather_object(parts)
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    order = np.argsort(columns[0])
-    indices, prediction, confidence, *rest = (column[order] for column in columns)
-    logits_all, features = rest if keep_all else (None, None)
+        few = [logits.argmax(dim=1), scores.confidence.float()]
+        return [*few, logits, scores.features.float()] if keep_all else few
+
+    indices, prediction, confidence, *rest = rows_of_split(
+        method, split, spec, accelerator, workers, keep, skip_undecodable=skip_undecodable, advance=advance
+    )
+    logits, features = rest if keep_all else (None, None)
     names = np.array(split.names)[indices] if keep_all else None
-    return SavedScores(prediction, confidence, np.asarray(split.labels)[indices], logits_all, features, names)
+    return SavedScores(prediction, confidence, np.asarray(split.labels)[indices], logits, features, names)
 
 
 @torch.inference_mode()
@@ -81,5 +106,5 @@ def score_features(
     return SavedScores(prediction, confidence, labels, logits_all, features_all, names)
 
 
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
+def _numpy(tensor: Tensor) -> NDArray:
     return tensor.cpu().numpy()

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -26,9 +26,6 @@ from oltr_cli.planning.registry import PLUS, list_methods
 from oltr_cli.planning.resolve import flatten
 from oltr_cli.recipe.files import read_toml
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, TrainSpec
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 Value = float | int | str | bool
 SHORT = ("params", "detector", "train", "train.lr")  # where a key that is cut short is looked for
@@ -70,15 +67,6 @@ class Dimension:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high  # type: ignore[operator]
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.choices:
-            return CategoricalDistribution(self.choices)
-        if self.integer:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
-
     def _number(self, value: float) -> Value:
         return int(value) if self.integer else value
 
@@ -94,7 +82,7 @@ def check_written(ranges: Sequence[str], file: Path | None) -> None:
     Raises:
         UsageProblem: a range or the file cannot be read.
     """
-    for key, given in _flat(read_toml(file)).items() if file else ():
+    for key, given in flatten(read_toml(file)).items() if file else ():
         _dimension(key, given, {}, str(file))
     for text in ranges:
         key, given = _typed(text)
@@ -114,7 +102,7 @@ def read_space(p: Planned, params: Sequence[str], ranges: Sequence[str], file: P
     keys, method = _keys(p), p.run.method
     own = {key: _dimension(key, text, keys, f"search_space of {method}") for key, text in _stated(p).items()}
     written: dict[str, Dimension] = {}
-    for key, given in _flat(read_toml(file)).items() if file else ():
+    for key, given in flatten(read_toml(file)).items() if file else ():
         dimension = _dimension(_full(key, keys, method), given, keys, str(file))
         written[dimension.key] = dimension
     for text in ranges:
@@ -216,13 +204,6 @@ def _parsed(word: str) -> Value:
         return json.loads(word)
     except ValueError:
         return word.strip()
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _keys(p: Planned) -> dict[str, bool]:

@@ -162,3 +162,18 @@ def _drop_torn_line(journal: Path) -> None:
         if file.read(1) != b"\n":
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
+
+
+@contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Held while trials are handed out and told."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise OltrError(f"{folder}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
+    try:
+        yield
+    finally:
+        lock.release()

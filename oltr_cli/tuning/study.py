@@ -8,20 +8,19 @@ A worker holds the lock of its trial's folder. A trial that counts as running wh
 the next worker resumes it from its checkpoint, with the same values.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from oltr_cli.base.seeding import derive
-from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.errors import DataProblem
 from oltr_cli.runs.folder import STUDIES
 from oltr_cli.tuning.about import About, FiledRun
 from oltr_cli.tuning.claim import BEGUN, OUTCOME, REASON, Claim, counts, pruner, requeue, still_ours, suggest
 from oltr_cli.tuning.space import Value
-from oltr_cli.tuning.storage import open_database, open_journal
+from oltr_cli.tuning.storage import open_database, open_journal, study_lock
 
 if TYPE_CHECKING:
     import optuna
@@ -246,18 +245,3 @@ def load_study(folder: Path, database: str | None = None) -> Study:
     except (KeyError, TypeError) as error:
         raise DataProblem(f"{name}: no study of oltr tune there ({error!r})") from None
     return Study(study, storage, about, root)
-
-
-@contextmanager
-def study_lock(folder: Path) -> Iterator[None]:
-    """Held while trials are handed out and reported."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
-    except OSError as error:
-        raise OltrError(f"{folder}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
-    try:
-        yield
-    finally:
-        lock.release()

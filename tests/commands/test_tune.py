@@ -19,7 +19,7 @@ from oltr_cli.tuning.study import load_study
 from oltr_cli.tuning.summary import importance
 from oltr_cli.tuning.trial import Outcome, Workbench
 from tests.helpers.fake_runs import make_run
-from tests.tuning.test_search import QUIET, ask, finished, numbers, quick, root  # noqa: F401 — fixtures
+from tests.helpers.searches import QUIET, ask, finished, numbers, quick, root  # noqa: F401 — fixtures
 
 save_pictures = pictures.save_pictures  # as it is; the fixture ``root`` puts a stub in its place
 
@@ -209,10 +209,11 @@ def test_show_writes_what_people_look_at(command, root, monkeypatch):  # noqa: F
 
 def test_the_key_that_matters_matters_most(ask, root, monkeypatch):  # noqa: F811
     import optuna
+    from optuna.distributions import FloatDistribution
 
     quick(monkeypatch, lambda values, epoch: 0.5)
     study = search(ask(total=1, ranges=("lambda=0.001:1:log", "margin=1:30")), QUIET)
-    space = {d.key: d.distribution() for d in study.about.space}
+    space = {d.key: FloatDistribution(d.low, d.high, log=d.log) for d in study.about.space}
     sampler = optuna.samplers.RandomSampler(seed=0)
     study.study.sampler = sampler
     for _ in range(60):

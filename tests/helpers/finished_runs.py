@@ -8,7 +8,7 @@ import pytest
 from oltr_cli.base.display import Display
 from oltr_cli.pipeline.make import run_method
 from oltr_cli.runs.scores import SavedScores
-from tests.conftest import TINY_RECIPE, make_tiny_dataset
+from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 
 @dataclass(frozen=True)

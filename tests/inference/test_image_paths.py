@@ -1,6 +1,7 @@
 """Which images arguments name, and how they come: in order, few at a time, from worker processes."""
 
 import io
+import multiprocessing
 import os
 import queue
 
@@ -220,9 +221,10 @@ def test_a_worker_that_dies_is_named_not_waited_for(tmp_path, monkeypatch):
 
 def test_leaving_early_ends_the_workers(tmp_path):
     file = put(tmp_path / "a.png")
+    before = set(multiprocessing.active_children())
     with ImageStream((Source(file) for _ in range(1000)), SPEC, 4, 2) as stream:
         next(iter(stream))
-        processes = list(stream._pool._processes.values())
+        processes = set(multiprocessing.active_children()) - before
     assert processes
     assert not any(process.is_alive() for process in processes)
 

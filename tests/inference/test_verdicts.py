@@ -363,7 +363,7 @@ def test_a_reader_that_leaves_is_no_error(finished, monkeypatch, capfd):
 def stream_for_ever(file, told):
     with ImageStream((Source(file) for _ in iter(int, 1)), DataSpec(name="any"), 1, 2) as stream:
         for _ in stream:
-            told.put([process.pid for process in stream._pool._processes.values()])
+            told.put([process.pid for process in multiprocessing.active_children()])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

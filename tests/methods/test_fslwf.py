@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from oltr_cli.method import FeatureSet
 from oltr_cli.methods.fslwf import FSLwF, WeightGenerator, _Images
-from tests.methods.test_decoupling import COUNTS, TAIL, TEST, TRAIN, VAL, K, accuracy, build, fit, gaussians
+from tests.helpers.frozen_features import COUNTS, TAIL, TEST, TRAIN, VAL, K, accuracy, build, fit, gaussians
 
 
 def unit(v):

@@ -11,8 +11,8 @@ from oltr_cli.app import app
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import OltrError
 from oltr_cli.pipeline.make import named_shortages
-from tests.conftest import make_tiny_dataset
 from tests.helpers.finished_runs import environment, make_finished_runs
+from tests.helpers.tiny import make_tiny_dataset
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from oltr_cli.runs.scores import SavedScores
-from tests.pipeline.test_resume import assert_equal, outcome_of, run_dir, wait_for
-from tests.planning.test_registry import MINE
+from tests.helpers.outcomes import assert_equal, outcome_of, run_dir, wait_for
+from tests.helpers.own_method import MINE
 
 
 def result_of(done):
@@ -17,7 +17,7 @@ def result_of(done):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_data, tiny_recipe):
     """Runs of plain and crt that the tests of this file may add detectors to."""
-    from tests.conftest import Oltr
+    from tests.helpers.tiny import Oltr
 
     oltr = Oltr(tmp_path_factory.mktemp("trained") / "runs", tiny_data)
     oltr("run", "crt", "--recipe", tiny_recipe, "--workers", 0)

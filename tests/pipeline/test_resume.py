@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import pytest
 import torch
@@ -11,41 +10,18 @@ import torch
 from oltr_cli.base.display import Display
 from oltr_cli.pipeline.make import run_method
 from oltr_cli.training import engine
+from tests.helpers.outcomes import assert_equal, outcome_of, run_dir, wait_for
 
 LONG = ("--set", "train.epochs=25")
-EPOCH_FIELDS = ("epoch", "loss", "val/closed/overall", "lr/features")
-
-
-def run_dir(oltr, method):
-    return next((oltr.runs / "tiny" / method).iterdir())
 
 
 def outcome(oltr, method):
     return outcome_of(run_dir(oltr, method))
 
 
-def outcome_of(path):
-    """All that must not depend on interruptions: metrics, epochs, weights."""
-    result = json.loads((path / "result.json").read_text())
-    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    weights = torch.load(path / "last.pt", weights_only=True)["model"]
-    best = torch.load(path / "best.pt", weights_only=True)["model"]
-    kept = {k: result[k] for k in ("metrics", "other_thresholds", "best_epoch", "epochs", "undecodable")}
-    return kept, [{k: row.get(k) for k in EPOCH_FIELDS} for row in rows], weights, best
-
-
-def assert_equal(a, b):
-    assert a[0] == b[0]
-    assert a[1] == b[1]
-    for weights, others in zip(a[2:], b[2:], strict=True):
-        assert weights.keys() == others.keys()
-        for key in weights:
-            assert torch.equal(weights[key], others[key]), key
-
-
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, tiny_data, tiny_recipe):
-    from tests.conftest import Oltr
+    from tests.helpers.tiny import Oltr
 
     oltr = Oltr(tmp_path_factory.mktemp("unbroken") / "runs", tiny_data)
     oltr("run", "dme", "--recipe", tiny_recipe, "--workers", 0)
@@ -55,20 +31,11 @@ def unbroken(tmp_path_factory, tiny_data, tiny_recipe):
 @pytest.fixture(scope="module")
 def long_unbroken(tmp_path_factory, tiny_data, tiny_recipe):
     """Many short epochs, so that a signal surely arrives before the last one."""
-    from tests.conftest import Oltr
+    from tests.helpers.tiny import Oltr
 
     oltr = Oltr(tmp_path_factory.mktemp("long") / "runs", tiny_data)
     oltr("run", "plain", "--recipe", tiny_recipe, *LONG)
     return outcome(oltr, "plain")
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition() or process.poll() is not None:
-            return
-        time.sleep(0.005)
-    raise AssertionError("nothing happened")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -193,7 +160,7 @@ def test_two_processes_asking_for_one_run_train_it_once(oltr, tiny_recipe, unbro
 
 
 def test_changed_lists_do_not_mix_into_an_interrupted_run(tmp_path, own_tiny_data, tiny_recipe):
-    from tests.conftest import Oltr
+    from tests.helpers.tiny import Oltr
 
     oltr = Oltr(tmp_path / "runs", own_tiny_data)
     oltr("run", "plain", "--recipe", tiny_recipe)

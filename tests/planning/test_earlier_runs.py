@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from oltr_cli.planning.plan import plan
-from tests.conftest import Oltr
+from tests.helpers.tiny import Oltr
 
 STORED = Path(__file__).parent / "earlier_runs"  # recipe.toml and result.json of three runs, as they were written
 SETS = ["data.image_size=16", "data.glyphs.known_classes=12", "train.epochs=1", "plain.train.epochs=1"]

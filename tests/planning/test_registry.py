@@ -8,24 +8,7 @@ import pytest
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning import registry
 from oltr_cli.planning.method_info import read_method_file
-
-MINE = '''"""Mine: sharper logits.
-
-More text.
-"""
-
-from torch.nn import functional as F
-
-from oltr_cli.methods.plain import Plain
-
-
-class Mine(Plain):
-    starts_from = "plain"
-    source = "nobody, 2026"
-
-    def training_loss(self, images, labels):
-        return {"sharp": F.cross_entropy(2 * self.classifier(self.backbone(images)).float(), labels)}
-'''
+from tests.helpers.own_method import MINE
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from oltr_cli.planning.registry import load_method
 from oltr_cli.protocol import identification as module
 from oltr_cli.protocol.identification import identification
 from oltr_cli.recipe.specs import DataSpec
-from tests.conftest import Oltr, make_tiny_dataset, write_image
+from tests.helpers.tiny import Oltr, make_tiny_dataset, write_image
 
 RATES = ("full", "many", "few", "one", "zero")
 
@@ -300,7 +300,7 @@ def test_dme_is_told_by_its_meta_embedding():
 @pytest.mark.parametrize("large", [False, True])
 def test_embeddings_have_length_one_and_shrink_when_large(home, large, monkeypatch):
     method, spec = build_method("dme"), DataSpec(name="tiny", image_size=16, eval_resize=16)
-    monkeypatch.setattr(embeddings, "BATCH", 4)
+    monkeypatch.setattr("oltr_cli.training.scoring.BATCH", 4)
     monkeypatch.setattr(embeddings, "LARGE_LOGITS", 9 * 64 if large else 9 * 64 + 1)
     split = opened(home / "tiny")[0]["probe"]
     rows = embed_split(method, split, spec, make_accelerator("cpu"), 0)

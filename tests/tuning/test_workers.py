@@ -13,8 +13,8 @@ from oltr_cli.tuning.search import search
 from oltr_cli.tuning.storage import JournalLock, open_database, open_journal
 from oltr_cli.tuning.study import load_study
 from oltr_cli.tuning.trial import Outcome, Workbench
-from tests.conftest import Oltr
-from tests.tuning.test_search import QUIET, Told, ask, finished, numbers, quick, root  # noqa: F401 — fixtures
+from tests.helpers.searches import QUIET, Told, numbers, quick
+from tests.helpers.tiny import Oltr
 
 TRIALS = 8
 ONE_EPOCH = ("--set", "plain.train.epochs=1")
@@ -81,7 +81,7 @@ def test_a_line_that_a_kill_cut_off_is_dropped_before_the_next_is_written(tmp_pa
         assert journal.read_bytes() == content[: content.rfind(b"\n") + 1]
 
 
-def test_a_journal_that_is_none_is_named(ask, root, monkeypatch):  # noqa: F811
+def test_a_journal_that_is_none_is_named(ask, root, monkeypatch):
     quick(monkeypatch, lambda values, epoch: 0.5)
     study = search(ask(total=1), QUIET)
     study.path.with_name(f"{study.path.name}.journal").write_text("no\njournal\n")
@@ -89,7 +89,7 @@ def test_a_journal_that_is_none_is_named(ask, root, monkeypatch):  # noqa: F811
         search(ask(total=2), QUIET)
 
 
-def test_a_trial_that_kills_its_process_is_given_up_in_the_end(ask, root, monkeypatch):  # noqa: F811
+def test_a_trial_that_kills_its_process_is_given_up_in_the_end(ask, root, monkeypatch):
     class Killed(BaseException):
         """What no handler sees, as of a process that is gone."""
 
@@ -111,7 +111,7 @@ def test_a_trial_that_kills_its_process_is_given_up_in_the_end(ask, root, monkey
     assert study.trials()[1].user_attrs["reason"] == "its process died 5 times in epoch 1"
 
 
-def test_stopping_a_trial_often_is_no_fault_of_the_trial(ask, root, monkeypatch):  # noqa: F811
+def test_stopping_a_trial_often_is_no_fault_of_the_trial(ask, root, monkeypatch):
     stops = iter(range(8))
 
     def run(self, p, log_epoch):
@@ -167,7 +167,7 @@ def elsewhere(study):
     return trial
 
 
-def test_a_database_keeps_the_study_and_a_living_workers_trial_is_left_to_it(ask, root, monkeypatch, database):  # noqa: F811
+def test_a_database_keeps_the_study_and_a_living_workers_trial_is_left_to_it(ask, root, monkeypatch, database):
     quick(monkeypatch, lambda values, epoch: 0.5 - abs(values["lambda"] - 0.1))
     request = {"database": f"sqlite:///{database}"}
     study = search(ask(total=2, **request), QUIET)
@@ -184,7 +184,7 @@ def test_a_database_keeps_the_study_and_a_living_workers_trial_is_left_to_it(ask
     assert numbers(search(ask(total=4, **request), QUIET)) == [0, 1, 3, 4]
 
 
-def test_an_interrupted_trial_of_this_disk_goes_on_at_once(ask, root, monkeypatch, database):  # noqa: F811
+def test_an_interrupted_trial_of_this_disk_goes_on_at_once(ask, root, monkeypatch, database):
     begun = stop_the_second(monkeypatch)
     request = {"database": f"sqlite:///{database}"}
     with pytest.raises(Stopped):
@@ -193,7 +193,7 @@ def test_an_interrupted_trial_of_this_disk_goes_on_at_once(ask, root, monkeypatc
     assert begun == ["000", "001", "001", "002"]
 
 
-def test_a_trial_that_was_taken_for_lost_is_dropped_and_the_worker_goes_on(ask, root, monkeypatch, database):  # noqa: F811
+def test_a_trial_that_was_taken_for_lost_is_dropped_and_the_worker_goes_on(ask, root, monkeypatch, database):
     lost = []
 
     def run(self, p, log_epoch):
@@ -212,7 +212,7 @@ def test_a_trial_that_was_taken_for_lost_is_dropped_and_the_worker_goes_on(ask, 
     assert len(study.trials()) == 3
 
 
-def test_of_two_that_ask_for_the_last_trial_one_gets_it(ask, root, monkeypatch, database):  # noqa: F811
+def test_of_two_that_ask_for_the_last_trial_one_gets_it(ask, root, monkeypatch, database):
     quick(monkeypatch, lambda values, epoch: 0.5)
     study = search(ask(total=2, database=f"sqlite:///{database}"), QUIET)
     real = study.study.ask
@@ -236,13 +236,13 @@ def test_a_database_that_cannot_be_had_is_one_line(url):
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_cannot_be_had_is_told_before_a_run_is_made(ask, root, monkeypatch):  # noqa: F811
+def test_a_database_that_cannot_be_had_is_told_before_a_run_is_made(ask, root, monkeypatch):
     monkeypatch.setattr("oltr_cli.tuning.search.make_runs", lambda *_, **__: pytest.fail("a run was begun"))
     with pytest.raises(UsageProblem, match="--storage nonsense: "):
         search(ask(database="nonsense"), QUIET)
 
 
-def test_without_a_common_disk_a_trial_is_not_called_interrupted(ask, root, monkeypatch, database):  # noqa: F811
+def test_without_a_common_disk_a_trial_is_not_called_interrupted(ask, root, monkeypatch, database):
     stop_the_second(monkeypatch)
     study = search(ask(total=1, database=f"sqlite:///{database}"), QUIET)
     elsewhere(study)
@@ -252,7 +252,7 @@ def test_without_a_common_disk_a_trial_is_not_called_interrupted(ask, root, monk
     assert study.abandoned() == {2}, "of this disk"
 
 
-def test_a_storage_that_went_away_is_not_asked_again(ask, root, monkeypatch, database):  # noqa: F811
+def test_a_storage_that_went_away_is_not_asked_again(ask, root, monkeypatch, database):
     def run(self, p, log_epoch):
         if p.run.path.name == "001":
             raise OSError("gone")  # as a storage that cannot be written
@@ -271,7 +271,7 @@ def test_a_storage_that_went_away_is_not_asked_again(ask, root, monkeypatch, dat
     assert not asked
 
 
-def test_a_storage_that_goes_away_is_one_line(ask, root, monkeypatch, database):  # noqa: F811
+def test_a_storage_that_goes_away_is_one_line(ask, root, monkeypatch, database):
     def run(self, p, log_epoch):
         database.write_bytes(b"garbage" * 1000)
         return Outcome({"open/f_measure": 0.5}, 0.1, 1, 1, 1.0)

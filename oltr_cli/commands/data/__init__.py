@@ -10,7 +10,6 @@ from oltr_cli.commands.data.prepare import prepare_app
 
 data_app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="rich",
     help="Datasets on disk.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, FinishedRun, Json, MethodsFrom, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -17,7 +18,7 @@ SHOWN = 10  # failed files that are named on the screen
 
 
 def active(
-    run: Annotated[str, typer.Argument(help="A finished run: its folder, its name, or a part that fits one")],
+    run: FinishedRun,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="FOLDER…", help="Unlabelled images: folders (with all below), files, patterns"),
@@ -45,11 +46,11 @@ def active(
     format_: Annotated[
         Literal["table", "csv"] | None, typer.Option("--format", "-f", metavar="table|csv", help="Default table")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that the network takes at once")] = 64,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    device: Device = None,
+    workers: DecodingWorkers = None,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+    json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Which unlabelled images to label next: those that the run knows least, no two nearly the same.
@@ -75,7 +76,7 @@ def active(
     from oltr_cli.base.machine import default_workers, make_accelerator
     from oltr_cli.base.text import counted, visible
     from oltr_cli.inference.active.choose import choose
-    from oltr_cli.inference.active.formats import as_csv, as_json, as_table, fill_sheet, write_paths
+    from oltr_cli.inference.active.formats import as_csv, as_facts, as_table, fill_sheet, write_paths
     from oltr_cli.inference.active.measure import choose_measure
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
@@ -100,7 +101,7 @@ def active(
         # Names that are no UTF-8 leave as the bytes that they are on the disk.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     if json_:
-        print(as_json(recogniser, chosen, budget))
+        print_json(as_facts(recogniser, chosen, budget))
     else:
         for line in (as_csv if format_ == "csv" else as_table)(recogniser, chosen):
             print(line)

@@ -1,10 +1,12 @@
 """``oltr data build``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from oltr_cli.commands.options import Json, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -77,8 +79,8 @@ def build(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier build; its recipe is kept as recipe.old.toml")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Make a dataset of your own photographs; every other command then takes its name.
 
@@ -115,7 +117,7 @@ def build(
     if json_:
         from dataclasses import asdict
 
-        print(json.dumps({**asdict(built), "folder": str(built.folder)}))
+        print_json(asdict(built))
     else:
         _print(built)
     _next(built, display)

@@ -1,11 +1,12 @@
 """``oltr data check``."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+from oltr_cli.commands.options import Json, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +24,8 @@ def check(
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image; implies --content")] = False,
     content: Annotated[bool, typer.Option("--content", help="Look for files with the same bytes")] = False,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read files; default one a core")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Check a dataset before it is trained on: counts, labels, files, duplicates; everything that is wrong, at once.
 
@@ -45,7 +46,7 @@ def check(
     processes = _cores() if workers is None else workers
     checked = check_dataset(spec, images, where, display, content=content, decode=decode, workers=processes)
     if json_:
-        print(json.dumps(_facts(checked)))
+        print_json(_facts(checked))
     else:
         from rich.console import Console
 
@@ -81,7 +82,6 @@ def _facts(checked: "Checked") -> dict[str, Any]:
     from dataclasses import asdict
 
     facts = asdict(checked)
-    facts |= {key: str(facts[key]) if facts[key] is not None else None for key in ("root", "lists")}
     counts = {severity + "s": checked.count(severity) for severity in _STYLES}
     return {"dataset": facts.pop("name"), "ok": not checked.count("error"), **counts, **facts}
 

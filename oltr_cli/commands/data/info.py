@@ -1,12 +1,13 @@
 """``oltr data info``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+from oltr_cli.commands.options import Json, Quiet
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,8 +21,8 @@ def info(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR|FILE.png", help="Where pictures go; default NAME-info in this folder"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Look at a dataset: its long tail as numbers and as a curve, and images from head to tail.
 
@@ -55,7 +56,7 @@ def info(
             f"{counted(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing below {images}"
         )
     if json_:
-        print(json.dumps({**found, "written": [str(path) for path in written]}))
+        print_json({**found, "written": written})
     else:
         from rich.console import Console
 

@@ -18,7 +18,6 @@ class _SearchByDefault(TyperGroup):
 tune_app = typer.Typer(
     cls=_SearchByDefault,
     no_args_is_help=True,
-    rich_markup_mode="rich",
     subcommand_metavar="METHOD | PARAM… | COMMAND",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,12 +1,12 @@
 """``oltr tune search``, which ``oltr tune METHOD`` and ``oltr tune PARAM…`` stand for."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.options import MethodsFrom
+from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.printing import print_json
 
 
 def search(
@@ -15,12 +15,7 @@ def search(
         typer.Argument(metavar="METHOD|PARAM", help="What to tune; a method alone: all that it states"),
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Method to tune; default dme")] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
-        ),
-    ] = None,
+    dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe file of your own")] = None,
     detector: Annotated[str | None, typer.Option(help="Tune this open-set detector on the method")] = None,
     ranges: Annotated[
@@ -47,10 +42,10 @@ def search(
         typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.freeze_backbone=true; repeatable"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of every trial")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")] = None,
-    no_track: Annotated[bool, typer.Option("--no-track", help="Leave MLflow out")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")] = False,
+    device: Device = None,
+    workers: LoadingWorkers = None,
+    no_track: NoTrack = False,
+    quiet: Quiet = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the study as one JSON object")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
@@ -99,7 +94,7 @@ def search(
     display = Display(quiet)
     study = run_search(request, display)
     if json_:
-        print(json.dumps(summarise(study)))
+        print_json(summarise(study))
     else:
         from rich.console import Console
 

@@ -1,9 +1,11 @@
 """``oltr tune show``."""
 
-import json
 from typing import Annotated
 
 import typer
+
+from oltr_cli.commands.options import Json
+from oltr_cli.commands.printing import print_json
 
 
 def show(
@@ -11,7 +13,7 @@ def show(
         str | None, typer.Argument(help="Name of the study, or a part that fits one; default the newest")
     ] = None,
     storage: Annotated[str | None, typer.Option(metavar="URL", help="The database that the search was given")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
 ) -> None:
     """Show what a search found: all trials, the best, and how much each key matters.
 
@@ -31,7 +33,7 @@ def show(
     found = open_study(study, storage)
     files = record(found, display.warn)
     if json_:
-        print(json.dumps({**summarise(found), "files": [str(file) for file in files]}))
+        print_json({**summarise(found), "files": files})
     else:
         from rich.console import Console
 

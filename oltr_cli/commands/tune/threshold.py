@@ -1,9 +1,11 @@
 """``oltr tune threshold``."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from oltr_cli.commands.options import Json
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +32,7 @@ def threshold(
         str, typer.Option(help="val_open (best F-measure on validation) or id_quantile:Q (accept a share Q of known)")
     ] = "val_open",
     trials: Annotated[int, typer.Option(min=1, help="Trials of the Optuna study, earlier calls' included")] = 50,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object")] = False,
+    json_: Json = False,
 ) -> None:
     """Choose the rejection threshold τ of finished runs from their saved validation scores; nothing is trained.
 
@@ -67,7 +69,7 @@ def threshold(
             bar.advance()
     if done:
         if json_:
-            print(json.dumps({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]}))
+            print_json({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]})
         else:
             from rich.console import Console
 

@@ -21,7 +21,7 @@ Digests = dict[str, str]
 
 
 def cached(
-    cache: Path | None, key: str, shapes: dict[str, tuple[int, int, int]], draw: Callable[[], Images]
+    cache: Path, key: str, shapes: dict[str, tuple[int, int, int]], draw: Callable[[], Images]
 ) -> tuple[Images, Digests]:
     """The images that ``draw`` makes, memory-mapped from ``cache`` if they are stored there under ``key``.
 
@@ -34,8 +34,6 @@ def cached(
     Returns:
         Images by split, and the SHA-256 of their pixels by split.
     """
-    if cache is None:
-        return _with_digests(draw())
     folder = cache / f"glyphs-{_hash(key)}"
     if found := _read(folder, shapes):
         return found

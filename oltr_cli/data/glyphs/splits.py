@@ -132,34 +132,17 @@ def draw(spec: GlyphsSpec, split: SplitPlan, advance: Callable[[int], None] | No
     return images
 
 
-def build_glyphs(spec: GlyphsSpec, cache: Path | None, progress: Progress | None = None) -> dict[str, ArraySplit]:
-    """The splits train, val, test, open and open_val, drawn now or mapped from ``cache`` where they were drawn before.
+def open_glyphs(spec: GlyphsSpec, progress: Progress | None = None) -> tuple[dict[str, ArraySplit], list[str], str]:
+    """The splits train, val, test, open and open_val, class names, and the digest of all pixels.
+
+    They are drawn now, or mapped from ``$XDG_CACHE_HOME/oltr`` (``~/.cache/oltr``) where they were drawn before: a
+    sub-folder for each spec, drawing version and set of font files. A folder that cannot be written draws into memory.
 
     Args:
-        spec: what to draw.
-        cache: folder of drawn datasets, one sub-folder for each spec, drawing version and set of font files; None, or
-            a folder that cannot be written, draws into memory.
         progress: called with (done, total) images while drawing.
     Raises:
         DataProblem: matplotlib's typefaces are missing or lack a character.
     """
-    splits, _ = _build(spec, cache, progress)
-    return splits
-
-
-def open_glyphs(spec: GlyphsSpec, progress: Progress | None = None) -> tuple[dict[str, ArraySplit], list[str], str]:
-    """Splits, class names and the digest of all pixels; cached in ``$XDG_CACHE_HOME/oltr`` (``~/.cache/oltr``)."""
-    splits, digest = _build(spec, default_cache(), progress)
-    return splits, class_names(spec), digest
-
-
-def default_cache() -> Path:
-    """Where drawn datasets are kept between runs; deleting it costs some seconds of drawing."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home else Path("~/.cache").expanduser()) / "oltr"
-
-
-def _build(spec: GlyphsSpec, cache: Path | None, progress: Progress | None) -> tuple[dict[str, ArraySplit], str]:
     from oltr_cli.data.glyphs.cache import cached
 
     plans = plan(spec)
@@ -175,10 +158,16 @@ def _build(spec: GlyphsSpec, cache: Path | None, progress: Progress | None) -> t
         return {name: draw(spec, split, advance) for name, split in plans.items()}
 
     shapes = {name: (len(split.labels), spec.image_size, spec.image_size) for name, split in plans.items()}
-    images, pixels = cached(cache, f"{DRAWING_VERSION} {spec.model_dump_json()}", shapes, draw_all)
+    images, pixels = cached(default_cache(), f"{DRAWING_VERSION} {spec.model_dump_json()}", shapes, draw_all)
     names = class_names(spec)
     splits = {name: ArraySplit(images[name], split.labels, split.names, names) for name, split in plans.items()}
-    return splits, hashlib.sha256("".join(pixels[name] for name in plans).encode()).hexdigest()
+    return splits, names, hashlib.sha256("".join(pixels[name] for name in plans).encode()).hexdigest()
+
+
+def default_cache() -> Path:
+    """Where drawn datasets are kept between runs; deleting it costs some seconds of drawing."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home else Path("~/.cache").expanduser()) / "oltr"
 
 
 def _plan(

@@ -10,7 +10,7 @@ from oltr_cli.errors import DataProblem
 
 
 def find_list(folder: Path, split: str) -> Path | None:
-    """``split.txt``, or the one ``*_split.txt`` (``open`` does not take ``*_open_val.txt``) in ``folder``.
+    """``split.txt``, or the one ``*_split.txt`` (``val`` does not take ``*_open_val.txt``) in ``folder``.
 
     Raises:
         DataProblem: several fit.

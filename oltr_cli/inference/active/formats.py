@@ -9,7 +9,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 
 from oltr_cli.base.files import write_atomically
-from oltr_cli.base.text import json_text, number, shortest, visible
+from oltr_cli.base.text import number, shortest, visible
 from oltr_cli.data.images import decode_file
 from oltr_cli.drawing.contact_sheet import Tile, fit
 from oltr_cli.errors import DataProblem, UsageProblem
@@ -66,21 +66,19 @@ def as_csv(recogniser: Recogniser, chosen: Chosen) -> Iterator[str]:
         yield csv_line([one["image"], gamma, one["confidence"], one["nearest"], one["label"], unknown])[0]
 
 
-def as_json(recogniser: Recogniser, chosen: Chosen, budget: int) -> str:
-    """One object."""
-    return json_text(
-        {
-            "run": recogniser.run.name,
-            "by": chosen.measure.by,
-            "why": chosen.measure.why,
-            "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
-            "budget": budget,
-            "images": records(recogniser, chosen),
-            "counts": vars(chosen.counts),
-            "training_images_left_out": chosen.training_known,
-            "failed": [{"image": source.path, "error": source.problem} for source in chosen.failed],
-        }
-    )
+def as_facts(recogniser: Recogniser, chosen: Chosen, budget: int) -> dict[str, Any]:
+    """What ``--json`` prints, as one object."""
+    return {
+        "run": recogniser.run.name,
+        "by": chosen.measure.by,
+        "why": chosen.measure.why,
+        "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
+        "budget": budget,
+        "images": records(recogniser, chosen),
+        "counts": vars(chosen.counts),
+        "training_images_left_out": chosen.training_known,
+        "failed": [{"image": source.path, "error": source.problem} for source in chosen.failed],
+    }
 
 
 def write_paths(file: Path, chosen: Chosen) -> None:

@@ -1,6 +1,7 @@
 """The built-in dataset: what is in it, that no two classes look alike, that the same seed draws the same pixels."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from oltr_cli.data.glyphs import alphabets
 from oltr_cli.data.glyphs import drawing as glyph_drawing
 from oltr_cli.data.glyphs import splits as glyphs
-from oltr_cli.data.glyphs.splits import GlyphsSpec, build_glyphs, class_names, draw, open_glyphs, plan, training_counts
+from oltr_cli.data.glyphs.splits import GlyphsSpec, class_names, draw, open_glyphs, plan, training_counts
 from oltr_cli.errors import DataProblem
 
 SMALL = GlyphsSpec(
@@ -34,9 +35,16 @@ def equal(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def build(spec, home, progress=None):
+    """The splits of ``spec``, with ``home`` as the user's $XDG_CACHE_HOME."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        return open_glyphs(spec, progress)[0]
+
+
 @pytest.fixture(scope="module")
-def small():
-    return build_glyphs(SMALL, None)
+def small(tmp_path_factory):
+    return build(SMALL, tmp_path_factory.mktemp("cache"))
 
 
 # --- what is in it
@@ -225,14 +233,14 @@ def test_same_seed_same_pixels_in_any_order_and_batch(small, monkeypatch):
         assert np.array_equal(draw(SMALL, plans[name]), small[name].images)
 
 
-def test_another_seed_draws_other_pixels(small):
-    other = build_glyphs(SMALL.model_copy(update={"seed": 1}), None)
+def test_another_seed_draws_other_pixels(small, tmp_path):
+    other = build(SMALL.model_copy(update={"seed": 1}), tmp_path)
     assert not np.array_equal(other["test"].images, small["test"].images)
     assert other["test"].names == small["test"].names
 
 
-def test_more_test_images_leave_the_training_images_alone(small):
-    other = build_glyphs(SMALL.model_copy(update={"test_per_class": 7}), None)
+def test_more_test_images_leave_the_training_images_alone(small, tmp_path):
+    other = build(SMALL.model_copy(update={"test_per_class": 7}), tmp_path)
     assert np.array_equal(other["train"].images, small["train"].images)
 
 
@@ -250,15 +258,15 @@ def test_without_distortion_the_glyph_itself_is_drawn():
         assert np.corrcoef(glyph.ravel(), expected.ravel())[0, 1] > 0.85, test.names[i]
 
 
-def test_strength_spoils_the_images():
-    clean, spoilt = (build_glyphs(SMALL.model_copy(update={"strength": s}), None)["test"].images for s in (0.0, 1.0))
+def test_strength_spoils_the_images(tmp_path):
+    clean, spoilt = (build(SMALL.model_copy(update={"strength": s}), tmp_path)["test"].images for s in (0.0, 1.0))
     rough = [np.abs(np.diff(images.astype(float), axis=2)).mean() for images in (clean, spoilt)]
     assert rough[1] > 1.3 * rough[0]
 
 
-def test_progress_counts_every_image():
+def test_progress_counts_every_image(tmp_path):
     told = []
-    splits = build_glyphs(SMALL, None, lambda done, total: told.append((done, total)))
+    splits = build(SMALL, tmp_path, lambda done, total: told.append((done, total)))
     total = sum(len(split) for split in splits.values())
     assert told[-1] == (total, total)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
@@ -275,7 +283,7 @@ def test_a_face_without_a_character_is_an_error_that_names_both(monkeypatch):
 
 
 def folder_of(cache):
-    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    (folder,) = (path for path in (cache / "oltr").iterdir() if path.is_dir())
     return folder
 
 
@@ -284,11 +292,11 @@ def refuse(*_):
 
 
 def test_what_was_drawn_is_used_again(small, tmp_path, monkeypatch):
-    first = build_glyphs(SMALL, tmp_path)
+    first = build(SMALL, tmp_path)
     assert equal(pixels(first), pixels(small))
     before = {path.name: path.stat().st_mtime_ns for path in folder_of(tmp_path).iterdir()}
     monkeypatch.setattr(glyphs, "draw", refuse)
-    again = build_glyphs(SMALL, tmp_path)
+    again = build(SMALL, tmp_path)
     assert isinstance(again["train"].images, np.memmap)
     assert equal(pixels(again), pixels(small))
     assert {path.name: path.stat().st_mtime_ns for path in folder_of(tmp_path).iterdir()} == before
@@ -296,23 +304,25 @@ def test_what_was_drawn_is_used_again(small, tmp_path, monkeypatch):
 
 
 def test_another_spec_version_or_font_is_another_folder(tmp_path, monkeypatch):
-    build_glyphs(SMALL, tmp_path)
-    build_glyphs(SMALL.model_copy(update={"seed": 1}), tmp_path)
+    build(SMALL, tmp_path)
+    build(SMALL.model_copy(update={"seed": 1}), tmp_path)
     monkeypatch.setattr(glyphs, "DRAWING_VERSION", glyphs.DRAWING_VERSION + 1)
-    build_glyphs(SMALL, tmp_path)
+    build(SMALL, tmp_path)
     fonts = tmp_path / "mpl" / "fonts" / "ttf"
     fonts.mkdir(parents=True)
     for face in ALL_FACES:
         content = (FONTS / f"{face}.ttf").read_bytes()
         (fonts / f"{face}.ttf").write_bytes(content + (b"\0" if face == alphabets.TEST_FACES[0] else b""))
     monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path / "mpl"))
-    build_glyphs(SMALL, tmp_path)
-    assert len([path for path in tmp_path.iterdir() if path.name.startswith("glyphs-") and path.is_dir()]) == 4
+    build(SMALL, tmp_path)
+    assert (
+        len([path for path in (tmp_path / "oltr").iterdir() if path.name.startswith("glyphs-") and path.is_dir()]) == 4
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove", "manifest", "swap", "pickle"])
 def test_a_damaged_cache_is_drawn_anew(small, tmp_path, damage):
-    build_glyphs(SMALL, tmp_path)
+    build(SMALL, tmp_path)
     folder = folder_of(tmp_path)
     file = folder / "val.npy"
     content = file.read_bytes()
@@ -328,42 +338,42 @@ def test_a_damaged_cache_is_drawn_anew(small, tmp_path, damage):
         (folder / "open_val.npy").replace(file)
     else:
         np.save(file, np.array([{"a": 1}]), allow_pickle=True)
-    assert equal(pixels(build_glyphs(SMALL, tmp_path)), pixels(small))
+    assert equal(pixels(build(SMALL, tmp_path)), pixels(small))
     assert set(json.loads((folder / "manifest.json").read_text())["pixels"]) == set(small)
     assert file.read_bytes() == content
 
 
 def test_half_a_folder_of_a_killed_process_is_cleared_away(small, tmp_path):
-    build_glyphs(SMALL, tmp_path)
+    build(SMALL, tmp_path)
     folder = folder_of(tmp_path)
-    (tmp_path / f".{folder.name}.killed" / "new").mkdir(parents=True)
+    (folder.parent / f".{folder.name}.killed" / "new").mkdir(parents=True)
     (folder / "manifest.json").unlink()
-    assert equal(pixels(build_glyphs(SMALL, tmp_path)), pixels(small))
-    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
+    assert equal(pixels(build(SMALL, tmp_path)), pixels(small))
+    assert [path for path in folder.parent.iterdir() if path.is_dir()] == [folder]
 
 
 def test_nothing_can_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
-    assert equal(pixels(build_glyphs(SMALL, tmp_path / "file")), pixels(small))
+    assert equal(pixels(build(SMALL, tmp_path / "file")), pixels(small))
 
 
 BUILD_ELSEWHERE = """
 import sys
-from pathlib import Path
-from oltr_cli.data.glyphs.splits import GlyphsSpec, build_glyphs
-splits = build_glyphs(GlyphsSpec.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
+from oltr_cli.data.glyphs.splits import GlyphsSpec, open_glyphs
+splits = open_glyphs(GlyphsSpec.model_validate_json(sys.argv[1]))[0]
 print({name: int(split.images.astype(int).sum()) for name, split in splits.items()})
 """
 
 
 def test_several_processes_at_once(small, tmp_path):
-    command = [sys.executable, "-c", BUILD_ELSEWHERE, SMALL.model_dump_json(), str(tmp_path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    command = [sys.executable, "-c", BUILD_ELSEWHERE, SMALL.model_dump_json()]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
     expected = {name: int(split.images.astype(int).sum()) for name, split in small.items()}
     for process in processes:
         assert process.communicate(timeout=120)[0].strip() == str(expected)
         assert process.returncode == 0
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in (tmp_path / "oltr").iterdir() if path.name.startswith(".")] == []
 
 
 def test_open_glyphs_keeps_its_cache_where_the_user_says(small, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from oltr_cli.data.inspect.info import Look, facts, look_at
 from oltr_cli.data.inspect.pictures import COLUMNS, frequency_curve, representative_tiles
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.recipe.specs import DataSpec
-from tests.conftest import TINY_COUNTS
+from tests.helpers.tiny import TINY_COUNTS
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 

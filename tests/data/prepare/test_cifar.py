@@ -1,11 +1,9 @@
 """`oltr data prepare cifar100`: splits, resizing, torchvision's download, interruption, and what is refused."""
 
-import io
 import json
 import os
 import pickle
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -16,25 +14,17 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.lists.lists import open_lists, read_list
+from oltr_cli.data.lists.lists import open_lists
 from oltr_cli.data.prepare import cifar as prepare_cifar
 from oltr_cli.data.prepare import resize as resized
 from oltr_cli.data.prepare.cifar import prepare_cifar100
 from oltr_cli.data.prepare.cifar_folders import CIFAR100, FILTER
 from oltr_cli.errors import DataProblem
+from tests.helpers.cifar_files import contents, listed, noise, python2, python3, save
 
 QUIET = Display(quiet=True)
 CLASSES = ["ant", "bee", "maple_tree", "oak_tree"]
 TRAIN, TEST, OPEN = 3, 12, 20
-
-
-def noise(rng, height=32, width=32):
-    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture
@@ -62,18 +52,6 @@ def tiny(tmp_path):
     for i in range(OPEN):
         save(tmp_path / "tiny/val" / f"n{i % 4:08}" / f"val_{i}.JPEG", noise(rng, 64, 64))
     return tmp_path / "tiny"
-
-
-def listed(root, split):
-    return dict(zip(*(part for part in read_list(root / f"{split}.txt")), strict=True))
-
-
-def contents(root):
-    return {
-        path.relative_to(root).as_posix(): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in root.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_the_whole_set_by_command(oltr, tmp_path):
@@ -354,48 +332,6 @@ def test_exit_code_of_missing_data(oltr, tmp_path):
 
 
 # torchvision's download
-
-
-class Python2:
-    """Protocol 2 as Python 2 wrote it: text is bytes, and an array is rebuilt through numpy.core.multiarray."""
-
-    def __init__(self, value):
-        self.out = io.BytesIO()
-        self.out.write(b"\x80\x02")
-        self.put(value)
-        self.out.write(b".")
-
-    def put(self, value):
-        write = self.out.write
-        if isinstance(value, np.ndarray):
-            write(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01")
-            self.put(value.shape)
-            write(b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89")
-            data = value.tobytes()
-            write(b"T" + struct.pack("<i", len(data)) + data + b"tb")
-        elif isinstance(value, str):
-            write(b"U" + bytes([len(value)]) + value.encode())
-        elif isinstance(value, int):
-            write(b"J" + struct.pack("<i", value))
-        elif isinstance(value, (list, tuple)):
-            write(b"(")
-            for one in value:
-                self.put(one)
-            write(b"l" if isinstance(value, list) else b"t")
-        else:
-            write(b"}(")
-            for key, one in value.items():
-                self.put(key)
-                self.put(one)
-            write(b"u")
-
-
-def python2(value):
-    return Python2(value).out.getvalue()
-
-
-def python3(value):
-    return pickle.dumps(value, protocol=4)
 
 
 @pytest.fixture

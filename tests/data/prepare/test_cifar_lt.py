@@ -19,7 +19,7 @@ from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
 from oltr_cli.data.prepare.cifar_lt import dataset_name, exponential_counts, prepare_cifar_lt
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.planning.plan import plan
-from tests.data.prepare.test_cifar import contents, listed, noise, python2, python3, save
+from tests.helpers.cifar_files import contents, listed, noise, python2, python3, save
 
 QUIET = Display(quiet=True)
 CLASSES = ["ant", "bee", "maple_tree", "oak_tree"]

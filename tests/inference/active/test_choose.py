@@ -23,8 +23,8 @@ from oltr_cli.inference.active.training_images import TrainingFiles, training_fi
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
-from tests.conftest import make_tiny_dataset
 from tests.helpers.finished_runs import environment, make_finished_runs
+from tests.helpers.tiny import make_tiny_dataset
 
 # Which rows are taken
 

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, prepared_root, report
+from oltr_cli.commands.data.prepare.common import Cifar100Root, prepare_app, prepared_root, report
+from oltr_cli.commands.options import Json, Quiet
 
 
 @prepare_app.command()
 def cifar100(
-    root: Annotated[
-        Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
-    ] = None,
+    root: Cifar100Root = None,
     open_: Annotated[
         Path | None, typer.Option("--open", help="Tiny ImageNet, its val, or any folder of images of no known class")
     ] = None,

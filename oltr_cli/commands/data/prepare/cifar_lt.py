@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, report
+from oltr_cli.commands.data.prepare.common import Cifar100Root, prepare_app, report
+from oltr_cli.commands.options import Json, Quiet
 
 if TYPE_CHECKING:
     from oltr_cli.data.prepare.cifar_folders import Cifar
@@ -22,9 +23,7 @@ Open = Annotated[
 @prepare_app.command("cifar100-lt")
 def cifar100_lt(
     imbalance: Imbalance = 100,
-    root: Annotated[
-        Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
-    ] = None,
+    root: Cifar100Root = None,
     open_: Open = None,
     quiet: Quiet = False,
     json_: Json = False,

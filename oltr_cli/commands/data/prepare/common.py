@@ -1,10 +1,11 @@
 """What all commands ``oltr data prepare NAME`` share: the group they belong to, their folder, their report."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -12,14 +13,15 @@ if TYPE_CHECKING:
 
 prepare_app = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="rich",
     help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+Cifar100Root = Annotated[
+    Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
+]
 Lists = Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
+NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
 
 
 @prepare_app.callback()
@@ -47,8 +49,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
     for warning in prepared.warnings:
         display.warn(warning)
     if as_json:
-        folders = {"root": str(prepared.root), "lists": str(prepared.list_folder)}
-        print(json.dumps({"dataset": name, **asdict(prepared), **folders}))
+        print_json({"dataset": name, **asdict(prepared), "lists": prepared.list_folder})
     else:
         print(f"{name}: {counted(prepared.classes, 'class')} in {prepared.root}")
         for split, count in prepared.counts.items():

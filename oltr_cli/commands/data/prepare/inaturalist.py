@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, prepared_root, report
+from oltr_cli.commands.data.prepare.common import NewLists, prepare_app, prepared_root, report
+from oltr_cli.commands.options import Json, Quiet
 
 
 @prepare_app.command("inaturalist2018")
@@ -17,7 +18,7 @@ def inaturalist2018(
             "default $OLTR_DATA/inaturalist2018"
         ),
     ] = None,
-    lists: Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")] = None,
+    lists: NewLists = None,
     open_classes: Annotated[
         str,
         typer.Option(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.data.prepare.common import Json, Quiet, prepare_app, prepared_root, report
+from oltr_cli.commands.data.prepare.common import NewLists, prepare_app, prepared_root, report
+from oltr_cli.commands.options import Json, Quiet
 
 
 @prepare_app.command("ms1m-lt")
@@ -27,7 +28,7 @@ def ms1m_lt(
     ] = None,
     images: Annotated[int, typer.Option(min=2, help="Training images to draw, or all there are")] = 887_500,
     identities: Annotated[int, typer.Option(min=2, help="Identities to draw, or all there are")] = 74_500,
-    lists: Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")] = None,
+    lists: NewLists = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.data.prepare.common import Json, Lists, Quiet, prepare_app, prepared_root, report
+from oltr_cli.commands.data.prepare.common import Lists, prepare_app, prepared_root, report
+from oltr_cli.commands.options import Json, Quiet
 
 
 @prepare_app.command("places-lt")

@@ -1,0 +1,25 @@
+"""MLflow kept quiet: no telemetry, no log lines, no waiting for minutes."""
+
+import logging
+import os
+import warnings
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout carries results only
+    # MLflow's own defaults wait for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+_CHATTY = ("mlflow", "alembic", "sqlalchemy", "urllib3", "huey")
+
+
+def keep_quiet() -> None:
+    """Turn off telemetry and log lines of MLflow and its dependencies; what the user set in the environment stays."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in _CHATTY:
+        # A handler that does nothing keeps warnings off stderr, the last resort; the user's handlers still get them.
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy|urllib3|requests|pydantic)(\.|$)")

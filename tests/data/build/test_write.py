@@ -1,0 +1,228 @@
+"""Where a dataset goes, what stays there, and a kill between two files."""
+
+import re
+
+import pytest
+
+from oltr_cli.data.build import write as build_write
+from oltr_cli.data.build.recipe import Sizing
+from oltr_cli.data.feed.opening import open_dataset
+from oltr_cli.data.prepare.variants import variant_recipe
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.planning.plan import plan
+from oltr_cli.recipe.files import built_datasets
+from tests.helpers.photographs import lists, photos
+
+
+def test_the_same_arguments_again_write_nothing(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    first = build(root)
+    assert set(first.written) == {"train.txt", "val.txt", "test.txt", "classes.txt", "recipe.toml"}
+    times = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    assert build(root).written == []
+    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == times
+
+
+def test_lists_of_another_build_are_replaced_by_force_only(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    folder = build(root, open_images=photos(tmp_path / "open", {"x": 3, "y": 3})).folder
+    before = {path: path.read_text() for path in folder.iterdir()}
+    with pytest.raises(DataProblem, match=r"holds another build \(.*open\.txt.*\); use --force to replace it"):
+        build(root, seed=1)
+    assert {path: path.read_text() for path in folder.iterdir()} == before
+    build(root, force=True, seed=1)
+    assert not (folder / "open.txt").exists()
+    assert lists(folder)["train"] != before[folder / "train.txt"]
+    assert {path.name for path in folder.iterdir()} == {f"{s}.txt" for s in ("train", "val", "test", "classes")} | {
+        "recipe.toml",
+        "recipe.old.toml",
+    }
+    assert (folder / "recipe.old.toml").read_text() == before[folder / "recipe.toml"]
+
+
+def test_an_edited_recipe_is_kept_whatever_comes(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    first = build(root)
+    recipe = first.folder / "recipe.toml"
+    written, times = recipe.read_text(), {path: path.stat().st_mtime_ns for path in first.folder.glob("*.txt")}
+    edited = written.replace("flip = true ", "flip = false")
+    recipe.write_text(edited)
+    for again in ({}, {"sizing": Sizing(32)}):
+        with pytest.raises(
+            DataProblem, match=r"the lists are unchanged, but recipe\.toml differs \(edited, or other opt"
+        ):
+            build(root, **again)
+    assert recipe.read_text() == edited
+    report = build(root, force=True)
+    assert (report.written, report.kept) == (["recipe.toml"], "recipe.old.toml")
+    assert recipe.read_text() == written
+    assert (first.folder / "recipe.old.toml").read_text() == edited
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert build(root, force=True).kept == ""
+    assert build(root, force=True, seed=1).kept == "recipe.old2.toml"
+    assert (first.folder / "recipe.old.toml").read_text() == edited
+    assert list(built_datasets()) == ["mine"]
+
+
+def test_a_missing_list_is_no_edited_recipe(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    folder = build(root).folder
+    (folder / "recipe.toml").write_text((folder / "recipe.toml").read_text() + "\n")
+    (folder / "test.txt").unlink()
+    with pytest.raises(DataProblem, match=r"holds another build \(recipe\.toml\)"):
+        build(root)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "problem"),
+    [
+        (
+            variant_recipe("ms1m-lt", "mine", "of another size."),
+            r"recipe\.toml: not written by oltr data build \(.* another --out",
+        ),
+        ('data = "x"\n', r"recipe\.toml: not written by oltr data build"),
+        ("[data\n", r"recipe\.toml: not valid TOML .*; fix it, or choose another --out"),
+        ('name = "\udce4"', r"recipe\.toml: not valid TOML .*; fix it, or choose another --out"),
+    ],
+)
+def test_a_dataset_that_something_else_wrote_stays(build, home, tmp_path, recipe, problem):
+    (home / "mine").mkdir(parents=True)
+    for name, text in {"recipe.toml": recipe, "train.txt": "x.png 0\n", "probe.txt": "y.png 0\n"}.items():
+        (home / "mine" / name).write_text(text, errors="surrogateescape")
+    before = {path: path.read_bytes() for path in (home / "mine").iterdir()}
+    for force in (False, True):
+        with pytest.raises(DataProblem, match=problem):
+            build(tmp_path / "is not looked at", force=force)
+    assert {path: path.read_bytes() for path in (home / "mine").iterdir()} == before
+
+
+def test_a_run_on_one_build_is_no_run_on_another(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    recipe = build(root, open_images=photos(tmp_path / "open", {"x": 3, "y": 3})).folder / "recipe.toml"
+    first = plan("plain", str(recipe), [], 0)[0]
+    assert open_dataset(first.link.recipe.data).digest == first.link.recipe.data.lists_digest
+    build(root, force=True, seed=1)
+    second = plan("plain", str(recipe), [], 0)[0]
+    assert open_dataset(second.link.recipe.data).digest == second.link.recipe.data.lists_digest
+    assert second.link.hash != first.link.hash
+
+
+def test_lists_that_were_changed_by_hand_are_pointed_out(build, tmp_path):
+    folder = build(photos(tmp_path / "in", {"a": 6, "b": 5})).folder
+    data = plan("plain", str(folder / "recipe.toml"), [], 0)[0].link.recipe.data
+    train = (folder / "train.txt").read_text().splitlines()
+    (folder / "train.txt").write_text("\n".join(train[:-1]) + "\n")
+    with pytest.raises(DataProblem, match="not those its recipe was made for") as caught:
+        open_dataset(data)
+    (digest,) = re.findall('lists_digest = "([0-9a-f]{64})"', str(caught.value))
+    assert open_dataset(data.model_copy(update={"lists_digest": digest})).digest == digest
+
+
+def test_lists_that_something_else_wrote_stay(build, home, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    home.mkdir()
+    (home / "mine").mkdir()
+    (home / "mine" / "test.txt").write_text("x.png 0\n")
+    for force in (False, True):
+        with pytest.raises(DataProblem, match=r"already has test\.txt, not from a finished build; remove them"):
+            build(root, force=force)
+    assert [path.name for path in (home / "mine").iterdir()] == ["test.txt"]
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_a_kill_between_two_files_never_leaves_a_dataset_of_two_builds(build, tmp_path, monkeypatch, writes):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    edited = build(root).folder / "recipe.toml"
+    edited.write_text(edited.read_text() + "\n# mine\n")
+    text = edited.read_text()
+    write, done = build_write.write_text, []
+
+    def killed(path, text):
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(path)
+        write(path, text)
+
+    monkeypatch.setattr(build_write, "write_text", killed)
+    photos(root, {"c": 4})
+    with pytest.raises(KeyboardInterrupt):
+        build(root, force=True)
+    assert built_datasets() == {}
+    monkeypatch.setattr(build_write, "write_text", write)
+    assert build(root, force=True).classes == 3
+    assert list(built_datasets()) == ["mine"]
+    assert {path.name for path in (tmp_path / "data" / "mine").iterdir() if path.name[0] == "."} == set()
+    assert edited.with_name("recipe.old.toml").read_text() == text
+
+
+def test_a_kill_before_the_old_recipe_has_its_name_loses_neither(build, tmp_path, monkeypatch):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    recipe = build(root).folder / "recipe.toml"
+    first = recipe.read_text()
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    def kill(**wish):
+        with monkeypatch.context() as patch:
+            patch.setattr(build_write, "_keep", killed)
+            with pytest.raises(KeyboardInterrupt):
+                build(root, force=True, **wish)
+
+    kill(seed=1)
+    second = recipe.read_text()
+    assert list(built_datasets()) == ["mine"]  # it is whole, and only the old one has no name yet
+    report = build(root, force=True, seed=2)
+    assert recipe.with_name("recipe.old.toml").read_text() == first
+    assert recipe.with_name(report.kept).read_text() == second
+    kill(seed=3)
+    assert build(root, seed=3).kept == "recipe.old3.toml"  # the same command again, without --force
+    assert not [path for path in recipe.parent.iterdir() if path.name[0] == "."]
+
+
+def test_a_first_build_that_was_killed_goes_on(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    folder = build(root).folder
+    for name in ("recipe.toml", "classes.txt"):
+        (folder / name).unlink()
+    assert set(build(root).written) == {"classes.txt", "recipe.toml"}
+
+
+@pytest.mark.parametrize("name", ["glyphs-lt", "tiny-imagenet-lt"])
+def test_names_of_built_in_datasets_are_taken(build, tmp_path, name):
+    with pytest.raises(UsageProblem, match="is a built-in dataset"):
+        build(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["-x", ".x", "a*b", "a\nb", "a:b", "..", "a#", "x\n"])
+def test_names_that_are_none(build, tmp_path, name):
+    with pytest.raises(UsageProblem, match="a name must start with a letter or digit"):
+        build(tmp_path, name)
+
+
+def test_a_file_in_the_way(build, home, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    home.mkdir()
+    (home / "mine").touch()
+    with pytest.raises(UsageProblem, match="is a file"):
+        build(root)
+    with pytest.raises(OltrError, match="cannot write") as caught:
+        build(root, "mine/below")
+    assert caught.value.exit_code == 1
+
+
+def test_a_folder_that_cannot_be_written(build, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "/x/.train.txt.9tb69vii.tmp")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(OltrError, match=r"cannot write .*/train\.txt: Permission denied; what") as caught:
+        build(photos(tmp_path / "in", {"a": 6, "b": 5}))
+    assert ".tmp" not in str(caught.value)
+
+
+def test_lists_may_lie_among_the_images(build, home):
+    photos(home / "mine", {"a": 6, "b": 5})
+    assert build(home / "mine").written
+    assert build(home / "mine").written == []
+    assert len(lists(home / "mine")["train"]) == 7
