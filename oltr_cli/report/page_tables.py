@@ -3,14 +3,11 @@
 from html import escape
 
 from oltr_cli.base.display import duration, percent
+from oltr_cli.protocol.catalogue import metric
 from oltr_cli.report.content import Finished, Report, Unfinished
 from oltr_cli.report.markup import Td, Th, facts, number, sortable, text
 from oltr_cli.tables import text as words
 from oltr_cli.tables.filled import FilledRow, FilledTable
-
-# Rates and accuracies are shown in percent; areas and F-measures as fractions, as the paper prints them.
-FRACTIONS = ("f_measure", "f_measure_2019", "auroc", "aupr_in", "aupr_out", "oscr", "macro_f1")
-LOWER_IS_BETTER = ("fpr95", "detection_error_tpr95", "detection_error_min")
 
 
 def unfinished(runs: tuple[Unfinished, ...]) -> str:
@@ -95,12 +92,12 @@ def _table_row(filled: FilledTable, row: FilledRow) -> list[Td]:
 def all_numbers(report: Report) -> str:
     """Every metric of every run."""
     heads = [Th("run", False), Th("seed")]
-    heads += [Th(_metric_head(name), title=f"{name}, {_unit(name)}") for name in report.metrics]
+    heads += [Th(_metric_head(name), title=f"{name}, {metric(name).unit}") for name in report.metrics]
     best = {}
     for name in report.metrics:
         values = {one.metrics[name] for one in report.finished if name in one.metrics}
         if len(values) > 1:
-            best[name] = min(values) if name.endswith(LOWER_IS_BETTER) else max(values)
+            best[name] = min(values) if metric(name).better == "lower" else max(values)
     rows = []
     for one in report.finished:
         label = f"{one.run.method}/{one.run.hash}-s{one.run.seed}"
@@ -108,7 +105,7 @@ def all_numbers(report: Report) -> str:
         row.append(number(one.run.seed))
         for name in report.metrics:
             value = one.metrics.get(name)
-            cell = number(value, None if value is None else _shown(name, value))
+            cell = number(value, None if value is None else metric(name).shown(value))
             row.append(Td(cell.html, cell.value, value is not None and best.get(name) == value))
         rows.append(row)
     caption = "Every run at its own τ. Accuracies and rates in percent; F-measures and areas as fractions."
@@ -116,16 +113,8 @@ def all_numbers(report: Report) -> str:
 
 
 def _metric_head(name: str) -> str:
-    half, _, metric = name.partition("/")
-    return f"<small>{escape(half)}</small>{escape(metric.replace('_', ' '))}"
-
-
-def _unit(name: str) -> str:
-    return "fraction" if name.endswith(FRACTIONS) else "percent"
-
-
-def _shown(name: str, value: float) -> str:
-    return f"{value:.3f}" if _unit(name) == "fraction" else f"{100 * value:.1f}"
+    half, _, rest = name.partition("/")
+    return f"<small>{escape(half)}</small>{escape(rest.replace('_', ' '))}"
 
 
 def made(runs: tuple[Finished, ...]) -> str:

@@ -31,8 +31,9 @@ from oltr_cli.report.curves import NUMBERS, POINTS, shortest, threshold_numbers
 from oltr_cli.report.markup import embedded_json
 from oltr_cli.report.mistakes import PER_KIND, find_mistakes
 from oltr_cli.report.page import REFRESH, render
+from oltr_cli.runs.folder import run_from_path
 from oltr_cli.runs.scores import SavedScores
-from tests.helpers.fake_runs import CLASS_COUNTS, fake_methods, make_run, random_scores
+from tests.helpers.fake_runs import CLASS_COUNTS, a_failure, fake_methods, make_run, random_scores
 
 NASTY = ["</script><script>alert(1)</script>", "a & b \"c\" 'd'", "çınar 木", "<!-- x", "{{data}}"]
 
@@ -306,13 +307,25 @@ def test_names_from_files_cannot_become_markup(runs, no_figures):
     broken = runs / "somewhere/range/0123456789-s0"
     broken.mkdir(parents=True)
     (broken / "recipe.toml").write_text("x")
-    (broken / "result.json").write_text(json.dumps({"status": "failed", "error": NASTY[0]}))
+    a_failure(run_from_path(broken), NASTY[0]).write(broken)
     assert command("--dataset", "somewhere", "--out", "a b/ü.html").exit_code == 0
     page = Path("a b/ü.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert page.count("<script") == page.count("</script") == 2
     assert data_of(page)["classSets"][0]["names"] == names
     assert unescape(page).count(NASTY[0]) >= 4  # shown all the same: recipe, commit, command, error
+
+
+def test_a_damaged_run_is_a_line_among_those_without_a_result(runs, no_figures):
+    (runs / "somewhere/dme/0123456789-s1/result.json").write_text('{"status": "done"}')
+    made = json.loads(command("--dataset", "somewhere", "--json").stdout)
+    assert made["runs"] == ["somewhere/dme/0123456789-s0", "somewhere/plain/0123456789-s0"]
+    assert [(one["run"], one["status"]) for one in made["unfinished"]] == [("somewhere/dme/0123456789-s1", "damaged")]
+    assert "dme/0123456789-s1/result.json: is damaged" in Path(made["file"]).read_text(encoding="utf-8")
+    for path in runs.glob("*/*/*/result.json"):
+        path.write_text("{")
+    with pytest.raises(UsageProblem, match=r"are damaged \(result\.json\); remove that file"):
+        choose("somewhere")
 
 
 def test_embedded_json_reads_back_and_holds_no_tag():

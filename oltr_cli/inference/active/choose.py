@@ -117,7 +117,7 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
 def _lists_digest(recogniser: Recogniser) -> str | None:
     """Of the lists that the network was trained on; the recipe alone does not say it of every dataset."""
     result = recogniser.base.result() or recogniser.result
-    return result.get("data_digest") or recogniser.recipe.data.lists_digest
+    return result.data_digest or recogniser.recipe.data.lists_digest
 
 
 def _new_rows(
