@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots
+from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, ThresholdOption
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -33,10 +33,7 @@ def compare(
     run: Annotated[bool, typer.Option("--run", help="Make what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
     device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the best")] = None,
-    threshold: Annotated[
-        str | None,
-        typer.Option(help="fixed:0.1, id_quantile:0.95, val_open, tuned, oracle_test; default each run's own"),
-    ] = None,
+    threshold: ThresholdOption = None,
     shots: Shots = "paper",
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, tex, csv or json")] = "rich",
     save: Annotated[
@@ -63,7 +60,8 @@ def compare(
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
-    from oltr_cli.tables.fill import fill, finished_runs
+    from oltr_cli.runs.folder import finished_runs
+    from oltr_cli.tables.fill import fill
     from oltr_cli.tables.formats import FORMATS
     from oltr_cli.tables.formats import save as save_files
     from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
@@ -74,10 +72,10 @@ def compare(
         raise UsageProblem(f"no format '{fmt}'{nearest(fmt, FORMATS)}")
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device speak of what --run makes; add --run")
-    rule = ThresholdRule.parse(threshold) if threshold else None
+    rule = ThresholdRule.parse(threshold) if threshold is not None else None
     source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).dataset)
     finished = finished_runs(source.dataset)
-    measured = (metric for runs in finished.values() for _, result in runs for metric in result["metrics"])
+    measured = (metric for runs in finished.values() for _, result in runs for metric in result.metrics)
     name = table or tables_of(source.dataset, measured)[0]
     rows = table_rows(load_table(name), finished, methods)
     display = Display()
@@ -98,7 +96,7 @@ def compare(
     )
     _print(filled, fmt)
     if save is not None:
-        variant = "-".join([threshold or "", shots if shots != "paper" else ""]).strip("-")
+        variant = "-".join([rule.text if rule else "", shots if shots != "paper" else ""]).strip("-")
         for path in save_files(filled, save, variant):
             display.say(f"saved {path}")
     _next(filled, display)

@@ -2,12 +2,15 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.options import Json, Shots
+from oltr_cli.commands.options import Json, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
+
+if TYPE_CHECKING:
+    from oltr_cli.protocol.evaluate import Evaluation
 
 
 def evaluate(
@@ -29,13 +32,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    threshold: Annotated[
-        str,
-        typer.Option(
-            help="How τ is chosen: fixed:0.1, id_quantile:0.95, val_open, oracle_test (marked †) or tuned.",
-            metavar="RULE",
-        ),
-    ] = "fixed:0.1",
+    threshold: ThresholdOption = None,
     shots: Shots = "paper",
     val: Annotated[
         Path | None,
@@ -47,11 +44,12 @@ def evaluate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Every metric of a run's saved scores, or of anybody's.
+    """Every metric of a run's saved scores, or of anybody's; τ of a file is 0.1 by default.
 
     ```
     oltr evaluate glyphs-lt/dme                         by any part of its name
     oltr evaluate glyphs-lt/dme --threshold val_open    another choice of τ
+    oltr evaluate glyphs-lt/dme+vim --threshold -27.3   a τ of your own
     oltr evaluate scores.npz --class-counts counts.txt  anybody's scores
     ```
     """
@@ -61,13 +59,14 @@ def evaluate(
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
     from oltr_cli.protocol.screen import table
     from oltr_cli.protocol.shots import shot_groups
-    from oltr_cli.protocol.thresholds import ThresholdRule
+    from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 
-    rule = ThresholdRule.parse(threshold)
+    rule = ThresholdRule.parse(threshold) if threshold is not None else None
     shot_groups([], shots)  # a misspelt definition is refused before anything is read
     if target.endswith(".npz"):
         if class_counts is None:
             raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
+        rule = rule or ThresholdRule.parse(PAPER_RULE)
         if rule.name == "tuned":
             raise UsageProblem("threshold tuned is saved with a run; for a file take fixed, id_quantile or val_open")
         if val is None and "val" in rule.splits:
@@ -80,7 +79,7 @@ def evaluate(
             raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
         result = evaluate_run(resolve_run(target), rule, shots)
     if json_:
-        print_json(result)
+        print_json(result.as_json())
         return
     Console(highlight=False).print(table(result))
     Console(stderr=True, highlight=False).print(
@@ -88,17 +87,17 @@ def evaluate(
     )
 
 
-def _next_command(target: str, result: dict, class_counts: Path | None) -> str:
+def _next_command(target: str, result: "Evaluation", class_counts: Path | None) -> str:
     """What to type next: while τ is not chosen on validation data, that; then the paper's table or bare numbers."""
     from oltr_cli.commands.next_steps import WITHOUT_OPEN, compare_command
     from oltr_cli.runs.folder import resolve_run
 
-    on_validation = result["threshold"]["rule"].startswith(("id_quantile", "val_open", "tuned"))
-    if "run" in result:
+    on_validation = result.threshold.rule.startswith(("id_quantile", "val_open", "tuned"))
+    if result.run is not None:
         if not on_validation:
             has_open_val = (resolve_run(target) / "scores" / "open_val.npz").exists()
             return shlex.join(["oltr", "tune", "threshold", "--run", target, *([] if has_open_val else WITHOUT_OPEN)])
-        dataset = result["run"].split("/")[0]
-        return compare_command(dataset, f"--dataset {shlex.quote(dataset)}", result["metrics"])
+        dataset = result.run.split("/")[0]
+        return compare_command(dataset, f"--dataset {shlex.quote(dataset)}", result.metrics)
     command = shlex.join(["oltr", "evaluate", target, "--class-counts", str(class_counts)])
     return command + (" --json" if on_validation else " --threshold id_quantile:0.95 --val FILE.npz")

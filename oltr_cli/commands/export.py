@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet
+from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file, or a folder for it; default the run's name, here")
     ] = None,
-    threshold: Annotated[
-        str | None,
-        typer.Option(
-            metavar="τ|RULE",
-            help="τ that goes into the file: a number, val_open, id_quantile:0.95 or fixed:0.1; default what oltr tune "
-            "threshold chose for the run, else the run's own",
-        ),
-    ] = None,
+    threshold: ThresholdOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -38,7 +31,8 @@ def export(
     """A finished run as one file that gives the same scores without this project.
 
     It takes uint8 images, resized and cropped; normalisation is inside. Class names, threshold and the way to resize
-    are in the file too, as JSON under the key "oltr". Any number of images at a time.
+    are in the file too, as JSON under the key "oltr". Any number of images at a time. Without --threshold, τ is what
+    oltr tune threshold chose for the run, or the run's own where it chose none.
 
     ```
     oltr export mine/dme                               mine-dme-3f2a….onnx

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots
+from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ def figure(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw this seed only; default all finished, of 3, 4 and 7 the first")
     ] = None,
-    threshold: Annotated[
-        str | None,
-        typer.Option(help="Of 5, 6, 8c: fixed:0.1, id_quantile:0.95, val_open, tuned; default the runs' own"),
-    ] = None,
+    threshold: ThresholdOption = None,
     shots: Shots = "paper",
     images: Annotated[
         list[str] | None,
@@ -59,7 +56,8 @@ def figure(
     """Draw the paper's figures from your runs: pictures, and the numbers in them as CSV.
 
     3 t-SNE of features · 4 modulated attention · 5 ablation · 6 F1 gain over plain · 7 infused concepts ·
-    8a accuracy against α · 8b F-measure against τ · 8c F-measure against the number of open classes
+    8a accuracy against α · 8b F-measure against τ · 8c F-measure against the number of open classes.
+    --threshold is for 5, 6 and 8c.
 
     ```
     oltr figure 8b
@@ -88,7 +86,7 @@ def figure(
         source.option,
         methods=tuple(methods or ()),
         seed=seed,
-        rule=ThresholdRule.parse(threshold) if threshold else None,
+        rule=ThresholdRule.parse(threshold) if threshold is not None else None,
         shots=shots,
         images=tuple(images or ()),
         alphas=_numbers(alphas),

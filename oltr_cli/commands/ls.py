@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from oltr_cli.runs.folder import Run
+
 KINDS = ("methods", "datasets", "tables", "runs", "studies")
+RUN_METRICS = ("closed/overall", "closed/few", "open/f_measure")
 
 
 def ls(
@@ -105,36 +108,36 @@ def _list(kind: str) -> list[dict[str, Any]]:
         from oltr_cli.runs.folder import find_studies
 
         return [_study_facts(name, path) for name, path in find_studies().items()]
-    return [_run_facts(run) for run in _runs()]
+    from oltr_cli.runs.folder import find_runs
+
+    return [_run_facts(run) for run in find_runs()]
 
 
 def _measured() -> dict[str, dict[str, int]]:
     """Method or detector → dataset → how many of its runs here are finished."""
+    from oltr_cli.runs.folder import finished_runs
+
     counts: dict[str, dict[str, int]] = {}
-    for run in _runs():
-        if (run.result() or {}).get("status") == "done":
-            # A pair counts for its detector; the method under it has a run of its own.
-            by_dataset = counts.setdefault(run.method.rpartition("+")[2], {})
+    for method, runs in finished_runs().items():
+        # A pair counts for its detector; the method under it has a run of its own.
+        by_dataset = counts.setdefault(method.rpartition("+")[2], {})
+        for run, _ in runs:
             by_dataset[run.dataset] = by_dataset.get(run.dataset, 0) + 1
     return counts
 
 
-def _runs() -> list:
-    from oltr_cli.runs.folder import find_runs
+def _run_facts(run: "Run") -> dict[str, Any]:
+    from oltr_cli.errors import DataProblem
 
-    return find_runs()
-
-
-def _run_facts(run: Any) -> dict[str, Any]:
-    result = run.result() or {}
-    metrics = result.get("metrics", {})
+    try:
+        result = run.result()
+    except DataProblem:  # its status says so
+        result = None
     return {
         "name": run.name,
         "status": run.status(),
-        "epochs": result.get("epochs"),
-        "closed/overall": metrics.get("closed/overall"),
-        "closed/few": metrics.get("closed/few"),
-        "open/f_measure": metrics.get("open/f_measure"),
+        "epochs": result.epochs if result else None,
+        **{name: result.metrics.get(name) if result else None for name in RUN_METRICS},
     }
 
 
@@ -188,7 +191,9 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
         head = column.replace("_", "-").replace("/", "\n")
         table.add_column(head, overflow="fold", no_wrap=whole, min_width=None if whole else 16)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()), style="" if row.get("status") != "failed" else "red")
+        table.add_row(
+            *(_cell(value) for value in row.values()), style="red" if row.get("status") in ("failed", "damaged") else ""
+        )
     return table
 
 

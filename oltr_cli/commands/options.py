@@ -40,6 +40,16 @@ def _add(files: list[Path] | None) -> list[Path] | None:
     return files
 
 
+ThresholdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--threshold",
+        metavar="τ|RULE",
+        help="A sample with a confidence below τ is unknown. A number, id_quantile:0.95, val_open, tuned (by oltr tune "
+        "threshold), or oracle_test (read off the test set, marked †); default the run's own",
+    ),
+]
+
 MethodsFrom = Annotated[
     list[Path] | None,
     typer.Option(

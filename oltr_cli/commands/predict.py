@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, FinishedRun, MethodsFrom, Quiet
+from oltr_cli.commands.options import (
+    BatchSize,
+    DecodingWorkers,
+    Device,
+    FinishedRun,
+    MethodsFrom,
+    Quiet,
+    ThresholdOption,
+)
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -23,14 +31,7 @@ def predict(
         list[str],
         typer.Argument(metavar="PATH", help="Images, folders (with all below), patterns; - reads paths from stdin"),
     ],
-    threshold: Annotated[
-        str | None,
-        typer.Option(
-            metavar="τ|RULE",
-            help="Below it an image is unknown: a number, val_open, id_quantile:0.95, fixed:0.1 or tuned; default what "
-            "oltr tune threshold chose for the run, else the run's own",
-        ),
-    ] = None,
+    threshold: ThresholdOption = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Likeliest classes to name")] = 1,
     format_: Annotated[
         str | None, typer.Option("--format", "-f", metavar="table|csv|jsonl", help="Default table; rows come at once")
@@ -58,7 +59,8 @@ def predict(
     """Say what is in images: their class, or that they belong to none ("unknown").
 
     One row an image, in order, as they come. An image that cannot be read is a row with its error, and the exit code
-    is then 1. The dataset that the run was trained on is not needed.
+    is then 1. The dataset that the run was trained on is not needed. Without --threshold, τ is what oltr tune threshold
+    chose for the run, or the run's own where it chose none.
 
     ```
     oltr predict glyphs-lt/dme photo.jpg shots/          a file and a folder

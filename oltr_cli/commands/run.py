@@ -13,6 +13,7 @@ from oltr_cli.commands.printing import print_json
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.planning.plan import Planned
+    from oltr_cli.runs.result import DetectorFacts, RunResult
 
 
 def run(
@@ -58,7 +59,6 @@ def run(
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import run_method
     from oltr_cli.planning.plan import plan
-    from oltr_cli.runs.result import finished
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
@@ -74,24 +74,25 @@ def run(
     if dry_run:
         _show_plan(planned, json_, display)
         return
-    was_there = finished(planned[-1].run) is not None
+    was_there = planned[-1].run.result() is not None
     result = run_method(method, source, sets, seed, device=device, workers=workers, track=not no_track, display=display)
     if not is_main_process():
         return
     if json_:
-        print_json(result)
+        print_json(result.as_json())
         return
     from rich.console import Console
 
+    from oltr_cli.protocol.evaluate import Evaluation
     from oltr_cli.protocol.screen import table
 
     console = Console(highlight=False)
-    console.print(table(result))
-    if result.get("detector"):
-        console.print(_detector(result["detector"]), soft_wrap=True)
-    if result["other_thresholds"]:
+    console.print(table(Evaluation.of(result)))
+    if result.detector:
+        console.print(_detector(result.detector), soft_wrap=True)
+    if result.other_thresholds:
         console.print(_other_thresholds(result), soft_wrap=True)
-    option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result['dataset'])}"
+    option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result.dataset)}"
     _next_steps(result, planned, display, was_there, option)
 
 
@@ -138,45 +139,46 @@ def _size(last: "Planned", display: "Display") -> tuple[int, int]:
     """Training images and classes: of a finished run, which needs its dataset no more, as its result says."""
     from oltr_cli.data.feed.opening import open_dataset
     from oltr_cli.pipeline.make import warn_of_other_lists
-    from oltr_cli.runs.result import finished
 
-    if (result := finished(last.run)) is not None:
+    if (result := last.run.result()) is not None:
         warn_of_other_lists(last, result, display)
-        return sum(result["class_counts"]), len(result["class_counts"])
+        return sum(result.class_counts), len(result.class_counts)
     dataset = open_dataset(last.link.recipe.data)
     return len(dataset.splits["train"]), len(dataset.class_names)
 
 
-def _other_thresholds(result: dict) -> str:
+def _other_thresholds(result: "RunResult") -> str:
     """The F-measure at thresholds that were chosen on validation data."""
     shown = [
-        f"{other['metrics']['open/f_measure']:.3f} at {rule} (τ = {other['value']:.3g})"
-        for rule, other in result["other_thresholds"].items()
-        if other["metrics"]["open/f_measure"] is not None
+        f"{f_measure:.3f} at {rule} (τ = {other.value:.3g})"
+        for rule, other in result.other_thresholds.items()
+        if (f_measure := other.metrics.get("open/f_measure")) is not None
     ]
     return f"F-measure with τ chosen on validation: {', '.join(shown)}" if shown else ""
 
 
-def _detector(facts: dict) -> str:
+def _detector(facts: "DetectorFacts") -> str:
     """A detector's parameters and what it reports of its fit."""
-    shown = ", ".join(f"{key} {value}" for key, value in {**facts["params"], **facts["report"]}.items())
-    tuned = "; † its parameters were chosen on open validation samples" if facts["tuned_on_open"] else ""
-    return f"[dim]{facts['name']}: {shown or 'nothing to set'}{tuned}[/]"
+    shown = ", ".join(f"{key} {value}" for key, value in {**facts.params, **facts.report}.items())
+    tuned = "; † its parameters were chosen on open validation samples" if facts.tuned_on_open else ""
+    return f"[dim]{facts.name}: {shown or 'nothing to set'}{tuned}[/]"
 
 
-def _next_steps(result: dict, planned: "list[Planned]", display: "Display", was_there: bool, option: str) -> None:
+def _next_steps(
+    result: "RunResult", planned: "list[Planned]", display: "Display", was_there: bool, option: str
+) -> None:
     from rich.markup import escape
 
     from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 
-    dataset, path = result["dataset"], planned[-1].run.path
+    dataset, path = result.dataset, planned[-1].run.path
     has_open_val = planned[-1].run.scores("open_val").exists()
-    if result["undecodable"]:
-        shown = ", ".join(result["undecodable"][:3])
-        display.warn(f"{len(result['undecodable'])} training images could not be decoded and were replaced: {shown}")
+    if result.undecodable:
+        shown = ", ".join(result.undecodable[:3])
+        display.warn(f"{len(result.undecodable)} training images could not be decoded and were replaced: {shown}")
     display.say(f"\n[dim]run[/]   {path}{'  [dim](was finished already)[/]' if was_there else ''}")
     display.say(f"[dim]plots[/] {path / 'plots'}")
-    display.say(f"[dim]next[/]  {escape(compare_command(dataset, option, result['metrics']))}")
+    display.say(f"[dim]next[/]  {escape(compare_command(dataset, option, result.metrics))}")
     if planned[-1].run.scores("val").exists():
-        command = tune_threshold_command(dataset, result["method"], has_open_val=has_open_val)
+        command = tune_threshold_command(dataset, result.method, has_open_val=has_open_val)
         display.say(f"      {escape(command)}")

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from oltr_cli.base.files import read_json, write_atomically
+from oltr_cli.base.files import write_atomically
 from oltr_cli.drawing.style import BANDS, BLUES, DPI, INKS, LINES, PERCENT, RC, STYLES, legend_below, mark, plain_log
-from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.history import read_history
+from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
 BINS = 10  # of log count, over which the mean accuracy of classes is drawn
@@ -28,14 +28,11 @@ def save_run_plots(run_dir: Path) -> list[Path]:
     samples, no epochs) is left out.
 
     Raises:
-        DataProblem: result.json is missing or without class counts, or a file of scores is broken.
+        DataProblem: the run is not finished, or a file of its results or scores is broken.
     """
-    result = read_json(run_dir / "result.json")
-    if not isinstance(result, dict) or not result.get("class_counts"):
-        raise DataProblem(f"{run_dir / 'result.json'}: missing or without class_counts; finish the run first")
-    counts, shots = result["class_counts"], result.get("shots") or "paper"
-    tau = (result.get("threshold") or {}).get("value")
-    title = f"{result.get('method', 'run')} on {result.get('dataset', run_dir)}, seed {result.get('seed', '–')}"
+    result = read_result(run_dir)
+    counts, shots, tau = result.class_counts, result.shots, result.threshold.value
+    title = f"{result.method} on {result.dataset}, seed {result.seed}"
     test, open_ = (_scores(run_dir, split) for split in ("test", "open"))
     history = read_history(run_dir / "metrics.jsonl")
     drawings: dict[str, Callable[[], Figure]] = {}
@@ -46,10 +43,9 @@ def save_run_plots(run_dir: Path) -> list[Path]:
         )
         if open_ is not None:
             drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, tau)
-            if tau is not None:
-                drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
+            drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
     if history:
-        drawings["training"] = lambda: training(history, title, result.get("best_epoch"))
+        drawings["training"] = lambda: training(history, title, result.best_epoch)
     written = []
     for name, draw in drawings.items():
         path = run_dir / "plots" / f"{name}.png"

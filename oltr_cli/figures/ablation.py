@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from oltr_cli.errors import UsageProblem
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find
 from oltr_cli.protocol.shots import DEFINITIONS, GROUPS
-from oltr_cli.tables.fill import finished_runs
+from oltr_cli.runs.folder import finished_runs
 from oltr_cli.tables.filled import Cell
 from oltr_cli.tables.paper import load_table
 from oltr_cli.tables.rows import RowSpec, table_rows

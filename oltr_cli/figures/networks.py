@@ -42,7 +42,7 @@ class Opened:
         recogniser = load_network(run, request)
         with request.display.bar("opening the dataset", 1) as bar:
             dataset = open_dataset(recogniser.recipe.data, bar.reached)
-        if recogniser.result.get("data_digest") not in (None, dataset.digest):
+        if recogniser.result.data_digest not in (None, dataset.digest):
             request.display.warn(
                 f"{run.dataset} has changed since {run.name} was made; the figure shows it as it is now"
             )

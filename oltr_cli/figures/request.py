@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.runs.folder import Run
-from oltr_cli.tables.fill import EARLIER_BUILD, fill, finished_runs
+from oltr_cli.runs.folder import Run, finished_runs
+from oltr_cli.tables.fill import DAMAGED, EARLIER_BUILD, fill
 from oltr_cli.tables.filled import FilledRow
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table
 from oltr_cli.tables.rows import RowSpec, table_rows
@@ -155,7 +155,7 @@ def find(
         option=request.option,
     )
     by_key = {row.spec.key: row for row in filled.rows}
-    about = (*(f"{row.key}: " for row in rows), EARLIER_BUILD)
+    about = (*(f"{row.key}: " for row in rows), DAMAGED, EARLIER_BUILD)
     notes = tuple(note for note in filled.notes if note.startswith(about))
     found: list[Found] = []
     missing: list[str] = []

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from oltr_cli.data.glyphs.alphabets import script_of
 from oltr_cli.errors import DataProblem
 from oltr_cli.runs.folder import Run
+from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
 
@@ -28,14 +29,12 @@ def known_and_open(run: Run) -> tuple[SavedScores, SavedScores]:
 
 def class_counts(run: Run) -> NDArray[np.int64]:
     """Training images of each class (K,)."""
-    return np.array((run.result() or {})["class_counts"], np.int64)
+    return np.array(read_result(run.path).class_counts, np.int64)
 
 
 def class_names(run: Run) -> list[str]:
     """Names of the K classes by label."""
-    result = run.result() or {}
-    names = result.get("class_names")
-    return list(names) if names else [f"class {label}" for label in range(len(result["class_counts"]))]
+    return read_result(run.path).class_names
 
 
 def classes_of_open(run: Run) -> None:

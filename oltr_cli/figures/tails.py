@@ -18,8 +18,8 @@ from oltr_cli.errors import UsageProblem
 from oltr_cli.figures.curves import Curve, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, method_rows, missing_rows
 from oltr_cli.planning.plan import plan
-from oltr_cli.runs.folder import Run, find_runs
-from oltr_cli.runs.result import finished
+from oltr_cli.runs.folder import Run, finished_runs
+from oltr_cli.runs.result import RunResult
 from oltr_cli.tables.rows import RowSpec
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def gather(request: Request) -> Gathered[Data]:
         raise missing_rows(request, missing)
     by_method: dict[str, list[tuple[float, list[float]]]] = {}
     for row, tail, method in points:
-        values = [100 * float((finished(run) or {})["metrics"][METRIC]) for run in runs[row]]
+        values = [100 * (result.metrics.get(METRIC) or float("nan")) for _, result in runs[row]]
         by_method.setdefault(method, []).append((tail.alpha, values))
     curves = []
     for method, measured in by_method.items():
@@ -114,7 +114,7 @@ def gather(request: Request) -> Gathered[Data]:
         curves.append(Curve.over(method, np.array(alphas), np.array([values[:n] for values in values_at]).T))
     shown = tuple({tail.alpha: tail for _, tail, _ in points}.values())
     note = f"closed-set accuracy; every α has {shown[0].images:,} training images, give or take rounding"
-    return Gathered(Data(tuple(curves), shown), tuple(run for row in runs for run in runs[row]), (note,))
+    return Gathered(Data(tuple(curves), shown), tuple(run for found in runs.values() for run, _ in found), (note,))
 
 
 def _points(request: Request) -> list[tuple[RowSpec, Tail, str]]:
@@ -139,11 +139,12 @@ def _dataset(request: Request, tail: Tail) -> str:
     return f"{request.dataset}-alpha-{tail.alpha:g}"
 
 
-def _runs(row: RowSpec, request: Request, dataset: str) -> list[Run]:
+def _runs(row: RowSpec, request: Request, dataset: str) -> list[tuple[Run, RunResult]]:
     """The finished runs of a row by seed; found only by their exact hash."""
     wanted = row.hash(str(request.source))
-    runs = [run for run in find_runs(None, dataset, row.method) if run.hash == wanted and finished(run)]
-    return sorted((r for r in runs if request.seed in (None, r.seed)), key=lambda run: run.seed)
+    pairs = finished_runs(dataset).get(row.method, [])
+    found = [(run, result) for run, result in pairs if run.hash == wanted and request.seed in (None, run.seed)]
+    return sorted(found, key=lambda pair: pair[0].seed)
 
 
 def draw(data: Data) -> Figure:

@@ -3,7 +3,6 @@
 The dataset it was trained on is not needed. ``oltr predict``, ``oltr export`` and ``oltr data active`` use it.
 """
 
-import math
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +20,11 @@ from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.protocol.metrics import accepted
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, tuned_threshold
 from oltr_cli.recipe.files import known_recipes, read_toml
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.folder import Run, resolve_run, run_from_path
-from oltr_cli.runs.result import read_tuned
+from oltr_cli.runs.result import RESULT, ChosenThreshold, RunResult
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.task import load_best
 
@@ -39,7 +38,6 @@ class Recogniser:
         network: the method with its best epoch's weights, in eval mode, on ``device``.
         detector: fitted, or None if confidences are the method's own.
         threshold: τ; a sample with a lower confidence is unknown. ``rule``: how it was chosen.
-        result: the run's result.json.
     """
 
     run: Run
@@ -49,7 +47,7 @@ class Recogniser:
     detector: Detector | None
     threshold: float
     rule: str
-    result: dict[str, Any]
+    result: RunResult
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -60,12 +58,12 @@ class Recogniser:
     @property
     def class_names(self) -> list[str]:
         """K names by label."""
-        return list(self.result["class_names"])
+        return self.result.class_names
 
     @property
     def class_counts(self) -> list[int]:
         """Training images of each of the K classes."""
-        return list(self.result["class_counts"])
+        return self.result.class_counts
 
     @classmethod
     def load(
@@ -85,27 +83,26 @@ class Recogniser:
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
         result, base = _result(one), one
-        tau, rule = _threshold(one, result, threshold)
+        chosen = _threshold(one, result, threshold)
         method, _, detector_name = one.method.partition(PLUS)
         if detector_name:
-            parent = run_from_path(one.root / str(result.get("starts_from")))
+            parent = run_from_path(one.root / str(result.starts_from))
             if parent is None:
-                raise DataProblem(f"{path / 'result.json'}: does not name the run that the detector belongs to")
+                raise DataProblem(f"{path / RESULT}: does not name the run that the detector belongs to")
             base = parent
         method_cls = load_method(method)
         detector_cls = load_detector(detector_name) if detector_name else None
         # The detector's parameters from the result: they are there as chosen, if candidates were tried.
-        chosen = (result.get("detector") or {}).get("params")
-        recipe = _recipe(path / "recipe.toml", method_cls, detector_cls, chosen)
+        params = result.detector.params if result.detector else None
+        recipe = _recipe(path / "recipe.toml", method_cls, detector_cls, params)
         where = torch.device(device)
-        network = _network(base, method_cls, recipe, result["class_counts"]).to(where).eval()
+        network = _network(base, method_cls, recipe, result.class_counts).to(where).eval()
         detector = None
         if detector_cls is not None and recipe.detector is not None:
-            counts = tuple(int(c) for c in result["class_counts"])
-            detector = detector_cls(DetectorSetup(counts, recipe.data.std, recipe.detector))
+            detector = detector_cls(DetectorSetup(tuple(result.class_counts), recipe.data.std, recipe.detector))
             if type(detector).fit is not Detector.fit:
                 detector.fit(_training_scores(base, detector_name))
-        return cls(one, base, recipe, network, detector, tau, rule, result, where)
+        return cls(one, base, recipe, network, detector, chosen.value, chosen.text, result, where)
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> SavedScores:
@@ -155,9 +152,9 @@ class Recogniser:
         return self.network.score_features(features.float())
 
 
-def _result(run: Run) -> dict[str, Any]:
-    status = run.status()
-    if status != "done":
+def _result(run: Run) -> RunResult:
+    result = run.result()
+    if result is None:
         method, _, detector = run.method.partition(PLUS)
         on_top = f" --detector {detector}" if detector else ""
         # A run's own recipe.toml is resolved, and oltr run does not take it.
@@ -166,12 +163,7 @@ def _result(run: Run) -> dict[str, Any]:
             if run.dataset in known_recipes()
             else "finish it first, with the command that started it"
         )
-        raise UsageProblem(f"{run.name} is {status}; {how}")
-    result = run.result()
-    assert result is not None  # its status is done
-    counts, names = result.get("class_counts"), result.get("class_names")
-    if not isinstance(counts, list) or not isinstance(names, list) or len(counts) != len(names) or not counts:
-        raise DataProblem(f"{run.path / 'result.json'}: class_counts and class_names do not fit together")
+        raise UsageProblem(f"{run.name} is {run.status()}; {how}")
     return result
 
 
@@ -207,38 +199,17 @@ def _training_scores(run: Run, detector: str) -> SavedScores:
         raise DataProblem(f"{problem}; {detector} is fitted to it") from None
 
 
-def _threshold(run: Run, result: dict[str, Any], given: float | str | None) -> tuple[float, str]:
-    """τ, and how it was chosen."""
-    if given is not None:
-        number = _number(given)
-        if number is not None:
-            return number, "given"
-        return _by_rule(run, ThresholdRule.parse(str(given)))
-    tuned, chosen_by = read_tuned(run.path)
-    if tuned is not None:
-        return tuned, f"tuned by {chosen_by}"
-    own = result.get("threshold") or {}
-    if not isinstance(own.get("value"), int | float):
-        raise DataProblem(f"{run.path / 'result.json'}: has no threshold; give one with --threshold")
-    return float(own["value"]), str(own.get("rule"))
-
-
-def _number(given: float | str) -> float | None:
-    try:
-        number = float(given)
-    except ValueError:
-        return None
-    if not math.isfinite(number):
-        raise UsageProblem(f"threshold {given}: give a finite number")
-    return number
-
-
-def _by_rule(run: Run, rule: ThresholdRule) -> tuple[float, str]:
+def _threshold(run: Run, result: RunResult, given: float | str | None) -> ChosenThreshold:
+    if given is None:
+        return default_threshold(run.path, result, tuned_first=True)
+    rule = ThresholdRule.parse(str(given))
     if rule.marks_test_leak:
         raise UsageProblem(f"threshold {rule.text} reads the labels of the test set; use val_open or id_quantile:0.95")
-    tuned, chosen_by = read_tuned(run.path) if rule.name == "tuned" else (None, None)
-    saved = {split: SavedScores.load(run.scores(split)) for split in rule.splits if run.scores(split).exists()}
-    tau = choose_threshold(
-        rule, val=saved.get("val"), open_val=saved.get("open_val"), test=None, open_test=None, tuned=tuned
+    if rule.name == "tuned":
+        return tuned_threshold(run.path)
+    val, open_val = (
+        SavedScores.load(run.scores(split)) if split in rule.splits and run.scores(split).exists() else None
+        for split in ("val", "open_val")
     )
-    return tau, rule.text if chosen_by is None else f"tuned by {chosen_by}"
+    tau = choose_threshold(rule, val=val, open_val=open_val, test=None, open_test=None)
+    return ChosenThreshold(rule=rule.text, value=tau)

@@ -12,6 +12,7 @@ from oltr_cli.method import Method, Scores
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.metrics import rank_curve, ranking_metrics
+from oltr_cli.runs.result import DetectorFacts
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.scoring import score_split
 
@@ -65,14 +66,14 @@ class Detection:
             return replace(judged, logits=None, features=None)
         return replace(self._by_network(self.detector, split), logits=None, features=None)
 
-    def facts(self) -> dict[str, Any]:
-        """What result.json says of it."""
-        return {
-            "name": self.p.run.method.partition("+")[2],
-            "params": self.detector.setup.params.model_dump(mode="json", by_alias=True),
-            "tuned_on_open": self.tuned_on_open,
-            "report": self.detector.report(),
-        }
+    def facts(self) -> DetectorFacts:
+        """What the run's result says of it."""
+        return DetectorFacts(
+            name=self.p.run.method.partition("+")[2],
+            params=self.detector.setup.params.model_dump(mode="json", by_alias=True),
+            tuned_on_open=self.tuned_on_open,
+            report=self.detector.report(),
+        )
 
     def _by_network(self, detector: NetworkDetector, split: str) -> SavedScores:
         networks, data = self.networks, self.networks.dataset

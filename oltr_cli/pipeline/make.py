@@ -17,7 +17,7 @@ from oltr_cli.errors import DataProblem, OltrError, Stopped
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.planning.resolve import flatten
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import finished
+from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,11 +40,9 @@ def run_method(
     workers: int | None = None,
     track: bool = True,
     display: Display | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """The result of a run, made first where it does not exist, with all runs it starts from.
 
-    Returns:
-        the content of result.json.
     Raises:
         OltrError: what went wrong, with its exit code; a failed run keeps its checkpoints and an error in result.json.
     """
@@ -57,9 +55,9 @@ def run_method(
 
 def make_runs(
     planned: list[Planned], *, device: str | None, workers: int | None, track: bool, display: Display
-) -> dict[str, Any]:
+) -> RunResult:
     """The result of the last run of a chain; see ``run_method``."""
-    results = [finished(p.run) for p in planned]
+    results = [p.run.result() for p in planned]
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         warn_of_other_lists(planned[-1], results[-1], display)
@@ -83,14 +81,14 @@ def make_runs(
     return result
 
 
-def warn_of_other_lists(p: Planned, result: dict[str, Any], display: Display) -> None:
+def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None:
     """Point out that the lists were changed since a finished run; where they are not at hand, its result needs none."""
     if not is_main_process():
         return
     from oltr_cli.data.feed.opening import other_lists
 
     with suppress(DataProblem):
-        if (other := other_lists(p.link.recipe.data, result.get("data_digest"))) is not None:
+        if (other := other_lists(p.link.recipe.data, result.data_digest)) is not None:
             lists, digest = other
             display.warn(
                 f"the lists in {lists} are not those of {p.run.name}, which stays as it is; for a run on these, set "
@@ -118,9 +116,9 @@ class _Session:
     def display(self) -> Display:
         return self.networks.display
 
-    def make(self, p: Planned) -> dict[str, Any]:
+    def make(self, p: Planned) -> RunResult:
         with self._only_one(p.run):
-            result = finished(p.run)  # another process may have made it while this one waited
+            result = p.run.result()  # another process may have made it while this one waited
             if result is not None:
                 return result
             if self.accelerator.is_main_process:
@@ -161,15 +159,12 @@ class _Session:
         write_json(p.run.path / "environment.json", describe(self.accelerator, self.networks.workers))
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
-        from oltr_cli.pipeline.result import identity
-
-        failure = {**identity(p.run), "status": "failed", "error": str(error), "exit_code": error.exit_code}
         try:
-            write_json(p.run.path / "result.json", failure)
+            RunFailure(**p.run.identity, error=str(error), exit_code=error.exit_code).write(p.run.path)
         except OltrError as second:  # the disk is full: the first error is the one to report
             self.display.warn(str(second))
 
-    def _make_and_record(self, p: Planned) -> dict[str, Any]:
+    def _make_and_record(self, p: Planned) -> RunResult:
         from oltr_cli.tracking.tracker import Tracker
 
         recipe = p.link.recipe
@@ -191,12 +186,12 @@ class _Session:
             raise
         finally:
             if status == "FINISHED":
-                tracker.finish("FINISHED", result["metrics"], pictures)
+                tracker.finish("FINISHED", result.metrics, pictures)
             else:
                 tracker.finish(status, {}, [])
         return result
 
-    def _train_and_score(self, p: Planned, tracker: "Tracker") -> dict[str, Any]:
+    def _train_and_score(self, p: Planned, tracker: "Tracker") -> RunResult:
         """Train, then score every split with the best epoch's weights."""
         from oltr_cli.method import FeatureMethod, Method
         from oltr_cli.pipeline.embeddings import identify
@@ -221,11 +216,11 @@ class _Session:
         result = self._record_result(p, progress, identification=identify(p, network, self.networks))
         self.display.say(
             f"[dim]{f'best epoch {progress.best_epoch}; ' if p.cls.trains else ''}trained in "
-            f"{duration(result['seconds'])}, scored in {duration(time.monotonic() - began)}[/]"
+            f"{duration(result.seconds or 0.0)}, scored in {duration(time.monotonic() - began)}[/]"
         )
         return result
 
-    def _detect(self, p: Planned) -> dict[str, Any]:
+    def _detect(self, p: Planned) -> RunResult:
         """Put a detector on the finished run under it."""
         from oltr_cli.pipeline.detect import Detection
         from oltr_cli.training.task import Progress
@@ -254,15 +249,15 @@ class _Session:
         self,
         p: Planned,
         progress: "Progress",
-        detector: dict[str, Any] | None = None,
+        detector: DetectorFacts | None = None,
         identification: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    ) -> RunResult:
         from oltr_cli.pipeline.result import make_result
 
         self.accelerator.wait_for_everyone()
         result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector, identification)
         if self.accelerator.is_main_process:
-            write_json(p.run.path / "result.json", result)
+            result.write(p.run.path)
         self.accelerator.wait_for_everyone()
         return result
 

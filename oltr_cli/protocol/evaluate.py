@@ -1,71 +1,96 @@
 """Evaluate saved scores: those of a run, or anybody's in one .npz file, by the same protocol; and show the result."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.base.files import read_json
 from oltr_cli.errors import DataProblem
-from oltr_cli.protocol.metrics import IDENTIFICATION, all_metrics
+from oltr_cli.protocol.catalogue import IDENTIFICATION
+from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold
-from oltr_cli.runs.result import read_tuned
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, tuned_threshold
+from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
 from oltr_cli.runs.scores import SavedScores, read_npz
 
-Result = dict[str, Any]
+
+class Evaluation(Record):
+    """All metrics at one τ, and what they are of.
+
+    Attributes:
+        run, file: the name of the run or the file of the scores, where they are one's.
+        counts: samples ``known`` and ``open``, ``classes``, and of these ``many``, ``medium`` and ``few``.
+        identification: of a run whose dataset has probes.
+    """
+
+    ABSENT = frozenset({"run", "file", "counts", "identification"})
+
+    run: str | None = None
+    file: str | None = None
+    threshold: ChosenThreshold
+    shots: str
+    counts: dict[str, int] | None = None
+    metrics: Metrics
+    identification: IdentificationCounts | None = None
+
+    @classmethod
+    def of(cls, result: RunResult) -> "Evaluation":
+        """What a run says of itself."""
+        return cls(
+            run=result.run,
+            threshold=result.threshold,
+            shots=result.shots,
+            metrics=result.metrics,
+            identification=result.identification,
+        )
 
 
 def evaluate_scores(
     known: SavedScores,
     open_: SavedScores | None,
     class_counts: ClassCounts,
-    rule: ThresholdRule,
+    rule: ThresholdRule | ChosenThreshold,
     shots: str = "paper",
     val: SavedScores | None = None,
     open_val: SavedScores | None = None,
-    tuned: float | None = None,
-) -> Result:
-    """All metrics of one test set at the τ that ``rule`` chooses.
+) -> Evaluation:
+    """All metrics of one test set at one τ.
 
     Args:
         known: test samples of known classes; ``open_``: open test samples, if there are any.
         class_counts: training images of each class (K,).
+        rule: how to choose τ, or τ as it was chosen before.
         val, open_val: known and open validation samples, for the rules that read them.
-        tuned: the saved τ, for the rule ``tuned``.
-
-    Returns:
-        ``{"threshold": {"rule", "value"}, "shots", "counts": {"known", "open", "classes", "many", "medium", "few"},
-        "metrics"}``: plain numbers and None, ready for JSON. The last three counts are numbers of classes.
 
     Raises:
         DataProblem: labels or predictions that are no classes, or a split missing that the rule reads.
-        UsageProblem: no such definition of the shot groups, or no tuned threshold.
+        UsageProblem: no such definition of the shot groups, or the rule is ``tuned``.
     """
     groups = shot_groups(class_counts, shots)
     num_classes = len(class_counts)
     for where, scores in (("test", known), ("open", open_), ("val", val), ("open_val", open_val)):
         if scores is not None:
             _check(scores, num_classes, f"scores of {where}", -1 if where.startswith("open") else 0)
-    threshold = choose_threshold(rule, val=val, open_val=open_val, test=known, open_test=open_, tuned=tuned)
-    return {
-        "threshold": {"rule": rule.text, "value": threshold},
-        "shots": shots,
-        "counts": {
+    if isinstance(rule, ThresholdRule):
+        tau = choose_threshold(rule, val=val, open_val=open_val, test=known, open_test=open_)
+        rule = ChosenThreshold(rule=rule.text, value=tau)
+    return Evaluation(
+        threshold=rule,
+        shots=shots,
+        counts={
             "known": len(known),
             "open": 0 if open_ is None else len(open_),
             "classes": num_classes,
             **{name: int(mask.sum()) for name, mask in groups.items()},
         },
-        "metrics": all_metrics(known, open_, class_counts, threshold, shots),
-    }
+        metrics=all_metrics(known, open_, class_counts, rule.value, shots),
+    )
 
 
 def evaluate_file(
     path: Path, counts_path: Path, rule: ThresholdRule, shots: str = "paper", val_path: Path | None = None
-) -> Result:
-    """``evaluate_scores`` of a file of scores that need not come from oltr; adds "file" to the result.
+) -> Evaluation:
+    """``evaluate_scores`` of a file of scores that need not come from oltr.
 
     Args:
         path: .npz with ``labels`` (N,), −1 = open, and either ``logits`` (N, K), whose maximum softmax is then the
@@ -82,42 +107,52 @@ def evaluate_file(
     val, open_val = (None, None) if val_path is None else _read_mixed(val_path, len(counts))
     if not len(known):
         raise DataProblem(f"{path}: holds no sample of a known class (label 0 … {len(counts) - 1})")
-    return {"file": str(path), **evaluate_scores(known, open_, counts, rule, shots, val, open_val)}
+    evaluated = evaluate_scores(known, open_, counts, rule, shots, val, open_val)
+    return evaluated.model_copy(update={"file": str(path)})
 
 
-def evaluate_run(run_dir: Path, rule: ThresholdRule, shots: str = "paper") -> Result:
-    """``evaluate_scores`` of a finished run, from its saved scores alone; adds "run" to the result.
+def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = "paper") -> Evaluation:
+    """``evaluate_scores`` of a finished run, from its saved scores alone.
 
-    Identification rates are taken over from the run's result.
-    For the rule ``tuned``, "threshold" also says under "chosen_by" which rule the tuning followed.
+    Identification rates, which know neither τ nor shot groups, are taken over from the run's result.
+
+    Args:
+        rule: None takes ``default_threshold``.
 
     Raises:
-        DataProblem: the run has no result yet, or scores that are needed are missing or broken.
-        UsageProblem: see ``evaluate_scores``.
+        DataProblem: the run is not finished, or scores that are needed are missing or broken.
+        UsageProblem: see ``evaluate_scores``; or no threshold was tuned for the run.
     """
-    result = read_json(run_dir / "result.json")
-    counts = result.get("class_counts") if isinstance(result, dict) else None
-    if not isinstance(counts, list) or not counts or not all(type(count) is int for count in counts):
-        raise DataProblem(
-            f"{run_dir}: is not finished (no class counts in result.json); the same `oltr run` goes on with it"
-        )
+    result = read_result(run_dir)
 
     def read(split: str) -> SavedScores | None:
         file = run_dir / "scores" / f"{split}.npz"
         return SavedScores.load(file) if file.exists() else None
 
-    known = SavedScores.load(run_dir / "scores" / "test.npz")
-    val, open_val = (read(split) if split in rule.splits else None for split in ("val", "open_val"))
-    tuned, chosen_by = read_tuned(run_dir) if rule.name == "tuned" else (None, None)
-    evaluated = evaluate_scores(known, read("open"), counts, rule, shots, val, open_val, tuned)
-    if chosen_by is not None:
-        evaluated["threshold"]["chosen_by"] = chosen_by
-    # Identification knows neither τ nor shot groups: what the run says of it stands.
-    own = result.get("metrics") or {}
-    evaluated["metrics"] |= {name: value for name, value in own.items() if name.startswith(IDENTIFICATION)}
-    if "identification" in result:
-        evaluated["identification"] = result["identification"]
-    return {"run": "/".join(run_dir.absolute().parts[-3:]), **evaluated}
+    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), rule or default_threshold(run_dir, result)
+    val = open_val = None
+    if rule is not None:
+        val, open_val = (read(split) if split in rule.splits else None for split in ("val", "open_val"))
+        chosen = tuned_threshold(run_dir) if rule.name == "tuned" else rule
+    evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val)
+    own = {name: value for name, value in result.metrics.items() if name.startswith(IDENTIFICATION)}
+    return evaluated.model_copy(
+        update={
+            "run": "/".join(run_dir.absolute().parts[-3:]),
+            "metrics": evaluated.metrics | own,
+            "identification": result.identification,
+        }
+    )
+
+
+def evaluation_of(
+    run_dir: Path, result: RunResult, rule: ThresholdRule | None = None, shots: str = "paper"
+) -> Evaluation:
+    """``evaluate_run`` of a run whose ``result`` is at hand: no scores are read where it has what is asked for."""
+    wanted = default_threshold(run_dir, result).rule if rule is None else rule.text
+    if wanted == result.threshold.rule and shots == result.shots:
+        return Evaluation.of(result)
+    return evaluate_run(run_dir, rule, shots)
 
 
 def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:

@@ -1,9 +1,10 @@
 """Every number of open long-tailed recognition, from saved scores: one sort, a few counts, no loop over samples.
 
-The protocol is that of Liu et al., CVPR 2019, section 4, with the definitions its authors' code uses. y = −1 is an open
-sample, and ŷ = −1 a rejected one: a sample is rejected where confidence < τ, so one with confidence exactly τ is
-accepted. τ is rounded to float32, in which confidences are saved: a threshold picked from observed confidences accepts
-the sample it was picked from, and a τ typed as 0.7 meets a confidence saved from 0.7.
+What each is called, its unit and the like stand in ``oltr_cli.protocol.catalogue``. The protocol is that of Liu et al.,
+CVPR 2019, section 4, with the definitions its authors' code uses. y = −1 is an open sample, and ŷ = −1 a rejected one:
+a sample is rejected where confidence < τ, so one with confidence exactly τ is accepted. τ is rounded to float32, in
+which confidences are saved: a threshold picked from observed confidences accepts the sample it was picked from, and a τ
+typed as 0.7 meets a confidence saved from 0.7.
 
 Accuracies are shares (0 … 1). What cannot be computed is None, never NaN: a shot group none of whose classes has a
 test sample, and the whole open half where there are no open samples.
@@ -15,28 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from oltr_cli.protocol.catalogue import METRICS
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-METRICS = (
-    *(f"closed/{name}" for name in ("overall", *GROUPS)),
-    *(f"open/{name}" for name in ("overall", *GROUPS)),
-    "open/f_measure",
-    "open/f_measure_2019",
-    "open/auroc",
-    "open/aupr_in",
-    "open/aupr_out",
-    "open/fpr95",
-    "open/detection_error_tpr95",
-    "open/detection_error_min",
-    "open/oscr",
-    "open/macro_f1",
-    "open/balanced_accuracy",
-)
-IDENTIFICATION = "identification/"  # rates begin with it; they are computed in oltr_cli/protocol/identification.py
 
 
 def all_metrics(
@@ -46,7 +31,7 @@ def all_metrics(
     threshold: float,
     shots: str = "paper",
 ) -> dict[str, float | None]:
-    """All of ``METRICS`` by name.
+    """All metrics of ``oltr_cli.protocol.catalogue`` by name.
 
     Args:
         known: scores of the N_k test samples of known classes, labels in 0 … K−1.

@@ -1,76 +1,70 @@
 """An evaluation on the screen."""
 
-from typing import Any
-
 from rich.box import ROUNDED
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from oltr_cli.protocol.evaluate import Result
-from oltr_cli.protocol.metrics import IDENTIFICATION
-from oltr_cli.protocol.shots import DEFINITIONS, GROUPS
+from oltr_cli.protocol.catalogue import GROUPS, IDENTIFICATION, METRICS
+from oltr_cli.protocol.evaluate import Evaluation
+from oltr_cli.protocol.shots import DEFINITIONS
 from oltr_cli.protocol.thresholds import ThresholdRule
+from oltr_cli.runs.result import IdentificationCounts, Metrics
 
 
-def table(result: Result) -> RenderableType:
-    """A result as a table of accuracies by shot group and the open-set numbers below it.
+def table(shown: Evaluation) -> RenderableType:
+    """A table of accuracies by shot group and the other numbers below it, each in its unit of the catalogue.
 
-    Accuracies and rates are in percent, the F-measures are fractions, as the paper prints them. "–" stands for what
-    cannot be computed, † marks what the test set's own τ has touched. Takes a run's result.json as well, which need not
-    have "counts".
+    "–" stands for what cannot be computed, † marks what the test set's own τ has touched.
     """
-    metrics, counts, threshold = result["metrics"], result.get("counts"), result["threshold"]
-    leaks = ThresholdRule.parse(threshold["rule"]).marks_test_leak
+    metrics, counts, threshold = shown.metrics, shown.counts, shown.threshold
+    leaks = ThresholdRule.parse(threshold.rule).marks_test_leak
 
-    def cell(name: str, unit: str = "", percent: bool = True) -> str:
-        value = metrics[name]
+    def cell(name: str, sign: str = "") -> str:
+        value = metrics.get(name)
         # With marks about, all cells keep a place for one, so that the digits stand below each other.
-        mark = ("†" if name in _DEPEND_ON_THRESHOLD else " ") if leaks else ""
-        if value is None:
-            return "–" + mark
-        return (f"{100 * value:.1f}{unit}" if percent else f"{value:.3f}") + mark
+        mark = ("†" if METRICS[name].needs_threshold else " ") if leaks else ""
+        return ("–" if value is None else METRICS[name].shown(value) + sign) + mark
 
-    by_group = Table(
-        box=ROUNDED, title=result.get("run") or result.get("file"), title_style="bold", title_justify="left"
-    )
+    by_group = Table(box=ROUNDED, title=shown.run or shown.file, title_style="bold", title_justify="left")
     by_group.add_column("accuracy, %\n", no_wrap=True)
     by_group.add_column("overall\n", justify="right")
-    for name, bounds in zip(GROUPS, DEFINITIONS[result["shots"]], strict=True):
+    for name, bounds in zip(GROUPS, DEFINITIONS[shown.shots], strict=True):
         by_group.add_column(f"{name}\n{bounds}", justify="right", min_width=7)
     if counts is not None:
         sizes = (f"[dim]{counts[name]}[/]" for name in ("classes", *GROUPS))
         by_group.add_row("[dim]classes[/]", *sizes, end_section=True)
-    for half in ("closed", "open"):
-        by_group.add_row(f"{half} set", *(cell(f"{half}/{name}") for name in ("overall", *GROUPS)))
+    accuracies = {half: [f"{half}/{name}" for name in ("overall", *GROUPS)] for half in ("closed", "open")}
+    for half, names in accuracies.items():
+        by_group.add_row(f"{half} set", *map(cell, names))
 
     numbers = Table(box=ROUNDED, show_header=False)
     for _ in range(2):
         numbers.add_column(no_wrap=True)
         numbers.add_column(justify="right", min_width=6, style="bold")
-    cells = [(label, cell(name, " %", percent)) for label, name, percent in _OPEN_NUMBERS]
+    others = [metric for metric in METRICS.values() if metric.name not in {*accuracies["closed"], *accuracies["open"]}]
+    cells = [(metric.label, cell(metric.name, " %" if metric.unit == "percent" else "")) for metric in others]
     half_way = (len(cells) + 1) // 2
     for left, right in zip(cells[:half_way], [*cells[half_way:], ("", "")], strict=False):
         numbers.add_row(*left, *right)
 
-    chosen = threshold["rule"] + (f", by {threshold['chosen_by']}" if "chosen_by" in threshold else "")
-    lines = [f"τ = {threshold['value']:.6g} ({chosen})"]
+    lines = [f"τ = {threshold.value:.6g} ({threshold.text})"]
     if counts is not None:
         lines[0] += f" · {counts['known']:,} known and {counts['open']:,} open samples"
-    if metrics["open/overall"] is None:
+    if metrics.get("open/overall") is None:
         lines.append("no open samples: the numbers of the open set cannot be computed")
     if leaks:
         lines.append("† τ was chosen on the test set itself")
     note = Text("\n".join(lines), style="dim")
     if f"{IDENTIFICATION}full" in metrics:
-        return Group(by_group, numbers, note, _identification_table(metrics, result.get("identification") or {}))
+        return Group(by_group, numbers, note, _identification_table(metrics, shown.identification))
     return Group(by_group, numbers, note)
 
 
 _PSEUDO_SHOTS = {"many": "≥ 5", "few": "2–4", "one": "1", "zero": "0"}
 
 
-def _identification_table(metrics: dict[str, float | None], counts: dict[str, Any]) -> RenderableType:
+def _identification_table(metrics: Metrics, counts: IdentificationCounts | None) -> RenderableType:
     """Rates by pseudo-shots, then by the dataset's own groups, with the pairs behind each."""
     table = Table(box=ROUNDED)
     table.add_column("identification\npseudo-shots", no_wrap=True)
@@ -78,7 +72,7 @@ def _identification_table(metrics: dict[str, float | None], counts: dict[str, An
     table.add_column("pairs\n", justify="right", style="dim")
     names = [name.removeprefix(IDENTIFICATION) for name in metrics if name.startswith(IDENTIFICATION)]
     groups = [name for name in names if name != "full" and name not in _PSEUDO_SHOTS]
-    pairs = counts.get("pairs", {})
+    pairs = counts.pairs if counts else {}
     for section in (["full"], list(_PSEUDO_SHOTS), groups):
         for name in section:
             value, number = metrics.get(IDENTIFICATION + name), pairs.get(name)
@@ -88,28 +82,7 @@ def _identification_table(metrics: dict[str, float | None], counts: dict[str, An
                 "" if number is None else f"{number:,}",
                 end_section=name == section[-1],
             )
-    if not counts:
+    if counts is None:
         return table
-    sizes = (f"{counts[name]:,} {name}" for name in ("probes", "identities", "distractors"))
-    return Group(table, Text(" · ".join(sizes), style="dim"))
-
-
-_OPEN_NUMBERS = (
-    ("F-measure", "open/f_measure", False),
-    ("F-measure, 2019 (lenient)", "open/f_measure_2019", False),
-    ("macro F1, K + 1 classes", "open/macro_f1", False),
-    ("balanced accuracy", "open/balanced_accuracy", True),
-    ("OSCR", "open/oscr", False),
-    ("AUROC", "open/auroc", False),
-    ("AUPR, known positive", "open/aupr_in", False),
-    ("AUPR, open positive", "open/aupr_out", False),
-    ("FPR at TPR 95 %", "open/fpr95", True),
-    ("detection error, TPR 95 %", "open/detection_error_tpr95", True),
-    ("detection error, lowest", "open/detection_error_min", True),
-)
-
-
-_DEPEND_ON_THRESHOLD = {
-    *(f"open/{name}" for name in ("overall", *GROUPS)),
-    *("open/f_measure", "open/f_measure_2019", "open/macro_f1", "open/balanced_accuracy"),
-}
+    sizes = f"{counts.probes:,} probes · {counts.identities:,} identities · {counts.distractors:,} distractors"
+    return Group(table, Text(sizes, style="dim"))

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
-
-GROUPS = ("many", "medium", "few")
+from oltr_cli.protocol.catalogue import GROUPS as GROUPS
 
 # For people: what each definition counts as many, medium and few.
 DEFINITIONS = {"paper": ("> 100", "20–100", "< 20"), "code": ("≥ 100", "21–99", "≤ 20")}

@@ -1,7 +1,7 @@
 """How the threshold τ is chosen: by a named rule, which is part of every result.
 
 ===============  =========================================================================================
-fixed:0.1        the paper's; any finite number from 0 up
+fixed:0.1        any finite number, also typed alone: 0.1; the paper's is 0.1
 id_quantile:q    the largest τ that accepts at least the share q of closed validation; needs no open data
 val_open         the F-measure's optimum on closed validation and open *validation* classes
 oracle_test      the F-measure's optimum on the test set itself: reads the answers, so its numbers carry a †
@@ -13,11 +13,13 @@ Confidences exactly at τ are accepted; see ``oltr_cli.protocol.metrics``.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.protocol.metrics import f_measure, rank_curve
+from oltr_cli.runs.result import ChosenThreshold, RunResult, read_tuned
 from oltr_cli.runs.scores import SavedScores
 
 # The splits each rule reads. "open" is the open part of the test set.
@@ -28,7 +30,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "oracle_test": ("test", "open"),
     "tuned": (),
 }
-_WITH_NUMBER = {"fixed": "fixed:0.1", "id_quantile": "id_quantile:0.95"}
+PAPER_RULE = "fixed:0.1"
+_WITH_NUMBER = {"fixed": PAPER_RULE, "id_quantile": "id_quantile:0.95"}
 
 
 @dataclass(frozen=True)
@@ -40,29 +43,26 @@ class ThresholdRule:
 
     @classmethod
     def parse(cls, text: str) -> "ThresholdRule":
-        """Read ``fixed:0.1``, ``id_quantile:0.95``, ``val_open``, ``oracle_test`` or ``tuned``.
+        """Read a number, ``fixed:0.1``, ``id_quantile:0.95``, ``val_open``, ``oracle_test`` or ``tuned``.
 
         Raises:
             UsageProblem: no such rule, or its number is missing, not wanted or out of range.
         """
         name, colon, number = text.strip().partition(":")
-        if (fixed := bare_number(text)) is not None:
-            raise UsageProblem(f"threshold '{text}': write {fixed}")
+        if not colon and _number(name) is not None:
+            name, number = "fixed", name
         if name not in RULES:
-            raise UsageProblem(f"no threshold rule '{text}'{nearest(name, RULES)}")
+            raise UsageProblem(f"threshold '{text}' is neither a number nor a rule{nearest(name, RULES)}")
         if name not in _WITH_NUMBER:
             if colon:
                 raise UsageProblem(f"threshold '{text}': {name} takes no number; write {name}")
             return cls(name)
-        try:
-            argument = float(number)
-        except ValueError:
-            argument = math.nan
-        if name == "fixed" and not 0 <= argument < math.inf:
-            raise UsageProblem(f"threshold '{text}': fixed takes a number from 0 up, as in {_WITH_NUMBER[name]}")
+        argument = _number(number)
+        if argument is None or not math.isfinite(argument):
+            raise UsageProblem(f"threshold '{text}': {name} takes a finite number, as in {_WITH_NUMBER[name]}")
         if name == "id_quantile" and not 0 < argument <= 1:
             raise UsageProblem(f"threshold '{text}': id_quantile takes a share, 0 < q ≤ 1, as in {_WITH_NUMBER[name]}")
-        return cls(name, abs(argument))  # abs: "-0" is 0
+        return cls(name, argument + 0.0)  # "-0" is 0
 
     @property
     def text(self) -> str:
@@ -80,13 +80,36 @@ class ThresholdRule:
         return self.name == "oracle_test"
 
 
-def bare_number(text: str) -> str | None:
-    """The rule that a number alone means, as it is typed: ``fixed:0.5`` for ``0.5``; None for anything else."""
+def default_threshold(run_dir: Path, result: RunResult, *, tuned_first: bool = False) -> ChosenThreshold:
+    """τ of a finished run when nobody says which: the run's own.
+
+    Args:
+        tuned_first: prefer the one that ``oltr tune threshold`` saved for the run, where it did.
+
+    Raises:
+        DataProblem: threshold.json is to be read and is damaged.
+    """
+    tuned = read_tuned(run_dir) if tuned_first else None
+    return tuned.chosen if tuned else result.threshold
+
+
+def tuned_threshold(run_dir: Path) -> ChosenThreshold:
+    """τ of a finished run by the rule ``tuned``.
+
+    Raises:
+        UsageProblem: none was saved. DataProblem: threshold.json is damaged.
+    """
+    tuned = read_tuned(run_dir)
+    if tuned is None:
+        raise UsageProblem(f"{run_dir}: no tuned threshold is saved here; `oltr tune threshold` makes one for a run")
+    return tuned.chosen
+
+
+def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return None
-    return f"fixed:{text.strip()}" if 0 <= value < math.inf else None
 
 
 class FMeasureCurve:
@@ -138,13 +161,12 @@ def choose_threshold(
     open_val: SavedScores | None,
     test: SavedScores | None,
     open_test: SavedScores | None,
-    tuned: float | None = None,
 ) -> float:
     """τ by ``rule``; splits that the rule does not read may be None, and are not looked at.
 
     Raises:
         DataProblem: a split that the rule reads is missing or empty.
-        UsageProblem: ``tuned`` is asked for and was never saved.
+        UsageProblem: the rule is ``tuned``, which no scores answer; see ``tuned_threshold``.
     """
     given = {"val": val, "open_val": open_val, "test": test, "open": open_test}
     read = {name: scores for name in rule.splits if (scores := given[name]) is not None and len(scores)}
@@ -157,12 +179,13 @@ def choose_threshold(
             f"{' and '.join(missing)}; give them, or take another rule, such as {other}"
         )
     if rule.name == "tuned":
-        if tuned is None:
-            raise UsageProblem("no tuned threshold is saved here; `oltr tune threshold` makes one for a run")
-        return tuned
-    if rule.name == "id_quantile":
-        return quantile_threshold(read["val"], rule.argument or 1.0)
+        raise UsageProblem("no tuned threshold is saved here; `oltr tune threshold` makes one for a run")
     if rule.name == "fixed":
         return rule.argument or 0.0
-    known, open_ = (read[name] for name in rule.splits)
-    return best_f_measure(known, open_)[0]
+    if rule.name == "id_quantile":
+        tau = quantile_threshold(read["val"], rule.argument or 1.0)
+    else:
+        tau = best_f_measure(*(read[name] for name in rule.splits))[0]
+    if not math.isfinite(tau):
+        raise DataProblem(f"threshold {rule.text}: a confidence of {' or '.join(rule.splits)} is not finite")
+    return tau

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from oltr_cli.base.text import some
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.planning.source import Source, find_source, lists_of
 from oltr_cli.recipe.files import known_recipes
-from oltr_cli.runs.folder import Run, find_runs, resolve_run, runs_root
+from oltr_cli.runs.folder import Run, find_runs, finished_runs, resolve_run, runs_root
+from oltr_cli.runs.result import RESULT, RunResult
 from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
 from oltr_cli.tables.rows import table_rows
@@ -19,6 +19,7 @@ UNFINISHED = {
     "running": "running; --watch shows how far",
     "interrupted": "interrupted; the same oltr run goes on",
     "failed": "marked as failed; the same oltr run tries again",
+    "damaged": f"damaged ({RESULT}); remove that file, and the same oltr run writes it again",
     "new": "begun, without a checkpoint yet; the same oltr run begins anew",
     "unfinished": "not finished; the same oltr run goes on",
 }
@@ -29,14 +30,14 @@ class Chosen:
     """The runs of one report, ordered by name.
 
     Attributes:
-        done: finished runs with their result.json; ``others``: runs without a result, and failed ones.
+        done: finished runs; ``others``: runs without a result, failed ones, and those whose result.json is damaged.
         methods: patterns for the rows of the tables; None shows them all.
         source, option: the recipe that missing rows would be made by, and how a command names it.
         by_name: each run was asked for by its name, whatever recipe or build it is of.
     """
 
     dataset: str
-    done: tuple[tuple[Run, dict[str, Any]], ...]
+    done: tuple[tuple[Run, RunResult], ...]
     others: tuple[Run, ...]
     methods: tuple[str, ...] | None
     source: str | None
@@ -81,16 +82,10 @@ def choose(
         wanted = {row.method for row in table_rows(table, {run.method for run in every}, patterns)}
         every = [run for run in every if run.method in wanted]
     digest = None if asked else lists_of(source.recipe)
-    done, others, earlier = [], [], []
-    for run in every:
-        result = run.result()
-        if isinstance(result, dict) and result.get("status") == "done" and "metrics" in result:
-            if digest in (None, result.get("data_digest")):
-                done.append((run, result))
-            else:
-                earlier.append(run)
-        else:
-            others.append(run)
+    finished = {run: result for pairs in finished_runs(name).values() for run, result in pairs}
+    others = [run for run in every if run not in finished]
+    earlier = [run for run in every if run in finished and digest not in (None, finished[run].data_digest)]
+    done = [(run, finished[run]) for run in every if run in finished and run not in earlier]
     if not done and not (unfinished_will_do and others):
         raise UsageProblem(_nothing(source, patterns, others, earlier))
     if asked and patterns is None:
@@ -102,7 +97,7 @@ def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
     """The tables to show: those asked for, else the paper's for this dataset, else the nearest in kind."""
     if asked:
         return list(dict.fromkeys(part.strip() for text in asked for part in text.split(",") if part.strip()))
-    return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result["metrics"]))
+    return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result.metrics))
 
 
 def with_all(chosen: Chosen, tables: Sequence[FilledTable]) -> tuple[list[FilledTable], str]:
@@ -146,7 +141,7 @@ def _newest() -> str:
         raise UsageProblem(f"no finished run in {runs_root()}; make one: oltr run dme")
 
     def age(run: Run) -> tuple[bool, float]:
-        finished = run.path / "result.json"
+        finished = run.path / RESULT
         there = finished.exists()
         return there, (finished if there else run.path / "recipe.toml").stat().st_mtime
 

@@ -3,7 +3,6 @@
 A run's numbers are kept in a ``Cache`` by the state of its files, so that watching reads each run once.
 """
 
-import math
 import time
 import tomllib
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.files import read_json
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.protocol.metrics import METRICS
+from oltr_cli.protocol.catalogue import METRICS
+from oltr_cli.protocol.evaluate import evaluation_of
 from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.report.choose import Chosen, running, with_all
 from oltr_cli.report.classes import class_numbers
@@ -25,12 +25,12 @@ from oltr_cli.report.mistakes import Album, find_mistakes, gallery
 from oltr_cli.report.pictures import Picture, paper_figures, run_plots
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.history import read_history
-from oltr_cli.runs.result import read_tuned
+from oltr_cli.runs.result import RESULT, TUNED, ChosenThreshold, RunFailure, RunResult, read_tuned
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.filled import FilledTable
 
-FILES = ("recipe.toml", "environment.json", "metrics.jsonl", "result.json", "threshold.json")
+FILES = ("recipe.toml", "environment.json", "metrics.jsonl", RESULT, TUNED)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def collect(
     tables, left_out = with_all(chosen, tables)
     to_draw = chosen.done and (tables or not left_out)
     figures = paper_figures(chosen, display, cache.figures, state, figure_names) if to_draw else []
-    names = [name for _, result in chosen.done for name in result["metrics"]]
+    names = [name for _, result in chosen.done for name in result.metrics]
     extra = sorted(set(names) - set(METRICS), key=names.index)
     return Report(
         chosen.dataset,
@@ -158,19 +158,20 @@ def collect(
     )
 
 
-def _finished(run: Run, result: dict[str, Any], cache: Cache, with_pictures: bool) -> Finished:
+def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) -> Finished:
     """One run; what of it cannot be read is named in ``problem``, and the rest is shown."""
     assert cache.album is not None
-    named, problem = _named_thresholds(run, result)
+    evaluated = evaluation_of(run.path, result)
+    own, counts, shots = evaluated.threshold, result.class_counts, evaluated.shots
+    named, problem = _named_thresholds(run, result, own)
     numbers: dict[str, Any] = {
         "run": run.name,
-        "own": shortest(result["threshold"]["value"]),
+        "own": shortest(own.value),
         "named": [{"rule": rule, "tau": shortest(tau)} for rule, tau in named.items()],
         "curve": None,
         "classes": None,
         "gallery": None,
     }
-    counts, shots = result.get("class_counts") or [], result.get("shots") or "paper"
     try:
         known = SavedScores.load(run.scores("test"))
         open_ = SavedScores.load(run.scores("open")) if run.scores("open").exists() else None
@@ -179,18 +180,15 @@ def _finished(run: Run, result: dict[str, Any], cache: Cache, with_pictures: boo
     except OltrError as error:
         problem = str(error)
     else:
-        numbers["class_set"] = _class_set(result, counts, shots, cache)
+        numbers["class_set"] = _class_set(result, shots, cache)
         if len(known):
-            own = result["threshold"]["value"]
-            numbers["classes"] = class_numbers(known, len(counts), own if open_ is not None else None)
+            numbers["classes"] = class_numbers(known, len(counts), own.value if open_ is not None else None)
             if open_ is not None:
                 numbers["curve"] = threshold_numbers(known, open_, counts, shots, named)
             if with_pictures:
                 found = find_mistakes(known, open_, counts, shots)
-                numbers["gallery"], numbers["galleryProblem"] = gallery(
-                    run, found, result.get("data_digest"), cache.album
-                )
-    metrics = {name: float(value) for name, value in result["metrics"].items() if value is not None}
+                numbers["gallery"], numbers["galleryProblem"] = gallery(run, found, result.data_digest, cache.album)
+    metrics = {name: float(value) for name, value in evaluated.metrics.items() if value is not None}
     plots = tuple(run_plots(run)) if with_pictures else ()
     try:
         recipe = (run.path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
@@ -200,49 +198,42 @@ def _finished(run: Run, result: dict[str, Any], cache: Cache, with_pictures: boo
 
 
 def _check(known: SavedScores, classes: int, run: Run) -> None:
-    if not classes:
-        raise DataProblem(f"{run.name}: its result.json has no class_counts")
     both = np.concatenate([known.labels, known.prediction])
     if len(both) and not (both.min() >= 0 and both.max() < classes):
         raise DataProblem(f"{run.scores('test')}: holds classes that its result.json does not know")
 
 
-def _named_thresholds(run: Run, result: dict[str, Any]) -> tuple[dict[str, float], str]:
+def _named_thresholds(run: Run, result: RunResult, own: ChosenThreshold) -> tuple[dict[str, float], str]:
     """Rule → τ, the run's own first; and what is wrong with threshold.json."""
-    own = result["threshold"]
-    named = {str(own["rule"]): float(own["value"])}
-    for rule, other in (result.get("other_thresholds") or {}).items():
-        named.setdefault(str(rule), float(other["value"]))
-    problem = ""
+    known, problem = [own, result.threshold, *result.other_thresholds.values()], ""
     try:
-        tuned, by = read_tuned(run.path)
-        if tuned is not None:
-            named.setdefault(f"tuned, by {by}", tuned)
+        if (tuned := read_tuned(run.path)) is not None:
+            known.append(tuned.chosen)
     except DataProblem as error:
         problem = str(error)
-    return {rule: tau for rule, tau in named.items() if math.isfinite(tau)}, problem
+    named: dict[str, float] = {}
+    for one in known:
+        named.setdefault(one.text, one.value)
+    return named, problem
 
 
-def _class_set(result: dict[str, Any], counts: list[int], shots: str, cache: Cache) -> int:
+def _class_set(result: RunResult, shots: str, cache: Cache) -> int:
     """Number of the run's classes among the different sets of classes on the page."""
-    names = result.get("class_names") or []
-    if len(names) != len(counts):
-        names = [f"class {label}" for label in range(len(counts))]
-    groups = shot_groups(counts, shots)
+    groups = shot_groups(result.class_counts, shots)
     of = np.select([groups[name] for name in GROUPS], range(3)).tolist()
-    own = {"names": [str(name) for name in names], "counts": counts, "groups": of}
+    own = {"names": result.class_names, "counts": result.class_counts, "groups": of}
     if own not in cache.class_sets:
         cache.class_sets.append(own)
     return cache.class_sets.index(own)
 
 
-def _facts(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+def _facts(run: Run, result: RunResult) -> dict[str, Any]:
     """What to say of how a run was made; None for what is not known."""
     found = read_json(run.path / "environment.json")
     environment: dict[str, Any] = found if isinstance(found, dict) else {}
     command = environment.get("command")
     try:
-        finished = (run.path / "result.json").stat().st_mtime
+        finished = (run.path / RESULT).stat().st_mtime
     except OSError:
         finished = None
     return {
@@ -251,19 +242,19 @@ def _facts(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "python": environment.get("python"),
         "platform": environment.get("platform"),
         "packages": ", ".join(f"{k} {v}" for k, v in (environment.get("packages") or {}).items()) or None,
-        "device": environment.get("device") or result.get("device"),
+        "device": environment.get("device") or result.device,
         "precision": environment.get("precision"),
         "processes": environment.get("processes"),
         "threads": environment.get("threads"),
         "command": " ".join(map(str, command)) if isinstance(command, list) else None,
-        "epochs": result.get("epochs"),
-        "epochs_total": result.get("epochs_total"),
-        "best_epoch": result.get("best_epoch"),
-        "seconds": result.get("seconds"),
-        "seconds_total": result.get("seconds_total"),
-        "starts_from": result.get("starts_from"),
-        "undecodable": len(result.get("undecodable") or ()),
-        "data_digest": result.get("data_digest"),
+        "epochs": result.epochs,
+        "epochs_total": result.epochs_total,
+        "best_epoch": result.best_epoch,
+        "seconds": result.seconds,
+        "seconds_total": result.seconds_total,
+        "starts_from": result.starts_from,
+        "undecodable": len(result.undecodable),
+        "data_digest": result.data_digest,
         "finished": None if finished is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)),
     }
 
@@ -275,7 +266,10 @@ def _unfinished(run: Run) -> Unfinished:
     except (OSError, ValueError, KeyError, TypeError):
         epochs = None
     last = history[-1] if history and isinstance(history[-1], dict) else {}
-    result = run.result()
-    error = str(result.get("error") or "") if isinstance(result, dict) else ""
+    try:
+        outcome = run.outcome()
+        error = outcome.error if isinstance(outcome, RunFailure) else ""
+    except DataProblem as problem:
+        error = str(problem)
     done = last.get("epoch")
     return Unfinished(run, running(run), done if isinstance(done, int) else 0, epochs, last, error)

@@ -16,14 +16,12 @@ from markupsafe import Markup
 from oltr_cli import __version__
 from oltr_cli.base.display import duration, percent
 from oltr_cli.base.text import counted
+from oltr_cli.protocol.catalogue import metric
 from oltr_cli.report.content import Report
 from oltr_cli.tables import text as words
 from oltr_cli.tables.paper import Column
 
 REFRESH = 10  # seconds after which a watched page loads itself again
-# Rates and accuracies are shown in percent; areas and F-measures as fractions, as the paper prints them.
-FRACTIONS = ("f_measure", "f_measure_2019", "auroc", "aupr_in", "aupr_out", "oscr", "macro_f1")
-LOWER_IS_BETTER = ("fpr95", "detection_error_tpr95", "detection_error_min")
 
 
 def render(report: Report, *, watched: bool = False) -> str:
@@ -68,7 +66,7 @@ def _templates() -> Environment:
         "duration": duration,
         "groups": _groups,
         "percent": percent,
-        "unit": _unit,
+        "metric": metric,
         "words": words,
     }
     return templates
@@ -84,15 +82,11 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     return [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column.group)]
 
 
-def _unit(metric: str) -> str:
-    return "fraction" if metric.endswith(FRACTIONS) else "percent"
-
-
 def _best_values(report: Report) -> dict[str, float]:
     """The best value of each metric in which the runs differ."""
     best = {}
     for name in report.metrics:
         values = {one.metrics[name] for one in report.finished if name in one.metrics}
         if len(values) > 1:
-            best[name] = min(values) if name.endswith(LOWER_IS_BETTER) else max(values)
+            best[name] = min(values) if metric(name).better == "lower" else max(values)
     return best

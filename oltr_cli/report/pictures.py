@@ -13,8 +13,7 @@ from oltr_cli.errors import OltrError
 from oltr_cli.figures import catalogue
 from oltr_cli.figures.request import MissingRuns, Request
 from oltr_cli.report.choose import Chosen
-from oltr_cli.runs.folder import Run
-from oltr_cli.tables.fill import finished_runs
+from oltr_cli.runs.folder import Run, finished_runs
 
 THROUGH_TRAINING = "7"  # the figure that takes every training image through the network
 PIXELS = 2e8  # of a training set that two cores take through a small network in a minute or two
@@ -73,7 +72,7 @@ def _pixels(chosen: Chosen) -> float:
     for run, result in chosen.done:
         try:
             side = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["data"]["image_size"]
-            sizes.append(float(sum(result["class_counts"])) * side**2)
+            sizes.append(float(sum(result.class_counts)) * side**2)
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return max(sizes)

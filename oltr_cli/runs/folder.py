@@ -7,8 +7,8 @@ last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
 scores/*.npz       val, test, open, open_val; train once something asked for it
 embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/pipeline/embeddings.py)
 frozen/            features of its backbone, for runs that start from it with ``train.freeze_backbone``
-result.json        status "done" or "failed", metrics, threshold, class counts; absent while unfinished
-threshold.json     what ``oltr tune threshold`` chose
+result.json        how it ended; absent while unfinished (oltr_cli/runs/result.py)
+threshold.json     what ``oltr tune threshold`` chose (likewise)
 plots/             pictures
 =================  =============================================================================================
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from oltr_cli.base.files import read_json
-from oltr_cli.errors import OltrError, UsageProblem, nearest
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
+from oltr_cli.runs.result import RunFailure, RunResult, read_outcome
 
 STUDIES = "studies"  # folder of a dataset's, beside those of its methods
 
@@ -47,12 +47,22 @@ class Run:
         return f"{self.dataset}/{self.method}/{self.hash}-s{self.seed}"
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of its outcome that say which run it is."""
+        return {"run": self.name, "method": self.method, "dataset": self.dataset, "seed": self.seed, "hash": self.hash}
+
+    @property
     def path(self) -> Path:
         return self.root / self.name
 
-    def result(self) -> dict[str, Any] | None:
-        """result.json, or None while there is none."""
-        return read_json(self.path / "result.json")
+    def outcome(self) -> RunResult | RunFailure | None:
+        """How it ended; None while it has not. Raises DataProblem where result.json is damaged."""
+        return read_outcome(self.path)
+
+    def result(self) -> RunResult | None:
+        """Its result; None while it is not finished, or failed. Raises as ``outcome`` does."""
+        outcome = self.outcome()
+        return outcome if isinstance(outcome, RunResult) else None
 
     def scores(self, split: str) -> Path:
         """Where the scores of ``split`` are saved."""
@@ -76,18 +86,21 @@ class Run:
         return FileLock(self.path / ".lock")
 
     def status(self) -> str:
-        """done, failed, running, interrupted (a checkpoint waits to be resumed) or new."""
+        """done, failed, damaged (result.json), running, interrupted (a checkpoint waits to be resumed) or new."""
         if not self.path.is_dir():
             return "new"
-        result = self.result()
-        if result is not None and result.get("status") == "done":
+        try:
+            outcome = self.outcome()
+        except DataProblem:
+            return "damaged"
+        if isinstance(outcome, RunResult):
             return "done"
         try:
             with self.lock().acquire(timeout=0):
                 pass
         except Timeout:
             return "running"
-        if result is not None:
+        if outcome is not None:
             return "failed"
         return "interrupted" if (self.path / "last.pt").exists() or (self.path / "last.prev.pt").exists() else "new"
 
@@ -109,6 +122,31 @@ def find_runs(root: Path | None = None, dataset: str | None = None, method: str 
     found = root.glob(f"{dataset or '*'}/{method or '*'}/*-s*/")
     runs = [run_from_path(path) for path in sorted(found) if (path / "recipe.toml").exists()]
     return [run for run in runs if run is not None]
+
+
+Finished = dict[str, list[tuple[Run, RunResult]]]  # by method
+
+
+def finished_runs(
+    dataset: str | None = None, root: Path | None = None, damaged: dict[Run, str] | None = None
+) -> Finished:
+    """Method → its finished runs with their results, ordered by name.
+
+    Args:
+        dataset: None takes all.
+        damaged: runs whose result.json is damaged are added to it, each with the line that says so.
+    """
+    finished: Finished = {}
+    for run in find_runs(root, dataset):
+        try:
+            result = run.result()
+        except DataProblem as problem:
+            if damaged is not None:
+                damaged[run] = str(problem)
+            continue
+        if result is not None:
+            finished.setdefault(run.method, []).append((run, result))
+    return finished
 
 
 def find_studies() -> dict[str, Path]:

@@ -1,27 +1,223 @@
-"""What a finished run has to say: result.json, and the threshold that was tuned for it."""
+"""result.json: what a run says once it has ended; threshold.json: the τ that was tuned for it later.
 
-import math
+Both are read and written here alone. A file of an earlier version lacks fields that came later, which have defaults; a
+field without a default was written by every version.
+"""
+
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from oltr_cli.base.files import read_json
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+
+from oltr_cli.base.files import write_json
 from oltr_cli.errors import DataProblem
-from oltr_cli.runs.folder import Run
+
+RESULT, TUNED = "result.json", "threshold.json"
+
+Metrics = dict[str, FiniteFloat | None]  # by name, None where it cannot be computed; see oltr_cli.protocol.catalogue
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+T = TypeVar("T")
 
 
-def finished(run: Run) -> dict[str, Any] | None:
-    """The result of a run that is done, else None."""
-    result = run.result()
-    return result if result is not None and result.get("status") == "done" else None
+class Record(BaseModel):
+    """Plain values with fixed names, as JSON has them."""
+
+    model_config = ConfigDict(frozen=True)
+    ABSENT: ClassVar[frozenset[str]] = frozenset()  # fields that JSON leaves out where they are None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None or key not in self.ABSENT}
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for a file or ``--json``."""
+        return self.model_dump(mode="json")
 
 
-def read_tuned(run_dir: Path) -> tuple[float | None, str | None]:
-    """τ and the rule that chose it, as ``oltr tune threshold`` saved them; None, None when it did not."""
-    path = run_dir / "threshold.json"
-    if not path.exists():
-        return None, None
-    saved = read_json(path)
-    value = saved.get("value") if isinstance(saved, dict) else None
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataProblem(f"{path}: holds no threshold; `oltr tune threshold` writes it anew")
-    return float(value), str(saved.get("rule"))
+class ChosenThreshold(Record):
+    """τ and the rule that chose it; ``chosen_by``: of the rule ``tuned``, the rule that the tuning followed."""
+
+    ABSENT = frozenset({"chosen_by"})
+
+    rule: str
+    value: FiniteFloat
+    chosen_by: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The rule in words: ``fixed:0.1``, or ``tuned, by val_open``."""
+        return self.rule if self.chosen_by is None else f"{self.rule}, by {self.chosen_by}"
+
+
+class ThresholdOutcome(ChosenThreshold):
+    """The metrics at another τ than the run's own."""
+
+    metrics: Metrics
+
+
+class TunedThreshold(Record):
+    """threshold.json: τ as ``oltr tune threshold`` saved it.
+
+    Attributes:
+        rule: that the tuning followed.
+        f_measure_val: at τ on validation; None without open validation samples.
+        study, trials: the Optuna study on the same objective, if there is one, and the trials that it has had.
+    """
+
+    rule: str
+    value: FiniteFloat
+    f_measure_val: float | None = None
+    study: str | None = None
+    trials: int = 0
+
+    @property
+    def chosen(self) -> ChosenThreshold:
+        return ChosenThreshold(rule="tuned", value=self.value, chosen_by=self.rule)
+
+    def write(self, run_dir: Path) -> None:
+        write_json(run_dir / TUNED, self.as_json())
+
+
+class DetectorFacts(Record):
+    """A detector on the run under it: parameters, whether open samples chose them, and what it reports of its fit."""
+
+    name: str
+    params: dict[str, Any] = {}
+    tuned_on_open: bool = False
+    report: dict[str, Any] = {}
+
+
+class IdentificationCounts(Record):
+    """How many probes, identities and distractors there were, and of each group the pairs."""
+
+    probes: int
+    identities: int
+    distractors: int
+    pairs: dict[str, int] = {}
+
+
+class _Ended(Record):
+    """A run that has ended; ``run``: ``dataset/method/hash-sSEED``."""
+
+    run: str
+    method: str
+    dataset: str
+    seed: int
+    hash: str
+
+    def write(self, run_dir: Path) -> None:
+        write_json(run_dir / RESULT, self.as_json())
+
+
+class RunFailure(_Ended):
+    """A run that ended with an error; its checkpoints are kept."""
+
+    status: Literal["failed"] = "failed"
+    error: str = ""
+    exit_code: int = 1
+
+
+class RunResult(_Ended):
+    """A finished run.
+
+    Attributes:
+        other_thresholds: by rule, τ and the metrics there.
+        best_validation: closed-set accuracy of ``best_epoch`` on the validation split; None without one.
+        epochs_total, seconds_total: with those of all runs that it starts from.
+        starts_from: name of the run that gave the first weights, or that a detector stands on.
+        undecodable: training images that could not be decoded.
+        class_counts: training images of each class (K,), by label.
+        class_names: (K,); ``class N`` where the file has none.
+        data_digest: of the lists or drawings that it was trained on.
+        identification: where the dataset has probes.
+    """
+
+    ABSENT = frozenset({"detector", "identification"})
+
+    status: Literal["done"] = "done"
+    shots: str = "paper"
+    threshold: ChosenThreshold
+    metrics: Metrics
+    other_thresholds: dict[str, ThresholdOutcome] = {}
+    best_epoch: int | None = None
+    best_validation: FiniteFloat | None = None
+    epochs: int | None = None
+    epochs_total: int | None = None
+    seconds: FiniteFloat | None = None
+    seconds_total: FiniteFloat | None = None
+    device: str | None = None
+    starts_from: str | None = None
+    undecodable: list[str] = []
+    class_counts: Annotated[list[Count], Field(min_length=1)]
+    class_names: Annotated[list[str], Field(validate_default=True)] = []
+    data_digest: str | None = None
+    detector: DetectorFacts | None = None
+    identification: IdentificationCounts | None = None
+
+    @field_validator("class_names")
+    @classmethod
+    def _one_a_class(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        classes = len(info.data.get("class_counts", names))
+        if names and len(names) != classes:
+            raise ValueError(f"{len(names)} names for {classes} classes")
+        return names or [f"class {label}" for label in range(classes)]
+
+
+_OUTCOME: TypeAdapter[RunResult | RunFailure] = TypeAdapter(
+    Annotated[RunResult | RunFailure, Field(discriminator="status")]
+)
+
+
+def read_outcome(run_dir: Path) -> RunResult | RunFailure | None:
+    """How the run in ``run_dir`` ended; None while there is no result.json.
+
+    Raises:
+        DataProblem: the file is damaged.
+    """
+    return _read(run_dir / RESULT, _OUTCOME, "remove it, and the same `oltr run` writes it again from what is kept")
+
+
+def read_result(run_dir: Path) -> RunResult:
+    """The result of a finished run.
+
+    Raises:
+        DataProblem: the run is not finished, or its result.json is damaged.
+    """
+    outcome = read_outcome(run_dir)
+    if not isinstance(outcome, RunResult):
+        raise DataProblem(f"{run_dir}: is not finished; the same `oltr run` goes on with it")
+    return outcome
+
+
+def read_tuned(run_dir: Path) -> TunedThreshold | None:
+    """The τ that ``oltr tune threshold`` saved for a run; None when it did not.
+
+    Raises:
+        DataProblem: the file is damaged.
+    """
+    return _read(run_dir / TUNED, TypeAdapter(TunedThreshold), "`oltr tune threshold` writes it again")
+
+
+def _read(path: Path, form: TypeAdapter[T], remedy: str) -> T | None:
+    try:
+        return form.validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataProblem(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in ("done", "failed"))
+        what = f"{where}: {first['msg']}" if where else first["msg"]
+        raise DataProblem(f"{path}: is damaged ({' '.join(what.split())[:200]}); {remedy}") from None

@@ -5,20 +5,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
-from oltr_cli.protocol.metrics import IDENTIFICATION
+from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.shots import DEFINITIONS
-from oltr_cli.runs.folder import Run, find_runs
+from oltr_cli.runs.folder import Run, finished_runs
+from oltr_cli.runs.result import RunResult
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED, Column, Table, load_table
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.tables.which_runs import choose_recipe, on_its_lists
 
 if TYPE_CHECKING:
+    from oltr_cli.protocol.evaluate import Evaluation
     from oltr_cli.protocol.thresholds import ThresholdRule
 
+DAMAGED = "Left out, as its result is damaged:"  # begins a note
 EARLIER_BUILD = "Left out, as made on an earlier build of"  # begins a note
 
 
@@ -53,7 +56,8 @@ def fill(
     if shots not in DEFINITIONS:
         raise UsageProblem(f"no shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
     table = load_table(name)
-    finished, elsewhere = on_its_lists(finished_runs(dataset, root), source)
+    damaged: dict[Run, str] = {}
+    finished, elsewhere = on_its_lists(finished_runs(dataset, root, damaged), source)
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
@@ -78,6 +82,8 @@ def fill(
             row = replace(row, command=spec.command(source, option or f"--dataset {source}"))
         rows.append(row)
     leaks = rule is not None and rule.marks_test_leak
+    shown = {spec.method for spec in specs}
+    notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if run.method in shown]
     if elsewhere:
         notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
     if len({digest for row in rows for digest in row.lists}) > 1:
@@ -108,66 +114,47 @@ def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], 
     return footnotes
 
 
-def finished_runs(dataset: str, root: Path | None = None) -> dict[str, list[tuple[Run, dict[str, Any]]]]:
-    """Method → its finished runs on a dataset, with the content of their result.json."""
-    finished: dict[str, list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
-    for run in find_runs(root, dataset):
-        result = run.result()
-        if isinstance(result, dict) and result.get("status") == "done" and "metrics" in result:
-            finished[run.method].append((run, result))
-    return dict(finished)
-
-
 def _measure(
     row: FilledRow,
     columns: Sequence[Column],
-    runs: list[tuple[Run, dict[str, Any]]],
+    runs: list[tuple[Run, RunResult]],
     rule: "ThresholdRule | None",
     shots: str,
     notes: list[str],
 ) -> FilledRow:
     """``row`` with the runs' numbers; a run that cannot be evaluated by ``rule`` is left out, and a note says why."""
-    used: list[tuple[Run, dict[str, Any], dict[str, Any]]] = []
+    from oltr_cli.protocol.evaluate import evaluation_of
+
+    used: list[tuple[Run, RunResult, Evaluation]] = []
     problems: dict[str, list[str]] = defaultdict(list)
     for run, result in runs:
         try:
-            used.append((run, result, _evaluated(run, result, rule, shots)))
+            used.append((run, result, evaluation_of(run.path, result, rule, shots)))
         except OltrError as error:
             problems[str(error)].append(f"{run.hash}-s{run.seed}")
     notes += [f"{row.spec.key}: left out {', '.join(names)}: {problem}" for problem, names in problems.items()]
     if not used:
         return replace(row, status="left_out", command=None)
     results = [result for _, result, _ in used]
-    metrics = [evaluated["metrics"] for _, _, evaluated in used]
-    thresholds = [evaluated["threshold"] for _, _, evaluated in used]
-    seconds = [r["seconds_total"] for r in results if r.get("seconds_total") is not None]
-    chosen_by = {by for t in thresholds if (by := t.get("chosen_by"))}
+    metrics = [evaluated.metrics for _, _, evaluated in used]
+    thresholds = [evaluated.threshold for _, _, evaluated in used]
+    seconds = [result.seconds_total for result in results if result.seconds_total is not None]
+    chosen_by = {threshold.chosen_by for threshold in thresholds if threshold.chosen_by}
     return replace(
         row,
         cells=tuple(
-            replace(cell, values=tuple(c.scale * m[c.metric] for m in metrics if m.get(c.metric) is not None))
+            replace(cell, values=tuple(c.scale * v for m in metrics if (v := m.get(c.metric)) is not None))
             for cell, c in zip(row.cells, columns, strict=True)
         ),
         status="measured",
         command=None,
         hash=used[0][0].hash,
         seeds=tuple(run.seed for run, _, _ in used),
-        epochs=max((r.get("epochs_total") or 0 for r in results), default=0) or None,
+        epochs=max(result.epochs_total or 0 for result in results) or None,
         seconds=mean(seconds) if seconds else None,
-        devices=tuple(sorted({str(r["device"]) for r in results if r.get("device")})),
-        threshold_rule=thresholds[0]["rule"] + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
-        thresholds=tuple(float(t["value"]) for t in thresholds),
-        detector=results[0].get("detector"),
-        lists=tuple(sorted({str(r["data_digest"]) for r in results if r.get("data_digest")})),
+        devices=tuple(sorted({result.device for result in results if result.device})),
+        threshold_rule=thresholds[0].rule + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
+        thresholds=tuple(threshold.value for threshold in thresholds),
+        detector=results[0].detector,
+        lists=tuple(sorted({result.data_digest for result in results if result.data_digest})),
     )
-
-
-def _evaluated(run: Run, result: dict[str, Any], rule: "ThresholdRule | None", shots: str) -> dict[str, Any]:
-    """Metrics and threshold: the run's own where they are what is asked for, else anew from the saved scores."""
-    own_rule = result["threshold"]["rule"]
-    if (rule is None or rule.text == own_rule) and result.get("shots") == shots:
-        return result
-    from oltr_cli.protocol.evaluate import evaluate_run
-    from oltr_cli.protocol.thresholds import ThresholdRule
-
-    return evaluate_run(run.path, rule or ThresholdRule.parse(own_rule), shots)

@@ -1,11 +1,11 @@
 """What a filled table is: cells, rows and the table, with the means and what is best among them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Literal
 
 from oltr_cli.runs.folder import Run, runs_root
+from oltr_cli.runs.result import DetectorFacts
 from oltr_cli.tables.paper import DASH, TUNED, Table
 from oltr_cli.tables.rows import RowSpec
 
@@ -66,7 +66,7 @@ class FilledRow:
     devices: tuple[str, ...] = ()
     threshold_rule: str | None = None
     thresholds: tuple[float, ...] = ()  # τ of each seed
-    detector: Mapping[str, Any] | None = None  # of the first seed, as its result.json has it
+    detector: DetectorFacts | None = None  # of the first seed
     lists: tuple[str, ...] = ()  # digests of the lists that its runs were made on
 
     @property
@@ -81,7 +81,7 @@ class FilledRow:
     @property
     def tuned_on_open(self) -> bool:
         """Whether open samples chose parameters of it."""
-        return self.spec.tuned_on_open or bool(self.detector and self.detector.get("tuned_on_open"))
+        return self.spec.tuned_on_open or (self.detector is not None and self.detector.tuned_on_open)
 
     @property
     def label(self) -> str:
@@ -108,8 +108,9 @@ class FilledTable:
 
     @property
     def grid(self) -> tuple[FilledRow, ...]:
-        """The rows to show: those that the table names, and of all others those that have runs."""
-        return tuple(row for row in self.rows if row.spec.named or row.status in ("measured", "left_out"))
+        """The rows to show: those that the table names, and of all others those with runs; all where these are none."""
+        shown = tuple(row for row in self.rows if row.spec.named or row.status in ("measured", "left_out"))
+        return shown or self.rows
 
     def best(self, column: int, tuned_on_open: bool = False) -> float | None:
         """The best measured mean of a column, once two rows compete for it; † rows compete among themselves."""

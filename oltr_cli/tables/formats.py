@@ -74,7 +74,7 @@ def _json(filled: FilledTable) -> str:
         "paper_dataset": table.dataset,
         "comparable": filled.comparable,
         "shots": filled.shots,
-        "columns": [c.model_dump() for c in table.columns],
+        "columns": [{**c.model_dump(), "unit": c.unit, "better": c.better} for c in table.columns],
         "rows": [_facts(filled, row) for row in filled.rows],
         "notes": list(filled.notes),
     }
@@ -105,7 +105,7 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
         "shots": filled.shots,
         "threshold_rule": row.threshold_rule,
         "thresholds": list(row.thresholds),
-        "detector": dict(row.detector) if row.detector else None,
+        "detector": row.detector.as_json() if row.detector else None,
         "cells": [
             {
                 "metric": column.metric,

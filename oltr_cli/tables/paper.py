@@ -1,6 +1,6 @@
 """The paper's tables as it prints them, from the TOML files in recipes/tables/.
 
-A file's columns name a metric and a unit, its rows a method and the paper's figures, cell by cell as printed. Rows
+A file's columns name a metric, its rows a method and the paper's figures, cell by cell as printed. Rows
 ``[[beside]]`` have no figures: readers ask for them next to the paper's. ``oltr_cli.tables.rows`` says which run makes
 a row, ``oltr_cli.tables.fill`` sets measured numbers beside the figures, ``oltr_cli.tables.formats`` makes it text.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from oltr_cli.errors import UsageProblem, nearest, several
-from oltr_cli.protocol.metrics import IDENTIFICATION
+from oltr_cli.protocol.catalogue import IDENTIFICATION, METRICS, metric
 
 DEFAULT_TABLE = "3a"
 DASH = "-"  # of the paper: not reported
@@ -28,19 +28,25 @@ class _Part(BaseModel):
 
 
 class Column(_Part):
-    """One column: where it stands in the head, and which metric it shows in which unit."""
+    """One column: where it stands in the head, and which metric it shows."""
 
     name: str
     metric: str
-    unit: Literal["percent", "fraction"]
     group: str = ""
     bounds: str = ""
-    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def unit(self) -> Literal["percent", "fraction"]:
+        return metric(self.metric).unit
+
+    @property
+    def better(self) -> Literal["higher", "lower"]:
+        return metric(self.metric).better
 
     @property
     def scale(self) -> float:
-        """From a saved metric (a share) to the column's unit."""
-        return 100.0 if self.unit == "percent" else 1.0
+        """From a saved metric to the column's unit."""
+        return metric(self.metric).scale
 
 
 class Beside(_Part):
@@ -96,6 +102,11 @@ class Table(_Part):
 
     @model_validator(mode="after")
     def _fits(self) -> "Table":
+        for column in self.columns:
+            if column.metric not in METRICS and not column.metric.startswith(IDENTIFICATION):
+                raise ValueError(
+                    f"column '{column.name}': no metric '{column.metric}'{nearest(column.metric, METRICS)}"
+                )
         for row in self.rows:
             if len(row.figures) != len(self.columns):
                 raise ValueError(f"row '{row.label}' has {len(row.figures)} figures for {len(self.columns)} columns")
@@ -109,10 +120,10 @@ class Table(_Part):
         return self
 
     def decimals(self, column: int) -> int:
-        """Digits after the point in which the paper prints most figures of a column; 1 or 3 where it prints none."""
+        """Digits after the point: as the paper prints most figures of the column, or the metric's own."""
         printed = [figure for row in self.rows if (figure := row.figures[column]) not in (DASH, NO_CELL)]
         if not printed:
-            return 1 if self.columns[column].unit == "percent" else 3
+            return metric(self.columns[column].metric).digits
         return mode(len(figure.partition(".")[2]) for figure in printed)
 
 

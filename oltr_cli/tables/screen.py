@@ -37,13 +37,13 @@ class _Grid:
         self.filled = filled
         columns = filled.table.columns
         heads = [[*_two_lines(c.bounds), *wrap(c.name.removesuffix("-shot"), _NAME_WIDTH)] for c in columns]
-        self.depth = max(map(len, heads))
+        self.depth = max(map(len, heads), default=0)
         self.heads = [[""] * (self.depth - len(head)) + head for head in heads]
         self.lines = list(self._body())
-        self.label_width = max(7, *(min(len(label), _LABEL_WIDTH) for label, _, cells in self.lines if cells))
+        rows = [(label, cells) for label, _, cells in self.lines if cells]
+        self.label_width = max([7, *(min(len(label), _LABEL_WIDTH) for label, _ in rows)])
         self.widths = [
-            max(*(len(text) for text in self.heads[i]), *(cells[i].cell_len for _, _, cells in self.lines if cells), 4)
-            for i in range(len(columns))
+            max([4, *map(len, self.heads[i]), *(cells[i].cell_len for _, cells in rows)]) for i in range(len(columns))
         ]
 
     def _groups(self) -> Iterator[tuple[str, list[int]]]:

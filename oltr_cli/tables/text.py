@@ -8,13 +8,13 @@ from itertools import groupby
 
 from oltr_cli.base.display import duration
 from oltr_cli.planning.registry import PLUS
+from oltr_cli.protocol.catalogue import metric
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED
 
 NONE = "–"
 _HEADS = ("row", "recipe", "seeds", "epochs", "detector", "threshold", "τ", "training", "on")
 _ONCE = ("seeds", "threshold", "τ", "on")  # said once for all rows where they agree
-_FREE_OF_THRESHOLD = ("auroc", "aupr", "fpr95", "detection_error", "oscr")
 
 Lines = list[tuple[str, ...]]
 
@@ -39,8 +39,7 @@ def measured(filled: FilledTable, row: FilledRow, column: int) -> tuple[str, str
     if cell.mean is None:
         return NONE, "", False
     digits = filled.table.decimals(column)
-    half, _, metric = filled.table.columns[column].metric.partition("/")
-    leaks = filled.marks_test_leak and half == "open" and not metric.startswith(_FREE_OF_THRESHOLD)
+    leaks = filled.marks_test_leak and metric(filled.table.columns[column].metric).needs_threshold
     std = "" if cell.std is None else f"{cell.std:.{digits}f}"
     best = cell.mean == filled.best(column, row.tuned_on_open)
     return f"{cell.mean:.{digits}f}{TUNED if leaks else ''}", std, best
@@ -88,8 +87,8 @@ def _detector(row: FilledRow) -> str:
     """Its name, which fit ran where there are several, and whether it was tuned."""
     if not row.detector:
         return NONE
-    fit = row.detector.get("report", {}).get("fit")
-    return str(row.detector["name"]) + (f" ({fit})" if fit else "") + (", tuned" if row.tuned_on_open else "")
+    fit = row.detector.report.get("fit")
+    return row.detector.name + (f" ({fit})" if fit else "") + (", tuned" if row.tuned_on_open else "")
 
 
 def missing(filled: FilledTable) -> Lines:

@@ -8,8 +8,9 @@ from oltr_cli.planning.registry import PLUS, load_method
 from oltr_cli.planning.resolve import flatten
 from oltr_cli.planning.source import lists_of
 from oltr_cli.runs.folder import Run
+from oltr_cli.runs.result import RESULT, RunResult
 
-Pairs = list[tuple[Run, dict[str, Any]]]  # runs with the content of their result.json
+Pairs = list[tuple[Run, RunResult]]
 
 
 def on_its_lists(finished: dict[str, Pairs], source: str | None) -> tuple[dict[str, Pairs], list[Run]]:
@@ -17,8 +18,8 @@ def on_its_lists(finished: dict[str, Pairs], source: str | None) -> tuple[dict[s
     digest = lists_of(source)
     if digest is None:
         return finished, []
-    kept = {method: [p for p in pairs if p[1].get("data_digest") == digest] for method, pairs in finished.items()}
-    others = [run for pairs in finished.values() for run, result in pairs if result.get("data_digest") != digest]
+    kept = {method: [p for p in pairs if p[1].data_digest == digest] for method, pairs in finished.items()}
+    others = [run for pairs in finished.values() for run, result in pairs if result.data_digest != digest]
     return {method: pairs for method, pairs in kept.items() if pairs}, others
 
 
@@ -55,7 +56,7 @@ def _stand_in(by_hash: dict[str, Pairs]) -> tuple[str, str]:
     """The hash that stands for the method as it is, and by what it was chosen."""
     differing = _differing({h: pairs[0][0] for h, pairs in by_hash.items()})
     seeds = {h: len(pairs) for h, pairs in by_hash.items()}
-    newest = {h: max((run.path / "result.json").stat().st_mtime for run, _ in pairs) for h, pairs in by_hash.items()}
+    newest = {h: max((run.path / RESULT).stat().st_mtime for run, _ in pairs) for h, pairs in by_hash.items()}
     chosen = min(by_hash, key=lambda h: (differing[h], -seeds[h], -newest[h], h))
     near = [h for h in by_hash if differing[h] == differing[chosen]]
     if len(near) == 1:

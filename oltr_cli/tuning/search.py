@@ -11,7 +11,7 @@ from oltr_cli.base.machine import default_workers, make_accelerator
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.pipeline.make import make_runs
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.protocol.metrics import METRICS
+from oltr_cli.protocol.catalogue import METRICS, metric
 from oltr_cli.runs.folder import STUDIES, runs_root
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.request import Request
@@ -49,12 +49,12 @@ def search(request: Request, display: Display) -> Study:
     if ancestors:
         make_runs(ancestors, device=request.device, workers=request.workers, track=request.track, display=display)
     bench = _workbench(request, planned, display)
-    from oltr_cli.tuning.trial import LOWER_IS_BETTER, check_objective, default_objective
+    from oltr_cli.tuning.trial import check_objective, default_objective
     from oltr_cli.tuning.worker import Worker
 
     objective = request.objective or default_objective(bench.view)
     check_objective(objective, bench.view)
-    maximize = objective not in LOWER_IS_BETTER
+    maximize = metric(objective).better == "higher"
     about = About.of(planned, request.recipe, request.sets, space, objective, maximize, request.prune)
     first = own_values(space, planned[-1])
     with named_faults(request.database or f"{runs_root() / about.dataset / STUDIES}"):

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from oltr_cli.base.files import write_json
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
-from oltr_cli.protocol.thresholds import RULES, FMeasureCurve, ThresholdRule, bare_number, choose_threshold
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.protocol.thresholds import FMeasureCurve, ThresholdRule, choose_threshold
 from oltr_cli.runs.folder import Run
+from oltr_cli.runs.result import TunedThreshold
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.storage import open_journal
 
@@ -59,14 +59,6 @@ def tuning_rule(text: str) -> ThresholdRule:
     Raises:
         UsageProblem: no such rule, or a rule with nothing to tune or that reads the test set.
     """
-    name = text.strip().partition(":")[0]
-    if (fixed := bare_number(text)) is not None:
-        raise UsageProblem(
-            f"--rule {text}: a number leaves nothing to tune; use {' or '.join(TUNABLE)}. "
-            f"To evaluate a run at it: oltr evaluate RUN --threshold {fixed}"
-        )
-    if name not in RULES:
-        raise UsageProblem(f"--rule {text}: no such rule{nearest(name, TUNABLE)}")
     rule = ThresholdRule.parse(text)
     if rule.marks_test_leak:
         raise UsageProblem(
@@ -74,7 +66,10 @@ def tuning_rule(text: str) -> ThresholdRule:
             f"To see its numbers, marked †: oltr evaluate RUN --threshold {rule.text}"
         )
     if not rule.splits:
-        raise UsageProblem(f"{rule.text} leaves nothing to tune; use {' or '.join(TUNABLE)}")
+        raise UsageProblem(
+            f"{rule.text} leaves nothing to tune; use {' or '.join(TUNABLE)}. "
+            f"To evaluate a run at it: oltr evaluate RUN --threshold {rule.text}"
+        )
     return rule
 
 
@@ -107,16 +102,13 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
             rejects_nothing = tau <= float(confidence.min())
             study = _search(run, f"{run.name} {rule.text}", curve, bounds, trials)
     tuned = Tuned(run.name, rule.text, tau, f_measure, study, rejects_nothing)
-    write_json(
-        run.path / "threshold.json",
-        {
-            "rule": tuned.rule,
-            "value": tuned.value,
-            "f_measure_val": tuned.f_measure_val,
-            "study": study.name if study else None,
-            "trials": study.trials if study else 0,
-        },
-    )
+    TunedThreshold(
+        rule=rule.text,
+        value=tau,
+        f_measure_val=f_measure,
+        study=study.name if study else None,
+        trials=study.trials if study else 0,
+    ).write(run.path)
     return tuned
 
 

@@ -18,7 +18,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.protocol.metrics import METRICS, all_metrics
+from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.thresholds import best_f_measure
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 SPLITS = ("train", "val", "open_val")
-LOWER_IS_BETTER = ("open/fpr95", "open/detection_error_tpr95", "open/detection_error_min")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def check_objective(objective: str, view: OpenedDataset) -> None:
     if objective.startswith("open/") and "open_val" not in view.splits:
         raise DataProblem(
             f"{objective} needs open validation images, and '{view.spec.name}' has no open_val list; use a metric of "
-            f"the closed set: --objective {METRICS[0]}"
+            "the closed set: --objective closed/overall"
         )
 
 

@@ -1,6 +1,7 @@
 """``oltr compare``: what it shows, what it makes, in which order, and how it ends."""
 
 import json
+import re
 
 import pytest
 import typer
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 from oltr_cli.commands.compare import compare
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped
 from oltr_cli.planning import registry
+from oltr_cli.tables.fill import DAMAGED
+from oltr_cli.tables.formats import FORMATS
 from tests.helpers.fake_runs import fake_methods, fake_plan, make_run
 
 
@@ -55,6 +58,41 @@ def one_line(text: str) -> str:
 
 
 # --- showing
+
+
+def test_a_method_without_a_run_is_shown_as_missing_with_its_command(runs):
+    shown = command("--dataset", "glyphs-lt", "--methods", "crt")
+    assert shown.exit_code == 0
+    assert re.search(r"^crt +(– +){7}–", shown.stdout, re.M)
+    assert "crt oltr run crt --dataset glyphs-lt" in one_line(shown.stdout)
+    assert one_line(shown.stderr) == "next oltr run crt --dataset glyphs-lt"
+    several = command("--dataset", "glyphs-lt", "--methods", "crt,a-old").stdout
+    assert "oltr run METHOD --dataset glyphs-lt: a-old, crt" in one_line(several).replace("crt, a-old", "a-old, crt")
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_table_without_any_row_is_printed(runs, fmt):
+    assert command("--dataset", "somewhere", "--methods", ",", "--format", fmt).exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["-27.3", "fixed:-27.3"])
+def test_any_number_is_a_threshold(runs, text, tmp_path):
+    shown = command("--dataset", "somewhere", "--threshold", text, "--json", "--save", str(tmp_path))
+    rows = {row["key"]: row for row in json.loads(shown.stdout)["rows"]}
+    assert (rows["dme"]["threshold_rule"], rows["dme"]["thresholds"]) == ("fixed:-27.3", [-27.3, -27.3])
+    assert (tmp_path / "table-3a-somewhere-fixed--27.3.md").is_file()
+
+
+def test_a_damaged_run_is_a_note_and_the_others_are_shown(runs):
+    (runs / "somewhere/dme/0123456789-s1/result.json").write_text("[]")
+    shown = command("--dataset", "somewhere", "--json")
+    assert shown.exit_code == 0
+    told = json.loads(shown.stdout)
+    assert [row["seeds"] for row in told["rows"] if row["key"] == "dme"] == [[0]]
+    (note,) = (note for note in told["notes"] if note.startswith(DAMAGED))
+    assert "somewhere/dme/0123456789-s1/result.json: is damaged" in note
+    others = json.loads(command("--dataset", "somewhere", "--methods", "plain", "--json").stdout)
+    assert not any(note.startswith(DAMAGED) for note in others["notes"])
 
 
 def test_it_shows_the_table_and_the_next_step(runs):

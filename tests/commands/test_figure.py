@@ -235,3 +235,11 @@ def test_names_of_figures():
     for name in catalogue.FIGURES:
         spec = catalogue.load(name)
         assert (spec.name, spec.title) == (name, catalogue.FIGURES[name][1])
+
+
+def test_a_damaged_run_is_a_note_and_the_others_are_drawn(runs):
+    (runs / "somewhere/dme/0123456789-s1/result.json").write_text("7")
+    drawn = json.loads(command("6", "--dataset", "somewhere", "--threshold", "-0.5", "--json").stdout)["figures"][0]
+    assert [name.rpartition("/")[2] for name in drawn["runs"]] == ["0123456789-s0"] * 2
+    assert any("dme/0123456789-s1/result.json: is damaged" in note for note in drawn["notes"])
+    assert any("fixed:-0.5" in note for note in drawn["notes"])

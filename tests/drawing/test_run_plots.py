@@ -10,7 +10,9 @@ from PIL import Image
 from oltr_cli.drawing import run_plots as plots
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
+from tests.helpers.fake_runs import a_result
 
 COUNTS = [300, 150, 101, 100, 60, 20, 19, 8, 5, 1]
 TAU = 0.4
@@ -51,17 +53,8 @@ def run_dir(tmp_path):
 
 
 def write_result(folder, **changes) -> None:
-    result = {
-        "status": "done",
-        "method": "dme",
-        "dataset": "glyphs-lt",
-        "seed": 0,
-        "class_counts": COUNTS,
-        "shots": "paper",
-        "threshold": {"rule": "fixed:0.4", "value": TAU},
-        "best_epoch": 3,
-    }
-    (folder / "result.json").write_text(json.dumps(result | changes))
+    usual = {"class_counts": COUNTS, "threshold": {"rule": "fixed:0.4", "value": TAU}, "best_epoch": 3}
+    a_result(Run(folder, "glyphs-lt", "dme", "0123456789", 0), **{**usual, **changes}).write(folder)
 
 
 def check_drawn(written, names) -> None:
@@ -223,7 +216,7 @@ def test_confidences_may_lie_anywhere(run_dir):
 
 def test_a_run_without_result_is_refused(run_dir):
     (run_dir / "result.json").unlink()
-    with pytest.raises(DataProblem, match=r"result\.json"):
+    with pytest.raises(DataProblem, match="is not finished"):
         plots.save_run_plots(run_dir)
 
 

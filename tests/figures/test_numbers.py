@@ -231,7 +231,7 @@ def test_accuracies_over_alpha_are_those_of_the_runs(tmp_path, monkeypatch):
     for curve in gathered.data.curves:
         for place, alpha in enumerate((2, 6)):
             runs = [r for r in gathered.runs if (r.dataset, r.method) == (f"g-alpha-{alpha}", curve.label)]
-            values = [100 * run.result()["metrics"]["closed/overall"] for run in runs]
+            values = [100 * run.result().metrics["closed/overall"] for run in runs]
             assert curve.mean[place] == pytest.approx(np.mean(values))
             assert curve.std[place] == pytest.approx(np.std(values, ddof=1))
     assert len(tails.gather(glyph_request(tmp_path, alphas=(2.0, 6.0), seed=1)).runs) == 4

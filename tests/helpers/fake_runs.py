@@ -19,6 +19,7 @@ from oltr_cli.planning.method_info import MethodInfo
 from oltr_cli.protocol.evaluate import evaluate_scores
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.folder import Run
+from oltr_cli.runs.result import RunFailure, RunResult
 from oltr_cli.runs.scores import SavedScores, max_softmax
 from oltr_cli.tables.filled import FilledRow, FilledTable
 from oltr_cli.tables.formats import render
@@ -55,24 +56,36 @@ def make_run(
     for name, scores in splits.items():
         scores.save(run.scores(name))
     evaluated = evaluate_scores(splits["test"], splits["open"], CLASS_COUNTS, ThresholdRule.parse("fixed:0.1"))
-    result = {
-        "status": "done",
-        "method": method,
-        "dataset": dataset,
-        "seed": seed,
-        "hash": run_hash,
-        **{key: evaluated[key] for key in ("threshold", "shots", "metrics")},
-        "class_counts": CLASS_COUNTS,
-        "epochs": 10,
-        "epochs_total": 24,
-        "seconds": 40.0,
-        "seconds_total": 90.0 + seed,
-        "device": "cpu",
-        **({"detector": detector} if detector else {}),
-    }
     (run.path / "recipe.toml").write_text(f'method = "{method}"\n')
-    (run.path / "result.json").write_text(json.dumps(result))
+    a_result(
+        run,
+        threshold=evaluated.threshold,
+        metrics=evaluated.metrics,
+        epochs=10,
+        epochs_total=24,
+        seconds=40.0,
+        seconds_total=90.0 + seed,
+        device="cpu",
+        detector=detector,
+    ).write(run.path)
     return run
+
+
+def a_result(run: Run, **fields: Any) -> RunResult:
+    """The result of ``run`` with these fields, and the least in all others."""
+    least = {"threshold": {"rule": "fixed:0.1", "value": 0.1}, "metrics": {}, "class_counts": CLASS_COUNTS}
+    return RunResult(**{**run.identity, **least, **fields})
+
+
+def a_failure(run: Run, error: str = "?") -> RunFailure:
+    """The result of ``run`` where it failed."""
+    return RunFailure(**run.identity, error=error)
+
+
+def edit_result(run_dir: Path, **changes: Any) -> None:
+    """Other values in the result.json of ``run_dir``, whatever they are."""
+    path = run_dir / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def fake_methods(monkeypatch: pytest.MonkeyPatch) -> dict[str, MethodInfo]:

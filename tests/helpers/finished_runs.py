@@ -40,7 +40,7 @@ def make_finished_runs(home: Path, methods: dict[str, list[str]]) -> FinishedRun
     names = {}
     for method, sets in methods.items():
         done = run_method(method, str(recipe), sets, device="cpu", workers=0, track=False, display=Display(quiet=True))
-        names[method] = done["run"]
+        names[method] = done.run
     images = home / "photographs"
     (home / "data" / "tiny").rename(images)
     for file in images.glob("*.txt"):

@@ -270,7 +270,7 @@ def test_the_onnx_file_is_plain(files):
 
 def test_a_threshold_of_ones_own(finished):
     about = description(Recogniser.load(finished.names["plain"], threshold=0.7))
-    assert about["threshold"] == {"value": float(np.float32(0.7)), "rule": "given"}
+    assert about["threshold"] == {"value": float(np.float32(0.7)), "rule": "fixed:0.7"}
     about = description(Recogniser.load(finished.names["plain"], threshold="id_quantile:0.5"))
     assert about["threshold"]["rule"] == "id_quantile:0.5"
 

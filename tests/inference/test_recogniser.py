@@ -95,11 +95,15 @@ def test_the_threshold_is_the_tuned_one_then_the_runs_own_and_a_given_one_first(
     path = copied("dme")
     assert (Recogniser.load(path).threshold, Recogniser.load(path).rule) == (0.1, "fixed:0.1")
     (path / "threshold.json").write_text('{"rule": "val_open", "value": 0.4}')
-    assert (Recogniser.load(path).threshold, Recogniser.load(path).rule) == (0.4, "tuned by val_open")
+    assert (Recogniser.load(path).threshold, Recogniser.load(path).rule) == (0.4, "tuned, by val_open")
     assert Recogniser.load(path, threshold="tuned").threshold == 0.4
-    assert (Recogniser.load(path, threshold=-2).threshold, Recogniser.load(path, threshold=-2).rule) == (-2.0, "given")
+    assert (Recogniser.load(path, threshold=-2).threshold, Recogniser.load(path, threshold=-2).rule) == (
+        -2.0,
+        "fixed:-2.0",
+    )
     assert Recogniser.load(path, threshold="0.25").threshold == 0.25
     assert Recogniser.load(path, threshold="fixed:0.3").rule == "fixed:0.3"
+    assert Recogniser.load(path, threshold="-27.3").threshold == -27.3
 
 
 def test_a_rule_chooses_from_the_validation_scores_of_the_run(finished):
@@ -166,8 +170,8 @@ def _no_model(path):
         (_no_model, "best.pt"),
         (_other_width, "best.pt"),
         (lambda path: (path / "recipe.toml").open("a").write("\n[extra]\nx = 1\n"), "extra"),
-        (_drop("class_names"), "class_names"),
-        (_drop("threshold"), "--threshold"),
+        (_drop("class_counts"), "class_counts"),
+        (_drop("threshold"), r"result\.json: is damaged \(threshold"),
     ],
 )
 def test_damage_is_named(copied, damage, named):

@@ -95,7 +95,7 @@ def test_a_threshold_moves_the_line_and_nothing_else(finished):
     none, all_ = (answer(finished.names["dme"], *files, "--threshold", tau) for tau in ("-1", "2"))
     assert none["counts"]["unknown"] == 0
     assert all_["counts"]["unknown"] == len(files)
-    assert all_["threshold"] == {"rule": "given", "value": 2.0}
+    assert all_["threshold"] == {"rule": "fixed:2.0", "value": 2.0}
     assert [row["top"] for row in none["images"]] == [row["top"] for row in all_["images"]]
 
 

@@ -6,15 +6,21 @@ import math
 
 import numpy as np
 import pytest
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run, evaluate_scores
-from oltr_cli.protocol.metrics import METRICS, all_metrics
+from oltr_cli.protocol.catalogue import METRICS
+from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run, evaluate_scores, evaluation_of
+from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.screen import table
 from oltr_cli.protocol.thresholds import ThresholdRule, best_f_measure, quantile_threshold
+from oltr_cli.runs.folder import run_from_path
+from oltr_cli.runs.result import ChosenThreshold
 from oltr_cli.runs.scores import SavedScores, max_softmax
+from tests.helpers.fake_runs import a_failure, a_result
 
 COUNTS = [300, 150, 60, 20, 12, 5]
 FIXED = ThresholdRule.parse("fixed:0.1")
@@ -55,7 +61,7 @@ def run_dir(tmp_path, monkeypatch):
         known.save(path / "scores" / f"{known_name}.npz")
         open_.save(path / "scores" / f"{open_name}.npz")
     (path / "recipe.toml").write_text("")
-    (path / "result.json").write_text(json.dumps({"status": "done", "class_counts": COUNTS}))
+    a_result(run_from_path(path), class_counts=COUNTS).write(path)
     return path
 
 
@@ -69,12 +75,12 @@ def shown(result, width: int = 80) -> str:
 def test_a_file_of_logits_gets_every_metric(files):
     result = evaluate_file(files / "test.npz", files / "counts.txt", FIXED)
     known, open_ = parts(mixed(0))
-    assert result["metrics"] == all_metrics(known, open_, COUNTS, 0.1)
-    assert set(result["metrics"]) == set(METRICS)
-    assert result["threshold"] == {"rule": "fixed:0.1", "value": 0.1}
-    assert result["shots"] == "paper"
-    assert result["counts"] == {"known": 120, "open": 50, "classes": 6, "many": 2, "medium": 2, "few": 2}
-    json.dumps(result, allow_nan=False)
+    assert result.metrics == all_metrics(known, open_, COUNTS, 0.1)
+    assert set(result.metrics) == set(METRICS)
+    assert result.threshold == ChosenThreshold(rule="fixed:0.1", value=0.1)
+    assert result.shots == "paper"
+    assert result.counts == {"known": 120, "open": 50, "classes": 6, "many": 2, "medium": 2, "few": 2}
+    json.dumps(result.as_json(), allow_nan=False)
 
 
 def test_prediction_and_confidence_are_as_good_as_logits(files):
@@ -83,7 +89,7 @@ def test_prediction_and_confidence_are_as_good_as_logits(files):
     np.savez(files / "short.npz", labels=arrays["labels"], prediction=prediction, confidence=confidence)
     counts = files / "counts.txt"
     long, short = (evaluate_file(files / name, counts, FIXED) for name in ("test.npz", "short.npz"))
-    assert long["metrics"] == short["metrics"]
+    assert long.metrics == short.metrics
 
 
 def test_shot_definition_and_rule_are_followed(files):
@@ -95,17 +101,17 @@ def test_shot_definition_and_rule_are_followed(files):
     ):
         rule = ThresholdRule.parse(text)
         result = evaluate_file(files / "test.npz", counts, rule, "code", files / "val.npz")
-        assert result["threshold"] == {"rule": text, "value": expected}
-        assert result["metrics"] == all_metrics(test, open_test, COUNTS, expected, "code")
-        assert result["counts"]["few"] == 3
+        assert result.threshold == ChosenThreshold(rule=text, value=expected)
+        assert result.metrics == all_metrics(test, open_test, COUNTS, expected, "code")
+        assert result.counts["few"] == 3
 
 
 def test_a_file_without_open_samples(files):
     arrays = mixed(2, open_=0)
     np.savez(files / "closed.npz", **arrays)
     result = evaluate_file(files / "closed.npz", files / "counts.txt", FIXED)
-    assert result["metrics"]["open/auroc"] is None
-    assert result["metrics"]["closed/overall"] > 0
+    assert result.metrics["open/auroc"] is None
+    assert result.metrics["closed/overall"] > 0
     text = shown(result)
     assert "no open samples" in text
     assert "nan" not in text.lower()
@@ -159,7 +165,7 @@ def test_pickled_and_truncated_files_are_refused(files):
 def test_one_class_and_one_sample(tmp_path):
     np.savez(tmp_path / "one.npz", labels=np.array([0, -1]), logits=np.array([[-3.0], [-9.0]]))
     (tmp_path / "counts.txt").write_text("7\n")
-    metrics = evaluate_file(tmp_path / "one.npz", tmp_path / "counts.txt", FIXED)["metrics"]
+    metrics = evaluate_file(tmp_path / "one.npz", tmp_path / "counts.txt", FIXED).metrics
     assert metrics["closed/few"] == 1.0
     assert metrics["open/auroc"] == 0.5  # one class: the softmax is always 1
     assert not any(value is not None and math.isnan(value) for value in metrics.values())
@@ -178,19 +184,53 @@ def test_scores_in_the_wrong_split_are_refused():
 def test_a_run_is_read_from_its_saved_scores(run_dir):
     (test, open_test), (val, open_val) = parts(mixed(0)), parts(mixed(1))
     fixed = evaluate_run(run_dir, FIXED)
-    assert fixed["run"] == "tiny/dme/0123abcd-s0"
-    assert fixed["metrics"] == all_metrics(test, open_test, COUNTS, 0.1)
+    assert fixed.run == "tiny/dme/0123abcd-s0"
+    assert fixed.metrics == all_metrics(test, open_test, COUNTS, 0.1)
     tau = best_f_measure(val, open_val)[0]
-    assert evaluate_run(run_dir, ThresholdRule.parse("val_open"))["threshold"]["value"] == tau
+    assert evaluate_run(run_dir, ThresholdRule.parse("val_open")).threshold.value == tau
     quantile = evaluate_run(run_dir, ThresholdRule.parse("id_quantile:0.5"), "code")
-    assert quantile["threshold"]["value"] == quantile_threshold(val, 0.5)
-    assert quantile["shots"] == "code"
+    assert quantile.threshold.value == quantile_threshold(val, 0.5)
+    assert quantile.shots == "code"
+
+
+def test_the_runs_own_rule_holds_where_none_is_given(run_dir, capsys):
+    open_, val = (SavedScores.load(run_dir / "scores" / f"{name}.npz") for name in ("open", "val"))
+    tau = quantile_threshold(val, 0.95)
+    own = evaluate_run(run_dir, ThresholdRule.parse("id_quantile:0.95"))
+    a_result(run_from_path(run_dir), class_counts=COUNTS, threshold=own.threshold, metrics=own.metrics).write(run_dir)
+    assert len(open_)
+    assert own.metrics != evaluate_run(run_dir, FIXED).metrics
+    (run_dir / "scores" / "val.npz").unlink()  # τ is known
+    (run_dir / "threshold.json").write_text('{"rule": "val_open", "value": 0.375}')
+    assert evaluate_run(run_dir) == own.model_copy(
+        update={"threshold": ChosenThreshold(rule="id_quantile:0.95", value=tau)}
+    )
+    assert evaluate_run(run_dir, shots="code").threshold.value == tau
+    evaluate("dme", json_=True)
+    assert json.loads(capsys.readouterr().out)["threshold"] == {"rule": "id_quantile:0.95", "value": tau}
+
+
+def test_a_result_at_hand_is_taken_where_it_is_what_is_asked_for(run_dir):
+    result = a_result(run_from_path(run_dir), class_counts=COUNTS, metrics={"open/f_measure": 0.125})
+    for rule in (None, FIXED):
+        assert evaluation_of(run_dir, result, rule).metrics == {"open/f_measure": 0.125}
+    for rule, shots in ((None, "code"), (ThresholdRule.parse("val_open"), "paper")):
+        assert evaluation_of(run_dir, result, rule, shots) == evaluate_run(run_dir, rule, shots)
+
+
+@pytest.mark.parametrize("text", ["-27.3", "0.5", "fixed:0.5"])
+def test_any_number_is_a_threshold_on_the_command_line(run_dir, text):
+    app = typer.Typer()
+    app.command()(evaluate)
+    done = CliRunner().invoke(app, ["dme", "--threshold", text, "--json"])
+    value = float(text.removeprefix("fixed:"))
+    assert json.loads(done.stdout)["threshold"] == {"rule": f"fixed:{value}", "value": value}
 
 
 def test_rules_read_no_split_they_do_not_need(run_dir):
     for split in ("val", "open_val"):
         (run_dir / "scores" / f"{split}.npz").write_bytes(b"broken")
-    assert evaluate_run(run_dir, FIXED)["threshold"]["value"] == 0.1
+    assert evaluate_run(run_dir, FIXED).threshold.value == 0.1
     with pytest.raises(DataProblem, match=r"val\.npz"):
         evaluate_run(run_dir, ThresholdRule.parse("id_quantile:0.95"))
 
@@ -200,7 +240,7 @@ def test_a_tuned_threshold_is_found_with_the_run(run_dir):
     with pytest.raises(UsageProblem, match="oltr tune threshold"):
         evaluate_run(run_dir, tuned)
     (run_dir / "threshold.json").write_text('{"rule": "val_open", "value": 0.375}')
-    assert evaluate_run(run_dir, tuned)["threshold"] == {"rule": "tuned", "value": 0.375, "chosen_by": "val_open"}
+    assert evaluate_run(run_dir, tuned).threshold == ChosenThreshold(rule="tuned", value=0.375, chosen_by="val_open")
     for broken in ("{", "[]", '{"value": null}', '{"value": NaN}'):
         (run_dir / "threshold.json").write_text(broken)
         with pytest.raises(DataProblem, match=r"threshold\.json"):
@@ -209,14 +249,14 @@ def test_a_tuned_threshold_is_found_with_the_run(run_dir):
 
 def test_a_run_without_open_scores_or_result(run_dir):
     (run_dir / "scores" / "open.npz").unlink()
-    assert evaluate_run(run_dir, FIXED)["metrics"]["open/f_measure"] is None
+    assert evaluate_run(run_dir, FIXED).metrics["open/f_measure"] is None
     (run_dir / "scores" / "open_val.npz").unlink()
     with pytest.raises(DataProblem, match="no scores of open_val"):
         evaluate_run(run_dir, ThresholdRule.parse("val_open"))
     (run_dir / "scores" / "test.npz").unlink()
     with pytest.raises(DataProblem, match=r"test\.npz: no such file"):
         evaluate_run(run_dir, FIXED)
-    (run_dir / "result.json").write_text('{"status": "failed"}')
+    a_failure(run_from_path(run_dir)).write(run_dir)
     with pytest.raises(DataProblem, match="is not finished"):
         evaluate_run(run_dir, FIXED)
 
@@ -225,7 +265,7 @@ def test_the_table_shows_every_number_in_80_columns(files):
     result = evaluate_file(files / "test.npz", files / "counts.txt", FIXED)
     text = shown(result)
     assert "…" not in text
-    for name, value in result["metrics"].items():
+    for name, value in result.metrics.items():
         percent = name.split("/")[1] in {"overall", "many", "medium", "few", "balanced_accuracy", "fpr95"}
         percent |= "detection_error" in name
         assert (f"{100 * value:.1f}" if percent else f"{value:.3f}") in text, name
@@ -236,7 +276,7 @@ def test_the_table_shows_every_number_in_80_columns(files):
 def test_the_table_marks_what_the_test_set_chose(files):
     result = evaluate_file(files / "test.npz", files / "counts.txt", ThresholdRule.parse("oracle_test"))
     text = shown(result)
-    metrics = result["metrics"]
+    metrics = result.metrics
     assert f"{metrics['open/f_measure']:.3f}†" in text
     assert f"{100 * metrics['open/few']:.1f}†" in text
     assert f"{metrics['open/auroc']:.3f}†" not in text
@@ -247,8 +287,7 @@ def test_the_table_marks_what_the_test_set_chose(files):
 def test_the_table_takes_a_result_without_counts():
     known, open_ = parts(mixed(0))
     result = evaluate_scores(known, open_, COUNTS, FIXED)
-    del result["counts"]
-    assert f"{result['metrics']['open/f_measure']:.3f}" in shown(result)
+    assert f"{result.metrics['open/f_measure']:.3f}" in shown(result.model_copy(update={"counts": None}))
     empty = evaluate_scores(known, open_, [300] * 6, FIXED)
     assert "–" in shown(empty)
 
@@ -256,7 +295,7 @@ def test_the_table_takes_a_result_without_counts():
 def test_the_command_prints_one_json_object(files, capsys):
     evaluate(str(files / "test.npz"), class_counts=files / "counts.txt", json_=True)
     printed = capsys.readouterr()
-    assert json.loads(printed.out) == evaluate_file(files / "test.npz", files / "counts.txt", FIXED)
+    assert json.loads(printed.out) == evaluate_file(files / "test.npz", files / "counts.txt", FIXED).as_json()
     assert printed.err == ""
 
 

@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.protocol.catalogue import METRICS
 from oltr_cli.protocol.metrics import (
-    METRICS,
     all_metrics,
     group_confusion,
     per_class_accuracy,

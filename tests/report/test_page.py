@@ -286,6 +286,18 @@ def test_the_run_that_the_table_shows_comes_first_and_has_the_pictures(runs, no_
     assert [one.numbers["gallery"] is None for one in made.finished] == [False, True, True, False]
 
 
+def test_a_damaged_run_is_a_line_among_those_without_a_result(runs, no_figures):
+    (runs / "somewhere/dme/0123456789-s1/result.json").write_text('{"status": "done"}')
+    made = json.loads(command("--dataset", "somewhere", "--json").stdout)
+    assert made["runs"] == ["somewhere/dme/0123456789-s0", "somewhere/plain/0123456789-s0"]
+    assert [(one["run"], one["status"]) for one in made["unfinished"]] == [("somewhere/dme/0123456789-s1", "damaged")]
+    assert "dme/0123456789-s1/result.json: is damaged" in Path(made["file"]).read_text(encoding="utf-8")
+    for path in runs.glob("*/*/*/result.json"):
+        path.write_text("{")
+    with pytest.raises(UsageProblem, match=r"are damaged \(result\.json\); remove that file"):
+        choose("somewhere")
+
+
 def test_a_number_that_json_cannot_hold_is_an_error(runs, no_figures):
     made = collect(choose("somewhere"), [], Display(quiet=True))
     made.finished[0].numbers["own"] = float("nan")

@@ -10,7 +10,7 @@ from oltr_cli.protocol.evaluate import evaluate_run
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.formats import FORMATS, render
-from tests.helpers.fake_runs import CLASS_COUNTS, as_text, by_key, fake_methods, make_run
+from tests.helpers.fake_runs import CLASS_COUNTS, a_failure, as_text, by_key, fake_methods, make_run
 
 METRICS = [
     "closed/many",
@@ -38,7 +38,7 @@ def runs(tmp_path, monkeypatch):
     unfinished = make_run(root, "somewhere", "dme", 7)
     (unfinished.path / "result.json").unlink()
     failed = make_run(root, "somewhere", "dme", 8)
-    (failed.path / "result.json").write_text(json.dumps({"status": "failed", "error": "?"}))
+    a_failure(failed).write(failed.path)
     return root
 
 
@@ -92,8 +92,8 @@ def test_other_rules_and_groups_are_evaluated_from_the_scores(runs, rule, shots)
         for s in (0, 1, 2)
     ]
     for cell, metric, scale in zip(row.cells, METRICS, [100] * 7 + [1], strict=True):
-        assert cell.mean == pytest.approx(np.mean([e["metrics"][metric] for e in each]) * scale, rel=1e-12)
-    assert row.thresholds == tuple(e["threshold"]["value"] for e in each)
+        assert cell.mean == pytest.approx(np.mean([e.metrics[metric] for e in each]) * scale, rel=1e-12)
+    assert row.thresholds == tuple(e.threshold.value for e in each)
     if shots == "code":
         own = by_key(fill("3a", "somewhere"))["plain"]
         assert row.cells[0].mean != own.cells[0].mean, f"classes of {CLASS_COUNTS} at the borders change their group"

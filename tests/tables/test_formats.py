@@ -44,8 +44,8 @@ def runs(finished, tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-def small_table(better: str) -> FilledTable:
-    column = Column(name="Error_rate", metric="open/detection_error_tpr95", unit="percent", better=better)
+def small_table(metric: str) -> FilledTable:
+    column = Column(name="Error_rate", metric=metric)
     table = Table(
         label="Table 0",
         caption="100% of it & more",
@@ -67,9 +67,9 @@ def small_table(better: str) -> FilledTable:
     return FilledTable("0", table, "here", "paper", rows, ("τ < 1",), False)
 
 
-@pytest.mark.parametrize(("better", "best", "other"), [("higher", "7.00", "5.00"), ("lower", "5.00", "7.00")])
-def test_the_best_measured_is_bold(better, best, other):
-    filled = small_table(better)
+@pytest.mark.parametrize(("metric", "best", "other"), [("closed/few", "7.00", "5.00"), ("open/fpr95", "5.00", "7.00")])
+def test_the_best_measured_is_bold(metric, best, other):
+    filled = small_table(metric)
     markdown, latex = str(render(filled, "md")), str(render(filled, "tex"))
     assert f"**{best}**" in markdown
     assert f"**{other}**" not in markdown
@@ -83,14 +83,14 @@ def test_the_best_measured_is_bold(better, best, other):
 
 
 def test_one_seed_shows_no_standard_deviation():
-    markdown = str(render(small_table("higher"), "md"))
+    markdown = str(render(small_table("closed/few"), "md"))
     assert "5.00 ± 1.41 (3.25, Δ +1.75)" in markdown  # the sample standard deviation of 4 and 6 is √2
     assert "| ~b^ | **7.00** (–) |" in markdown
-    assert as_text(small_table("higher")).count("±") == 2  # the line's label and its one number
+    assert as_text(small_table("closed/few")).count("±") == 2  # the line's label and its one number
 
 
 def test_latex_is_escaped_and_balanced():
-    latex = str(render(small_table("higher"), "tex"))
+    latex = str(render(small_table("closed/few"), "tex"))
     assert r"100\% of it \& more" in latex
     assert r"Nobody\_\{1\}" in latex
     assert r"{[}1{]} a\#b" in latex

@@ -176,7 +176,7 @@ def test_unknown_table_gets_the_nearest_name():
 
 
 def test_a_table_that_does_not_fit_is_refused():
-    column = {"name": "x", "metric": "closed/many", "unit": "percent"}
+    column = {"name": "x", "metric": "closed/many"}
     head = {"label": "", "caption": "", "source": "", "dataset": "d", "dataset_title": "D", "columns": [column] * 2}
     row = {"label": "a", "method": "a", "figures": ["1", ""]}
     assert Table.model_validate({**head, "rows": [row]}).rows[0].figures == ("1", "")
@@ -198,4 +198,4 @@ def test_decimals_are_the_papers_or_the_units():
     assert digits("4a") == [2] * 7
     assert digits("2") == [1, 1, 3]
     assert digits("5") == [1, 1, 1, 1, 3]
-    assert Column(name="x", metric="open/auroc", unit="fraction").scale == 1.0
+    assert Column(name="x", metric="open/auroc").scale == 1.0

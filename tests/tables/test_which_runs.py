@@ -15,10 +15,11 @@ from oltr_cli.report.choose import choose, with_all
 from oltr_cli.report.content import collect
 from oltr_cli.report.page import render
 from oltr_cli.report.pictures import Picture
+from oltr_cli.runs.folder import run_from_path
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.paper import tables_of
 from oltr_cli.tables.which_runs import choose_recipe
-from tests.helpers.fake_runs import by_key, make_run
+from tests.helpers.fake_runs import a_failure, by_key, make_run
 
 
 @pytest.fixture
@@ -151,7 +152,9 @@ def test_a_run_without_a_result_is_named_with_what_goes_on(drilling, files, said
     drilling.mkdir(parents=True)
     (drilling / "recipe.toml").write_text('method = "dme"\n')
     for file in files:
-        (drilling / file).write_text('{"status": "failed"}')
+        (drilling / file).touch()
+    if "result.json" in files:
+        a_failure(run_from_path(drilling)).write(drilling)
     for arguments in ({"recipe": "drei e.toml"}, {"dataset": "drilling"}):
         with pytest.raises(UsageProblem) as caught:
             choose(**{"dataset": None, **arguments})

@@ -253,5 +253,5 @@ def test_the_recipe_key_asks_for_it_in_oltr_run(task, tiny_recipe):
     result = run_method("dme", str(tiny_recipe), sets, track=False, workers=0, display=Display(True))
     run = task("dme").run
     test = SavedScores.load(run.scores("test"))
-    assert (test.prediction == test.labels).mean() == pytest.approx(result["metrics"]["closed/overall"])
+    assert (test.prediction == test.labels).mean() == pytest.approx(result.metrics["closed/overall"])
     assert not run.frozen.exists()  # they lie with the run that the backbone comes from

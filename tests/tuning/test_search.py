@@ -66,7 +66,7 @@ def test_the_first_trial_is_what_oltr_run_would_give(ask, root, tiny_recipe):
     for split in ("val", "open_val"):
         ours = SavedScores.load(study.path / "trials/000/scores" / f"{split}.npz")
         np.testing.assert_array_equal(ours.confidence, SavedScores.load(run.scores(split)).confidence)
-    assert study.trials()[0].user_attrs["outcome"]["threshold"] == run.result()["other_thresholds"]["val_open"]["value"]
+    assert study.trials()[0].user_attrs["outcome"]["threshold"] == run.result().other_thresholds["val_open"].value
 
 
 @pytest.mark.parametrize("method", ["dme", "crt", "plain+energy", "plain+knn", "tau-norm"])

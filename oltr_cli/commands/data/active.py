@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, FinishedRun, Json, MethodsFrom, Quiet
+from oltr_cli.commands.options import (
+    BatchSize,
+    DecodingWorkers,
+    Device,
+    FinishedRun,
+    Json,
+    MethodsFrom,
+    Quiet,
+    ThresholdOption,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -39,10 +48,7 @@ def active(
         Path | None,
         typer.Option("--contact-sheet", metavar="FILE.png", help="Picture of the first 100 images of the answer"),
     ] = None,
-    threshold: Annotated[
-        str | None,
-        typer.Option(metavar="τ|RULE", help="For the suggested label; as in oltr predict"),
-    ] = None,
+    threshold: ThresholdOption = None,
     format_: Annotated[
         Literal["table", "csv"] | None, typer.Option("--format", "-f", metavar="table|csv", help="Default table")
     ] = None,
@@ -56,7 +62,7 @@ def active(
     """Which unlabelled images to label next: those that the run knows least, no two nearly the same.
 
     Copies, images too similar to a chosen one, and the run's own training images are left out. An image that cannot be
-    read is named, and the exit code is then 1.
+    read is named, and the exit code is then 1. --threshold is for the suggested labels, as in oltr predict.
 
     ```
     oltr data active mine/dme unsorted --budget 50 --contact-sheet next.png

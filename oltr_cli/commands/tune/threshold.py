@@ -98,8 +98,8 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.planning.source import Source
-    from oltr_cli.runs.folder import find_runs, resolve_run, run_from_path
-    from oltr_cli.tables.fill import EARLIER_BUILD, finished_runs
+    from oltr_cli.runs.folder import Run, find_runs, finished_runs, resolve_run, run_from_path
+    from oltr_cli.tables.fill import EARLIER_BUILD
     from oltr_cli.tables.which_runs import on_its_lists
 
     if run is not None:
@@ -109,11 +109,14 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
         one = run_from_path(path.resolve())
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
-        if one.status() != "done":
+        if one.result() is None:
             raise UsageProblem(f"{one.name} is {one.status()}; finish it first, with the command that began it")
         return [one]
     name = dataset or "glyphs-lt"
-    finished, elsewhere = on_its_lists(finished_runs(name), Source.of_dataset(name).recipe)
+    damaged: dict[Run, str] = {}
+    finished, elsewhere = on_its_lists(finished_runs(name, damaged=damaged), Source.of_dataset(name).recipe)
+    for problem in damaged.values():
+        display.warn(problem)
     if elsewhere:
         display.warn(f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; --run names one")
     on_dataset = [r for runs in finished.values() for r, _ in runs]

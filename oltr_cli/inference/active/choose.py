@@ -118,7 +118,7 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
 def _lists_digest(recogniser: Recogniser) -> str | None:
     """Digest of the lists that the network was trained on; not every recipe has it."""
     result = recogniser.base.result() or recogniser.result
-    return result.get("data_digest") or recogniser.recipe.data.lists_digest
+    return result.data_digest or recogniser.recipe.data.lists_digest
 
 
 def _new_rows(

@@ -1,0 +1,65 @@
+"""The metrics and the facts about each: tables, report, evaluation and tuning ask here, and nowhere else.
+
+A metric is one entry here and its formula in ``oltr_cli.protocol.metrics``; docs/protocol.md defines it for readers.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+GROUPS = ("many", "medium", "few")
+IDENTIFICATION = "identification/"  # rates by groups that the dataset names; see oltr_cli.protocol.identification
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a run.
+
+    Attributes:
+        name: in result.json, tables and on the command line.
+        label: for people.
+        unit: in which it is shown; it is saved as a share of 1 in either case.
+        needs_threshold: whether it depends on τ.
+    """
+
+    name: str
+    label: str
+    unit: Literal["percent", "fraction"] = "percent"
+    better: Literal["higher", "lower"] = "higher"
+    needs_threshold: bool = False
+
+    @property
+    def scale(self) -> float:
+        """From the saved value to its unit."""
+        return 100.0 if self.unit == "percent" else 1.0
+
+    @property
+    def digits(self) -> int:
+        """After the point."""
+        return 1 if self.unit == "percent" else 3
+
+    def shown(self, value: float) -> str:
+        """A saved value in the metric's unit, without its sign."""
+        return f"{self.scale * value:.{self.digits}f}"
+
+
+_ALL = (
+    *(Metric(f"closed/{group}", f"closed-set accuracy, {group}") for group in ("overall", *GROUPS)),
+    *(Metric(f"open/{group}", f"open-set accuracy, {group}", needs_threshold=True) for group in ("overall", *GROUPS)),
+    Metric("open/f_measure", "F-measure", "fraction", needs_threshold=True),
+    Metric("open/f_measure_2019", "F-measure, 2019 (lenient)", "fraction", needs_threshold=True),
+    Metric("open/macro_f1", "macro F1, K + 1 classes", "fraction", needs_threshold=True),
+    Metric("open/balanced_accuracy", "balanced accuracy", needs_threshold=True),
+    Metric("open/oscr", "OSCR", "fraction"),
+    Metric("open/auroc", "AUROC", "fraction"),
+    Metric("open/aupr_in", "AUPR, known positive", "fraction"),
+    Metric("open/aupr_out", "AUPR, open positive", "fraction"),
+    Metric("open/fpr95", "FPR at TPR 95 %", better="lower"),
+    Metric("open/detection_error_tpr95", "detection error, TPR 95 %", better="lower"),
+    Metric("open/detection_error_min", "detection error, lowest", better="lower"),
+)
+METRICS = {metric.name: metric for metric in _ALL}
+
+
+def metric(name: str) -> Metric:
+    """The facts about ``name``; a name without an entry, such as an identification rate, is a rate in percent."""
+    return METRICS.get(name) or Metric(name, name)

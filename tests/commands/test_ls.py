@@ -1,0 +1,35 @@
+"""``oltr ls``: what is listed where something is damaged."""
+
+import json
+
+import typer
+from typer.testing import CliRunner
+
+from oltr_cli.commands.ls import ls
+from tests.helpers.fake_runs import a_failure, make_run
+
+
+def command(*arguments: str):
+    app = typer.Typer()
+    app.command()(ls)
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 0, done.exception
+    return done.stdout
+
+
+def test_a_damaged_run_has_its_own_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    whole, damaged, failed = (make_run(tmp_path / "runs", "mine", method) for method in ("plain", "dme", "range"))
+    (damaged.path / "result.json").write_text("{")
+    a_failure(failed).write(failed.path)
+    rows = {row["name"]: row for row in json.loads(command("runs", "--json"))["runs"]}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        whole.name: "done",
+        damaged.name: "damaged",
+        failed.name: "failed",
+    }
+    assert rows[whole.name]["open/f_measure"] == whole.result().metrics["open/f_measure"]
+    assert rows[damaged.name]["open/f_measure"] is None
+    assert "damaged" in command("runs")
+    measured = {row["name"]: row["measured"] for row in json.loads(command("methods", "--json"))["methods"]}
+    assert (measured["plain"], measured["dme"], measured["range"]) == ({"mine": 1}, {}, {})
