@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 from oltr_cli.tracking.mlflow_run import without_password
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
             url, heartbeat_interval=BEAT, grace_period=DEAD_AFTER, heartbeat_stale_trial_callback=when_dead
         )
     except (ImportError, ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UsageProblem(f"--storage {without_password(url)}: {reason.replace(url, without_password(url))}") from None
 
 
@@ -137,7 +137,7 @@ def named_faults(where: str) -> Iterator[None]:
     try:
         yield
     except storage_faults() as error:
-        reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error.__cause__ or error)
         raise OltrError(f"{without_password(where)}: {reason}; the same command goes on") from error
 
 
