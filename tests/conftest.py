@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oltr_cli.base import plugins
+
 TINY_COUNTS = (24, 12, 6, 2, 1)
 TINY_RECIPE = """
 [data]
@@ -85,6 +87,13 @@ def own_tiny_data(tmp_path) -> Path:
     """$OLTR_DATA with a copy of ``tiny`` that a test may damage."""
     make_tiny_dataset(tmp_path / "data" / "tiny")
     return tmp_path / "data"
+
+
+@pytest.fixture
+def no_files(monkeypatch):
+    """No method, detector or backbone was added to those that are installed."""
+    monkeypatch.setattr(plugins, "_added", {})
+    monkeypatch.delenv("OLTR_METHODS", raising=False)
 
 
 class Oltr:

@@ -7,8 +7,8 @@ import typer
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:
+    from oltr_cli.base.plugins import add_file
     from oltr_cli.errors import OltrError
-    from oltr_cli.planning.registry import add_file
 
     for file in files or ():
         try:
@@ -23,7 +23,7 @@ MethodsFrom = Annotated[
     typer.Option(
         "--methods-from",
         metavar="FILE",
-        help="Python file with a method of your own, named like the file; repeatable. Or set OLTR_METHODS",
+        help="Python file with a method, detector or backbone, named like the file; repeatable. Or set OLTR_METHODS",
         callback=_add,
         is_eager=True,
     ),

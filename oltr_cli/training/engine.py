@@ -21,9 +21,10 @@ from oltr_cli.base.signals import StopRequest
 from oltr_cli.data.feed.loading import Batch
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.method import FeatureMethod
-from oltr_cli.networks.pretrained import TORCHVISION, fetch_torchvision
+from oltr_cli.networks.pretrained import fetch_torchvision
 from oltr_cli.networks.weights import inherit_state, load_weights
 from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.recipe.backbones import TORCHVISION
 from oltr_cli.runs.checkpoint import load_checkpoint, load_latest, save_checkpoint
 from oltr_cli.runs.history import as_lines
 from oltr_cli.training.feeds import make_feed
