@@ -59,8 +59,9 @@ def run(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.base.plugins import given_files
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.pipeline.make import run_method
+    from oltr_cli.pipeline.make import make_runs
     from oltr_cli.planning.plan import plan
     from oltr_cli.runs.result import finished
 
@@ -79,7 +80,7 @@ def run(
         _show_plan(planned, json_, display)
         return
     was_there = finished(planned[-1].run) is not None
-    result = run_method(method, source, sets, seed, device=device, workers=workers, track=not no_track, display=display)
+    result = make_runs(planned, device=device, workers=workers, track=not no_track, display=display)
     if not is_main_process():
         return
     if json_:
@@ -96,6 +97,7 @@ def run(
     if result["other_thresholds"]:
         console.print(_other_thresholds(result), soft_wrap=True)
     option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result['dataset'])}"
+    option += given_files()
     _next_steps(result, planned, display, was_there, option)
 
 
