@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oltr_cli.base import plugins
+from oltr_cli.base import added_files
 
 TINY_COUNTS = (24, 12, 6, 2, 1)
 TINY_RECIPE = """
@@ -92,7 +92,7 @@ def own_tiny_data(tmp_path) -> Path:
 @pytest.fixture
 def no_files(monkeypatch):
     """No method, detector or backbone was added to those that are installed."""
-    monkeypatch.setattr(plugins, "_added", {})
+    monkeypatch.setattr(added_files, "_added", {})
     monkeypatch.delenv("OLTR_METHODS", raising=False)
 
 

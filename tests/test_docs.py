@@ -10,7 +10,7 @@ import typer
 
 from oltr_cli import conformance
 from oltr_cli.app import app
-from oltr_cli.base import plugins
+from oltr_cli.base import added_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,7 +48,7 @@ def parse(words):
 
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_command_parses(page, line, monkeypatch):
-    monkeypatch.setattr(plugins, "add_file", lambda path: None)  # a page's example file lies nowhere
+    monkeypatch.setattr(added_files, "add_file", lambda path: None)  # a page's example file lies nowhere
     words = shlex.split(line)[1:]
     parse(words)
 
@@ -79,7 +79,7 @@ def example(page, file):
     ("page", "name"), [("adding-a-method.md", "label-smoothing"), ("adding-a-backbone.md", "small-cnn")]
 )
 def test_the_example_passes_the_suite(no_files, tmp_path, page, name):
-    plugins.add_file(example(page, tmp_path / f"{name.replace('-', '_')}.py"))
+    added_files.add_file(example(page, tmp_path / f"{name.replace('-', '_')}.py"))
     kind = page.removeprefix("adding-a-").removesuffix(".md")
     assert {check.__module__ for check in conformance.checks_of(name)} == {f"oltr_cli.conformance.{kind}s"}
     conformance.check(name)
@@ -102,10 +102,10 @@ def test_the_example_backbone_is_trained_frozen_and_exported(oltr, tiny_recipe, 
     refused = oltr("run", "plain", *sets[:4], "--recipe", tiny_recipe, *files, check=2)
     assert "does not use stem; go back to the default: --set backbone.stem=imagenet" in refused.stderr
     sets += ("--set", "backbone.stem=imagenet")
-    made = oltr("run", "dme", *sets, "--set", "train.freeze_backbone=true", *files, "--json")
-    result = json.loads(made.stdout)
+    words = ("run", "dme", *sets, "--set", "train.freeze_backbone=true", *files)
+    assert f"--recipe {tiny_recipe} --methods-from {file}" in oltr(*words).stderr.partition("next")[2]
+    result = json.loads(oltr(*words, "--json").stdout)
     assert result["status"] == "done"
-    assert f"--methods-from {file}" in made.stderr.partition("next")[2]
     run = result["run"]
     shots = tiny_data / "tiny" / "test" / "c0"
     rows = json.loads(oltr("predict", run, shots, *files, "--json").stdout)["images"]

@@ -7,8 +7,6 @@ but itself. A file ``tau_norm.py`` is called ``tau-norm``.
 import ast
 import importlib
 import importlib.util
-import os
-import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -19,11 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from oltr_cli.base.added_files import added_files, name_of
+from oltr_cli.base.class_text import Inherited, classes, inherited
 from oltr_cli.errors import UsageProblem, first_line, nearest, with_type
 
 Origin = Literal["built-in", "file", "entry point"]
-
-_added: dict[str, Path] = {}  # name → file as typed, of --methods-from
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ class Plugins:
         if not plugin.class_name:
             raise self._broken(plugin, plugin.summary)
         try:
-            by_file = plugin.origin == "file"
-            module = _import_file(Path(plugin.module)) if by_file else importlib.import_module(plugin.module)
-            loaded = getattr(module, plugin.class_name)
+            load = _import_file if plugin.origin == "file" else importlib.import_module
+            loaded = getattr(load(plugin.module), plugin.class_name)
         except Exception as error:  # somebody else's code may raise anything while it is imported
             clear = isinstance(error, ImportError | SyntaxError)
             raise self._broken(plugin, first_line(error) if clear else with_type(error)) from error
@@ -122,11 +119,11 @@ class Plugins:
         except SyntaxError as error:
             return Plugin(name, f"line {error.lineno}: {error.msg}", module, origin)
         found = {}
-        for node in _classes(tree):
+        for node in classes(tree):
             if node.name == class_name or (class_name is None and not node.name.startswith("_")):
-                inherited = self._inherited(node, tree)
-                if inherited is not None:
-                    found[node.name] = inherited
+                above = inherited(node, tree, self.bases, self._of_ours)
+                if above is not None:
+                    found[node.name] = above
         if not found:
             return None
         if len(found) > 1:
@@ -139,74 +136,22 @@ class Plugins:
     def _named(self, plugin: Plugin | None) -> Iterator[Plugin]:
         """The plug-in under each of its names."""
         if plugin is not None:
-            names = plugin.facts.get("names", plugin.name) if self.several else plugin.name
-            for name in (names,) if isinstance(names, str) else names:
-                yield replace(plugin, name=name)
+            names = plugin.facts.get("names") if self.several else None
+            for name in names if isinstance(names, tuple | list) else (names or plugin.name,):
+                yield replace(plugin, name=str(name))
 
-    def _inherited(self, node: ast.ClassDef, tree: ast.Module) -> tuple[str, dict[str, Any]] | None:
-        """The class of the contract that ``node`` derives from, and the facts on the way there, the nearest first."""
-        own = {n.name: n for n in _classes(tree) if n.lineno < node.lineno}
-        imported = {
-            alias.asname or alias.name: (statement.module or "", alias.name)
-            for statement in tree.body
-            if isinstance(statement, ast.ImportFrom)
-            for alias in statement.names
-        }
-        for base in node.bases:
-            expression = base.value if isinstance(base, ast.Subscript) else base  # Method[Params] is a Method
-            name = expression.attr if isinstance(expression, ast.Attribute) else getattr(expression, "id", "")
-            module, original = imported.get(name, ("", name))
-            above: tuple[str, dict[str, Any]] | None = None
-            if name in own:
-                above = self._inherited(own[name], tree)
-            elif original in self.bases:
-                above = original, {}
-            elif module.startswith(f"{self.package}."):
-                above = self._of_ours(module, original)
-            if above is not None:
-                return above[0], {**above[1], **_literals(node)}
-        return None
-
-    def _of_ours(self, module: str, class_name: str) -> tuple[str, dict[str, Any]] | None:
+    def _of_ours(self, module: str, class_name: str) -> Inherited | None:
+        """Facts of a class of a built-in file; None for a module that is no such file."""
+        if not module.startswith(f"{self.package}."):
+            return None
         file = _folder(self.package) / f"{module.removeprefix(f'{self.package}.')}.py"
         plugin = self.read("", module, _text(file), "built-in", class_name) if file.is_file() else None
-        return None if plugin is None else (plugin.base, dict(plugin.facts))
+        if plugin is None:
+            return None
+        return plugin.base, {key: value for key, value in plugin.facts.items() if key != "names"}  # those are taken
 
     def _broken(self, plugin: Plugin, why: str) -> UsageProblem:
         return UsageProblem(f"{self.what} '{plugin.name}' cannot be loaded from {plugin.module}: {why}")
-
-
-def add_file(path: Path) -> None:
-    """Let what is in a file outside the project be found, for this process; ``path`` is shown as it is given here.
-
-    Raises:
-        UsageProblem: no such file, no Python file, or another one of that name was added.
-    """
-    name = _name(path)
-    if path.suffix != ".py" or not path.expanduser().is_file():
-        raise UsageProblem(f"--methods-from {path}: no such Python file")
-    if name in _added and _absolute(_added[name]) != _absolute(path):
-        raise UsageProblem(f"--methods-from {path}: there is a file for '{name}' already, {_added[name]}; rename one")
-    _added[name] = path
-
-
-def added_files() -> dict[str, Path]:
-    """Name → absolute path of the files that were added, and of those in ``OLTR_METHODS``.
-
-    Raises:
-        UsageProblem: there is no such file as ``OLTR_METHODS`` says.
-    """
-    found = {name: _absolute(path) for name, path in _added.items()}
-    for path in map(Path, filter(None, os.environ.get("OLTR_METHODS", "").split(os.pathsep))):
-        if path.suffix != ".py" or not path.expanduser().is_file():
-            raise UsageProblem(f"OLTR_METHODS: {path}: no such Python file")
-        found.setdefault(_name(path), _absolute(path))
-    return found
-
-
-def given_files() -> str:
-    """`` --methods-from FILE`` for each added file, for a command that is printed to be typed; empty without any."""
-    return "".join(f" --methods-from {shlex.quote(str(path))}" for path in _added.values())
 
 
 def no_class(bases: Collection[str]) -> str:
@@ -219,7 +164,7 @@ def no_class(bases: Collection[str]) -> str:
 def _built_in(plugins: Plugins) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
     for file in sorted(_folder(plugins.package).glob("[!_]*.py")):
-        plugin = plugins.read(_name(file), f"{plugins.package}.{file.stem}", _text(file), "built-in")
+        plugin = plugins.read(name_of(file), f"{plugins.package}.{file.stem}", _text(file), "built-in")
         found |= {one.name: one for one in plugins._named(plugin)}
     return found
 
@@ -239,9 +184,9 @@ def _from_packages(plugins: Plugins) -> dict[str, Plugin]:
     return found
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: str) -> ModuleType:
     """The module in a file, imported once; loading processes that start anew find it by the same name."""
-    name = f"oltr_added_{path.stem}"
+    name = f"oltr_added_{Path(path).stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
@@ -262,30 +207,6 @@ def _folder(package: str) -> Path:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     return Path(spec.submodule_search_locations[0])
-
-
-def _classes(tree: ast.Module) -> list[ast.ClassDef]:
-    return [node for node in tree.body if isinstance(node, ast.ClassDef)]
-
-
-def _literals(node: ast.ClassDef) -> dict[str, Any]:
-    """Each ``name = literal`` of a class body."""
-    found = {}
-    for item in node.body:
-        target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
-        value = getattr(item, "value", None)
-        if isinstance(target, ast.Name) and value is not None:
-            with suppress(ValueError, TypeError):  # no literal
-                found[target.id] = ast.literal_eval(value)
-    return found
-
-
-def _name(path: Path) -> str:
-    return path.stem.replace("_", "-")
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
 
 
 def _text(path: Path) -> str:

@@ -126,7 +126,7 @@ def _next(filled: "FilledTable", display: "Display") -> None:
     """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
     from rich.markup import escape
 
-    from oltr_cli.base.plugins import given_files
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.commands.next_steps import tune_threshold_command
     from oltr_cli.planning.source import NO_RECIPE
 

@@ -50,8 +50,8 @@ def export(
 
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
-    from oltr_cli.base.plugins import given_files
 
     display = Display(quiet)
     display.starting_torch()

@@ -177,7 +177,7 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
     """Say what could not be drawn or made, and leave with its exit code; of ``all``, what there is will do."""
     from rich.markup import escape
 
-    from oltr_cli.base.plugins import given_files
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.figures.catalogue import FIGURES
     from oltr_cli.tables.make import warn_of
 

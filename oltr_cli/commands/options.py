@@ -7,7 +7,7 @@ import typer
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:
-    from oltr_cli.base.plugins import add_file
+    from oltr_cli.base.added_files import add_file
     from oltr_cli.errors import OltrError
 
     for file in files or ():

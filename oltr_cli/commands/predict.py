@@ -173,7 +173,7 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
     """How many were known, what to type next, and last how many failed."""
     from rich.markup import escape
 
-    from oltr_cli.base.plugins import given_files
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.errors import OltrError
 
     if not totals.images:

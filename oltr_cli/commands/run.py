@@ -57,9 +57,9 @@ def run(
     oltr run mine --methods-from mine.py           a method of your own, in one file
     ```
     """
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.base.plugins import given_files
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
     from oltr_cli.planning.plan import plan

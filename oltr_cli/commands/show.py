@@ -60,7 +60,7 @@ def _show_method(name: str, as_json: bool) -> None:
     import inspect
     import sys
 
-    from oltr_cli.base.plugins import given_files
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.planning.registry import list_methods, load_detector, load_method
 
     info = list_methods()[name]

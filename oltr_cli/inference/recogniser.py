@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from oltr_cli.base.plugins import given_files
+from oltr_cli.base.added_files import given_files
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem, first_line

@@ -5,7 +5,8 @@ Listing reads the files' text only (``oltr_cli.base.plugins``), and needs no tor
 
 from typing import TYPE_CHECKING
 
-from oltr_cli.base.plugins import Plugins, added_files, given_files, no_class
+from oltr_cli.base.added_files import added_files, given_files
+from oltr_cli.base.plugins import Plugins, no_class
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.planning.method_info import BASES, MethodInfo, method_info
 from oltr_cli.recipe.backbones import BACKBONES

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
-from oltr_cli.base.plugins import given_files
+from oltr_cli.base.added_files import given_files
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.recipe.files import find_recipe, known_recipes, read_recipe
 from oltr_cli.runs.folder import find_runs

@@ -7,8 +7,8 @@ from typing import Any
 
 import tomli_w
 
+from oltr_cli.base.added_files import given_files
 from oltr_cli.base.files import write_text
-from oltr_cli.base.plugins import given_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.registry import PLUS
 from oltr_cli.recipe.files import known_recipes

@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from oltr_cli.base import plugins
+from oltr_cli.base import added_files, plugins
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning.registry import METHODS
 from oltr_cli.recipe.backbones import BACKBONES
@@ -44,9 +44,10 @@ def test_a_class_of_ours_gives_its_facts():
     plugin = read("from oltr_cli.methods.plain import Plain as P\nclass Mine(P):\n    source = 'x'\n")
     assert (plugin.class_name, plugin.base, plugin.facts["source"]) == ("Mine", "LinearMethod", "x")
     assert "family" in plugin.facts
-    resnet = "from oltr_cli.networks.backbones.resnet import ResNet\nclass Wide(ResNet):\n    names = ('wide',)\n"
+    resnet = "from oltr_cli.networks.backbones.resnet import ResNet\nclass Wide(ResNet): pass\n"
     wide = BACKBONES.read("wide", "somewhere", resnet, "file")
-    assert (wide.facts["names"], wide.facts["keys"]) == (("wide",), ("stem", "width", "final_relu"))
+    assert wide.facts["keys"] == ("stem", "width", "final_relu")
+    assert "names" not in wide.facts  # they belong to the built-in one
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_no_class_is_meant(text):
 def test_two_public_classes_are_an_error_that_names_them(tmp_path, no_files):
     file = tmp_path / "two.py"
     file.write_text("from oltr_cli.method import Method\nclass First(Method): pass\nclass Second(First): pass\n")
-    plugins.add_file(file)
+    added_files.add_file(file)
     with pytest.raises(
         UsageProblem, match=r"two.py: has 2 public classes, First and Second; start the names"
     ) as caught:
@@ -73,7 +74,7 @@ def test_a_class_of_several_names_and_a_file_with_a_method_too(tmp_path, no_file
         "class Nets(Backbone):\n    names = ('net-1', 'net-2')\n    source = 'x'\n"
         "class Mine(Method):\n    names = ('a', 'b')\n"
     )
-    plugins.add_file(file)
+    added_files.add_file(file)
     found = [one for one in BACKBONES.find().values() if one.origin == "file"]
     assert [(one.name, one.class_name, one.facts["source"]) for one in found] == [
         ("net-1", "Nets", "x"),
@@ -87,10 +88,10 @@ def test_names_that_are_taken_or_missing(tmp_path, no_files):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-        plugins.add_file(file)
+        added_files.add_file(file)
 
     with pytest.raises(UsageProblem, match=r"--methods-from .*missing.py: no such Python file"):
-        plugins.add_file(tmp_path / "missing.py")
+        added_files.add_file(tmp_path / "missing.py")
     add("my_own.py", "class A(Method): pass\n")
     add("my_own.py", "class A(Method): pass\n")  # twice is no trouble
     with pytest.raises(UsageProblem, match=r"a file for 'my-own' already, .*; rename one"):
@@ -111,10 +112,10 @@ def test_files_of_the_environment_are_found_and_not_repeated_in_commands(tmp_pat
         (tmp_path / name).write_text("class A(Method): pass\n")
     monkeypatch.setenv("OLTR_METHODS", str(tmp_path / "other.py"))
     assert METHODS.find()["other"].origin == "file"
-    assert plugins.given_files() == ""
+    assert added_files.given_files() == ""
     monkeypatch.chdir(tmp_path)
-    plugins.add_file(tmp_path.relative_to(tmp_path) / "my own.py")
-    assert plugins.given_files() == " --methods-from 'my own.py'"
+    added_files.add_file(tmp_path.relative_to(tmp_path) / "my own.py")
+    assert added_files.given_files() == " --methods-from 'my own.py'"
     assert METHODS.find()["my own"].module == str(tmp_path / "my own.py")
     monkeypatch.setenv("OLTR_METHODS", str(tmp_path / "gone.py"))
     with pytest.raises(UsageProblem, match=r"OLTR_METHODS: .*gone.py: no such Python file"):

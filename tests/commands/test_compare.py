@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from oltr_cli.base import plugins
+from oltr_cli.base import added_files
 from oltr_cli.commands.compare import compare
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped
 from tests.helpers.fake_runs import fake_methods, fake_plan, make_run
@@ -118,7 +118,7 @@ def test_a_dataset_of_ones_own_can_be_run(runs, asked, monkeypatch, tmp_path):
 
 def test_methods_from_a_file_are_a_row_below_their_own_heading(tmp_path, monkeypatch):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(plugins, "_added", {})
+    monkeypatch.setattr(added_files, "_added", {})
     file = tmp_path / "my_own.py"
     file.write_text('"""Mine."""\nfrom oltr_cli.method import Method\n\n\nclass Mine(Method):\n    pass\n')
     shown = command("--dataset", "glyphs-lt", "--methods-from", str(file), "-m", "my-own,dme", "--json")
@@ -197,7 +197,7 @@ def test_commands_to_repeat_it_name_the_added_files(recipe, tmp_path, monkeypatc
     assert f"failed: my-own, seed 0: TypeError; see where: {again}" in one_line(shown.stderr)
     assert f"next {again}" in one_line(shown.stderr)
     assert [row["command"] for row in json.loads(shown.stdout)["rows"]] == [again]
-    monkeypatch.setattr(plugins, "_added", {})
+    monkeypatch.setattr(added_files, "_added", {})
     monkeypatch.setenv("OLTR_METHODS", "own files/my_own.py")
     shown = command("--dataset", "glyphs-lt", "-m", "my-own", "--json")
     assert [row["command"] for row in json.loads(shown.stdout)["rows"]] == [again.partition(" --methods-from")[0]]

@@ -9,7 +9,7 @@ import torchvision
 from pydantic import ValidationError
 from torch import nn
 
-from oltr_cli.base import plugins
+from oltr_cli.base import added_files
 from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.networks.weights import load_weights
@@ -189,7 +189,7 @@ def test_what_is_wrong_is_one_line(tmp_path, no_files, body, spec, words) -> Non
     complete = "    def compute_map(self, images): ...\n    def map_size(self, image_size): ...\n"
     text = f"from oltr_cli.networks.backbones import Backbone\nclass Net(Backbone):\n    names = ('net',)\n{body}"
     path.write_text(text + ("" if "lacks" in words else complete))
-    plugins.add_file(path)
+    added_files.add_file(path)
     with pytest.raises(UsageProblem, match=words) as caught:
         build_backbone(BackboneSpec(**{"name": "net", **spec}))
     assert "\n" not in str(caught.value)
@@ -205,7 +205,7 @@ def test_weights_of_any_backbone_are_found_by_their_names(tmp_path, no_files) ->
         "    def compute_map(self, images):\n        return self.layers(images)\n"
         "    def map_size(self, image_size):\n        return image_size, image_size\n"
     )
-    plugins.add_file(path)
+    added_files.add_file(path)
     trained, fresh = (build_backbone(BackboneSpec(name="deep-net")) for _ in range(2))
     torch.save({"state_dict": {f"module.{n}": v for n, v in trained.state_dict().items()}}, tmp_path / "w.pth")
     report = load_weights(fresh, tmp_path / "w.pth")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from oltr_cli.base import plugins
+from oltr_cli.base import added_files
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning import registry
 
@@ -32,14 +32,14 @@ class Mine(Plain):
 def mine(tmp_path, no_files):
     path = tmp_path / "my_own.py"
     path.write_text(MINE)
-    plugins.add_file(path)
+    added_files.add_file(path)
     return path
 
 
 def test_facts_that_a_base_gives(tmp_path, no_files):
     for name, base in (("a", "FeatureMethod"), ("b", "Method"), ("c", "NetworkDetector")):
         (tmp_path / f"{name}.py").write_text(f"class Mine({base}): pass\n")
-        plugins.add_file(tmp_path / f"{name}.py")
+        added_files.add_file(tmp_path / f"{name}.py")
     found = registry.list_methods()
     assert [(found[n].kind, found[n].family, found[n].starts_from, found[n].trains) for n in "abc"] == [
         ("method", "other", "plain", True),
@@ -69,7 +69,7 @@ def test_an_added_file_is_a_method(mine):
     assert (info.origin, info.starts_from, info.source) == ("file", "plain", "nobody, 2026")
     assert [name for name, _ in registry.method_chain("my-own")] == ["plain", "my-own"]
     assert registry.load_method("my-own") is registry.load_method("my-own")
-    plugins.add_file(mine)  # twice is no trouble
+    added_files.add_file(mine)  # twice is no trouble
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_added_file_is_a_method(mine):
 def test_a_broken_file_is_an_error_of_its_own(tmp_path, no_files, name, text, words):
     path = tmp_path / f"{name}.py"
     path.write_text(text)
-    plugins.add_file(path)
+    added_files.add_file(path)
     assert {"dme", name} <= set(registry.list_methods())
     assert registry.load_method("plain").__name__ == "Plain"
     with pytest.raises(UsageProblem, match=words) as caught:
@@ -107,7 +107,7 @@ def test_what_a_class_lacks_is_named_before_it_is_built(tmp_path, no_files, base
     room, _, name = base.partition(".")
     path = tmp_path / f"lacking_{name.lower()}_{body[0]}.py"  # a module is imported once
     path.write_text(f"from oltr_cli.{room} import {name}\nclass Mine({name}):\n    {body}\n")
-    plugins.add_file(path)
+    added_files.add_file(path)
     load = registry.load_method if room == "method" else registry.load_detector
     with pytest.raises(UsageProblem, match=f"{path}: Mine lacks {lacks}$") as caught:
         load(path.stem.replace("_", "-"))
@@ -122,7 +122,7 @@ def test_nothing_built_in_lacks_anything():
 def test_a_backbone_is_no_broken_method(tmp_path, no_files):
     path = tmp_path / "net.py"
     path.write_text("class Net(Backbone): pass\n")
-    plugins.add_file(path)
+    added_files.add_file(path)
     assert "net" not in registry.list_methods()
 
 

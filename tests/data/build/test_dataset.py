@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base.added_files import add_file
 from oltr_cli.base.display import Display
 from oltr_cli.data.build import find as build_find
 from oltr_cli.data.build import screen as build_check
@@ -839,6 +840,16 @@ def test_the_schedule_fits_the_number_of_images(tmp_path, counts):
             assert steps >= 500 or train.epochs == 25
 
 
+def test_a_backbone_without_stems_gets_the_default(tmp_path, no_files):
+    (tmp_path / "net.py").write_text(
+        "from oltr_cli.networks.backbones import Backbone\nclass Net(Backbone):\n"
+        "    def compute_map(self, images): ...\n    def map_size(self, image_size): ...\n"
+    )
+    add_file(tmp_path / "net.py")
+    assert resolved(tmp_path, [50, 9], 32)[0].backbone.stem == "small-stride2"
+    assert resolved(tmp_path, [50, 9], 32, Sizing(backbone="net"))[0].backbone.stem == "imagenet"
+
+
 def test_pre_trained_weights_change_size_network_and_rate(tmp_path):
     recipe = resolved(tmp_path, [50, 9], 500, Sizing(weights="torchvision"))[0]
     assert (recipe.data.image_size, recipe.data.eval_resize) == (224, 256)
@@ -856,7 +867,7 @@ def test_pre_trained_weights_change_size_network_and_rate(tmp_path):
 @pytest.mark.parametrize(
     ("sizing", "problem"),
     [
-        ({"backbone": "resnet11"}, "--backbone resnet11: .*'resnet10'"),
+        ({"backbone": "resnet11"}, "--backbone resnet11: .*'resnet101'"),
         ({"weights": "nowhere.pth"}, "--weights nowhere.pth: no such file"),
         ({"weights": "torchvision", "backbone": "resnet10"}, "torchvision has none for resnet10"),
     ],
