@@ -5,6 +5,7 @@ A detector says how surely a sample belongs to a known class. It goes on any tra
 on there, so that ``oltr run openmax`` is that row.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -68,6 +69,7 @@ class Detector:
         A detector that leaves this method alone spares its user the pass over the training set.
         """
 
+    @abstractmethod
     def score(self, scores: SavedScores) -> SavedScores:
         """The same samples with a prediction (N,) in 0 … K−1 and a confidence (N,) of the detector's own.
 
@@ -83,6 +85,7 @@ class Detector:
 class NetworkDetector(Detector):
     """A detector that has to run the network itself, because saved scores do not say enough (ODIN)."""
 
+    @abstractmethod
     def score_images(self, network: "Method", images: "Tensor") -> "Scores":
         """Scores of normalised images (B, 3, H, W); called where gradients are off, and may turn them on inside."""
         raise NotImplementedError

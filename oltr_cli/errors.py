@@ -50,6 +50,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type's name where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def with_type(error: BaseException) -> str:
+    """``ValueError: its first line``, as a traceback ends; the type alone where the error says nothing."""
+    kind, text = type(error).__name__, first_line(error)
+    return kind if text == kind else f"{kind}: {text}"
+
+
 def several(where: str, problems: list[str]) -> str:
     """One problem as one line, more as a list, all of them at once."""
     if len(problems) == 1:

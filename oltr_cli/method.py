@@ -7,6 +7,7 @@ A ``LinearMethod`` has plain's network, so that its loss is all there is to writ
 backbone stays as it is. What needs no training at all is a ``Detector`` (oltr_cli/detector.py).
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -128,10 +129,12 @@ class Method(nn.Module):
     def prepare(self, data: TrainingData) -> None:
         """Look at the training set once, after the ancestor's weights are in and before the first step."""
 
+    @abstractmethod
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Named scalar terms whose sum is minimised; images (B, 3, H, W) normalised, labels (B,) int64."""
         raise NotImplementedError
 
+    @abstractmethod
     def forward(self, images: Tensor) -> Scores:
         """Scores of a batch of normalised images (B, 3, H, W)."""
         raise NotImplementedError
@@ -213,10 +216,12 @@ class FeatureMethod(Method):
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Look at both splits once, after the ancestor's weights are in and before the first step."""
 
+    @abstractmethod
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Named scalar terms whose sum is minimised; features (B, D), labels (B,) int64."""
         raise NotImplementedError
 
+    @abstractmethod
     def score_features(self, features: Tensor) -> Scores:
         """Scores of features (B, D)."""
         raise NotImplementedError

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from oltr_cli.base import added_files
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
 
@@ -27,6 +28,13 @@ def own_tiny_data(tmp_path) -> Path:
     """$OLTR_DATA with a copy of ``tiny`` that a test may damage."""
     make_tiny_dataset(tmp_path / "data" / "tiny")
     return tmp_path / "data"
+
+
+@pytest.fixture
+def no_files(monkeypatch):
+    """No method, detector or backbone was added to those that are installed."""
+    monkeypatch.setattr(added_files, "_added", {})
+    monkeypatch.delenv("OLTR_METHODS", raising=False)
 
 
 @pytest.fixture

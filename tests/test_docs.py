@@ -10,7 +10,7 @@ import typer
 
 from oltr_cli import conformance
 from oltr_cli.app import app
-from oltr_cli.planning import registry
+from oltr_cli.base import added_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,7 +48,7 @@ def parse(words):
 
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_command_parses(page, line, monkeypatch):
-    monkeypatch.setattr(registry, "add_file", lambda path: None)  # a page's example file lies nowhere
+    monkeypatch.setattr(added_files, "add_file", lambda path: None)  # a page's example file lies nowhere
     words = shlex.split(line)[1:]
     parse(words)
 
@@ -66,26 +66,58 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def example_method():
-    text = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.S)[0]
+def example(page, file):
+    """The first Python block of a page, written to ``file``."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
+    file.write_text(code)
+    return file
 
 
-def test_the_example_method_passes_the_suite(monkeypatch, tmp_path):
-    file = tmp_path / "label_smoothing.py"
-    file.write_text(example_method())
-    monkeypatch.setattr(registry, "_added", {})
-    registry.add_file(file)
-    conformance.check("label-smoothing")
-    assert len([line for line in example_method().splitlines() if line.strip()]) <= 30
+@pytest.mark.parametrize(
+    ("page", "name"), [("adding-a-method.md", "label-smoothing"), ("adding-a-backbone.md", "small-cnn")]
+)
+def test_the_example_passes_the_suite(no_files, tmp_path, page, name):
+    added_files.add_file(example(page, tmp_path / f"{name.replace('-', '_')}.py"))
+    kind = page.removeprefix("adding-a-").removesuffix(".md")
+    assert {check.__module__ for check in conformance.checks_of(name)} == {f"oltr_cli.conformance.{kind}s"}
+    conformance.check(name)
 
 
 def test_the_example_method_is_run_and_compared(oltr, tiny_recipe, tmp_path):
-    file = tmp_path / "label_smoothing.py"
-    file.write_text(example_method())
+    file = example("adding-a-method.md", tmp_path / "label_smoothing.py")
     options = ("--recipe", tiny_recipe, "--methods-from", file)
     oltr("run", "label-smoothing", *options, "--set", "params.epsilon=0.2", "--dry-run")
     done = oltr("compare", "--table", "3a", *options, "--methods", "plain,label-*", "--run", "--json")
     rows = {row["method"]: row for row in json.loads(done.stdout)["rows"]}
     assert {name: row["status"] for name, row in rows.items()} == {"plain": "measured", "label-smoothing": "measured"}
     assert rows["label-smoothing"]["in_paper"] is False
+
+
+def test_the_example_backbone_is_trained_frozen_and_exported(oltr, tiny_recipe, tiny_data, tmp_path):
+    file = example("adding-a-backbone.md", tmp_path / "small_cnn.py")
+    files, sets = ("--methods-from", file), ("--set", "backbone.name=small-cnn", "--set", "train.epochs=1")
+    sets += ("--set", "plain.train.epochs=1", "--recipe", tiny_recipe)
+    refused = oltr("run", "plain", *sets[:4], "--recipe", tiny_recipe, *files, check=2)
+    assert "does not use stem; go back to the default: --set backbone.stem=imagenet" in refused.stderr
+    sets += ("--set", "backbone.stem=imagenet")
+    words = ("run", "dme", *sets, "--set", "train.freeze_backbone=true", *files)
+    assert f"--recipe {tiny_recipe} --methods-from {file}" in oltr(*words).stderr.partition("next")[2]
+    result = json.loads(oltr(*words, "--json").stdout)
+    assert result["status"] == "done"
+    run = result["run"]
+    shots = tiny_data / "tiny" / "test" / "c0"
+    rows = json.loads(oltr("predict", run, shots, *files, "--json").stdout)["images"]
+    assert len(rows) == 4
+    exported = json.loads(oltr("export", run, "--to", "torch", "--out", tmp_path / "net.pt2", *files, "--json").stdout)
+    assert exported["difference"] < 1e-4
+    lost = oltr("predict", run, shots, check=2)
+    assert "error: no backbone 'small-cnn'" in lost.stderr
+    listed = json.loads(oltr("ls", "backbones", *files, "--json").stdout)["backbones"]
+    assert listed[-1] == {
+        "name": "small-cnn",
+        "source": "this page",
+        "summary": "Three convolutions of stride 2, for small images",
+        "origin": "file",
+    }

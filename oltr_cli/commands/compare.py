@@ -122,6 +122,7 @@ def _next(filled: "FilledTable", display: "Display") -> None:
     """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.commands.next_steps import tune_threshold_command
     from oltr_cli.planning.source import NO_RECIPE
 
@@ -134,5 +135,5 @@ def _next(filled: "FilledTable", display: "Display") -> None:
         has_open_val = any(run.scores("open_val").exists() for run in measured)
         following = tune_threshold_command(filled.dataset, has_open_val=has_open_val)
     else:
-        following = f"oltr compare --table {filled.name} {NO_RECIPE}"
+        following = f"oltr compare --table {filled.name} {NO_RECIPE}{given_files()}"
     display.say(f"[dim]next[/]  {escape(following)}")

@@ -42,6 +42,9 @@ def export(
     """
     from dataclasses import asdict
 
+    from rich.markup import escape
+
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
 
     display = Display(quiet)
@@ -62,7 +65,8 @@ def export(
         _show(done)
     if done.checked_with is None:
         display.warn("the file was not checked, since onnxruntime is not installed: pip install onnxruntime")
-    display.say(f"[dim]next[/]  {shlex.join(['oltr', 'data', 'active', run])} FOLDER --budget 50")
+    following = shlex.join(["oltr", "data", "active", run]) + given_files()
+    display.say(f"[dim]next[/]  {escape(following)} FOLDER --budget 50")
 
 
 def _show(done: "Exported") -> None:

@@ -171,6 +171,9 @@ def _tell(one: "dict[str, Any]") -> None:
 
 def _end(done: _Done, request: "Request", everything: bool) -> None:
     """Say what could not be drawn or made, and leave with its exit code; of ``all``, what there is will do."""
+    from rich.markup import escape
+
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.figures.catalogue import FIGURES
     from oltr_cli.tables.make import warn_of
 
@@ -183,8 +186,9 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
     if done.drawn:
         names = list(FIGURES)
         after = names[names.index(done.drawn[-1]["figure"]) + 1 :]
-        following = f"figure {after[0]} {request.option}" if after else f"report --dataset {request.dataset}"
-        request.display.say(f"[dim]next[/]  oltr {following}")
+        report = f"report --dataset {request.dataset}{given_files()}"
+        following = f"figure {after[0]} {request.option}" if after else report
+        request.display.say(f"[dim]next[/]  oltr {escape(following)}")
     if done.failures:
         warn_of(done.failures, request.display)
         raise typer.Exit(1)

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
     from oltr_cli.runs.folder import Run
 
-KINDS = ("methods", "datasets", "tables", "runs", "studies")
+KINDS = ("methods", "backbones", "datasets", "tables", "runs", "studies")
 RUN_METRICS = ("closed/overall", "closed/few", "open/f_measure")
 
 
 def ls(
-    kind: Annotated[str | None, typer.Argument(help="methods, datasets, tables, runs or studies; default all")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="methods, backbones, datasets, tables, runs or studies; default all")
+    ] = None,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """List methods, datasets, the paper's tables, runs, and studies of oltr tune.
+    """List methods, backbones, datasets, the paper's tables, runs, and studies of oltr tune.
 
     ```
     oltr ls methods
@@ -96,6 +98,13 @@ def _list(kind: str) -> list[dict[str, Any]]:
             for info in list_methods().values()
         ]
         return sorted(rows, key=lambda row: (row["kind"] != "method", row["family"], row["name"]))
+    if kind == "backbones":
+        from oltr_cli.recipe.backbones import BACKBONES
+
+        return [
+            {"name": name, "source": one.facts.get("source", ""), "summary": one.summary, "origin": one.origin}
+            for name, one in BACKBONES.find().items()
+        ]
     if kind == "datasets":
         from oltr_cli.recipe.files import first_comment, known_recipes
 

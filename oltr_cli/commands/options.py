@@ -29,8 +29,8 @@ Shots = Annotated[
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:
+    from oltr_cli.base.added_files import add_file
     from oltr_cli.errors import OltrError
-    from oltr_cli.planning.registry import add_file
 
     for file in files or ():
         try:
@@ -55,7 +55,7 @@ MethodsFrom = Annotated[
     typer.Option(
         "--methods-from",
         metavar="FILE",
-        help="Python file with a method of your own, named like the file; repeatable. Or set OLTR_METHODS",
+        help="Python file with a method, detector or backbone, named like the file; repeatable. Or set OLTR_METHODS",
         callback=_add,
         is_eager=True,
     ),

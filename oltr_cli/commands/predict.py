@@ -173,6 +173,7 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
     """How many were known, what to type next, and last how many failed."""
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.errors import OltrError
 
     if not totals.images:
@@ -182,9 +183,9 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
     )
     can_tune = all(recogniser.run.scores(split).exists() for split in ("val", "open_val"))
     if may_tune and can_tune and not recogniser.rule.startswith("tuned"):
-        command = ["oltr", "tune", "threshold", "--run", run]
+        command = shlex.join(["oltr", "tune", "threshold", "--run", run])
     else:
-        command = ["oltr", "export", run, "--to", "onnx"]
-    display.say(f"[dim]next[/]  {escape(shlex.join(command))}")
+        command = shlex.join(["oltr", "export", run, "--to", "onnx"]) + given_files()
+    display.say(f"[dim]next[/]  {escape(command)}")
     if totals.failed:
         raise OltrError(f"{totals.failed:,} of {totals.images:,} images failed; their rows say why")

@@ -54,10 +54,11 @@ def run(
     oltr run mine --methods-from mine.py           a method of your own, in one file
     ```
     """
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem
-    from oltr_cli.pipeline.make import run_method
+    from oltr_cli.pipeline.make import make_runs
     from oltr_cli.planning.plan import plan
 
     if dataset and recipe:
@@ -75,7 +76,7 @@ def run(
         _show_plan(planned, json_, display)
         return
     was_there = planned[-1].run.result() is not None
-    result = run_method(method, source, sets, seed, device=device, workers=workers, track=not no_track, display=display)
+    result = make_runs(planned, device=device, workers=workers, track=not no_track, display=display)
     if not is_main_process():
         return
     if json_:
@@ -93,6 +94,7 @@ def run(
     if result.other_thresholds:
         console.print(_other_thresholds(result), soft_wrap=True)
     option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result.dataset)}"
+    option += given_files()
     _next_steps(result, planned, display, was_there, option)
 
 

@@ -60,6 +60,7 @@ def _show_method(name: str, as_json: bool) -> None:
     import inspect
     import sys
 
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.planning.registry import list_methods, load_detector, load_method
 
     info = list_methods()[name]
@@ -96,9 +97,9 @@ def _show_method(name: str, as_json: bool) -> None:
             f"\n[bold]{row['table']}[/] [dim](quoted from the paper)[/] {row['row']}: {shown}", soft_wrap=True
         )
     if info.kind == "detector":
-        typer.echo(f"\nnext  oltr run dme --detector {name}", err=True)
+        typer.echo(f"\nnext  oltr run dme --detector {name}{given_files()}", err=True)
     else:
-        typer.echo(f"\nnext  oltr run {name}", err=True)
+        typer.echo(f"\nnext  oltr run {name}{given_files()}", err=True)
 
 
 def _paper_figures(name: str) -> list[dict[str, Any]]:

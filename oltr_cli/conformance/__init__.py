@@ -1,4 +1,4 @@
-"""What every method and detector must do, whoever wrote it: run ``check`` on a name, or parametrise a test.
+"""What every method, detector and backbone must do, whoever wrote it: run ``check``, or parametrise a test.
 
     import pytest
     from oltr_cli.conformance import checks_of
@@ -7,23 +7,28 @@
     def test_mine(check):
         check("my-method")
 
-The checks are in ``oltr_cli.conformance.methods`` and ``oltr_cli.conformance.detectors``.
+The checks are in ``oltr_cli.conformance.methods``, ``oltr_cli.conformance.detectors`` and
+``oltr_cli.conformance.backbones``.
 """
 
 from collections.abc import Callable
 
+from oltr_cli.conformance.backbones import BACKBONE_CHECKS
 from oltr_cli.conformance.detectors import DETECTOR_CHECKS
 from oltr_cli.conformance.methods import METHOD_CHECKS
 from oltr_cli.planning.registry import list_methods
+from oltr_cli.recipe.backbones import BACKBONES
 
 
 def checks_of(name: str) -> tuple[Callable[[str], None], ...]:
-    """The checks that apply to a method or to a detector of that name."""
+    """The checks that apply to a method, a detector or a backbone of that name."""
     info = list_methods().get(name)
+    if info is None and name in BACKBONES.find():
+        return BACKBONE_CHECKS
     return DETECTOR_CHECKS if info is not None and info.kind == "detector" else METHOD_CHECKS
 
 
 def check(name: str) -> None:
-    """Put a method or a detector through all of its checks; raises AssertionError at the first that fails."""
+    """Put a method, a detector or a backbone through its checks; raises AssertionError at the first that fails."""
     for one in checks_of(name):
         one(name)

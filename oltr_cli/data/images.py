@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,8 +101,7 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
     except Image.UnidentifiedImageError:
         raise DataProblem(f"{path}: cannot be decoded (not an image)") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise DataProblem(f"{path}: cannot be decoded ({reason})") from None
+        raise DataProblem(f"{path}: cannot be decoded ({first_line(error)})") from None
 
 
 def _ends_as_it_should(image: Image.Image, file: IO[bytes]) -> bool:

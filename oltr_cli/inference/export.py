@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from oltr_cli import __version__
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import write_atomically
-from oltr_cli.errors import OltrError, UsageProblem
+from oltr_cli.errors import OltrError, UsageProblem, first_line
 from oltr_cli.inference.export_formats import SUFFIXES, Format, from_bytes, to_bytes
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Method
@@ -202,9 +202,8 @@ def capture(module: Deployed, side: int, name: str) -> "torch.export.ExportedPro
         # Into plain operations, without decomposing any: blocks such as ``with torch.autocast`` cannot be read back.
         program = program.run_decompositions({})
     except Exception as error:  # anybody's forward may trip the exporter in any way
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise OltrError(
-            f"{name} cannot be exported: its forward cannot be captured by torch.export ({reason})"
+            f"{name} cannot be exported: its forward cannot be captured by torch.export ({first_line(error)})"
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, which are nobody's business

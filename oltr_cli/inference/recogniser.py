@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from oltr_cli.base.added_files import given_files
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
-from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.protocol.metrics import accepted
@@ -159,7 +160,7 @@ def _result(run: Run) -> RunResult:
         on_top = f" --detector {detector}" if detector else ""
         # A run's own recipe.toml is resolved, and oltr run does not take it.
         how = (
-            f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}"
+            f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}{given_files()}"
             if run.dataset in known_recipes()
             else "finish it first, with the command that started it"
         )
@@ -185,9 +186,8 @@ def _network(run: Run, cls: type[Method], recipe: Recipe, class_counts: list[int
     try:
         return load_best(run, cls, recipe, class_counts)
     except (RuntimeError, KeyError, TypeError) as error:
-        first_line = str(error).splitlines()[0]
         raise DataProblem(
-            f"{run.path / 'best.pt'}: does not hold the network of {run.method} ({first_line}); "
+            f"{run.path / 'best.pt'}: does not hold the network of {run.method} ({first_line(error)}); "
             "was the run made by another version?"
         ) from None
 

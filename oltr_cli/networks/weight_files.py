@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, first_line
 
 COUNTER = ".num_batches_tracked"  # absent from older files, and unused if batch-norm has a momentum
 
@@ -51,7 +51,7 @@ def _read(path: Path) -> Any:
             asked = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f"it asks to call {asked[1]}" if asked else "it holds more than tensors and plain types"
             raise DataProblem(f"{path}: refused, because {what}; save only the network's state_dict()") from None
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0][:120]
+        reason = first_line(error).partition(". ")[0][:120]
         raise DataProblem(f"{path}: is cut short or not a weight file ({reason})") from None
 
 

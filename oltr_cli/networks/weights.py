@@ -63,8 +63,8 @@ def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
     """Fill a backbone from a file; only ``extra_fc`` may stay random. A refused file leaves the backbone as it was.
 
     Raises:
-        DataProblem: the file is missing, cut short, asks to run code, holds no ResNet, two of them, a deeper one, one
-            of other shapes, only part of one, or values that are not finite.
+        DataProblem: the file is missing, cut short, asks to run code, holds another network, two that fit, a deeper
+            one, one of other shapes, only a part of one, or values that are not finite.
     """
     path = Path(path).expanduser()
     entries = read_tensors(path)
@@ -119,11 +119,11 @@ def inherit_state(
 
 def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
     """The prefix of the backbone in the file, and the file's name for each of its entries."""
+    longest = max(name.count(".") + 1 for name in own)  # 5 in a ResNet: layer1.0.downsample.1.weight
     fits: dict[str, dict[str, str]] = {}
     for source in entries:
         parts = source.split(".")
-        # A name of the backbone has at most 5 parts: layer1.0.downsample.1.weight.
-        for start in range(max(0, len(parts) - 5), len(parts)):
+        for start in range(max(0, len(parts) - longest), len(parts)):
             name = _torchvision_name(".".join(parts[start:]))
             if name in own:
                 prefix = "".join(f"{part}." for part in parts[:start])
@@ -132,7 +132,9 @@ def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> t
                     raise DataProblem(f"{path}: both {_shown(fit[name])} and {_shown(source)} would be {name}")
                 fit[name] = source
     if not fits:
-        raise DataProblem(f"{path}: holds no ResNet: none of its {len(entries)} tensors is named like one of a ResNet")
+        raise DataProblem(
+            f"{path}: holds another network: none of its {len(entries)} tensors is named like one of the backbone's"
+        )
     needed = {name for name in own if _is_needed(name)}
     complete = [prefix for prefix, names in fits.items() if needed <= names.keys()]
     for rival in complete[1:]:

@@ -13,7 +13,7 @@ from filelock import Timeout
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
-from oltr_cli.errors import DataProblem, OltrError, Stopped
+from oltr_cli.errors import DataProblem, OltrError, Stopped, first_line
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.planning.resolve import flatten
 from oltr_cli.runs.folder import Run
@@ -46,17 +46,16 @@ def run_method(
     Raises:
         OltrError: what went wrong, with its exit code; a failed run keeps its checkpoints and an error in result.json.
     """
-    display = display or Display()
-    if not is_main_process():
-        display.quiet = True
     planned = plan(method, recipe, sets or [], seed)
-    return make_runs(planned, device=device, workers=workers, track=track, display=display)
+    return make_runs(planned, device=device, workers=workers, track=track, display=display or Display())
 
 
 def make_runs(
     planned: list[Planned], *, device: str | None, workers: int | None, track: bool, display: Display
 ) -> RunResult:
     """The result of the last run of a chain; see ``run_method``."""
+    if not is_main_process():
+        display.quiet = True
     results = [p.run.result() for p in planned]
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
@@ -282,9 +281,9 @@ def named_shortages() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise OltrError(f"out of GPU memory; lower train.batch_size ({str(error).splitlines()[0]})") from error
+        raise OltrError(f"out of GPU memory; lower train.batch_size ({first_line(error)})") from error
     except RuntimeError as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         if "DataLoader worker" in text:
             raise OltrError(f"a loading process was killed, perhaps for memory; try --workers 0 ({text})") from error
         if "can't allocate memory" in text:

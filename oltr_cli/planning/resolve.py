@@ -10,13 +10,14 @@ import hashlib
 import json
 import tomllib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
-from oltr_cli.networks.pretrained import TORCHVISION, torchvision_file
+from oltr_cli.recipe.backbones import TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import read_recipe
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
 
@@ -137,9 +138,22 @@ def _validated(
             values[section] = model.model_validate(given)
         except ValidationError as error:
             problems += [_explain(section, model, e, origin) for e in error.errors()]
+    if "backbone" in values:
+        problems += _backbone_problems(values["backbone"])
     if problems:
         raise UsageProblem(several(file, problems))
     return values, origin
+
+
+def _backbone_problems(spec: BackboneSpec) -> list[str]:
+    """Why there is no such network, if there is none: its name, its file, or keys that it does not use."""
+    from oltr_cli.networks.backbones import load_backbone
+
+    try:
+        load_backbone(spec)
+    except UsageProblem as problem:
+        return [str(problem)]
+    return []
 
 
 def _models(cls: "type[Method]") -> dict[str, type[BaseModel]]:
@@ -205,10 +219,17 @@ def _weights_digest(backbone: BackboneSpec) -> str:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _digest_of(path.absolute(), state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataProblem(f"backbone.weights: {path} cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=64)
+def _digest_of(path: Path, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file, read once for all runs of a chain while its size and time of change stay the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass
 
+from oltr_cli.base.added_files import given_files
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.recipe.files import find_recipe, known_recipes, read_recipe
 from oltr_cli.runs.folder import find_runs
@@ -17,7 +18,7 @@ class Source:
     Attributes:
         dataset: the name that the runs are filed under.
         recipe: name or file; None: there is none, and nothing can be made.
-        option: what names the recipe on a command line.
+        option: what names the recipe on a command line, and the files that were added to this one.
     """
 
     dataset: str
@@ -28,7 +29,8 @@ class Source:
     def of_dataset(cls, name: str) -> "Source":
         """The recipe that is called like the dataset, built in or built by ``oltr data build``, where there is one."""
         known = name in known_recipes()
-        return cls(name, name, f"--dataset {shlex.quote(name)}") if known else cls(name, None, NO_RECIPE)
+        option = f"--dataset {shlex.quote(name)}" if known else NO_RECIPE
+        return cls(name, name if known else None, option + given_files())
 
 
 def find_source(dataset: str | None, recipe: str | None, default: str) -> Source:
@@ -40,7 +42,8 @@ def find_source(dataset: str | None, recipe: str | None, default: str) -> Source
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
     if recipe:
-        return Source(str(read_recipe(find_recipe(recipe))["data"]["name"]), recipe, f"--recipe {shlex.quote(recipe)}")
+        dataset = str(read_recipe(find_recipe(recipe))["data"]["name"])
+        return Source(dataset, recipe, f"--recipe {shlex.quote(recipe)}{given_files()}")
     source = Source.of_dataset(dataset or default)
     if source.recipe is None:
         measured = {run.dataset for run in find_runs()}

@@ -83,7 +83,7 @@ class DataSpec(_Spec):
 class BackboneSpec(_Spec):
     """The ``[backbone]`` table of a recipe; ``oltr_cli.networks.backbones.build_backbone`` makes the network of it."""
 
-    name: Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet10"
+    name: str = Field("resnet10", description="see: oltr ls backbones")
     stem: Literal["imagenet", "small", "small-stride2"] = Field(
         "imagenet",
         description="imagenet: 7x7 stride 2 and max-pool; small: 3x3 stride 1; small-stride2: 3x3 stride 2",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
-from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.errors import DataProblem, OltrError, first_line
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
@@ -79,7 +79,7 @@ class Album:
                 with self._display.bar("opening the dataset", 1) as bar:
                     self._opened[key] = open_dataset(spec, bar.reached)
             except OltrError as problem:
-                self._opened[key] = str(problem).partition("\n")[0]
+                self._opened[key] = first_line(problem)
         return key, self._opened[key]
 
     def picture(self, key: str, dataset: "OpenedDataset", split: str, place: int) -> int | None:

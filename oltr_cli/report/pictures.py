@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oltr_cli.base.display import Display
-from oltr_cli.errors import OltrError
+from oltr_cli.errors import OltrError, first_line
 from oltr_cli.figures import catalogue
 from oltr_cli.figures.request import MissingRuns, Request
 from oltr_cli.report.choose import Chosen
@@ -100,7 +100,7 @@ def _figure(name: str, request: Request) -> Picture:
             name, title, "", "needs runs that are not finished", f"oltr figure {name} {request.option} --run"
         )
     except OltrError as problem:
-        return Picture(name, title, "", str(problem).partition("\n")[0])
+        return Picture(name, title, "", first_line(problem))
     from matplotlib import rc_context
 
     from oltr_cli.figures.save import PAGE

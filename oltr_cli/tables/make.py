@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from oltr_cli.base.display import Display
-from oltr_cli.errors import OltrError, Stopped
+from oltr_cli.errors import OltrError, Stopped, with_type
 from oltr_cli.pipeline.make import run_method
 from oltr_cli.tables.rows import RowSpec
 
@@ -31,9 +31,7 @@ def make_rows(
             except OltrError as error:
                 problem = error
             except Exception as error:  # a method's own code, perhaps not ours: one row's fault is not the others'
-                what = str(error).partition("\n")[0]
-                again = row.command(recipe, option)
-                problem = OltrError(f"{type(error).__name__}: {what}; see where: {again}")
+                problem = OltrError(f"{with_type(error)}; see where: {row.command(recipe, option)}")
             else:
                 continue
             display.warn(f"{row.key}, seed {seed}: {problem}")

@@ -22,6 +22,7 @@ from typing import Any
 
 from oltr_cli.base.machine import git
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
+from oltr_cli.errors import first_line
 from oltr_cli.runs.folder import Run
 from oltr_cli.tracking.mlflow_run import (
     Description,
@@ -251,7 +252,7 @@ def _commit(folder: Path) -> str | None:
 
 def _first_line(error: Exception) -> str:
     """The gist of an error in at most 200 characters."""
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    text = first_line(error)
     if "Max retries exceeded" in text:  # requests wraps the cause in its own names: the cause comes last
         text = text.rpartition(": ")[2].partition(" (read timeout")[0].rstrip("\"')")
     return text if len(text) <= 200 else f"{text[:199]}…"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import Method
-from oltr_cli.networks.pretrained import TORCHVISION, fetch_torchvision
+from oltr_cli.networks.pretrained import fetch_torchvision
 from oltr_cli.networks.weights import inherit_state, load_weights
+from oltr_cli.recipe.backbones import TORCHVISION
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.training.task import Task
 

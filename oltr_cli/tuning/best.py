@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 
+from oltr_cli.base.added_files import given_files
 from oltr_cli.base.files import write_text
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.registry import PLUS
@@ -60,7 +61,8 @@ def run_command(about: About, recipe: Path) -> str:
     """The command that makes a run of best.toml."""
     base, _, detector = about.method.partition(PLUS)
     with_detector = f" --detector {detector}" if detector else ""
-    return f"oltr run {base}{with_detector} --recipe {recipe}" + (f" --seed {about.seed}" if about.seed else "")
+    seed = f" --seed {about.seed}" if about.seed else ""
+    return f"oltr run {base}{with_detector} --recipe {recipe}{seed}{given_files()}"
 
 
 def search_command(about: About) -> str:
@@ -72,7 +74,7 @@ def search_command(about: About) -> str:
     words += [word for d in about.space for word in ("--range", f"{d.key}={d.text}")]
     words += [word for text in about.sets for word in ("--set", text)]
     words += ["--objective", about.objective, *([] if about.prune or about.epochs < 2 else ["--no-prune"])]
-    return shlex.join(words + (["--seed", str(about.seed)] if about.seed else []))
+    return shlex.join(words + (["--seed", str(about.seed)] if about.seed else [])) + given_files()
 
 
 def _place(content: dict[str, Any], head: str, method: str, detector: str) -> dict[str, Any]:

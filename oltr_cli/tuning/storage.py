@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 
 if TYPE_CHECKING:
     import optuna
@@ -85,8 +85,7 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
             url, heartbeat_interval=BEAT, grace_period=DEAD_AFTER, heartbeat_stale_trial_callback=when_dead
         )
     except (ImportError, ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(reason)}") from None
+        raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(first_line(error))}") from None
 
 
 def check_database(url: str) -> None:
@@ -137,10 +136,8 @@ def named_faults(where: str) -> Iterator[None]:
     try:
         yield
     except storage_faults() as error:
-        reason = next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__)
-        raise OltrError(
-            f"{without_secrets(where)}: {without_secrets_in(reason)}; repeat the command to continue"
-        ) from error
+        reason = without_secrets_in(first_line(error.__cause__ or error))
+        raise OltrError(f"{without_secrets(where)}: {reason}; repeat the command to continue") from error
 
 
 def _quiet() -> None:

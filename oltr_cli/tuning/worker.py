@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_text
-from oltr_cli.errors import OltrError, Stopped, UsageProblem
+from oltr_cli.errors import OltrError, Stopped, UsageProblem, with_type
 from oltr_cli.pipeline.make import named_shortages
 from oltr_cli.planning.plan import Planned
 from oltr_cli.tracking.mlflow_run import Status
@@ -148,7 +148,7 @@ class Worker:
             return self._failed(claim, str(error), began)
         except Exception as error:  # the method failed with these values; the next trial may succeed
             write_text(claim.run.path / "error.txt", traceback.format_exc())
-            return self._failed(claim, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", began)
+            return self._failed(claim, with_type(error), began)
         return self._finished(claim, outcome, began)
 
     def _finished(self, claim: Claim, outcome: Outcome, began: float) -> tuple[Status, Metrics]:

@@ -2,14 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from oltr_cli.base import added_files
 from oltr_cli.commands.compare import compare
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped
-from oltr_cli.planning import registry
 from oltr_cli.tables.fill import DAMAGED
 from oltr_cli.tables.formats import FORMATS
 from tests.helpers.fake_runs import fake_methods, fake_plan, make_run
@@ -155,7 +156,7 @@ def test_a_dataset_of_ones_own_can_be_run(runs, asked, monkeypatch, tmp_path):
 
 def test_methods_from_a_file_are_a_row_below_their_own_heading(tmp_path, monkeypatch):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(registry, "_added", {})
+    monkeypatch.setattr(added_files, "_added", {})
     file = tmp_path / "my_own.py"
     file.write_text('"""Mine."""\nfrom oltr_cli.method import Method\n\n\nclass Mine(Method):\n    pass\n')
     shown = command("--dataset", "glyphs-lt", "--methods-from", str(file), "-m", "my-own,dme", "--json")
@@ -214,6 +215,30 @@ def test_what_fails_is_named_and_the_rest_goes_on(runs, recipe, monkeypatch):
     tail = one_line(shown.stderr)
     assert "failed: plain, seed 1: cross_entropy is not finite" in tail
     assert "failed: dme, seed 1: train.txt: no such file" in tail
+
+
+def test_commands_to_repeat_it_name_the_added_files(recipe, tmp_path, monkeypatch, no_files):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    Path("own files").mkdir()
+    Path("own files/my_own.py").write_text(
+        "from oltr_cli.methods.plain import Plain\nclass Mine(Plain):\n    starts_from = 'plain'\n"
+    )
+
+    def run_method(method, *_, **__):
+        raise TypeError
+
+    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    options = ("--dataset", "glyphs-lt", "--methods-from", "own files/my_own.py", "-m", "my-own")
+    shown = command(*options, "--run", "--json")
+    again = "oltr run my-own --dataset glyphs-lt --methods-from 'own files/my_own.py'"
+    assert f"failed: my-own, seed 0: TypeError; see where: {again}" in one_line(shown.stderr)
+    assert f"next {again}" in one_line(shown.stderr)
+    assert [row["command"] for row in json.loads(shown.stdout)["rows"]] == [again]
+    monkeypatch.setattr(added_files, "_added", {})
+    monkeypatch.setenv("OLTR_METHODS", "own files/my_own.py")
+    shown = command("--dataset", "glyphs-lt", "-m", "my-own", "--json")
+    assert [row["command"] for row in json.loads(shown.stdout)["rows"]] == [again.partition(" --methods-from")[0]]
 
 
 def test_a_row_whose_assignments_do_not_resolve_fails_alone(runs, recipe, asked, monkeypatch):

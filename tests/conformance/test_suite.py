@@ -1,21 +1,27 @@
-"""Every method at hand, by name, through the conformance suite; and a bad one, which must not pass."""
+"""Every method, detector and backbone at hand, by name, through the conformance suite; and bad ones, which must not."""
 
 import pytest
 import torch
+from torch import nn
 
+from oltr_cli.conformance import backbones as backbone_conformance
 from oltr_cli.conformance import checks_of
 from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.method import Scores
 from oltr_cli.methods.plain import Plain
+from oltr_cli.networks.backbones import Backbone
 from oltr_cli.planning.registry import list_methods
+from oltr_cli.recipe.backbones import BACKBONES
 from oltr_cli.recipe.specs import MethodParams
+
+NAMES = [*list_methods(), *BACKBONES.find()]
 
 
 @pytest.mark.parametrize(
     ("name", "check"),
-    [pytest.param(name, one, id=f"{name}-{one.__name__}") for name in list_methods() for one in checks_of(name)],
+    [pytest.param(name, one, id=f"{name}-{one.__name__}") for name in NAMES for one in checks_of(name)],
 )
-def test_method(name, check):
+def test_all_at_hand(name, check):
     check(name)
 
 
@@ -87,3 +93,88 @@ def test_the_suite_tries_every_choice_of_parameters(monkeypatch):
     assert [p.largest for p in method_conformance.choices(_NeedsTheMap.Params)] == [False, True]
     with pytest.raises(RuntimeError, match="needs_map must be true"):
         method_conformance.check_needs_map_says_what_is_needed("bad")
+
+
+class _Net(Backbone):
+    """A good one: each cell of the map is 8 pixels wide."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.map_channels = 6
+        self.layer = nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.BatchNorm2d(6), nn.ReLU())
+
+    def compute_map(self, images):
+        return self.layer(images)
+
+    def map_size(self, image_size):
+        return image_size // 8, image_size // 8
+
+
+class _RoundsUp(_Net):
+    def map_size(self, image_size):
+        return -(-image_size // 8), -(-image_size // 8)
+
+
+class _Dropout(_Net):
+    def compute_map(self, images):
+        return nn.functional.dropout(self.layer(images), 0.5, self.training)
+
+
+class _OwnForward(_Net):
+    def forward(self, images):
+        return self.pool(self.feature_map(images)) + images.mean()
+
+
+class _Unsaved(_Net):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.offset = torch.randn(6, 1, 1)
+
+    def compute_map(self, images):
+        return self.layer(images) + self.offset
+
+
+class _Unused(_Net):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.spare = nn.Linear(2, 2)
+
+
+class _Untorched(_Net):
+    count = 0
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        type(self).count += 1
+        nn.init.constant_(self.layer[0].bias, self.count)
+
+
+class _PerBatch(_Net):
+    def compute_map(self, images):
+        return self.layer(images - images.mean())
+
+
+@pytest.mark.parametrize(
+    ("cls", "failing"),
+    [
+        (_Net, None),
+        (_RoundsUp, "check_shapes_are_those_it_states"),
+        (_PerBatch, "check_features_do_not_depend_on_the_batch"),
+        (_OwnForward, "check_taking_gives_the_same_features"),
+        (_Dropout, "check_training_differs_in_batch_norm_alone"),
+        (_Unused, "check_training_differs_in_batch_norm_alone"),
+        (_Unsaved, "check_saving_and_loading_changes_nothing"),
+        (_Untorched, "check_same_seed_same_weights"),
+    ],
+)
+def test_the_suite_catches_a_backbone(monkeypatch, cls, failing):
+    monkeypatch.setattr("oltr_cli.networks.backbones.load_backbone", lambda spec: cls)
+    for check in backbone_conformance.BACKBONE_CHECKS:
+        if check.__name__ == failing:
+            with pytest.raises(AssertionError):
+                check("resnet10")
+            break
+        if failing is None:
+            check("resnet10")
+    else:
+        assert failing is None

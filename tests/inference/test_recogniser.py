@@ -251,3 +251,13 @@ def test_reachability_is_the_one_that_the_network_divides_by(finished):
     with torch.no_grad():
         gamma = reachability(torch.from_numpy(scores.features), recogniser.network.centroid_loss.centroids)
     np.testing.assert_allclose(said.reachability, gamma, rtol=1e-5)
+
+
+def test_a_network_whose_error_says_nothing_is_one_line(copied, monkeypatch):
+    def load_best(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr("oltr_cli.inference.recogniser.load_best", load_best)
+    copied("plain")
+    with pytest.raises(DataProblem, match=r"best.pt: does not hold the network of plain \(NotImplementedError\)"):
+        Recogniser.load("tiny/plain/")

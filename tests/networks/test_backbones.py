@@ -9,7 +9,10 @@ import torchvision
 from pydantic import ValidationError
 from torch import nn
 
+from oltr_cli.base import added_files
+from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.backbones import build_backbone
+from oltr_cli.networks.weights import load_weights
 from oltr_cli.recipe.specs import BackboneSpec
 
 NAMES = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -143,7 +146,7 @@ def test_channels_last_stays_so_and_every_parameter_learns() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("wrong", [{"name": "resnet11"}, {"stem": "tiny"}, {"width": 0}, {"depth": 10}])
+@pytest.mark.parametrize("wrong", [{"stem": "tiny"}, {"width": 0}, {"depth": 10}])
 def test_a_spec_refuses_what_it_does_not_know(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         BackboneSpec(**wrong)
@@ -152,3 +155,59 @@ def test_a_spec_refuses_what_it_does_not_know(wrong: dict[str, object]) -> None:
 def test_reading_a_spec_needs_no_torch() -> None:
     code = "import sys, oltr_cli.recipe.specs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_listing_needs_no_torch() -> None:
+    found = "import sys; from oltr_cli.recipe.backbones import BACKBONES; print(*BACKBONES.find())"
+    code = f"{found}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == list(NAMES)
+
+
+def test_the_extra_fc_is_drawn_last_and_comes_last() -> None:
+    def begin(**options: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(1)
+        return build_backbone(BackboneSpec(width=8), **options).state_dict()
+
+    without, with_fc = begin(), begin(extra_fc=True)
+    assert list(with_fc) == [*without, "extra_fc.weight", "extra_fc.bias"]
+    assert all(torch.equal(with_fc[name], value) for name, value in without.items())
+
+
+@pytest.mark.parametrize(
+    ("body", "spec", "words"),
+    [
+        ("", {"name": "resnet11"}, "no backbone 'resnet11'; did you mean 'resnet101'"),
+        ("    keys = ('stem',)\n", {"stem": "small"}, "Net lacks compute_map and map_size$"),
+        ("", {"width": 8, "final_relu": False}, "use width and final_relu; .*width=64 --set backbone.final_relu=true$"),
+        ("    keys = ('width',)\n", {"width": 8}, "Net.__init__ does not set map_channels"),
+        ("    1 / 0\n", {}, "cannot be loaded from .*: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, no_files, body, spec, words) -> None:
+    path = tmp_path / f"net_{tmp_path.name}.py"  # a module is imported once
+    complete = "    def compute_map(self, images): ...\n    def map_size(self, image_size): ...\n"
+    text = f"from oltr_cli.networks.backbones import Backbone\nclass Net(Backbone):\n    names = ('net',)\n{body}"
+    path.write_text(text + ("" if "lacks" in words else complete))
+    added_files.add_file(path)
+    with pytest.raises(UsageProblem, match=words) as caught:
+        build_backbone(BackboneSpec(**{"name": "net", **spec}))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_any_backbone_are_found_by_their_names(tmp_path, no_files) -> None:
+    path = tmp_path / "deep_net.py"
+    path.write_text(
+        "from torch import nn\nfrom oltr_cli.networks.backbones import Backbone\nclass Net(Backbone):\n"
+        "    def __init__(self, spec):\n        super().__init__(spec)\n        self.map_channels = 4\n"
+        "        self.layers = nn.Conv2d(3, 4, 1)\n"
+        "        for _ in range(6):\n            self.layers = nn.Sequential(self.layers)\n"
+        "    def compute_map(self, images):\n        return self.layers(images)\n"
+        "    def map_size(self, image_size):\n        return image_size, image_size\n"
+    )
+    added_files.add_file(path)
+    trained, fresh = (build_backbone(BackboneSpec(name="deep-net")) for _ in range(2))
+    torch.save({"state_dict": {f"module.{n}": v for n, v in trained.state_dict().items()}}, tmp_path / "w.pth")
+    report = load_weights(fresh, tmp_path / "w.pth")
+    assert len(report.matched) == 2
+    assert torch.equal(fresh(images(8)), trained(images(8)))

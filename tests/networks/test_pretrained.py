@@ -11,10 +11,11 @@ from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.method import LinearMethod, Setup
 from oltr_cli.networks import pretrained
 from oltr_cli.networks.backbones import build_backbone
-from oltr_cli.networks.pretrained import TORCHVISION, fetch_torchvision, torchvision_file
+from oltr_cli.networks.pretrained import fetch_torchvision
 from oltr_cli.networks.weights import load_weights
 from oltr_cli.planning.registry import method_chain
 from oltr_cli.planning.resolve import resolve_chain
+from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import find_recipe
 from oltr_cli.recipe.specs import BackboneSpec, MethodParams
 from oltr_cli.training.schedule import freeze_backbone
@@ -22,7 +23,7 @@ from oltr_cli.training.schedule import freeze_backbone
 RESNET18 = BackboneSpec(name="resnet18", weights=TORCHVISION)
 
 
-@pytest.mark.parametrize("name", list(pretrained._FILES))
+@pytest.mark.parametrize("name", BACKBONES.find()["resnet18"].facts["torchvision"])
 def test_files_are_those_that_torchvision_names(name):
     url = get_model_weights(name)["IMAGENET1K_V1"].url
     assert url == f"{pretrained._ADDRESS}/{torchvision_file(BackboneSpec(name=name))}"
@@ -39,7 +40,7 @@ def server(tmp_path, monkeypatch):
     digest = hashlib.sha256((folder / "weights.pth").read_bytes()).hexdigest()[:8]
     (folder / "weights.pth").rename(folder / f"resnet18-{digest}.pth")
     monkeypatch.setattr(pretrained, "_ADDRESS", folder.as_uri())
-    monkeypatch.setattr(pretrained, "_FILES", {"resnet18": f"resnet18-{digest}.pth"})
+    monkeypatch.setattr(pretrained, "torchvision_file", lambda spec: f"{spec.name}-{digest}.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     return folder, state
 

@@ -250,7 +250,7 @@ def test_files_without_a_resnet_are_refused(tmp_path: Path) -> None:
             {"a": [torch.ones(2)]},
         ]
     ):
-        assert_refused(backbone(), saved(tmp_path / f"{index}.pt", content), "holds no ResNet")
+        assert_refused(backbone(), saved(tmp_path / f"{index}.pt", content), "holds another network")
 
 
 def test_two_networks_in_a_file_are_not_guessed_between(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_other_errors_pass_through():
         raise RuntimeError("shapes differ")
 
 
+def test_an_error_that_says_nothing_passes_through_too():
+    with pytest.raises(NotImplementedError), named_shortages():
+        raise NotImplementedError
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run whose dataset is gone; its folder of datasets."""

@@ -5,39 +5,30 @@ import sys
 
 import pytest
 
+from oltr_cli.base import added_files
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning import registry
-from oltr_cli.planning.method_info import read_method_file
 from tests.helpers.own_method import MINE
-
-
-@pytest.fixture
-def no_files(monkeypatch):
-    monkeypatch.setattr(registry, "_added", {})
-    monkeypatch.delenv("OLTR_METHODS", raising=False)
 
 
 @pytest.fixture
 def mine(tmp_path, no_files):
     path = tmp_path / "my_own.py"
     path.write_text(MINE)
-    registry.add_file(path)
+    added_files.add_file(path)
     return path
 
 
-def test_facts_from_the_text_alone():
-    text = '"""One line.\n\nMore."""\nclass A: pass\nclass B(m.FeatureMethod):\n    family = "x"\n    trains = False\n'
-    info = read_method_file("b", "somewhere", text, "file")
-    assert (info.summary, info.family, info.starts_from, info.kind, info.class_name) == (
-        "One line",
-        "x",
-        "plain",
-        "method",
-        "B",
-    )
-    assert info.trains is False
-    assert read_method_file("b", "somewhere", "class A: pass", "file") is None
-    assert read_method_file("b", "somewhere", "class A(", "file").family == "broken"
+def test_facts_that_a_base_gives(tmp_path, no_files):
+    for name, base in (("a", "FeatureMethod"), ("b", "Method"), ("c", "NetworkDetector")):
+        (tmp_path / f"{name}.py").write_text(f"class Mine({base}): pass\n")
+        added_files.add_file(tmp_path / f"{name}.py")
+    found = registry.list_methods()
+    assert [(found[n].kind, found[n].family, found[n].starts_from, found[n].trains) for n in "abc"] == [
+        ("method", "other", "plain", True),
+        ("method", "other", None, True),
+        ("detector", "open-set detector", None, True),
+    ]
 
 
 def test_built_in_methods_and_detectors_are_told_apart():
@@ -61,14 +52,7 @@ def test_an_added_file_is_a_method(mine):
     assert (info.origin, info.starts_from, info.source) == ("file", "plain", "nobody, 2026")
     assert [name for name, _ in registry.method_chain("my-own")] == ["plain", "my-own"]
     assert registry.load_method("my-own") is registry.load_method("my-own")
-    registry.add_file(mine)  # twice is no trouble
-
-
-def test_files_from_the_environment(tmp_path, no_files, monkeypatch):
-    path = tmp_path / "other.py"
-    path.write_text(MINE)
-    monkeypatch.setenv("OLTR_METHODS", str(path))
-    assert registry.list_methods()["other"].origin == "file"
+    added_files.add_file(mine)  # twice is no trouble
 
 
 @pytest.mark.parametrize(
@@ -77,13 +61,13 @@ def test_files_from_the_environment(tmp_path, no_files, monkeypatch):
         ("broken", "class Broken(Method:\n", r"line 1"),
         ("raises", "from oltr_cli.method import Method\n1 / 0\nclass A(Method): pass\n", "ZeroDivisionError"),
         ("lacks", "import nowhere_to_be_found\nclass A(Method): pass\n", "nowhere_to_be_found"),
-        ("nothing", "x = 1\n", "no class that derives"),
+        ("nothing", "x = 1\n", "no public class that derives"),
     ],
 )
 def test_a_broken_file_is_an_error_of_its_own(tmp_path, no_files, name, text, words):
     path = tmp_path / f"{name}.py"
     path.write_text(text)
-    registry.add_file(path)
+    added_files.add_file(path)
     assert {"dme", name} <= set(registry.list_methods())
     assert registry.load_method("plain").__name__ == "Plain"
     with pytest.raises(UsageProblem, match=words) as caught:
@@ -91,18 +75,38 @@ def test_a_broken_file_is_an_error_of_its_own(tmp_path, no_files, name, text, wo
     assert str(path) in str(caught.value)
 
 
-def test_names_that_are_taken_or_missing(tmp_path, mine):
-    taken = tmp_path / "plain.py"
-    taken.write_text(MINE)
-    with pytest.raises(UsageProblem, match="a method 'plain' already"):
-        registry.add_file(taken)
-    other = tmp_path / "elsewhere" / "my_own.py"
-    other.parent.mkdir()
-    other.write_text(MINE)
-    with pytest.raises(UsageProblem, match="a method 'my-own' already"):
-        registry.add_file(other)
-    with pytest.raises(UsageProblem, match="no such Python file"):
-        registry.add_file(tmp_path / "missing.py")
+@pytest.mark.parametrize(
+    ("base", "body", "lacks"),
+    [
+        ("method.Method", "pass", "forward and training_loss"),
+        ("method.LinearMethod", "pass", "training_loss"),
+        ("method.FeatureMethod", "pass", "feature_loss and score_features"),
+        ("method.FeatureMethod", "trains = False", "score_features"),
+        ("detector.Detector", "pass", "score"),
+        ("detector.NetworkDetector", "pass", "score_images"),
+    ],
+)
+def test_what_a_class_lacks_is_named_before_it_is_built(tmp_path, no_files, base, body, lacks):
+    room, _, name = base.partition(".")
+    path = tmp_path / f"lacking_{name.lower()}_{body[0]}.py"  # a module is imported once
+    path.write_text(f"from oltr_cli.{room} import {name}\nclass Mine({name}):\n    {body}\n")
+    added_files.add_file(path)
+    load = registry.load_method if room == "method" else registry.load_detector
+    with pytest.raises(UsageProblem, match=f"{path}: Mine lacks {lacks}$") as caught:
+        load(path.stem.replace("_", "-"))
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_built_in_lacks_anything():
+    for info in registry.list_methods().values():
+        (registry.load_method if info.kind == "method" else registry.load_detector)(info.name)
+
+
+def test_a_backbone_is_no_broken_method(tmp_path, no_files):
+    path = tmp_path / "net.py"
+    path.write_text("class Net(Backbone): pass\n")
+    added_files.add_file(path)
+    assert "net" not in registry.list_methods()
 
 
 def test_pairs():

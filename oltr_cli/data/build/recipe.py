@@ -5,11 +5,10 @@ from pathlib import Path
 from statistics import median_low
 
 import tomli_w
-from pydantic import ValidationError
 
 from oltr_cli.base.text import counted
-from oltr_cli.errors import UsageProblem
-from oltr_cli.networks.pretrained import TORCHVISION, torchvision_file
+from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
 from oltr_cli.recipe.specs import BackboneSpec
 
 IMAGES_PER_CLASS = 4
@@ -33,18 +32,22 @@ class Sizing:
         Raises:
             UsageProblem: no such network, no such file, or no torchvision weights for the network.
         """
-        try:
-            spec = BackboneSpec.model_validate({"name": self.network, "weights": self.weights})
-        except ValidationError as error:
-            raise UsageProblem(f"--backbone {self.backbone}: {error.errors()[0]['msg'].lower()}") from None
+        known = BACKBONES.find()
+        if self.network not in known:
+            raise UsageProblem(f"--backbone {self.backbone}: no such backbone{nearest(self.backbone, known)}")
         if self.weights == TORCHVISION:
-            torchvision_file(spec)
+            torchvision_file(BackboneSpec(name=self.network))
         elif self.weights and not Path(self.weights).expanduser().is_file():
             raise UsageProblem(f"--weights {self.weights}: no such file; give a file of weights or {TORCHVISION}")
 
     @property
     def network(self) -> str:
         return self.backbone or ("resnet18" if self.weights else "resnet10")
+
+    @property
+    def has_stem(self) -> bool:
+        """Whether the network has stems to choose from."""
+        return "stem" in BACKBONES.find()[self.network].facts.get("keys", ())
 
     def pixels(self, typical: int) -> tuple[int, int]:
         """(image_size, eval_resize) for images with a shorter side of ``typical``; only tiny images are enlarged. From
@@ -79,7 +82,7 @@ def recipe_text(
     scale = batch / largest_batch  # of learning rates, which were tuned for the largest batch
     rate = (0.01 if weights else 0.2) * scale
     fresh, slow, fast = 0.2 * scale, 0.01 * scale, 0.1 * scale
-    stem = "imagenet" if size >= 48 or weights else "small-stride2"
+    stem = "imagenet" if size >= 48 or weights or not sizing.has_stem else "small-stride2"
     tail = "as found" if as_is else "a drawn Pareto tail"
     spread = f"{min(counts)}–{max(counts)} per class, {tail}"
     contents = f"{counted(len(counts), 'class')}, {counted(images, 'training image')}"

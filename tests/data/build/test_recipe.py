@@ -2,6 +2,7 @@
 
 import pytest
 
+from oltr_cli.base.added_files import add_file
 from oltr_cli.data.build.recipe import Sizing, recipe_text
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning.plan import plan
@@ -46,6 +47,16 @@ def test_the_schedule_fits_the_number_of_images(tmp_path, counts):
             assert steps >= 500 or train.epochs == 25
 
 
+def test_a_backbone_without_stems_gets_the_default(tmp_path, no_files):
+    (tmp_path / "net.py").write_text(
+        "from oltr_cli.networks.backbones import Backbone\nclass Net(Backbone):\n"
+        "    def compute_map(self, images): ...\n    def map_size(self, image_size): ...\n"
+    )
+    add_file(tmp_path / "net.py")
+    assert resolved(tmp_path, [50, 9], 32)[0].backbone.stem == "small-stride2"
+    assert resolved(tmp_path, [50, 9], 32, Sizing(backbone="net"))[0].backbone.stem == "imagenet"
+
+
 def test_pre_trained_weights_change_size_network_and_rate(tmp_path):
     recipe = resolved(tmp_path, [50, 9], 500, Sizing(weights="torchvision"))[0]
     assert (recipe.data.image_size, recipe.data.eval_resize) == (224, 256)
@@ -63,7 +74,7 @@ def test_pre_trained_weights_change_size_network_and_rate(tmp_path):
 @pytest.mark.parametrize(
     ("sizing", "problem"),
     [
-        ({"backbone": "resnet11"}, "--backbone resnet11: .*'resnet10'"),
+        ({"backbone": "resnet11"}, "--backbone resnet11: .*'resnet101'"),
         ({"weights": "nowhere.pth"}, "--weights nowhere.pth: no such file"),
         ({"weights": "torchvision", "backbone": "resnet10"}, "torchvision has none for resnet10"),
     ],

@@ -1,18 +1,16 @@
-"""ResNet backbones out of torchvision's blocks: feature map and pooled feature, no classifier.
+"""ResNets out of torchvision's blocks.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, Table 1, in torchvision's variant (the
 stride of a bottleneck sits in its 3x3 convolution). ResNet-10 is one basic block a stage, [1, 1, 1, 1], as in the
 long-tailed recognition literature. Submodules carry torchvision's names, so its state dicts load by name.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 
+from oltr_cli.networks.backbones import Backbone
 from oltr_cli.recipe.specs import BackboneSpec
 
 
@@ -35,7 +33,6 @@ class _OpenBottleneck(Bottleneck):
         return self.bn3(self.conv3(out)) + identity
 
 
-Given = Literal["images", "maps", "pooled"]
 _Block = Any  # a class of torchvision's, which is untyped to mypy
 
 # name: the block, the same without its last ReLU, blocks in each of the four stages
@@ -49,21 +46,28 @@ _LAYOUTS: dict[str, tuple[_Block, _Block, tuple[int, int, int, int]]] = {
 }
 
 
-class Backbone(nn.Module):
-    """Images (B, 3, H, W) to pooled features (B, D).
+class ResNet(Backbone):
+    """Six depths; convolutions begin by He's fan-out rule.
 
     Attributes:
-        map_channels: C, channels of the feature map.
-        feature_dim: D, length of the pooled feature; C, or what ``spec.fc`` says.
         stride: pixels of the image to a cell of the feature map, along each side.
-
-    With ``extra_fc`` a Linear(C, C) and a ReLU follow the pooling, as in stage 2 of the authors' ImageNet-LT recipe
-    (512 to 512). With ``spec.fc`` a Linear(C, D) does in every method and stage, as in their Places-LT recipe (2048 to
-    512); it is the same layer, so ``extra_fc`` then adds nothing, and stage 2 inherits it.
     """
 
-    def __init__(self, spec: BackboneSpec, *, extra_fc: bool = False) -> None:
-        super().__init__()
+    names = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+    source = "He et al., CVPR 2016"
+    keys = ("stem", "width", "final_relu")
+    # The first published weights of each are meant (IMAGENET1K_V1, trained as in He et al. 2016), which is what the
+    # literature on long tails starts from.
+    torchvision: ClassVar[dict[str, str]] = {
+        "resnet18": "resnet18-f37072fd.pth",
+        "resnet34": "resnet34-b627a593.pth",
+        "resnet50": "resnet50-0676ba61.pth",
+        "resnet101": "resnet101-63fe2227.pth",
+        "resnet152": "resnet152-394f9c45.pth",
+    }
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__(spec)
         block, open_block, depths = _LAYOUTS[spec.name]
         if spec.stem == "imagenet":
             self.conv1 = nn.Conv2d(3, spec.width, kernel_size=7, stride=2, padding=3, bias=False)
@@ -75,67 +79,26 @@ class Backbone(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
         # The last ReLU is that of the fc where the recipe has one.
         last = block if spec.final_relu or spec.fc else open_block
-        self.fc_relu = spec.final_relu or not spec.fc
         w, deep = spec.width, int(block.expansion)
         self.layer1 = _stage([block] * depths[0], w, w, stride=1)
         self.layer2 = _stage([block] * depths[1], w * deep, 2 * w, stride=2)
         self.layer3 = _stage([block] * depths[2], 2 * w * deep, 4 * w, stride=2)
         self.layer4 = _stage([block] * (depths[3] - 1) + [last], 4 * w * deep, 8 * w, stride=2)
         self.map_channels = 8 * w * deep
-        self.feature_dim = spec.fc or self.map_channels
-        self.inputs: Given = "images"
         self.stride = 8 * {"imagenet": 4, "small": 1, "small-stride2": 2}[spec.stem]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.extra_fc = nn.Linear(self.map_channels, self.feature_dim) if extra_fc or spec.fc else None
 
-    def feature_map(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to the last stage's map (B, C, h, w), with (h, w) = ``map_size``."""
-        if self.inputs == "maps":
-            return images
-        if self.inputs == "pooled":
-            raise RuntimeError("only pooled features were kept: the method's needs_map must be true")
+    def compute_map(self, images: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
-    def pool(self, feature_map: Tensor) -> Tensor:
-        """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU where there is one: (B, D)."""
-        v = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
-        if self.extra_fc is not None:
-            v = self.extra_fc(v)
-            v = F.relu(v) if self.fc_relu else v
-        return v
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to pooled features (B, D)."""
-        return self.pool(images if self.inputs == "pooled" else self.feature_map(images))
-
-    @contextmanager
-    def taking(self, inputs: Given) -> Iterator[None]:
-        """While entered, what is passed as images was computed before: maps (B, C, h, w), or means (B, C, 1, 1)."""
-        before, self.inputs = self.inputs, inputs
-        try:
-            yield
-        finally:
-            self.inputs = before
-
     def map_size(self, image_size: int) -> tuple[int, int]:
-        """(h, w) of the feature map of square images, by arithmetic.
-
-        Every layer with stride 2 has an odd kernel k and padding (k - 1) / 2, so each halves rounding up, and
-        ceilings of ceilings are one ceiling.
-        """
+        # Every layer with stride 2 has an odd kernel k and padding (k - 1) / 2, so each halves rounding up, and
+        # ceilings of ceilings are one ceiling.
         side = -(-image_size // self.stride)
         return side, side
-
-
-def build_backbone(spec: BackboneSpec, *, extra_fc: bool = False) -> Backbone:
-    """The network that ``spec`` names, with random weights (torch's generator; He's fan-out rule for convolutions).
-
-    ``spec.weights`` is not read here: ``oltr_cli.networks.weights.load_weights`` does, once a run really starts.
-    """
-    return Backbone(spec, extra_fc=extra_fc)
 
 
 def _stage(blocks: list[_Block], channels_in: int, planes: int, *, stride: int) -> nn.Sequential:

@@ -1,0 +1,140 @@
+"""The contract of backbones, one file each in this folder; docs/adding-a-backbone.md walks through one.
+
+A backbone turns images into a feature map. What follows the map, and what is done without it when features were kept
+of a frozen network, is the same for all and stands here.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oltr_cli.errors import UsageProblem
+from oltr_cli.recipe.backbones import BACKBONES
+from oltr_cli.recipe.specs import BackboneSpec
+
+Given = Literal["images", "maps", "pooled"]
+_OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that hold for every backbone
+
+
+class Backbone(nn.Module):
+    """Base of all backbones: images (B, 3, H, W) to pooled features (B, D).
+
+    A subclass builds its layers in ``__init__(spec)``, after ``super().__init__(spec)``, sets ``map_channels``, and
+    gives ``compute_map`` and ``map_size``. The class attributes are read from the file's text: write them as literals.
+
+    Class attributes:
+        names: what a recipe calls it, where that is not the file's name; with several, ``spec.name`` says which.
+        source: paper that introduced it.
+        keys: which of the recipe's stem, width and final_relu it makes use of; others must keep their defaults.
+        torchvision: name → file of torchvision's weights for it, for ``backbone.weights = "torchvision"``.
+
+    Attributes:
+        map_channels: C, channels of the feature map.
+        inputs: what is passed as images at the moment; see ``taking``.
+        extra_fc: the layer behind the pooling, if there is one; see ``build_backbone``.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+    source: ClassVar[str] = ""
+    keys: ClassVar[tuple[str, ...]] = ()
+    torchvision: ClassVar[dict[str, str]] = {}
+
+    map_channels: int
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.inputs: Given = "images"
+        self.extra_fc: nn.Linear | None = None
+        self.fc_relu = spec.final_relu or not spec.fc
+
+    @abstractmethod
+    def compute_map(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to the feature map (B, C, h, w), with (h, w) = ``map_size``."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def map_size(self, image_size: int) -> tuple[int, int]:
+        """(h, w) of the feature map of square images, by arithmetic."""
+        raise NotImplementedError
+
+    @property
+    def feature_dim(self) -> int:
+        """D, length of the pooled feature."""
+        return self.map_channels if self.extra_fc is None else self.extra_fc.out_features
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """The feature map (B, C, h, w) of images (B, 3, H, W); maps that were computed before come back as they are."""
+        if self.inputs == "maps":
+            return images
+        if self.inputs == "pooled":
+            raise RuntimeError("only pooled features were kept: the method's needs_map must be true")
+        return self.compute_map(images)
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU where there is one: (B, D)."""
+        v = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
+        if self.extra_fc is not None:
+            v = self.extra_fc(v)
+            v = F.relu(v) if self.fc_relu else v
+        return v
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to pooled features (B, D)."""
+        return self.pool(images if self.inputs == "pooled" else self.feature_map(images))
+
+    @contextmanager
+    def taking(self, inputs: Given) -> Iterator[None]:
+        """While entered, what is passed as images was computed before: maps (B, C, h, w), or means (B, C, 1, 1)."""
+        before, self.inputs = self.inputs, inputs
+        try:
+            yield
+        finally:
+            self.inputs = before
+
+
+def load_backbone(spec: BackboneSpec) -> type[Backbone]:
+    """Import the class that ``spec`` names.
+
+    Raises:
+        UsageProblem: there is no such backbone, its file cannot be imported or lacks something, or ``spec`` sets a key
+            that it makes no use of.
+    """
+    cls = BACKBONES.load(spec.name)
+    if not issubclass(cls, Backbone):
+        raise UsageProblem(f"backbone '{spec.name}': {cls.__name__} does not derive from Backbone")
+    BACKBONES.check_complete(spec.name, cls)
+    unused = {
+        key: info.default
+        for key, info in BackboneSpec.model_fields.items()
+        if key not in (*_OF_ALL, *cls.keys) and getattr(spec, key) != info.default
+    }
+    if unused:
+        defaults = " ".join(f"--set backbone.{key}={str(value).lower()}" for key, value in unused.items())
+        raise UsageProblem(
+            f"backbone '{spec.name}' does not use {' and '.join(unused)}; go back to the default: {defaults}"
+        )
+    return cls
+
+
+def build_backbone(spec: BackboneSpec, *, extra_fc: bool = False) -> Backbone:
+    """The network that ``spec`` names, with random weights from torch's generator.
+
+    With ``extra_fc`` a Linear(C, C) and a ReLU follow the pooling, as in stage 2 of the authors' ImageNet-LT recipe
+    (512 to 512). With ``spec.fc`` a Linear(C, D) does in every method and stage, as in their Places-LT recipe (2048 to
+    512); it is the same layer, so ``extra_fc`` then adds nothing, and stage 2 inherits it.
+
+    ``spec.weights`` is not read here: ``oltr_cli.networks.weights.load_weights`` does, once a run really starts.
+
+    Raises:
+        UsageProblem: see ``load_backbone``.
+    """
+    backbone = load_backbone(spec)(spec)
+    if not isinstance(getattr(backbone, "map_channels", None), int):
+        raise UsageProblem(f"backbone '{spec.name}': {type(backbone).__name__}.__init__ does not set map_channels")
+    if extra_fc or spec.fc:
+        backbone.extra_fc = nn.Linear(backbone.map_channels, spec.fc or backbone.map_channels)
+    return backbone
