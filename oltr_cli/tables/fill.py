@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oltr_cli.protocol.evaluate import Evaluation
     from oltr_cli.protocol.thresholds import ThresholdRule
 
-DAMAGED = "Left out, as its result is damaged:"  # begins a note
+DAMAGED = "Left out:"  # begins a note
 EARLIER_BUILD = "Left out, as made on an earlier build of"  # begins a note
 
 

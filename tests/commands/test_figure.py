@@ -217,7 +217,7 @@ def test_a_run_without_open_samples_is_said_so(runs):
         (("8b", "--seeds", "2"), "add --run"),
         (("8a", "--alphas", "1;2"), "numbers with commas"),
         (("8b", "-d", "somewhere", "-m", "plaim"), "did you mean 'plain'"),
-        (("8b", "-d", "somewhere", "--threshold", "best"), "no threshold rule"),
+        (("8b", "-d", "somewhere", "--threshold", "best"), "neither a number nor a rule"),
         (("7", "-d", "somewhere", "-m", "plain"), "name 2"),
         (("4", "-d", "somewhere", "-m", "plain,dme"), "shows one method"),
     ],

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from oltr_cli.app import app
 from oltr_cli.data.lists.lists import digest_of_files
-from oltr_cli.errors import OltrError
+from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.pipeline.make import named_shortages
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import make_tiny_dataset
@@ -86,3 +86,20 @@ def test_a_dry_run_of_a_finished_run_has_the_numbers_of_its_result(again):
     said = json.loads(again("--dry-run", "--json").stdout)
     assert (said["images"], said["classes"]) == (45, 5)
     assert [(run["status"], run["steps"]) for run in said["runs"]] == [("done", 5)]
+
+
+def test_a_damaged_result_is_named_and_written_again_once_it_is_removed(again, finished):
+    make_tiny_dataset(finished / "tiny")
+    (path,) = (finished.parent / "runs").glob("tiny/plain/*/result.json")
+    before = json.loads(path.read_text())
+    path.write_text("[]")
+    for more in ((), ("--dry-run",)):
+        refused = again(*more)
+        assert isinstance(refused.exception, DataProblem)
+        assert str(refused.exception).startswith(f"{path}: is damaged")
+    path.unlink()
+    made = again("--device", "cpu", "--workers", "0", "--no-track", "--json")
+    after = json.loads(made.stdout)
+    assert after == json.loads(path.read_text())
+    timed = ("seconds", "seconds_total")
+    assert {k: v for k, v in after.items() if k not in timed} == {k: v for k, v in before.items() if k not in timed}
