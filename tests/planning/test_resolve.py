@@ -114,7 +114,7 @@ def test_set_without_a_value():
         ("", ["train.lr.features=-1"], r"lr must be finite and not negative: features=-1"),
         ("", ["data.crop_scale=[0.9, 0.1]"], r"crop_scale must be"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", [], r"batch_size 30 is not a multiple"),
-        ("[data\n", [], r"mine\.toml: is not TOML"),
+        ("[data\n", [], r"mine\.toml: not valid TOML"),
         ("train = 3", [], r"\[train\] must be a table"),
     ],
 )
