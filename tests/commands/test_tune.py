@@ -260,7 +260,7 @@ def test_a_study_is_named_by_a_part(command, root):  # noqa: F811
     assert told(command("show", "lambda", "--json", recipe=False))["method"] == "dme"
     assert told(command("show", "--json", recipe=False))["method"] == "dme", "the newest"
     result = command("show", "focal", recipe=False)
-    assert "'focal' fits 2 studies: tiny/focal-gamma-" in str(result.exception)
+    assert "'focal' matches 2 studies: tiny/focal-gamma-" in str(result.exception)
     result = command("show", "fokal", recipe=False)
     assert "no study 'fokal'" in str(result.exception)
     runner = CliRunner()

@@ -210,7 +210,7 @@ def test_a_list_has_one_alpha(tmp_path):
     recipe = tmp_path / "photos.toml"
     recipe.write_text('[data]\nname = "photos"\n')
     for source in (str(recipe), None):
-        with pytest.raises(UsageProblem, match=r"lists of photos fix theirs.*oltr figure 8a --dataset glyphs-lt"):
+        with pytest.raises(UsageProblem, match=r"lists of photos have a fixed one.*oltr figure 8a --dataset glyphs-lt"):
             tails.rows(Request("photos", source, ""))
     with pytest.raises(UsageProblem, match="0 is not within"):
         tails.rows(glyph_request(tmp_path, alphas=(0.0,)))

@@ -352,9 +352,9 @@ def test_text_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.pt"
     page.write_text("<html>404 not found</html>\n" * 20)
     assert_refused(backbone(), page)
-    assert_refused(backbone(), tmp_path / "absent.pt", "no such file")
+    assert_refused(backbone(), tmp_path / "absent.pt", "no such weight file")
     for suffix in (".pt", ".npz", ".safetensors"):
-        assert_refused(backbone(), tmp_path / f"absent{suffix}", "no such file")
+        assert_refused(backbone(), tmp_path / f"absent{suffix}", "no such weight file")
         folder = tmp_path / f"folder{suffix}"
         folder.mkdir()
         assert_refused(backbone(), folder, "cannot be read")

@@ -484,7 +484,7 @@ def test_a_recipe_that_changes_on_the_way_is_noticed(ask, root, tmp_path, monkey
             recipe.write_text(text.replace("epochs = 3", "epochs = 4"))
 
     monkeypatch.setattr(Display, "say", say)
-    with pytest.raises(DataProblem, match=r"mine\.toml has changed since this command began"):
+    with pytest.raises(DataProblem, match=r"mine\.toml has changed since this command started"):
         search(request, Display())
 
 

@@ -104,13 +104,13 @@ def test_a_named_key_takes_the_methods_range_and_others_need_one():
     [
         ("lambda", "write KEY=LOW:HIGH"),
         ("lambda=1:x", "'1:x' is not a range"),
-        ("lambda=1:1", "from a lower to a higher number, not 1 to 1"),
+        ("lambda=1:1", "from a lower to a higher number, not from 1 to 1"),
         ("lambda=2:1", "from a lower to a higher"),
         ("lambda=0:inf", "from a lower to a higher"),
         ("lambda=0:1:log", "on a log scale must start above 0"),
         ("lambda=1:2:lin", "'lin' is not a scale"),
         ("lambda=0.5", "needs two or more different choices"),
-        ("memory=true,true", "each once"),
+        ("memory=true,true", "two or more different choices"),
         ("lamda=1:2", "no key 'lamda' to tune; did you mean 'lambda'"),
     ],
 )

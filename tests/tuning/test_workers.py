@@ -176,7 +176,7 @@ def test_a_database_keeps_the_study_and_a_living_workers_trial_is_left_to_it(ask
     display = Told()
     study = search(ask(total=4, **request), display)
     assert numbers(study) == [0, 1, 3], "the other worker's counts, and is not taken"
-    assert any("with other workers: trial 2" in line for line in display.lines)
+    assert any("still running in other workers: trial 2" in line for line in display.lines)
     age(database, 2)
     study = search(ask(total=4, **request), QUIET)
     assert numbers(study) == [0, 1, 3, 4], "its worker is dead: it is made anew"
