@@ -66,9 +66,15 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def example_method():
+def example(word):
+    """The block of adding-a-method.md that holds ``word``."""
     text = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.S)[0]
+    (found,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if word in block]
+    return found
+
+
+def example_method():
+    return example("class LabelSmoothing")
 
 
 def test_the_example_method_passes_the_suite(monkeypatch, tmp_path):
@@ -78,6 +84,14 @@ def test_the_example_method_passes_the_suite(monkeypatch, tmp_path):
     registry.add_file(file)
     conformance.check("label-smoothing")
     assert len([line for line in example_method().splitlines() if line.strip()]) <= 30
+
+
+def test_the_example_detector_passes_the_suite(monkeypatch, tmp_path):
+    file = tmp_path / "logit_gap.py"
+    file.write_text(example("class LogitGap"))
+    monkeypatch.setattr(registry, "_added", {})
+    registry.add_file(file)
+    conformance.check("logit-gap")
 
 
 def test_the_example_method_is_run_and_compared(oltr, tiny_recipe, tmp_path):

@@ -53,6 +53,7 @@ def test_facts_from_the_text_alone():
         "B",
     )
     assert info.trains is False
+    assert read_method_file("b", "somewhere", "class B(LogitDetector): pass", "file").kind == "detector"
     assert read_method_file("b", "somewhere", "class A: pass", "file") is None
     assert read_method_file("b", "somewhere", "class A(", "file").family == "broken"
 
