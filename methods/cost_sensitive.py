@@ -41,15 +41,17 @@ class CostSensitive(LinearMethod):
     class Params(MethodParams):
         """How far the weights follow the counts."""
 
-        gamma: float = Field(1.0, ge=0, description="γ; 0 weighs all classes alike")
+        gamma: float = Field(
+            1.0, ge=0, description="γ, exponent of the class counts in the weights; 0 weighs all classes alike"
+        )
 
+    setup: Setup[Params]
     weights: Tensor
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, CostSensitive.Params)
-        self.register_buffer("weights", cost_weights(setup.class_counts, p.gamma), persistent=False)
+        weights = cost_weights(setup.class_counts, self.setup.params.gamma)
+        self.register_buffer("weights", weights, persistent=False)
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Weighted cross-entropy, divided by the batch's size."""

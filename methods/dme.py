@@ -169,25 +169,34 @@ class DME(Method):
     class Params(MethodParams):
         """Symbols as in the paper; see the module's docstring for the two readings of each."""
 
-        lambda_: float = Field(0.01, ge=0, description="weight λ of L_LM in Eq. 7")
-        loss_target: Literal["direct", "meta"] = "direct"
-        centroid_step: CentroidStep = "normalised"
-        margin: float = Field(10.0, ge=0, description="margin of the repelling term")
-        repel_weight: float = Field(0.01, ge=0)
-        squash: Squash = "code"
-        scale: float = Field(16.0, gt=0, description="of the cosine classifier")
-        coefficients: Coefficients = "softmax"
-        reachability_scale: float = Field(10.0, gt=0, description="s in s/γ")
-        memory: bool = True
-        concept_selector: bool = True
-        calibrator: bool = True
-        attention: Literal["none", "spatial", "modulated"] = "modulated"
-        extra_fc: bool = False
+        lambda_: float = Field(0.01, ge=0, description="λ, weight of the large-margin loss L_LM (Eq. 7)")
+        loss_target: Literal["direct", "meta"] = Field(
+            "direct", description="feature that L_LM takes: direct, as the code, or v_meta, as the paper"
+        )
+        centroid_step: CentroidStep = Field(
+            "normalised", description="how L_LM moves a centroid: by a step normalised by counts, or by its gradient"
+        )
+        margin: float = Field(10.0, ge=0, description="margin of L_LM's repelling term, a squared distance")
+        repel_weight: float = Field(0.01, ge=0, description="weight of the repelling term inside L_LM")
+        squash: Squash = Field("code", description="how features are squashed (Eq. 6): as the code, or as the paper")
+        scale: float = Field(16.0, gt=0, description="factor of the cosine classifier's logits")
+        coefficients: Coefficients = Field(
+            "softmax", description="memory coefficients o (Eq. 1): softmax, as the code, or linear, as the paper"
+        )
+        reachability_scale: float = Field(10.0, gt=0, description="s of the reachability s/γ (Eq. 2); the paper has 1")
+        memory: bool = Field(True, description="add the memory feature v_memory (Eq. 1)")
+        concept_selector: bool = Field(True, description="weigh the memory feature by the selector e (Eq. 4)")
+        calibrator: bool = Field(True, description="scale the feature by its reachability s/γ (Eq. 2)")
+        attention: Literal["none", "spatial", "modulated"] = Field(
+            "modulated", description="attention on the feature map (Eq. 5); spatial leaves self-attention out"
+        )
+        extra_fc: bool = Field(False, description="put a linear layer and a ReLU after the pooling")
+
+    setup: Setup[Params]
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = self.params = setup.params
-        assert isinstance(p, DME.Params)
+        p = self.setup.params
         self.backbone = build_backbone(setup.backbone, extra_fc=p.extra_fc)
         self.attention = (
             None

@@ -37,14 +37,12 @@ class Focal(LinearMethod):
     class Params(MethodParams):
         """The symbol of the source."""
 
-        gamma: float = Field(2.0, ge=0, description="γ; 0 is cross-entropy")
+        gamma: float = Field(
+            2.0, ge=0, description="γ, how much less a well-classified sample counts; 0 is cross-entropy"
+        )
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, Focal.Params)
-        self.params = p
+    setup: Setup[Params]
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean focal loss over the batch."""
-        return {"focal": focal_loss(self.classifier(self.backbone(images)), labels, self.params.gamma)}
+        return {"focal": focal_loss(self.classifier(self.backbone(images)), labels, self.setup.params.gamma)}

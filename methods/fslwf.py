@@ -130,13 +130,18 @@ class FSLwF(FeatureMethod):
 
         base_above: int = Field(20, ge=0, description="classes with more training images than this are base classes")
         base_share: float = Field(0.5, ge=0, le=1, description="share of the run before the generator learns")
-        scale: float = Field(10.0, gt=0, description="s of the cosine classifier at first")
-        gamma: float = Field(10.0, gt=0, description="γ at first; 30 in the source's ImageNet experiments")
-        shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-            (1, 2, 5, 10, 20), min_length=1, description="each step draws its N from these"
+        scale: float = Field(10.0, gt=0, description="initial s, factor of the cosine classifier's logits")
+        gamma: float = Field(
+            10.0, gt=0, description="initial γ, sharpness of the attention; 30 in the source's ImageNet runs"
         )
-        fake_share: float = Field(0.5, gt=0, le=1, description="share of the batch's base classes that play novel")
+        shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+            (1, 2, 5, 10, 20), min_length=1, description="numbers of images N that an episode may generate weights from"
+        )
+        fake_share: float = Field(
+            0.5, gt=0, le=1, description="share of the batch's base classes that an episode treats as novel"
+        )
 
+    setup: Setup[Params]
     base: Tensor
     novel: Tensor
     row: Tensor
@@ -145,9 +150,7 @@ class FSLwF(FeatureMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, FSLwF.Params)
-        self.params = p
+        p = self.setup.params
         is_base = torch.tensor(setup.class_counts) > p.base_above
         base, novel = is_base.nonzero()[:, 0], (~is_base).nonzero()[:, 0]
         dim = self.backbone.feature_dim
@@ -191,7 +194,7 @@ class FSLwF(FeatureMethod):
             if not len(row):
                 # A loss without gradient would stop the run; a zero one only lets the weights' length decay.
                 return {"cross_entropy": 0 * self.base_weights.sum()}
-            fake = row[:0] if self.progress < self.params.base_share else self._fake_novel(row)
+            fake = row[:0] if self.progress < self.setup.params.base_share else self._fake_novel(row)
             logits, targets = self._episode(z, row, fake) if len(fake) else (self._base_logits(z), row)
             return {"cross_entropy": F.cross_entropy(logits, targets)}
 
@@ -210,14 +213,15 @@ class FSLwF(FeatureMethod):
             raise RuntimeError("prepare_features gives the images to generate weights from; it comes first")
         present = row.unique()
         able = present[self.images.counts[self.base[present]] >= 2]  # one image to learn from and one to test
-        number = max(1, int(self.params.fake_share * len(present)))
+        number = max(1, int(self.setup.params.fake_share * len(present)))
         number = min(number, len(able), len(self.base) - 1)  # and something to remember
         return able[torch.randperm(len(able), device=able.device)[:number]]
 
     def _episode(self, z: Tensor, row: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (Q, K_b) and targets (Q,) with the weights of ``fake`` generated."""
         assert self.images is not None
-        shots = self.params.shots[int(torch.randint(len(self.params.shots), ()))]
+        choices = self.setup.params.shots
+        shots = choices[int(torch.randint(len(choices), ()))]
         per_class = max(1, len(row) // len(row.unique()))
         (shot, owner), (query, asked) = self.images.draw(self.base[fake], shots, per_class)
         memory = F.normalize(self.base_weights, dim=1)

@@ -7,7 +7,6 @@ Deviation: none known. All training samples count alike, so that a class with fe
 neighbours from others: on a long tail a smaller k treats rare classes better.
 """
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oltr_cli.detector import Detector, MethodParams, SavedScores
-from oltr_cli.errors import DataProblem
+from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
 
-BLOCK = 4096  # samples at a time, fewer where
-PAIRS = 2**24  # their similarities to all training samples would take more than 64 MB
+PAIRS = 2**24  # similarities of a block to all training samples, 64 MB
 
 
 class KNN(Detector):
@@ -29,47 +26,30 @@ class KNN(Detector):
     family = "open-set detector"
     source = "Sun et al., ICML 2022"
     search_space: ClassVar[dict[str, str]] = {"detector.k": "1:500:log"}
+    reads = ("features",)
 
     class Params(MethodParams):
         """Symbols as in the source."""
 
-        k: int = Field(50, ge=1, description="which neighbour; at most the number of training samples is taken")
+        k: int = Field(50, ge=1, description="k, which neighbour counts; at most the number of training samples")
+
+    setup: DetectorSetup[Params]
 
     def fit(self, train: SavedScores) -> None:
-        """Keep the normalised training features (N, D) float32.
-
-        Raises:
-            DataProblem: there are no features, not finite ones, or no training samples.
-        """
-        p = self.setup.params
-        assert isinstance(p, KNN.Params)
-        if train.features is None or not len(train):
-            raise DataProblem("knn reads the features of training samples, and these scores have none")
+        """Keep the normalised training features (N, D) float32."""
+        train = self.require(train)
         self.train = _normalised(train.features)
-        if not np.isfinite(self.train).all():
-            raise DataProblem("knn: the training features hold NaN or infinity")
-        self.k = min(p.k, len(self.train))
+        self.k = min(self.setup.params.k, len(self.train))
+        self.block = min(type(self).block, max(1, PAIRS // len(self.train)))
 
-    def score(self, scores: SavedScores) -> SavedScores:
-        """Confidence in −2 … 0; the prediction stays the network's.
-
-        Raises:
-            DataProblem: there are no features, or not finite ones.
-        """
-        if scores.features is None:
-            raise DataProblem("knn reads the features, and these scores have none")
-        confidence = np.empty(len(scores), np.float32)
-        block = min(BLOCK, max(1, PAIRS // len(self.train)))
-        for start in range(0, len(scores), block):
-            z = _normalised(scores.features[start : start + block])
-            # torch's topk is three times as fast as numpy's argpartition.
-            kth = torch.from_numpy(z @ self.train.T).topk(self.k, dim=1).indices[:, -1].numpy()
-            # √(2 − 2 z·t) has lost its digits where t is near: the winner's distance is taken from the difference.
-            difference = z.astype(np.float64) - self.train[kth]
-            confidence[start : start + block] = -np.sqrt(np.square(difference).sum(axis=1))
-        if not np.isfinite(confidence).all():
-            raise DataProblem("knn: the features hold NaN or infinity")
-        return replace(scores, confidence=confidence)
+    def confidence(self, block: Samples) -> NDArray[np.floating]:
+        """In −2 … 0."""
+        z = _normalised(block.features)
+        # torch's topk is three times as fast as numpy's argpartition.
+        kth = torch.from_numpy(z @ self.train.T).topk(self.k, dim=1).indices[:, -1].numpy()
+        # √(2 − 2 z·t) has lost its digits where t is near: the winner's distance is taken from the difference.
+        difference = z.astype(np.float64) - self.train[kth]
+        return -np.sqrt(np.square(difference).sum(axis=1))
 
     def report(self) -> dict[str, int]:
         """The k in use, and how many training features there are."""

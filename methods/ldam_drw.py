@@ -74,19 +74,20 @@ class LDAMDRW(Method):
     class Params(MethodParams):
         """Symbols as in the sources."""
 
-        scale: float = Field(30.0, gt=0, description="s, of the cosines")
+        scale: float = Field(30.0, gt=0, description="s, factor of the cosines")
         max_margin: float = Field(0.5, ge=0, le=2, description="m of the rarest class, in units of the cosine")
-        beta: float = Field(0.9999, ge=0, lt=1, description="β of the class-balanced weights; 0 weighs all alike")
-        drw_start: float = Field(0.8, ge=0, le=1, description="share of the steps after which the weights set in")
+        beta: float = Field(
+            0.9999, ge=0, lt=1, description="β of the class-balanced weights; 0 weighs all classes alike"
+        )
+        drw_start: float = Field(0.8, ge=0, le=1, description="share of training after which the class weights apply")
 
+    setup: Setup[Params]
     margins: Tensor
     weights: Tensor
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, LDAMDRW.Params)
-        self.params = p
+        p = self.setup.params
         self.backbone = build_backbone(setup.backbone)
         self.classifier = _Cosine(self.backbone.feature_dim, setup.num_classes)
         self.register_buffer("margins", ldam_margins(setup.class_counts, p.max_margin), persistent=False)
@@ -101,9 +102,9 @@ class LDAMDRW(Method):
         cosines = self.classifier(self.backbone(images))
         y = labels.unsqueeze(1)
         narrowed = cosines.scatter_add(1, y, -self.margins[y])
-        weights = self.weights if self.progress >= self.params.drw_start else None
-        return {"ldam": F.cross_entropy(self.params.scale * narrowed, labels, weights)}
+        weights = self.weights if self.progress >= self.setup.params.drw_start else None
+        return {"ldam": F.cross_entropy(self.setup.params.scale * narrowed, labels, weights)}
 
     def forward(self, images: Tensor) -> Scores:
         v = self.backbone(images)
-        return Scores.from_logits(self.params.scale * self.classifier(v), v)
+        return Scores.from_logits(self.setup.params.scale * self.classifier(v), v)

@@ -52,19 +52,15 @@ class Lifted(LinearMethod):
     class Params(MethodParams):
         """Weight and margin of the loss."""
 
-        weight: float = Field(0.01, ge=0, description="of the lifted loss beside cross-entropy")
-        margin: float = Field(5.0, ge=0, description="m, in units of the features' distance")
+        weight: float = Field(0.01, ge=0, description="weight of the lifted loss beside cross-entropy")
+        margin: float = Field(5.0, ge=0, description="m, margin of the lifted loss, a distance of features")
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, Lifted.Params)
-        self.params = p
+    setup: Setup[Params]
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, and weight · L_lifted."""
-        v = self.backbone(images)
+        p, v = self.setup.params, self.backbone(images)
         return {
             "cross_entropy": F.cross_entropy(self.classifier(v).float(), labels),
-            "lifted": self.params.weight * lifted_loss(v, labels, self.params.margin),
+            "lifted": p.weight * lifted_loss(v, labels, p.margin),
         }

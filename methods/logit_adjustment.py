@@ -34,15 +34,17 @@ class LogitAdjustment(LinearMethod):
     class Params(MethodParams):
         """Where the prior is taken out, and how much of it."""
 
-        form: Literal["loss", "post-hoc"] = "post-hoc"
-        tau: float = Field(1.0, ge=0, description="τ; 0 is plain training for more epochs")
+        form: Literal["loss", "post-hoc"] = Field(
+            "post-hoc", description="where the prior is taken out: of the loss in training, or of the scores after it"
+        )
+        tau: float = Field(1.0, ge=0, description="τ, weight of the log prior; 0 is plain training for more epochs")
 
+    setup: Setup[Params]
     adjustment: Tensor
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, LogitAdjustment.Params)
+        p = self.setup.params
         self.form = p.form
         counts = torch.tensor(setup.class_counts, dtype=torch.float32)
         self.register_buffer("adjustment", p.tau * (counts / counts.sum()).log(), persistent=False)

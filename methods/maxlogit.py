@@ -6,30 +6,20 @@ Source: Hendrycks et al., "Scaling Out-of-Distribution Detection for Real-World 
 Deviation: none known.
 """
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
+from oltr_cli.detector import LogitDetector
 
-from oltr_cli.detector import Detector, SavedScores
-from oltr_cli.errors import DataProblem
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class MaxLogit(Detector):
-    """Maximum of the saved logits."""
+class MaxLogit(LogitDetector):
+    """Maximum of the saved logits, on their own scale."""
 
     starts_from = None
     family = "open-set detector"
     source = "Hendrycks et al., ICML 2022"
 
-    def score(self, scores: SavedScores) -> SavedScores:
-        """Confidence on the logits' own scale; the prediction stays the network's.
-
-        Raises:
-            DataProblem: there are no logits, or not finite ones.
-        """
-        if scores.logits is None:
-            raise DataProblem("maxlogit reads the logits, and these scores have none")
-        confidence = scores.logits.max(axis=1).astype(np.float32)
-        if not np.isfinite(confidence).all():
-            raise DataProblem("maxlogit: the logits hold NaN or infinity")
-        return replace(scores, confidence=confidence)
+    def from_logits(self, logits: "Tensor") -> "Tensor":
+        return logits.amax(dim=1)

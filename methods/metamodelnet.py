@@ -87,31 +87,34 @@ class MetaModelNet(FeatureMethod):
     class Params(MethodParams):
         """Head classes, small classifiers, and the chain."""
 
-        head_images: int = Field(100, ge=2, description="a class with as many images is a head class")
-        shrinkage: float = Field(0.3, gt=0, description="of the covariance that whitens, in mean variances")
+        head_images: int = Field(100, ge=2, description="a class with at least so many training images is a head class")
+        shrinkage: float = Field(
+            0.3, gt=0, description="identity added to the whitening covariance, in units of its mean variance"
+        )
         ridge: float = Field(4.0, gt=0, description="λ of the ridge classifiers on whitened features")
-        slope: float = Field(0.1, ge=0, lt=1, description="of the leaky ReLU")
-        dropout: float = Field(0.8, ge=0, lt=1, description="before the linear layers")
-        task_weight: float = Field(0.3, ge=0, description="λ, of the cross-entropy of held-out images")
+        slope: float = Field(0.1, ge=0, lt=1, description="slope of the leaky ReLU below 0")
+        dropout: float = Field(0.8, ge=0, lt=1, description="dropout before the linear layers")
+        task_weight: float = Field(0.3, ge=0, description="λ, weight of the cross-entropy of held-out images")
         opening: float = Field(0.5, gt=0, le=1, description="share of the run after which all blocks are trained")
+
+    setup: Setup[Params]
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, MetaModelNet.Params)
-        self.params = p
+        p = self.setup.params
         dim = self.backbone.feature_dim
         self.space = ModelSpace(dim, setup.class_counts, p.head_images)
         self.chain = Chain(dim + 1, self.space.levels, p.slope, p.dropout)
 
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Train the many-shot classifiers, and sample few-shot ones of the head."""
-        self.space.prepare(train.features, train.labels, self.params.shrinkage, self.params.ridge)
+        p = self.setup.params
+        self.space.prepare(train.features, train.labels, p.shrinkage, p.ridge)
 
     def first_block(self) -> int:
         """The earliest block that is trained at this point of the run: the last one first, all from ``opening`` on."""
         blocks = self.space.deepest + 1
-        opened = 1 + int(blocks * min(self.progress / self.params.opening, 1.0))
+        opened = 1 + int(blocks * min(self.progress / self.setup.params.opening, 1.0))
         return max(0, blocks - opened)
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -127,7 +130,7 @@ class MetaModelNet(FeatureMethod):
             drawn = space.draw(self.first_block())
             generated = self.chain(drawn.theta, drawn.level)
             terms = space.losses(drawn, generated, self._grown(space.tail_rest()), labels)
-        terms["cross_entropy"] = self.params.task_weight * terms["cross_entropy"]
+        terms["cross_entropy"] = self.setup.params.task_weight * terms["cross_entropy"]
         return terms
 
     def score_features(self, features: Tensor) -> Scores:

@@ -76,26 +76,29 @@ class ModelRegression(FeatureMethod):
     class Params(MethodParams):
         """Head classes, small classifiers, and the network."""
 
-        head_images: int = Field(100, ge=2, description="a class with as many images is a head class")
-        shrinkage: float = Field(0.3, gt=0, description="of the covariance that whitens, in mean variances")
+        head_images: int = Field(100, ge=2, description="a class with at least so many training images is a head class")
+        shrinkage: float = Field(
+            0.3, gt=0, description="identity added to the whitening covariance, in units of its mean variance"
+        )
         ridge: float = Field(4.0, gt=0, description="λ of the ridge classifiers on whitened features")
-        hidden: int = Field(256, ge=1, description="units of each hidden layer")
-        slope: float = Field(0.1, ge=0, lt=1, description="of the leaky ReLU")
-        dropout: float = Field(0.5, ge=0, lt=1, description="before the last layer")
-        task_weight: float = Field(0.3, ge=0, description="λ, of the cross-entropy of held-out images")
+        hidden: int = Field(256, ge=1, description="units of each of the three hidden layers")
+        slope: float = Field(0.1, ge=0, lt=1, description="slope of the leaky ReLU below 0")
+        dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the last layer")
+        task_weight: float = Field(0.3, ge=0, description="λ, weight of the cross-entropy of held-out images")
+
+    setup: Setup[Params]
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, ModelRegression.Params)
-        self.params = p
+        p = self.setup.params
         dim = self.backbone.feature_dim
         self.network = RegressionNetwork(dim + 1, p.hidden, p.slope, p.dropout)
         self.space = ModelSpace(dim, setup.class_counts, p.head_images)
 
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Train the many-shot classifiers, and sample few-shot ones of the head."""
-        self.space.prepare(train.features, train.labels, self.params.shrinkage, self.params.ridge)
+        p = self.setup.params
+        self.space.prepare(train.features, train.labels, p.shrinkage, p.ridge)
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Squared error, cross-entropy, calibration; 0 where no class is a head class.
@@ -109,7 +112,7 @@ class ModelRegression(FeatureMethod):
         with torch.autocast(labels.device.type, enabled=False):
             drawn = space.draw()
             terms = space.losses(drawn, self.network(drawn.theta), self._regressed(space.tail_rest()), labels)
-        terms["cross_entropy"] = self.params.task_weight * terms["cross_entropy"]
+        terms["cross_entropy"] = self.setup.params.task_weight * terms["cross_entropy"]
         return terms
 
     def score_features(self, features: Tensor) -> Scores:

@@ -7,20 +7,18 @@ Networks", ICLR 2017. There T = 1; another T is a parameter (temperature scaling
 The paper's tables reject where confidence < 0.1. Deviation: none known.
 """
 
-from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import Field
 
-from oltr_cli.detector import Detector, MethodParams, SavedScores
-from oltr_cli.errors import DataProblem
+from oltr_cli.detector import DetectorSetup, LogitDetector, MethodParams
 
-BLOCK = 4096  # samples at a time
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class MSP(Detector):
-    """Maximum softmax probability of the saved logits."""
+class MSP(LogitDetector):
+    """Maximum softmax probability of the saved logits, 1/K … 1."""
 
     starts_from = None
     family = "open-set detector"
@@ -33,21 +31,7 @@ class MSP(Detector):
 
         temperature: float = Field(1.0, gt=0, description="T that the logits are divided by")
 
-    def score(self, scores: SavedScores) -> SavedScores:
-        """Confidence in 1/K … 1; the prediction stays the network's.
+    setup: DetectorSetup[Params]
 
-        Raises:
-            DataProblem: there are no logits, or not finite ones.
-        """
-        p = self.setup.params
-        assert isinstance(p, MSP.Params)
-        if scores.logits is None:
-            raise DataProblem("msp reads the logits, and these scores have none")
-        confidence = np.empty(len(scores), np.float32)
-        for start in range(0, len(scores), BLOCK):
-            block = scores.logits[start : start + BLOCK].astype(np.float64)
-            block -= block.max(axis=1, keepdims=True)
-            confidence[start : start + BLOCK] = 1 / np.exp(block / p.temperature).sum(axis=1)
-        if not np.isfinite(confidence).all():
-            raise DataProblem("msp: the logits hold NaN or infinity")
-        return replace(scores, confidence=confidence)
+    def from_logits(self, logits: "Tensor") -> "Tensor":
+        return (logits / self.setup.params.temperature).softmax(dim=1).amax(dim=1)

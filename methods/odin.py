@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.detector import MethodParams, NetworkDetector, SavedScores
+from oltr_cli.detector import DetectorSetup, MethodParams, NetworkDetector
 from oltr_cli.errors import UsageProblem
 from oltr_cli.method import Method, Scores
 
@@ -40,17 +40,11 @@ class ODIN(NetworkDetector):
     class Params(MethodParams):
         """Symbols as in the source."""
 
-        temperature: float = Field(1000.0, gt=0, description="T")
-        epsilon: float = Field(0.0014, ge=0, description="ε, for pixels in 0 … 1")
-        tune: bool = Field(False, description="choose T and ε on the open validation samples (†), among a grid of 24")
+        temperature: float = Field(1000.0, gt=0, description="T that the logits are divided by")
+        epsilon: float = Field(0.0014, ge=0, description="ε, how far each pixel is moved; pixels are 0 … 1")
+        tune: bool = Field(False, description="choose T and ε among 24 pairs on the open validation samples (†)")
 
-    def score(self, scores: SavedScores) -> SavedScores:
-        """Saved scores do not suffice.
-
-        Raises:
-            UsageProblem: always.
-        """
-        raise UsageProblem("odin needs the images and the network: saved scores do not tell how an image must change")
+    setup: DetectorSetup[Params]
 
     def score_images(self, network: Method, images: Tensor) -> Scores:
         """Confidence from x̃; logits (B, K), and so the prediction, and features (B, D) those of x itself.
@@ -63,7 +57,6 @@ class ODIN(NetworkDetector):
             UsageProblem: the network's logits have no gradient for the image.
         """
         p = self.setup.params
-        assert isinstance(p, ODIN.Params)
         with torch.inference_mode(False):  # whose tensors could not take part in a gradient: hence the clone
             x = images.clone()
             with torch.enable_grad():
@@ -83,9 +76,7 @@ class ODIN(NetworkDetector):
 
     def candidates(self) -> Sequence[NetworkDetector]:
         """The grid of T and ε, when ``tune`` asks for it."""
-        p = self.setup.params
-        assert isinstance(p, ODIN.Params)
-        if not p.tune:
+        if not self.setup.params.tune:
             return ()
         return [
             ODIN(replace(self.setup, params=ODIN.Params(temperature=t, epsilon=e)))
@@ -96,7 +87,6 @@ class ODIN(NetworkDetector):
     def report(self) -> dict[str, float]:
         """The T and ε in use, which ``tune`` may have chosen."""
         p = self.setup.params
-        assert isinstance(p, ODIN.Params)
         return {"temperature": p.temperature, "epsilon": p.epsilon}
 
 

@@ -26,19 +26,16 @@ Deviations, all for what a long tail brings and the source does not meet; ``repo
 - "euclidean" is ‖v − μ‖/200, as in the authors' code: the Weibull fit moves every tail to 1, so its unit matters.
 """
 
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from oltr_cli.detector import Detector, MethodParams, SavedScores
-from oltr_cli.errors import DataProblem
+from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
 
 from ._weibull import Fit, Weibulls, fit_tails
 
-BLOCK = 512  # samples at a time: a block of float64 logits then stays in the processor's cache
 Distance = Literal["eucos", "euclidean", "cosine"]
 Floats = NDArray[np.float64]
 
@@ -56,6 +53,8 @@ class OpenMax(Detector):
     source = "Bendale & Boult, CVPR 2016"
     threshold_rule = "fixed:0.1"
     search_space: ClassVar[dict[str, str]] = {"detector.tail": "5:100", "detector.alpha": "1:20"}
+    reads = ("logits",)
+    block = 512  # float64 logits of so many samples stay in the processor's cache
 
     class Params(MethodParams):
         """Symbols as in the source."""
@@ -63,13 +62,16 @@ class OpenMax(Detector):
         tail: int = Field(
             20, ge=2, description="largest distances of a class that its Weibull distribution is fitted to"
         )
-        alpha: int = Field(10, ge=1, description="how many of the largest logits are revised; at most K")
-        distance: Distance = "eucos"
-        negative: Literal["shift", "keep"] = Field("shift", description="what is done about negative logits")
+        alpha: int = Field(10, ge=1, description="α, how many of the largest logits are revised; at most K")
+        distance: Distance = Field("eucos", description="distance to a class mean; eucos is the sum of the other two")
+        negative: Literal["shift", "keep"] = Field(
+            "shift", description="shift a sample's logits so that none is negative, or keep negative logits as they are"
+        )
         fit: Fit = Field(
-            "auto", description="libmr, the vectorised fit that agrees with it, or libmr where it is there"
+            "auto", description="who fits the Weibull distributions; auto: libmr where it is installed, else vectorised"
         )
 
+    setup: DetectorSetup[Params]
     means: Floats
     weibulls: Weibulls
 
@@ -77,11 +79,10 @@ class OpenMax(Detector):
         """Means, distances and Weibull fits of all classes.
 
         Raises:
-            DataProblem: there are no logits, or not finite ones.
             UsageProblem: libmr is asked for by name and is not there.
         """
-        p = self._params
-        logits = _logits(train)
+        p, train = self.setup.params, self.require(train)
+        logits = train.logits
         num_classes = logits.shape[1]
         used = train.prediction == train.labels
         no_correct = np.bincount(train.labels[used], minlength=num_classes) == 0
@@ -91,18 +92,16 @@ class OpenMax(Detector):
         labels = train.labels[rows]
         counts = np.bincount(labels, minlength=num_classes)
         self.means = np.zeros((num_classes, num_classes))
-        for start in range(0, len(rows), BLOCK):
-            block = logits[rows[start : start + BLOCK]].astype(np.float64)
-            classes = labels[start : start + BLOCK]
+        for piece in self.blocks(len(rows)):
+            block = logits[rows[piece]].astype(np.float64)
+            classes = labels[piece]
             first = np.flatnonzero(np.diff(classes, prepend=-1))  # of each class in the block
             self.means[classes[first]] += np.add.reduceat(block, first, axis=0)
         self.means /= np.maximum(counts, 1)[:, None]
         distances = np.empty(len(rows))
-        for start in range(0, len(rows), BLOCK):
-            block = logits[rows[start : start + BLOCK]].astype(np.float64)
-            distances[start : start + BLOCK] = _distance(block, self.means[labels[start : start + BLOCK]], p.distance)
-        if not np.isfinite(distances).all():
-            raise DataProblem("openmax: the training logits hold NaN or infinity")
+        for piece in self.blocks(len(rows)):
+            block = logits[rows[piece]].astype(np.float64)
+            distances[piece] = _distance(block, self.means[labels[piece]], p.distance)
         tails = _largest(distances, labels, counts, p.tail)
         self.weibulls, self._way = fit_tails(tails, p.fit)
         own = self.weibulls.fitted
@@ -123,42 +122,29 @@ class OpenMax(Detector):
         needy = ~fits.fitted & (counts > 0)
         if not needy.any() or not fits.fitted.any():
             return np.zeros_like(needy)
-        givers = fits.fitted & (counts < self._params.tail)
+        givers = fits.fitted & (counts < self.setup.params.tail)
         if not givers.any():
             givers = fits.fitted
         scaled = tails[givers] * np.sqrt(counts[givers] / (counts[givers] - 1))[:, None]
-        pool, _ = fit_tails(scaled[np.isfinite(scaled)][None], self._params.fit)
+        pool, _ = fit_tails(scaled[np.isfinite(scaled)][None], self.setup.params.fit)
         for values, shared in ((fits.shape, pool.shape), (fits.scale, pool.scale), (fits.lowest, pool.lowest)):
             values[needy] = shared
         return needy
 
-    def score(self, scores: SavedScores) -> SavedScores:
-        """Prediction over the K revised known logits, and the confidence that the module's docstring defines.
-
-        Raises:
-            DataProblem: there are no logits, or not finite ones.
-        """
-        logits = _logits(scores)
-        prediction, confidence = np.empty(len(scores), np.int64), np.empty(len(scores), np.float32)
-        for start in range(0, len(scores), BLOCK):
-            block = logits[start : start + BLOCK].astype(np.float64)
-            if not np.isfinite(block).all():
-                raise DataProblem("openmax: the logits hold NaN or infinity")
-            known, unknown = self.revise(block)
-            best = known.argmax(axis=1)
-            highest = known.max(axis=1)
-            spread = np.log(np.exp(known - highest[:, None]).sum(axis=1))
-            # Of log P(some known class) − log P(unknown), both from one softmax over K + 1 logits.
-            margin = highest + spread - unknown
-            log_known = -np.logaddexp(0, -margin)
-            winner = np.exp(log_known - spread)
-            prediction[start : start + BLOCK] = best
-            confidence[start : start + BLOCK] = np.where(highest >= unknown, winner, log_known / (1 - log_known))
-        return replace(scores, prediction=prediction, confidence=confidence)
+    def judge(self, block: Samples) -> tuple[NDArray[np.integer], Floats]:
+        """Prediction over the K revised known logits, and the confidence that the module's docstring defines."""
+        known, unknown = self.revise(block.logits.astype(np.float64))
+        highest = known.max(axis=1)
+        spread = np.log(np.exp(known - highest[:, None]).sum(axis=1))
+        # Of log P(some known class) − log P(unknown), both from one softmax over K + 1 logits.
+        margin = highest + spread - unknown
+        log_known = -np.logaddexp(0, -margin)
+        winner = np.exp(log_known - spread)
+        return known.argmax(axis=1), np.where(highest >= unknown, winner, log_known / (1 - log_known))
 
     def revise(self, logits: Floats) -> tuple[Floats, Floats]:
         """v̂ of the known classes (B, K) and of the unknown one (B,), for logits (B, K) float64."""
-        p = self._params
+        p = self.setup.params
         alpha = min(p.alpha, logits.shape[1])
         rows = np.arange(len(logits))
         known = logits.copy()
@@ -178,17 +164,6 @@ class OpenMax(Detector):
     def report(self) -> dict[str, Any]:
         """Which fit ran, and how many classes had to do with less than the source assumes."""
         return self._report
-
-    @property
-    def _params(self) -> "OpenMax.Params":
-        assert isinstance(self.setup.params, OpenMax.Params)
-        return self.setup.params
-
-
-def _logits(scores: SavedScores) -> NDArray[np.floating]:
-    if scores.logits is None:
-        raise DataProblem("openmax reads the logits, and these scores have none")
-    return scores.logits
 
 
 def _distance(v: Floats, mean: Floats, kind: Distance) -> Floats:

@@ -76,22 +76,17 @@ class Range(LinearMethod):
     class Params(MethodParams):
         """Symbols as in the source, and the weight of the whole."""
 
-        weight: float = Field(0.002, ge=0, description="of the range loss beside cross-entropy")
-        alpha: float = Field(1.0, ge=0, description="α, of the term within classes")
-        beta: float = Field(1.0, ge=0, description="β, of the term between classes")
-        k: int = Field(2, ge=1, description="pairs of each class that count, the widest")
-        margin: float = Field(20.0, ge=0, description="m, in units of the features' squared distance")
+        weight: float = Field(0.002, ge=0, description="weight of the range loss beside cross-entropy")
+        alpha: float = Field(1.0, ge=0, description="α, weight of the term within classes")
+        beta: float = Field(1.0, ge=0, description="β, weight of the term between classes")
+        k: int = Field(2, ge=1, description="k, how many of each class's widest pairs count")
+        margin: float = Field(20.0, ge=0, description="m, margin between class means, a squared distance of features")
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, Range.Params)
-        self.params = p
+    setup: Setup[Params]
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, weight · α · L_intra and weight · β · L_inter."""
-        p = self.params
-        v = self.backbone(images)
+        p, v = self.setup.params, self.backbone(images)
         intra, inter = range_terms(v, labels, p.k, p.margin)
         return {
             "cross_entropy": F.cross_entropy(self.classifier(v).float(), labels),

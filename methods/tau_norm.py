@@ -34,16 +34,17 @@ class TauNorm(FeatureMethod):
         """Symbols as in the source."""
 
         tau: Annotated[float, Field(ge=0, le=2)] | Literal["validation"] = Field(
-            "validation", description="exponent of the length; chosen on the validation split, or a number in 0 … 2"
+            "validation",
+            description="τ, exponent of the weights' length, 0 … 2; validation chooses it on the validation split",
         )
 
+    setup: Setup[Params]
     tau: Tensor
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        p = setup.params
-        assert isinstance(p, TauNorm.Params)
-        self.given = None if p.tau == "validation" else float(p.tau)
+        tau = self.setup.params.tau
+        self.given = None if tau == "validation" else float(tau)
         self.classifier = nn.Linear(self.backbone.feature_dim, setup.num_classes, bias=False)
         self.register_buffer("tau", torch.tensor(1.0 if self.given is None else self.given))
 

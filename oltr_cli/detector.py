@@ -3,14 +3,21 @@
 A detector says how surely a sample belongs to a known class. It goes on any trained method
 (``oltr run dme --detector energy``); one that is a row of the paper names in ``starts_from`` the method which it stands
 on there, so that ``oltr run openmax`` is that row.
+
+Most detectors write ``confidence``, and ``fit`` where they learn from the training set. A formula of the logits alone
+is a ``LogitDetector``, which ``oltr export`` can put into a file; one that runs the network is a ``NetworkDetector``.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal
 
-from oltr_cli.recipe.specs import MethodParams
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.recipe.specs import MethodParams, P
 from oltr_cli.runs.scores import SavedScores
 
 if TYPE_CHECKING:
@@ -18,9 +25,11 @@ if TYPE_CHECKING:
 
     from oltr_cli.method import Method, Scores
 
+_LARGEST = np.finfo(np.float32).max
+
 
 @dataclass(frozen=True)
-class DetectorSetup:
+class DetectorSetup(Generic[P]):
     """All that a detector may know when it is built.
 
     Attributes:
@@ -31,12 +40,20 @@ class DetectorSetup:
 
     class_counts: tuple[int, ...]
     pixel_std: tuple[float, float, float]
-    params: MethodParams
+    params: P
 
     @property
     def num_classes(self) -> int:
         """K, the number of known classes."""
         return len(self.class_counts)
+
+
+@dataclass(frozen=True)
+class Samples(SavedScores):
+    """Saved scores that hold the arrays which a detector ``reads``: logits (N, K), features (N, D), or both."""
+
+    logits: NDArray[np.floating]
+    features: NDArray[np.floating]
 
 
 class Detector:
@@ -49,6 +66,8 @@ class Detector:
         threshold_rule: how τ is chosen where nobody says. The paper's fixed 0.1 suits probabilities alone; any other
             confidence accepts 95 % of the known validation samples.
         search_space: as of a ``Method``, with keys ``detector.KEY``.
+        reads: the arrays of the saved scores that it cannot do without.
+        block: how many samples ``confidence`` gets at a time; ``fit`` may lower it.
     """
 
     starts_from: ClassVar[str | None] = None
@@ -56,34 +75,117 @@ class Detector:
     source: ClassVar[str] = ""
     threshold_rule: ClassVar[str] = "id_quantile:0.95"
     search_space: ClassVar[dict[str, str]] = {}
+    reads: ClassVar[tuple[Literal["logits", "features"], ...]] = ()
+    block: int = 1024
 
     class Params(MethodParams):
         """None of its own."""
 
+    setup: DetectorSetup  # a detector with ``Params`` of its own declares ``setup: DetectorSetup[Params]`` below them
+
     def __init__(self, setup: DetectorSetup) -> None:
         self.setup = setup
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__.lower()
+
     def fit(self, train: SavedScores) -> None:
-        """Learn from the scores of the training set: logits (N, K), features (N, D), labels (N,).
+        """Learn from the scores of the training set, after ``train = self.require(train)``.
 
         A detector that leaves this method alone spares its user the pass over the training set.
         """
 
     @abstractmethod
-    def score(self, scores: SavedScores) -> SavedScores:
-        """The same samples with a prediction (N,) in 0 … K−1 and a confidence (N,) of the detector's own.
+    def confidence(self, block: Samples) -> NDArray[np.floating]:
+        """How surely each of B ≤ ``block`` samples belongs to a known class, (B,); finite, and higher means "known".
 
-        A sample's outcome depends on no other sample. Confidences are finite, and higher means "known".
+        A sample's confidence depends on no other sample.
         """
         raise NotImplementedError
+
+    def judge(self, block: Samples) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+        """Prediction (B,) in 0 … K−1 and confidence (B,); the network's prediction unless a detector has its own."""
+        return block.prediction, self.confidence(block)
+
+    def score(self, scores: SavedScores) -> SavedScores:
+        """The same N samples with the detector's prediction (N,) and confidence (N,), block by block.
+
+        Raises:
+            DataProblem: the scores lack what the detector reads, or it is not finite.
+            OltrError: the detector's confidences are not finite, or not one for each sample.
+        """
+        prediction, confidence = np.empty(len(scores), np.int64), np.empty(len(scores), np.float32)
+        for rows in self.blocks(len(scores)):
+            block = self.require(scores.take(rows))
+            prediction[rows], judged = self.judge(block)
+            if judged.shape != (len(block),):
+                raise OltrError(f"{self.name} gives confidences of shape {judged.shape}, not ({len(block)},)")
+            if not np.isfinite(judged).all():
+                raise OltrError(f"{self.name} gives a confidence of NaN or infinity for finite {self._reads}")
+            confidence[rows] = judged.clip(-_LARGEST, _LARGEST)
+        return replace(scores, prediction=prediction, confidence=confidence)
+
+    def require(self, scores: SavedScores) -> Samples:
+        """The same scores, known to hold at least one sample and finite numbers in all that the detector reads.
+
+        Raises:
+            DataProblem: they do not.
+        """
+        for array in self.reads:
+            values = getattr(scores, array)
+            if values is None:
+                raise DataProblem(f"{self.name} reads the {array}, and these scores have none")
+            if not all(np.isfinite(values[rows]).all() for rows in self.blocks(len(values))):
+                raise DataProblem(f"{self.name}: the {array} hold NaN or infinity")
+        if not len(scores):
+            raise DataProblem(f"{self.name} reads the {self._reads} of samples, and these scores have no sample")
+        return Samples(**vars(scores))
+
+    def blocks(self, samples: int) -> Iterator[slice]:
+        """Slices that cut 0 … ``samples`` − 1 into pieces of ``block``."""
+        return (slice(start, start + self.block) for start in range(0, samples, self.block))
 
     def report(self) -> dict[str, Any]:
         """What a reader should know of the fit, as plain numbers and strings; kept in result.json."""
         return {}
 
+    @property
+    def _reads(self) -> str:
+        return " and ".join(self.reads) or "scores"
+
+
+class LogitDetector(Detector):
+    """A detector whose confidence is a formula of the logits; scoring and ``oltr export`` use the same one."""
+
+    reads = ("logits",)
+    block = 256  # float64 logits of so many samples stay in the processor's cache
+
+    @abstractmethod
+    def from_logits(self, logits: "Tensor") -> "Tensor":
+        """Confidence (B,) from logits (B, K), by methods of tensors, which ``torch.export`` can follow.
+
+        The logits are float64 for saved scores and float32 in an exported file.
+        """
+        raise NotImplementedError
+
+    def confidence(self, block: Samples) -> NDArray[np.floating]:
+        import torch
+
+        return self.from_logits(torch.from_numpy(block.logits.astype(np.float64))).numpy()
+
 
 class NetworkDetector(Detector):
     """A detector that has to run the network itself, because saved scores do not say enough (ODIN)."""
+
+    def score(self, scores: SavedScores) -> SavedScores:
+        """Saved scores are not enough.
+
+        Raises:
+            UsageProblem: always.
+        """
+        raise UsageProblem(f"{self.name} needs the images and the network; saved scores are not enough")
 
     @abstractmethod
     def score_images(self, network: "Method", images: "Tensor") -> "Scores":

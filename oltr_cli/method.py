@@ -10,18 +10,18 @@ backbone stays as it is. What needs no training at all is a ``Detector`` (oltr_c
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from oltr_cli.networks.backbones import Backbone, build_backbone
-from oltr_cli.recipe.specs import BackboneSpec, MethodParams
+from oltr_cli.recipe.specs import BackboneSpec, MethodParams, P
 
 
 @dataclass(frozen=True)
-class Setup:
-    """All that a method may know when it is built.
+class Setup(Generic[P]):
+    """All that a method may know when it is built; ``Setup[Params]`` tells type checkers which params it holds.
 
     Attributes:
         backbone: which network to build with ``build_backbone``.
@@ -33,7 +33,7 @@ class Setup:
     backbone: BackboneSpec
     image_size: int
     class_counts: tuple[int, ...]
-    params: MethodParams
+    params: P
 
     @property
     def num_classes(self) -> int:
@@ -119,6 +119,7 @@ class Method(nn.Module):
     class Params(MethodParams):
         """None of its own."""
 
+    setup: Setup  # a method with ``Params`` of its own declares ``setup: Setup[Params]`` below them
     backbone: Backbone
 
     def __init__(self, setup: Setup) -> None:

@@ -66,10 +66,10 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def example(page, file):
-    """The first Python block of a page, written to ``file``."""
+def example(page, file, word="class "):
+    """The Python block of a page that holds ``word``, the first of several, written to ``file``."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, re.S)[0]
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if word in block)
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
     file.write_text(code)
     return file
@@ -83,6 +83,11 @@ def test_the_example_passes_the_suite(no_files, tmp_path, page, name):
     kind = page.removeprefix("adding-a-").removesuffix(".md")
     assert {check.__module__ for check in conformance.checks_of(name)} == {f"oltr_cli.conformance.{kind}s"}
     conformance.check(name)
+
+
+def test_the_example_detector_passes_the_suite(no_files, tmp_path):
+    added_files.add_file(example("adding-a-method.md", tmp_path / "logit_gap.py", "class LogitGap"))
+    conformance.check("logit-gap")
 
 
 def test_the_example_method_is_run_and_compared(oltr, tiny_recipe, tmp_path):

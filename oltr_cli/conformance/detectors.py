@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from oltr_cli.conformance.methods import CLASS_COUNTS, RandomData, build
-from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
+from oltr_cli.detector import Detector, DetectorSetup, LogitDetector, NetworkDetector
 from oltr_cli.planning.registry import load_detector
 from oltr_cli.runs.scores import SavedScores, max_softmax
 
@@ -46,20 +46,8 @@ def _judge(name: str, detector: Detector, one_by_one: bool = False) -> tuple[np.
     samples = random_scores(40, seed=2, spread=4.0)
     rows = np.arange(len(samples))
     parts_np = np.split(rows, len(rows)) if one_by_one else [rows]
-    judged = [detector.score(_take(samples, part)) for part in parts_np]
+    judged = [detector.score(samples.take(part)) for part in parts_np]
     return np.concatenate([j.prediction for j in judged]), np.concatenate([j.confidence for j in judged])
-
-
-def _take(scores: SavedScores, rows: np.ndarray) -> SavedScores:
-    assert scores.logits is not None
-    assert scores.features is not None
-    return SavedScores(
-        scores.prediction[rows],
-        scores.confidence[rows],
-        scores.labels[rows],
-        scores.logits[rows],
-        scores.features[rows],
-    )
 
 
 def check_verdicts_have_the_right_form(name: str) -> None:
@@ -92,8 +80,39 @@ def check_samples_stay_what_they_are(name: str) -> None:
     assert (samples.confidence == before.confidence).all(), "the given confidences were overwritten"
 
 
+class _Formula(torch.nn.Module):
+    """A detector's formula in the form that torch.export takes."""
+
+    def __init__(self, detector: LogitDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return self.detector.from_logits(logits)
+
+
+def check_a_formula_of_logits_can_be_exported(name: str) -> None:
+    """torch.export captures ``from_logits`` for any number of samples; in float32 it says what ``score`` says."""
+    detector = fitted(name)
+    if not isinstance(detector, LogitDetector):
+        return
+    samples = random_scores(40, seed=4)
+    assert samples.logits is not None
+    logits = torch.from_numpy(samples.logits)
+    batch = {"logits": {0: torch.export.Dim("batch")}}
+    try:
+        program = torch.export.export(_Formula(detector), (logits[:2],), dynamic_shapes=batch).module()
+    except Exception as error:  # any code may trip the exporter in any way
+        raise AssertionError(f"torch.export cannot capture from_logits: {error}") from error
+    for part in (logits, logits[:1]):
+        said, wanted = program(part), detector.score(samples.take(slice(len(part)))).confidence
+        assert said.shape == wanted.shape, f"from_logits gives {tuple(said.shape)} for {len(part)} samples"
+        np.testing.assert_allclose(said.numpy(), wanted, rtol=1e-3, atol=1e-4)
+
+
 DETECTOR_CHECKS: tuple[Callable[[str], None], ...] = (
     check_verdicts_have_the_right_form,
     check_verdicts_do_not_depend_on_the_batch,
     check_samples_stay_what_they_are,
+    check_a_formula_of_logits_can_be_exported,
 )

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from oltr_cli import __version__
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import write_atomically
+from oltr_cli.detector import LogitDetector
 from oltr_cli.errors import OltrError, UsageProblem, first_line
 from oltr_cli.inference.export_formats import SUFFIXES, Format, from_bytes, to_bytes
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Method
-from oltr_cli.planning.registry import PLUS
-from oltr_cli.recipe.specs import DataSpec, MethodParams
+from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4  # a score may differ by this much: kernels sum in other orders
@@ -74,10 +74,10 @@ class Deployed(nn.Module):
         pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
         scores = self.network((pixels / 255 - self.mean) / self.std)
         logits = scores.logits.float()
-        confidence = scores.confidence.float() if self.confidence is None else self.confidence(logits)
+        confidence = scores.confidence if self.confidence is None else self.confidence(logits)
         return {
             "logits": logits,
-            "confidence": confidence,
+            "confidence": confidence.float(),
             "prediction": logits.argmax(dim=1),
             "features": scores.features.float(),
         }
@@ -121,39 +121,17 @@ def confidence_rule(recogniser: Recogniser) -> ConfidenceRule | None:
     """How confidence (B,) follows from logits (B, K); None where it is the network's own.
 
     Raises:
-        UsageProblem: the run's detector needs more than the logits.
+        UsageProblem: the run's detector is not a formula of the logits.
     """
-    if recogniser.detector is None:
+    detector = recogniser.detector
+    if detector is None:
         return None
-    name, params = recogniser.run.method.partition(PLUS)[2], recogniser.detector.setup.params
-    if name not in _RULES:
+    if not isinstance(detector, LogitDetector):
         raise UsageProblem(
-            f"{recogniser.run.name}: {name} cannot be exported, since it needs more than the logits of an image "
-            f"({', '.join(_RULES)} do not); export the run under it: oltr export {recogniser.base.name}"
+            f"{recogniser.run.name} cannot be exported: {detector.name} is not a formula of the logits alone (a "
+            f"LogitDetector, such as energy); export the run without it: oltr export {recogniser.base.name}"
         )
-    return _RULES[name](params)
-
-
-def _msp(params: MethodParams) -> ConfidenceRule:
-    t = _temperature(params)
-    return lambda logits: (logits / t).softmax(dim=1).amax(dim=1)
-
-
-def _maxlogit(params: MethodParams) -> ConfidenceRule:
-    return lambda logits: logits.amax(dim=1)
-
-
-def _energy(params: MethodParams) -> ConfidenceRule:
-    t = _temperature(params)
-    return lambda logits: t * (logits / t).logsumexp(dim=1)
-
-
-def _temperature(params: MethodParams) -> float:
-    return float(params.model_dump()["temperature"])
-
-
-# The detectors that are a formula of the logits, as their files in methods/ state it.
-_RULES: dict[str, Callable[[MethodParams], ConfidenceRule]] = {"msp": _msp, "maxlogit": _maxlogit, "energy": _energy}
+    return detector.from_logits
 
 
 def description(recogniser: Recogniser) -> dict[str, Any]:

@@ -10,6 +10,7 @@ BASES: dict[str, Literal["method", "detector"]] = {
     "LinearMethod": "method",
     "FeatureMethod": "method",
     "Detector": "detector",
+    "LogitDetector": "detector",
     "NetworkDetector": "detector",
 }
 

@@ -75,13 +75,14 @@ def load_detector(name: str) -> "type[Detector]":
     Raises:
         UsageProblem: there is no such detector, or its file cannot be imported or lacks something.
     """
-    from oltr_cli.detector import Detector, NetworkDetector
+    from oltr_cli.detector import Detector
 
     cls = METHODS.load(name)
     if not issubclass(cls, Detector):
         detectors = [info.name for info in list_methods().values() if info.kind == "detector"]
         raise UsageProblem(f"{name} is no detector{nearest(name, detectors)}")
-    METHODS.check_complete(name, cls, ("score",) if issubclass(cls, NetworkDetector) else ())
+    own_way = any(getattr(cls, step) is not getattr(Detector, step) for step in ("score", "judge"))
+    METHODS.check_complete(name, cls, ("confidence",) if own_way else ())
     return cls
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from typing_extensions import TypeVar
 
 
 class _Spec(BaseModel):
@@ -18,6 +19,9 @@ class MethodParams(BaseModel):
     """A method's own hyper-parameters: the recipe's ``[method.NAME.params]`` and ``--set params.KEY=VALUE``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_toml_name, populate_by_name=True)
+
+
+P = TypeVar("P", bound=MethodParams, covariant=True, default=MethodParams)  # the ``Params`` that a setup holds
 
 
 class GlyphsSpec(_Spec):

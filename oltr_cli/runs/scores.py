@@ -12,8 +12,9 @@ paths          str (N,)          optional; the sample's name inside its dataset
 =============  ================  =====================================================================
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,10 @@ class SavedScores:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: slice | NDArray[np.integer]) -> Self:
+        """The samples at ``rows``; a slice copies nothing."""
+        return replace(self, **{name: array[rows] for name, array in vars(self).items() if array is not None})
 
     def save(self, path: Path) -> None:
         """Write the arrays to ``path`` atomically; logits and features shrink to float16 when they are large."""

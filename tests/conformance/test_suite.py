@@ -6,7 +6,9 @@ from torch import nn
 
 from oltr_cli.conformance import backbones as backbone_conformance
 from oltr_cli.conformance import checks_of
+from oltr_cli.conformance import detectors as detector_conformance
 from oltr_cli.conformance import methods as method_conformance
+from oltr_cli.detector import LogitDetector
 from oltr_cli.method import Scores
 from oltr_cli.methods.plain import Plain
 from oltr_cli.networks.backbones import Backbone
@@ -86,6 +88,30 @@ def test_the_suite_catches(monkeypatch, cls, failing):
     monkeypatch.setattr(method_conformance, "method_chain", lambda name: [(name, cls)])
     with pytest.raises(AssertionError):
         failing("bad")
+
+
+class _ByNumpy(LogitDetector):
+    def from_logits(self, logits):
+        return torch.from_numpy(logits.numpy().max(axis=1))
+
+
+class _AsksTheLogits(LogitDetector):
+    def from_logits(self, logits):
+        return logits.amax(dim=1) if logits.sum() > 0 else logits.mean(dim=1)
+
+
+class _Coarse(LogitDetector):
+    """Says something else in float32."""
+
+    def from_logits(self, logits):
+        return logits.amax(dim=1) + (1e10 + logits.amin(dim=1) - 1e10)
+
+
+@pytest.mark.parametrize("cls", [_ByNumpy, _AsksTheLogits, _Coarse])
+def test_the_suite_catches_a_formula_that_cannot_be_exported(monkeypatch, cls):
+    monkeypatch.setattr(detector_conformance, "load_detector", lambda name: cls)
+    with pytest.raises(AssertionError):
+        detector_conformance.check_a_formula_of_logits_can_be_exported("bad")
 
 
 def test_the_suite_tries_every_choice_of_parameters(monkeypatch):

@@ -19,7 +19,6 @@ from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
-from oltr_cli.detector import DetectorSetup
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.inference import export, export_formats
 from oltr_cli.inference.export import Deployed, capture, description
@@ -28,9 +27,9 @@ from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Scores, Setup
 from oltr_cli.methods.dme import DME
 from oltr_cli.methods.plain import Plain
-from oltr_cli.planning.registry import list_methods, load_detector
+from oltr_cli.planning import registry
+from oltr_cli.planning.registry import list_methods
 from oltr_cli.recipe.specs import DataSpec
-from oltr_cli.runs.scores import SavedScores
 from tests.helpers.finished_runs import environment, make_finished_runs
 
 ROOT = Path(__file__).parents[2]
@@ -133,24 +132,6 @@ def check_files(network, size, in_onnx):
                 np.testing.assert_allclose(said[name], values, rtol=tolerance, atol=tolerance, err_msg=f"{kind} {name}")
 
 
-@pytest.mark.parametrize(("detector", "params"), [("msp", {"temperature": 2.5}), ("energy", {"temperature": 0.3})])
-def test_detectors_of_the_logits_are_their_own_formula(detector, params):
-    check_rule(detector, params)
-
-
-def test_maxlogit_is_its_own_formula():
-    check_rule("maxlogit", {})
-
-
-def check_rule(name, params):
-    cls = load_detector(name)
-    detector = cls(DetectorSetup(CLASS_COUNTS, SPEC.std, cls.Params(**params)))
-    logits = 9 * np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
-    wanted = detector.score(SavedScores(logits.argmax(1), np.ones(50, np.float32), np.full(50, -1), logits))
-    said = export._RULES[name](detector.setup.params)(torch.from_numpy(logits))
-    np.testing.assert_allclose(said.numpy(), wanted.confidence, rtol=1e-5)
-
-
 class Awkward(Plain):
     """Its forward asks the pixels which way to go."""
 
@@ -174,11 +155,35 @@ def test_what_does_not_fit_into_onnx_is_sent_to_torch(monkeypatch):
         to_bytes(program, "onnx", {})
 
 
+ADDED = '''"""Centred energy: the soft maximum of the logits less what they are on average in training."""
+
+import torch
+
+from oltr_cli.detector import LogitDetector, MethodParams
+
+
+class Centred(LogitDetector):
+    class Params(MethodParams):
+        sharpness: float = 2.0
+
+    def fit(self, train):
+        self.mean = torch.from_numpy(self.require(train).logits.mean(axis=0))
+
+    def from_logits(self, logits):
+        s = self.setup.params.sharpness
+        return ((logits - self.mean) * s).logsumexp(dim=1) / s
+'''
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     home = tmp_path_factory.mktemp("finished")
     patch = environment(home)
-    made = make_finished_runs(home, {"plain": [], "dme": [], "dme+energy": [], "plain+knn": []})
+    patch.setattr(registry, "_added", {})
+    (home / "centred.py").write_text(ADDED)
+    registry.add_file(home / "centred.py")
+    wanted = {"dme+energy": [], "plain+knn": [], "plain+centred": ["detector.sharpness=0.5"]}
+    made = make_finished_runs(home, {"plain": [], "dme": [], **wanted})
     for result in made.runs.glob("tiny/*/*/result.json"):
         content = json.loads(result.read_text())
         content["class_names"][0] = 'Käfer "é"\n☃'
@@ -239,15 +244,29 @@ def test_a_file_holds_the_runs_scores_and_what_they_mean(finished, files, kind):
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }
+    check_scores(finished, answer, "dme+energy")
+
+
+def check_scores(finished, answer, method):
+    """A file says of the images of test and open what the run of a detector has saved."""
     spec = DataSpec(name="tiny", image_size=16, eval_resize=16)
     for split in ("test", "open"):
-        saved, judged = (finished.scores(method, split) for method in ("dme", "dme+energy"))
+        saved, judged = (finished.scores(name, split) for name in (method.partition("+")[0], method))
         crops = [evaluation_crop(decode_file(Path(file)), spec).numpy() for file in finished.files(split)]
         logits, confidence, prediction, features = answer(np.stack(crops))
         np.testing.assert_allclose(logits, saved.logits, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(features, saved.features, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(confidence, judged.confidence, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(prediction, logits.argmax(1))
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_a_formula_of_the_logits_from_an_added_file_is_exported(finished, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(registry, "_added", {})  # as in a process that knows it by --methods-from alone
+    file = finished.runs.parent / "centred.py"
+    said = exported(finished.names["plain+centred"], "--to", kind, "--out", tmp_path, "--methods-from", file)
+    assert said["checked_with"] is not None
+    check_scores(finished, open_file(said)[1], "plain+centred")
 
 
 @pytest.mark.parametrize("kind", SUFFIXES)
@@ -357,6 +376,7 @@ def test_a_detector_that_needs_more_than_logits_is_refused_with_the_run_to_expor
     monkeypatch.chdir(tmp_path)
     error = refused(finished.names["plain+knn"])
     assert error.exit_code == 2
+    assert "knn is not a formula of the logits alone" in str(error)
     assert str(error).endswith(f"oltr export {finished.names['plain']}")
     assert not list(tmp_path.iterdir())
 

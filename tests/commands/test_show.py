@@ -1,0 +1,29 @@
+"""oltr show METHOD: a line for every parameter."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from oltr_cli.app import app
+from oltr_cli.planning.registry import list_methods, load_detector, load_method
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_every_parameter_is_described(name):
+    done = CliRunner().invoke(app, ["show", name, "--json"])
+    assert done.exit_code == 0, done.output
+    shown = {param["key"]: param["about"] for param in json.loads(done.stdout)["params"]}
+    detector = list_methods()[name].kind == "detector"
+    cls, section = (load_detector(name), "detector") if detector else (load_method(name), "params")
+    assert list(shown) == [f"{section}.{field.alias}" for field in cls.Params.model_fields.values()]
+    for key, about in shown.items():
+        assert 5 < len(about) <= 90, f"{key}: {about!r}"
+        assert about == " ".join(about.split()), f"{key}: {about!r}"
+
+
+def test_parameters_are_printed_with_their_descriptions(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    lines = CliRunner().invoke(app, ["show", "dme"]).stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("params.repel_weight")]
+    assert line.rstrip().endswith("weight of the repelling term inside L_LM")
