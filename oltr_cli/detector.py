@@ -179,7 +179,7 @@ class LogitDetector(Detector):
 class NetworkDetector(Detector):
     """A detector that has to run the network itself, because saved scores do not say enough (ODIN)."""
 
-    def score(self, scores: SavedScores) -> SavedScores:
+    def confidence(self, block: Samples) -> NDArray[np.floating]:
         """Saved scores are not enough.
 
         Raises:
