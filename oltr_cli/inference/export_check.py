@@ -36,8 +36,8 @@ class SavedSample:
         difference = float(np.abs(answer(self.images)["logits"] - self.logits).max())
         if not difference <= self.bound:
             raise OltrError(
-                f"{name}: on its test images the file's logits differ from the saved ones by {difference:.3g}, more than "
-                f"{self.bound:g}; not written. Is {name}/best.pt the one it was scored with?"
+                f"{name}: on its test images the logits of the file differ from the saved ones by {difference:.3g}, "
+                f"more than {self.bound:g}; not written. Is {name}/best.pt the one it was scored with?"
             )
         return difference
 
