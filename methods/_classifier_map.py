@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
 
-from ._model_space import Drawn, ModelSpace
+from ._model_space import ModelSpace
 
 
 class MapParams(MethodParams):
@@ -25,11 +25,7 @@ class MapParams(MethodParams):
 
 
 class ClassifierMap(FeatureMethod):
-    """Ridge classifiers of all classes; those of the tail as F makes them.
-
-    Attributes:
-        space: made by the subclass, which has the network of F too.
-    """
+    """Ridge classifiers of all classes; those of the tail as F makes them."""
 
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}
     search_space: ClassVar[dict[str, str]] = {
@@ -37,22 +33,21 @@ class ClassifierMap(FeatureMethod):
         "params.shrinkage": "0.03:3:log",
         "params.task_weight": "0.03:3:log",
     }
-
     setup: Setup[MapParams]
     space: ModelSpace
-
-    @abstractmethod
-    def draw(self) -> tuple[Drawn, Tensor]:
-        """Sampled few-shot classifiers of the head, and F of them (S, D + 1)."""
 
     @property
     @abstractmethod
     def map(self) -> nn.Module:
         """The network of F."""
 
-    @abstractmethod
-    def map_tail(self, theta: Tensor) -> Tensor:
-        """F of the tail's θ (T, D + 1) → (T, D + 1)."""
+    def mapped(self, theta: Tensor, level: Tensor) -> Tensor:
+        """F of θ (S, D + 1), of which row s was made from 2^level[s] images → (S, D + 1)."""
+        return self.map(theta)
+
+    def first_block(self) -> int:
+        """The lowest level that is trained at this point of the run."""
+        return 0
 
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Train the many-shot classifiers, and sample few-shot ones of the head."""
@@ -69,8 +64,9 @@ class ClassifierMap(FeatureMethod):
         if space.deepest < 0:
             return {"squared_error": 0 * torch.stack([q.sum() for q in self.parts()["classifier"]]).sum()}
         with torch.autocast(labels.device.type, enabled=False):
-            drawn, generated = self.draw()
-            terms = space.losses(drawn, generated, self._evaluated(space.tail_rest()), labels)
+            drawn = space.draw(self.first_block())
+            generated = self.mapped(drawn.theta, drawn.level)
+            terms = space.losses(drawn, generated, self.evaluated(space.tail_rest()), labels)
         terms["cross_entropy"] = self.setup.params.task_weight * terms["cross_entropy"]
         return terms
 
@@ -81,14 +77,14 @@ class ClassifierMap(FeatureMethod):
         """On the way to evaluation, the tail's classifiers go through F anew."""
         super().train(mode)
         if not mode:
-            self.space.write(self._evaluated(self.space.theta[self.space.tail]))
+            self.space.write(self.evaluated(self.space.theta[self.space.tail]))
         return self
 
     @torch.no_grad()
-    def _evaluated(self, theta: Tensor) -> Tensor:
-        """F of the tail's θ (T, D + 1) in eval mode: by the running statistics and without dropout."""
+    def evaluated(self, theta: Tensor) -> Tensor:
+        """F of the tail's θ (T, D + 1), by the running statistics and without dropout."""
         training = self.map.training
         self.map.eval()
-        mapped = self.map_tail(theta)
+        mapped = self.mapped(theta, self.space.level[self.space.tail])
         self.map.train(training)
         return mapped

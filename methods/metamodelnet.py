@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from oltr_cli.method import FeatureMethod, Setup
 
 from ._classifier_map import ClassifierMap, MapParams
-from ._model_space import Drawn, ModelSpace
+from ._model_space import ModelSpace
 
 
 class ResidualBlock(nn.Module):
@@ -101,9 +101,5 @@ class MetaModelNet(ClassifierMap, FeatureMethod):
         opened = 1 + int(blocks * min(self.progress / self.setup.params.opening, 1.0))
         return max(0, blocks - opened)
 
-    def draw(self) -> tuple[Drawn, Tensor]:
-        drawn = self.space.draw(self.first_block())
-        return drawn, self.chain(drawn.theta, drawn.level)
-
-    def map_tail(self, theta: Tensor) -> Tensor:
-        return self.chain(theta, self.space.level[self.space.tail])
+    def mapped(self, theta: Tensor, level: Tensor) -> Tensor:
+        return self.chain(theta, level)

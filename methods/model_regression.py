@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from oltr_cli.method import FeatureMethod, Setup
 
 from ._classifier_map import ClassifierMap, MapParams
-from ._model_space import Drawn, ModelSpace
+from ._model_space import ModelSpace
 
 
 class RegressionNetwork(nn.Module):
@@ -84,10 +84,3 @@ class ModelRegression(ClassifierMap, FeatureMethod):
     @property
     def map(self) -> RegressionNetwork:
         return self.network
-
-    def draw(self) -> tuple[Drawn, Tensor]:
-        drawn = self.space.draw()
-        return drawn, self.network(drawn.theta)
-
-    def map_tail(self, theta: Tensor) -> Tensor:
-        return self.network(theta)
