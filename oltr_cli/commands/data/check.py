@@ -69,10 +69,7 @@ def _next(checked: "Checked", name: str, again: str) -> str:
 
     if not checked.count("error"):
         return escape(f"oltr data info {again}")
-    preparers = {
-        command.name or getattr(command.callback, "__name__", "").replace("_", "-")
-        for command in prepare_app.registered_commands
-    }
+    preparers = {command.name for command in prepare_app.registered_commands}
     if any(finding.kind in ("no_folder", "no_lists", "no_list") for finding in checked.findings) and name in preparers:
         return f"oltr data prepare {name} --help"
     return escape(f"mend what is named above, then: oltr data check {again}")

@@ -17,10 +17,6 @@ prepare_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Cifar100Root = Annotated[
-    Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
-]
-Lists = Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")]
 NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
 
 
