@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from oltr_cli.base.display import Bar
 from oltr_cli.data.feed.loading import Batch, EpochBatches
@@ -46,17 +46,10 @@ class _Drawn:
             yield np.array([index for _, _, index in keys])
 
 
-class _FeatureLoss(nn.Module):
-    def __init__(self, method: FeatureMethod) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self.method.feature_loss(features, labels)
-
-
 class FeatureFeed:
     """Features that the run before saved, whole on the device: no image is read and no backbone runs."""
+
+    given: Given = "pooled"
 
     def __init__(self, task: Task) -> None:
         assert task.parent is not None
@@ -65,10 +58,6 @@ class FeatureFeed:
         self.train, self.val = self._on_device(train), self._on_device(SavedScores.load(task.parent.scores("val")))
         self.drawn = _Drawn(task, train.labels)
         self.steps = self.drawn.steps
-
-    def loss(self, method: Method) -> nn.Module:
-        assert isinstance(method, FeatureMethod)
-        return _FeatureLoss(method)
 
     def prepare(self, method: Method) -> None:
         assert isinstance(method, FeatureMethod)
@@ -96,36 +85,24 @@ class FeatureFeed:
         return FeatureSet(features, torch.from_numpy(scores.labels).to(device))
 
 
-class _FrozenLoss(nn.Module):
-    def __init__(self, method: Method, kind: Given) -> None:
-        super().__init__()
-        self.method, self.kind = method, kind
-
-    def forward(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        with self.method.backbone.taking(self.kind):
-            return self.method.training_loss(features, labels)
-
-
 class FrozenFeed:
     """Features of the frozen backbone, which any method takes in the place of images."""
 
     def __init__(self, task: Task, method: Method) -> None:
         self.task = task
         self.train, self.val = (frozen_features(task, method, split) for split in ("train", "val"))
+        self.given = self.train.kind
         empty = np.setdiff1d(np.arange(len(task.dataset.class_counts)), self.train.labels)
         if len(empty):
             raise DataProblem(f"no training image of class {empty[0]} can be decoded")
         self.drawn = _Drawn(task, self.train.labels)
         self.steps = self.drawn.steps
 
-    def loss(self, method: Method) -> nn.Module:
-        return _FrozenLoss(method, self.train.kind)
-
     def prepare(self, method: Method) -> None:
         if type(method).prepare is not Method.prepare:
             method.eval()
             device = self.task.accelerator.device
-            with self.task.display.bar("preparing", len(self.train)) as bar, method.backbone.taking(self.train.kind):
+            with self.task.display.bar("preparing", len(self.train)) as bar, method.backbone.taking(self.given):
                 method.prepare(_FrozenPass(self.train, device, bar))
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:

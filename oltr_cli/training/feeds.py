@@ -14,6 +14,7 @@ from oltr_cli.base.display import Bar
 from oltr_cli.data.feed.loading import Batch, TrainingLoader, evaluation_batches
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.method import FeatureMethod, Method
+from oltr_cli.networks.backbones import Given
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.feature_feeds import FeatureFeed, FrozenFeed
 from oltr_cli.training.scoring import BATCH, score_split
@@ -21,13 +22,10 @@ from oltr_cli.training.task import Task
 
 
 class Feed(Protocol):
-    """Batches of one training set; ``steps`` of them make an epoch."""
+    """Batches of one training set; ``steps`` of them make an epoch, and the backbone is given ``given``."""
 
     steps: int
-
-    def loss(self, method: Method) -> nn.Module:
-        """The method's loss as a module, which is what distributed wrappers and autocast hook into."""
-        ...
+    given: Given
 
     def prepare(self, method: Method) -> None:
         """Let the method see the training set once."""
@@ -53,17 +51,24 @@ def make_feed(task: Task, method: Method) -> Feed:
     return FrozenFeed(task, method) if task.recipe.train.freeze_backbone else ImageFeed(task)
 
 
-class _ImageLoss(nn.Module):
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
+class Loss(nn.Module):
+    """The method's loss as a module, which is what distributed wrappers and autocast hook into."""
 
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self.method.training_loss(images, labels)
+    def __init__(self, method: Method, given: Given) -> None:
+        super().__init__()
+        self.method, self.given = method, given
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        if isinstance(self.method, FeatureMethod):
+            return self.method.feature_loss(inputs, labels)
+        with self.method.backbone.taking(self.given):
+            return self.method.training_loss(inputs, labels)
 
 
 class ImageFeed:
     """Augmented images, decoded by workers."""
+
+    given: Given = "images"
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -73,9 +78,6 @@ class ImageFeed:
         )
         self.steps = self.loader.steps
         self.transform = DeviceTransform(task.recipe.data, task.accelerator.device)
-
-    def loss(self, method: Method) -> nn.Module:
-        return _ImageLoss(method)
 
     def prepare(self, method: Method) -> None:
         if type(method).prepare is not Method.prepare:
