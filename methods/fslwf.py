@@ -156,12 +156,8 @@ class FSLwF(FeatureMethod):
         dim = self.backbone.feature_dim
         row = torch.full((setup.num_classes,), -1)
         row[base] = torch.arange(len(base))
-        for name, index in (
-            ("base", base),
-            ("novel", novel),
-            ("row", row),
-            ("place", torch.cat([base, novel]).argsort()),
-        ):
+        place = torch.cat([base, novel]).argsort()
+        for name, index in {"base": base, "novel": novel, "row": row, "place": place}.items():
             self.register_buffer(name, index, persistent=False)  # they follow from the class counts
         self.base_weights = nn.Parameter(torch.randn(len(base), dim) * (2 / dim) ** 0.5)
         self.scale = nn.Parameter(torch.tensor(p.scale))
