@@ -4,9 +4,11 @@ Which images are drawn follows from the names of the class and of the files, so 
 another order of reading give the same lists.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from oltr_cli.base.seeding import derive
+from oltr_cli.base.text import some
 from oltr_cli.data.prepare.common import drawn
 
 Row = tuple[str, int]  # path below the root, label
@@ -38,6 +40,12 @@ def split_class(dataset: str, name: str, images: Sequence[str], sizes: Mapping[s
         taken[split] = sorted(order[start : start + size])
         start += size
     return taken
+
+
+def unequal(classes: Sequence[str], rows: Iterable[Row], wanted: int) -> str:
+    """Which classes have another number of ``rows`` than is wanted, with that number; "" if none has."""
+    found = Counter(label for _, label in rows)
+    return some([f"{name} {found[label]}" for label, name in enumerate(classes) if found[label] != wanted])
 
 
 def too_few(available: Mapping[str, int], needed: Mapping[str, int]) -> list[str]:

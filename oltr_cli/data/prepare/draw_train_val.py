@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 
 from oltr_cli.base.display import Display
@@ -18,46 +17,48 @@ def published_counts(file: str) -> dict[str, int]:
     return {name: int(count) for name, count in map(str.split, text.splitlines())}
 
 
-@dataclass(frozen=True)
-class TrainAndVal:
-    """Training and validation lists to be drawn from one folder, if there is no official list of them.
+def draw_train_val(
+    dataset: str,
+    folder: str,
+    images: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
+    val: int,
+    class_of: Callable[[str], str],
+    official: Mapping[str, Official],
+    made: SplitLists,
+    display: Display,
+) -> None:
+    """Add training and validation lists to ``made`` where there is no official one, or why they cannot be drawn.
 
-    Attributes:
+    Args:
         folder: below the root; ``images``: class → names of the files in its folder there.
         counts: class → training images, in the order of the labels; ``val``: validation images of each.
         class_of: listed path → class.
-        origin: split → where a list that is drawn comes from.
+        official: split → its list; its images are left out of what is drawn.
     """
-
-    dataset: str
-    folder: str
-    images: Mapping[str, Sequence[str]]
-    counts: Mapping[str, int]
-    val: int
-    class_of: Callable[[str], str]
-    origin: Mapping[str, str]
-
-    def draw(self, official: Mapping[str, Official], made: SplitLists, display: Display) -> None:
-        """Add what is drawn to ``made``, or why it cannot be drawn; images of an official list are left out."""
-        listed: dict[str, set[str]] = defaultdict(set)
-        there = [split for split in ("train", "val") if split in official]
-        for split in there:
-            for path in official[split].names:
-                listed[self.class_of(path)].add(path.rpartition("/")[2])
-        wanted = {name: {"val": self.val, "train": count} for name, count in self.counts.items()}
-        wanted = {name: {s: size for s, size in both.items() if s not in there} for name, both in wanted.items()}
-        left = {name: [file for file in self.images[name] if file not in listed[name]] for name in self.counts}
-        needed = {name: sum(both.values()) for name, both in wanted.items()}
-        if short := too_few({name: len(files) for name, files in left.items()}, needed):
-            besides = f" apart from those in the official {' and '.join(there)} list" if there else ""
-            classes = counted(len(short), "class")
-            made.problems.append(f"{self.folder}/ has too few images of {classes}{besides}: {some(short)}")
-            return
-        rows: dict[str, list[Row]] = defaultdict(list)
-        with display.bar("drawing", len(self.counts), "classes") as bar:
-            for label, name in enumerate(self.counts):
-                for split, files in split_class(self.dataset, name, left[name], wanted[name]).items():
-                    rows[split] += [(f"{self.folder}/{name}/{file}", label) for file in files]
-                bar.advance()
-        for split, lines in rows.items():
-            made.draw(split, lines, self.origin[split])
+    listed: dict[str, set[str]] = defaultdict(set)
+    there = [split for split in ("train", "val") if split in official]
+    for split in there:
+        for path in official[split].names:
+            listed[class_of(path)].add(path.rpartition("/")[2])
+    wanted = {name: {"val": val, "train": count} for name, count in counts.items()}
+    wanted = {name: {s: size for s, size in both.items() if s not in there} for name, both in wanted.items()}
+    left = {name: [file for file in images[name] if file not in listed[name]] for name in counts}
+    needed = {name: sum(both.values()) for name, both in wanted.items()}
+    if short := too_few({name: len(files) for name, files in left.items()}, needed):
+        besides = f" apart from those in the official {' and '.join(there)} list" if there else ""
+        classes = counted(len(short), "class")
+        made.problems.append(f"{folder}/ has too few images of {classes}{besides}: {some(short)}")
+        return
+    origin = {
+        "train": "drawn: the published number of images of each class, by the names of the files",
+        "val": f"drawn: {val} training images of each class that are not in train",
+    }
+    rows: dict[str, list[Row]] = defaultdict(list)
+    with display.bar("drawing", len(counts), "classes") as bar:
+        for label, name in enumerate(counts):
+            for split, files in split_class(dataset, name, left[name], wanted[name]).items():
+                rows[split] += [(f"{folder}/{name}/{file}", label) for file in files]
+            bar.advance()
+    for split, lines in rows.items():
+        made.draw(split, lines, origin[split])

@@ -43,9 +43,7 @@ def prepare_sun_lt(root: Path, lists: Path | None, display: Display) -> Prepared
     Raises:
         DataProblem: class folders or images are missing, or a list of another origin is in the way.
     """
-    if not root.is_dir():
-        raise DataProblem(f"{root}: no such folder; give --root, the folder that SUN397.tar.gz was unpacked to")
-    made = SplitLists(root, lists or root)
+    made = SplitLists(root, lists, "the folder that SUN397.tar.gz was unpacked to")
     start = f"{FOLDER}/" if (root / FOLDER).is_dir() else ""
     found = image_folders(root / start, display, f"reading {start or root.name}")
     # Class folders are below folders of one letter; Partitions/ and the like do not.
