@@ -9,18 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from oltr_cli.drawing.style import (
-    BANDS,
-    BLUES,
-    INKS,
-    LINES,
-    PERCENT,
-    STYLES,
-    legend_below,
-    mark,
-    plain_log,
-    save_drawings,
-)
+from oltr_cli.drawing.style import BANDS, BLUES, INKS, LINES, PERCENT, STYLES, legend_below, mark, plain_log, save_pngs
 from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.history import read_history
@@ -55,7 +44,7 @@ def save_run_plots(run_dir: Path) -> list[Path]:
             drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
     if history:
         drawings["training"] = lambda: training(history, title, result.best_epoch)
-    return save_drawings(run_dir / "plots", drawings)
+    return save_pngs(run_dir / "plots", drawings)
 
 
 def accuracy_by_frequency(

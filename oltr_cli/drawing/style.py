@@ -49,7 +49,7 @@ PERCENT = PercentFormatter(1.0, symbol="")
 BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#9CC3DF", "#0072B2", "#00304C"])
 
 
-def save_drawings(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) -> list[Path]:
+def save_pngs(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) -> list[Path]:
     """Draw each into ``folder/NAME.png``; returns the files written."""
     paths = [folder / f"{name}.png" for name in drawings]
     for path, draw in zip(paths, drawings.values(), strict=True):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from oltr_cli.drawing.style import INKS, legend_below, plain_log, save_drawings
+from oltr_cli.drawing.style import INKS, legend_below, plain_log, save_pngs
 from oltr_cli.tuning.space import Dimension
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.trial_lines import shown
@@ -21,7 +21,7 @@ def save_pictures(study: Study) -> list[Path]:
     """Draw history.png and slice-KEY.png for each tuned key into the study's folder; returns what was written."""
     drawings = {"history": lambda: history(study)}
     drawings |= {f"slice-{d.key}": lambda d=d: slice_of(study, d) for d in study.about.space}  # type: ignore[misc]
-    return save_drawings(study.path, drawings)
+    return save_pngs(study.path, drawings)
 
 
 def history(study: Study) -> Figure:
