@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.figures.choose import add_surest
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import SCALE, SCALE_TICKS, overlay, plain_text
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
-from oltr_cli.figures.scores import class_counts, class_names
+from oltr_cli.figures.scores import add_surest, class_counts, class_names
 from oltr_cli.networks.layers import Attention
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores

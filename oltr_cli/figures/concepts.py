@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.figures.choose import add_surest
 from oltr_cli.figures.curves import Floats
 from oltr_cli.figures.images import plain_text, tiled
 from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.patches import PATCHES, Patch, find_patches
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
-from oltr_cli.figures.scores import class_counts, class_names
+from oltr_cli.figures.scores import add_surest, class_counts, class_names
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
