@@ -86,8 +86,8 @@ def _add(balanced: str, holds: str, about: str) -> None:
         json_: Json = False,
     ) -> None:
         from oltr_cli.base.display import Display
+        from oltr_cli.data.prepare.cifar import meaning, prepare_cifar_lt
         from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
-        from oltr_cli.data.prepare.cifar_lt import meaning, prepare_cifar_lt
 
         cifar = CIFAR100 if balanced == "cifar100" else CIFAR10
         display = Display(quiet)
