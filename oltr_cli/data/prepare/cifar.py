@@ -38,9 +38,16 @@ from oltr_cli.data.prepare.cifar_folders import (
     open_sources,
     whole_folders,
 )
-from oltr_cli.data.prepare.common import Prepared, as_lines, drawn, lists_to_write, write_lists
+from oltr_cli.data.prepare.common import (
+    Prepared,
+    as_lines,
+    drawn,
+    lists_to_write,
+    variant_recipe,
+    write_lists,
+    write_recipe,
+)
 from oltr_cli.data.prepare.resize import resize_images
-from oltr_cli.data.prepare.variants import variant_recipe, write_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.home import data_home
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.prepare.common import Prepared
-from oltr_cli.data.prepare.draw import unequal
-from oltr_cli.data.prepare.draw_train_val import draw_train_val, published_counts
+from oltr_cli.data.prepare.draw import draw_train_val, published_counts, unequal
 from oltr_cli.data.prepare.folders import image_folders, scan
 from oltr_cli.data.prepare.ilsvrc import class_lines, validation_classes
 from oltr_cli.data.prepare.official import label_problems, read_official

@@ -15,8 +15,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.lists.lists import read_list
 from oltr_cli.data.prepare.common import Prepared
-from oltr_cli.data.prepare.draw import unequal
-from oltr_cli.data.prepare.draw_train_val import draw_train_val, published_counts
+from oltr_cli.data.prepare.draw import draw_train_val, published_counts, unequal
 from oltr_cli.data.prepare.folders import image_folders
 from oltr_cli.data.prepare.official import label_problems, read_official
 from oltr_cli.data.prepare.splits import SplitLists

@@ -12,9 +12,8 @@ from oltr_cli.data.inspect.files import file_sizes
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import find_list, read_list
 from oltr_cli.data.lists.locate import find_files
-from oltr_cli.data.prepare.common import SPLITS, Prepared, as_lines, lists_to_write, write_lists
-from oltr_cli.data.prepare.draw import Row
-from oltr_cli.data.prepare.missing import where_missing
+from oltr_cli.data.prepare.common import SPLITS, Prepared, Row, as_lines, lists_to_write, write_lists
+from oltr_cli.data.prepare.folders import where_missing
 from oltr_cli.data.prepare.official import Official
 from oltr_cli.errors import DataProblem, several
 

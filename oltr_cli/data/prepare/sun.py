@@ -11,8 +11,8 @@ from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.prepare.common import Prepared
-from oltr_cli.data.prepare.draw import Row, split_class
+from oltr_cli.data.prepare.common import Prepared, Row
+from oltr_cli.data.prepare.draw import split_class
 from oltr_cli.data.prepare.folders import image_folders
 from oltr_cli.data.prepare.splits import SplitLists
 from oltr_cli.errors import DataProblem

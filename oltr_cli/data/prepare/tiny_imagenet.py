@@ -13,8 +13,8 @@ from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import read_lists
 from oltr_cli.data.longtail import pareto_counts
-from oltr_cli.data.prepare.common import Prepared, drawn
-from oltr_cli.data.prepare.draw import Row, deal_counts, split_class
+from oltr_cli.data.prepare.common import Prepared, Row, drawn
+from oltr_cli.data.prepare.draw import deal_counts, split_class
 from oltr_cli.data.prepare.folders import image_folders
 from oltr_cli.data.prepare.ilsvrc import class_lines
 from oltr_cli.data.prepare.splits import SplitLists
