@@ -116,7 +116,6 @@ class _Images:
 class FSLwF(FeatureMethod):
     """Cosine classifier of K_b learnt and K − K_b generated weights, on plain's features z at length 1."""
 
-    starts_from = "plain"
     family = "few-shot learning"
     source = "Gidaris & Komodakis, CVPR 2018"
     search_space: ClassVar[dict[str, str]] = {
