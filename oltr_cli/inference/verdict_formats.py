@@ -59,10 +59,7 @@ class Table(Lines):
         return lines
 
     def _line(self, label: str, confidence: str, rest: str) -> str:
-        label = visible(label)
-        if cell_len(label) > self.width:
-            label = set_cell_size(label, self.width - 1) + "…"
-        return f"{set_cell_size(label, self.width)}  {confidence:>10}  {rest}"
+        return f"{cell(visible(label), self.width)}  {confidence:>10}  {rest}"
 
 
 class Csv(Lines):
@@ -129,6 +126,11 @@ def _record(v: Verdict) -> dict[str, Any]:
 
 def _objects(ranked: Ranked, value: str) -> list[dict[str, Any]]:
     return [{"class": name, value: x} for name, x in ranked]
+
+
+def cell(text: str, width: int) -> str:
+    """``text`` filled up or cut to ``width`` cells of a terminal."""
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)
 
 
 def csv_line(cells: list[Any]) -> Line:
