@@ -77,6 +77,18 @@ def as_lines(rows: Iterable[str]) -> str:
     return "".join(f"{row}\n" for row in rows)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file that came with the images.
+
+    Raises:
+        DataProblem: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataProblem(f"{path}: cannot be read ({error})") from None
+
+
 def lists_to_write(root: Path, texts: dict[str, str]) -> list[str]:
     """Which of the files NAME.txt, by NAME, do not exist yet.
 

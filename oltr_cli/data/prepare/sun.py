@@ -11,11 +11,10 @@ from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.prepare.common import Prepared, Row
+from oltr_cli.data.prepare.common import Prepared, Row, read_text
 from oltr_cli.data.prepare.draw import split_class
 from oltr_cli.data.prepare.folders import image_folders
 from oltr_cli.data.prepare.splits import SplitLists
-from oltr_cli.errors import DataProblem
 
 NAME = "sun-lt"
 CLASSES = 397
@@ -71,12 +70,7 @@ def _classes(start: str, images: dict[str, list[str]], made: SplitLists) -> list
     """The class folders, sorted; those of ``ClassName.txt`` if it exists."""
     path = made.root / start / CLASS_NAMES
     if path.is_file():
-        try:
-            named = sorted(
-                {line.strip().removeprefix("/") for line in path.read_text(encoding="utf-8").splitlines()} - {""}
-            )
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataProblem(f"{path}: cannot be read ({error})") from None
+        named = sorted({line.strip().removeprefix("/") for line in read_text(path).splitlines()} - {""})
         missing = [name for name in named if name not in images]
         if missing:
             made.problems.append(
