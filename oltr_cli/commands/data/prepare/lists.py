@@ -1,4 +1,7 @@
-"""``oltr data prepare NAME`` of the datasets that need a folder alone: an entry each, of which a command is made."""
+"""``oltr data prepare NAME`` of the datasets whose images stay as they are.
+
+Those that need a folder alone are an entry each, of which a command is made.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +11,8 @@ import typer
 
 from oltr_cli.commands.data.prepare.common import prepare_app, prepared_root, report
 from oltr_cli.commands.options import Json, Quiet
+
+NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
 
 # Name → what its root holds, and the help. ``prepare_NAME`` of oltr_cli/data/prepare does the work.
 DATASETS = {
@@ -112,3 +117,87 @@ def omniglot_small(
 
     prepared = prepare_omniglot_small(prepared_root("omniglot-small", root))
     report("omniglot-small", prepared, MEANING, Display(quiet), json_)
+
+
+@prepare_app.command("inaturalist2018")
+def inaturalist2018(
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds train2018.json, val2018.json and train_val2018/ (torchvision: 2018/); "
+            "default $OLTR_DATA/inaturalist2018"
+        ),
+    ] = None,
+    lists: NewLists = None,
+    open_classes: Annotated[
+        str,
+        typer.Option(
+            metavar="N|NAME",
+            help="Classes to set aside as unknown: how many, or a supercategory. A dataset of its own, NAME-open…",
+        ),
+    ] = "",
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """iNaturalist 2018: 8,142 species, 437,513 training images; lists over the images, which stay as they are.
+
+    The labels of its test set are not public. Of the three official validation images a class one is validation, and
+    two are the test set.
+
+    ```
+    oltr data prepare inaturalist2018 --root /data/inat2018
+    oltr data prepare inaturalist2018 --open-classes 500          # the dataset inaturalist2018-open500
+    oltr data prepare inaturalist2018 --open-classes Fungi        # inaturalist2018-open-fungi
+    ```
+    """
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.inaturalist import NAME, prepare_inaturalist2018
+
+    display = Display(quiet)
+    where = lists.expanduser() if lists else None
+    name, prepared = prepare_inaturalist2018(prepared_root(NAME, root), where, open_classes.strip(), display)
+    report(name, prepared, prepared.origin, display, json_)
+
+
+@prepare_app.command("ms1m-lt")
+def ms1m_lt(
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds a folder of images for each identity, itself or in train/; default $OLTR_DATA/ms1m-lt"
+        ),
+    ] = None,
+    probe: Annotated[
+        Path | None, typer.Option(help="People to identify (FaceScrub), a folder each; default ROOT/probe")
+    ] = None,
+    distractors: Annotated[
+        Path | None, typer.Option(help="Strangers among whom (MegaFace), any images; default ROOT/distractors")
+    ] = None,
+    attributes: Annotated[
+        Path | None, typer.Option(help="Lines 'PERSON GROUP' for rates by group, such as male and female")
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="Training images to draw, or all there are")] = 887_500,
+    identities: Annotated[int, typer.Option(min=2, help="Identities to draw, or all there are")] = 74_500,
+    lists: NewLists = None,
+    quiet: Quiet = False,
+    json_: Json = False,
+) -> None:
+    """MS1M-LT, faces with a long tail, and MegaFace to identify (Table 4, left); the images stay as they are.
+
+    The authors' lists are not public: images are drawn as the paper says, with a chance proportional to how many their
+    identity has. Other numbers than the paper's make a dataset of their own, such as ms1m-lt-100000-of-9000.
+
+    ```
+    oltr data prepare ms1m-lt --root /data/faces
+    oltr data prepare ms1m-lt --attributes gender.txt
+    oltr data prepare ms1m-lt --images 100000 --identities 9000
+    ```
+    """
+    from oltr_cli.base.display import Display
+    from oltr_cli.data.prepare.ms1m import NAME, Wish, prepare_ms1m_lt
+
+    display = Display(quiet)
+    paths = [path.expanduser() if path else None for path in (lists, probe, distractors, attributes)]
+    wish = Wish(prepared_root(NAME, root), paths[0], images, identities, *paths[1:])
+    name, prepared = prepare_ms1m_lt(wish, display)
+    report(name, prepared, prepared.origin, display, json_)
