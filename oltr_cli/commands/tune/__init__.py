@@ -43,6 +43,5 @@ def _tune() -> None:
     """
 
 
-tune_app.command()(threshold)
-tune_app.command()(search)
-tune_app.command()(show)
+for command in (threshold, search, show):
+    tune_app.command()(command)
