@@ -34,19 +34,15 @@ class Feed(Protocol):
 
     def prepare(self, method: Method) -> None:
         """Let the method see the training set once."""
-        ...
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 0) from ``first_step`` on."""
-        ...
 
     def inputs(self, batch: Batch, epoch: int, step: int) -> Tensor:
         """The loss's input for a batch, on the device."""
-        ...
 
     def validate(self, method: Method) -> SavedScores:
         """Prediction and confidence of the validation split."""
-        ...
 
 
 def make_feed(task: Task, method: Method) -> Feed:
