@@ -18,7 +18,6 @@ from oltr_cli.method import FeatureMethod, Scores, Setup
 class CRT(FeatureMethod):
     """Linear classifier (K, D) on plain's features, without plain's classifier."""
 
-    starts_from = "plain"
     family = "long-tail, later than the paper"
     source = "Kang et al., ICLR 2020"
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}

@@ -14,7 +14,7 @@ the paper's wording is an option of ``Params``:
 Deviation: the code fixes attention to 7×7 maps; here the map's size follows from backbone and image size.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,8 +25,11 @@ from oltr_cli.method import Explanation, Method, MethodParams, Scores, Setup, Tr
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.networks.layers import Attention, CosineClassifier, Squash, at_least_float32
 
+from ._centroid_loss import CentroidLoss, CentroidStep
+
 Coefficients = Literal["softmax", "linear"]
-CentroidStep = Literal["normalised", "autograd"]
+# Parameters that the head takes.
+OF_HEAD = {"squash", "scale", "reachability_scale", "coefficients", "memory", "concept_selector", "calibrator"}
 
 
 class MetaEmbeddingHead(nn.Module):
@@ -98,65 +101,6 @@ def reachability(direct: Tensor, centroids: Tensor) -> Tensor:
         return (v - centroids[nearest]).square().sum(1).clamp_min(1e-12).sqrt()
 
 
-class CentroidLoss(nn.Module):
-    """Large-margin loss L_LM between features v (B, D) and centroids c (K, D) (Sec. 3.3).
-
-    attract = Σ_n ‖v_n − c_{y_n}‖² / 2B; repel = max(0, 10 − mean over all B·K pairs of the squared distance, the own
-    class counted as 0); L_LM = attract + 0.01 · repel. ``step`` says how attract moves a centroid: by the normalised
-    step Σ_{n: y_n=j} (c_j − v_n) / (1 + n_j) / B whatever weight the loss is given (the code), or by autograd.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        feature_dim: int,
-        *,
-        margin: float = 10.0,
-        repel_weight: float = 0.01,
-        step: CentroidStep = "normalised",
-    ) -> None:
-        super().__init__()
-        self.margin, self.repel_weight, self.step = margin, repel_weight, step
-        self.centroids = nn.Parameter(torch.randn(num_classes, feature_dim))
-
-    def forward(self, direct: Tensor, labels: Tensor) -> Tensor:
-        """Scalar L_LM of direct (B, D) and labels (B,)."""
-        with torch.autocast(direct.device.type, enabled=False):
-            v, c = at_least_float32(direct), self.centroids
-            squared = (v - c[labels]).square().sum(1)
-            if self.step == "normalised":
-                attract = _NormalisedAttraction.apply(v, c, labels)
-            else:
-                attract = squared.sum() / (2 * len(v))
-            # Σ_n Σ_k ‖v_n − c_k‖² from sums, taken about the features' mean so that a common offset costs no digits:
-            # no (B, K) matrix is needed.
-            middle = v.detach().mean(0)
-            v0, c0 = v - middle, c - middle
-            pairs = len(c) * v0.square().sum() + len(v) * c0.square().sum() - 2 * v0.sum(0) @ c0.sum(0)
-            mean = (pairs - squared.sum()) / (len(v) * len(c))
-            return attract + self.repel_weight * (self.margin - mean).clamp_min(0)
-
-
-class _NormalisedAttraction(torch.autograd.Function):
-    """Σ_n ‖v_n − c_{y_n}‖² / 2B with the usual gradient for v and the normalised step for c (Wen et al. 2016)."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, c: Tensor, labels: Tensor) -> Tensor:
-        difference = v - c[labels]
-        ctx.save_for_backward(difference, labels)
-        ctx.num_classes = len(c)
-        return difference.square().sum() / (2 * len(v))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        difference, labels = ctx.saved_tensors
-        batch = len(labels)
-        counts = torch.bincount(labels, minlength=ctx.num_classes).to(difference.dtype)
-        pull = difference / (1 + counts[labels]).unsqueeze(1) / batch
-        step = torch.zeros(ctx.num_classes, difference.shape[1], dtype=difference.dtype, device=difference.device)
-        return grads[0] * difference / batch, step.index_add_(0, labels, -pull), None
-
-
 class DME(Method):
     """Dynamic meta-embedding on modulated attention, trained in stage 2 from the plain model."""
 
@@ -198,27 +142,15 @@ class DME(Method):
         super().__init__(setup)
         p = self.setup.params
         self.backbone = build_backbone(setup.backbone, extra_fc=p.extra_fc)
-        self.attention = (
-            None
-            if p.attention == "none"
-            else Attention(p.attention, self.backbone.map_channels, self.backbone.map_size(setup.image_size))
-        )
+        self.attention: Attention | None = None
+        if p.attention != "none":
+            cells = self.backbone.map_size(setup.image_size)
+            self.attention = Attention(p.attention, self.backbone.map_channels, cells)
         dim = self.backbone.feature_dim
-        self.head = MetaEmbeddingHead(
-            dim,
-            setup.num_classes,
-            squash=p.squash,
-            scale=p.scale,
-            reachability_scale=p.reachability_scale,
-            coefficients=p.coefficients,
-            memory=p.memory,
-            concept_selector=p.concept_selector,
-            calibrator=p.calibrator,
-        )
+        self.head = MetaEmbeddingHead(dim, setup.num_classes, **p.model_dump(include=OF_HEAD))
         self.centroid_loss = CentroidLoss(
             setup.num_classes, dim, margin=p.margin, repel_weight=p.repel_weight, step=p.centroid_step
         )
-        self.lambda_, self.loss_target = p.lambda_, p.loss_target
 
     @property
     def needs_map(self) -> bool:
@@ -246,10 +178,10 @@ class DME(Method):
         v = self.direct(images)
         meta = self.head.embed(v, self.centroid_loss.centroids)
         logits = self.head.classifier(meta)
-        target = v if self.loss_target == "direct" else meta
+        target = v if self.setup.params.loss_target == "direct" else meta
         return {
             "cross_entropy": F.cross_entropy(logits.float(), labels),
-            "centroid": self.lambda_ * self.centroid_loss(target, labels),
+            "centroid": self.setup.params.lambda_ * self.centroid_loss(target, labels),
         }
 
     def forward(self, images: Tensor) -> Scores:

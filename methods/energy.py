@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class Energy(LogitDetector):
     """T · logsumexp of the saved logits, on their own scale; at least the largest of them."""
 
-    starts_from = None
-    family = "open-set detector"
     source = "Liu et al., NeurIPS 2020"
     search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:100:log"}
 

@@ -116,7 +116,6 @@ class _Images:
 class FSLwF(FeatureMethod):
     """Cosine classifier of K_b learnt and K − K_b generated weights, on plain's features z at length 1."""
 
-    starts_from = "plain"
     family = "few-shot learning"
     source = "Gidaris & Komodakis, CVPR 2018"
     search_space: ClassVar[dict[str, str]] = {
@@ -156,12 +155,8 @@ class FSLwF(FeatureMethod):
         dim = self.backbone.feature_dim
         row = torch.full((setup.num_classes,), -1)
         row[base] = torch.arange(len(base))
-        for name, index in (
-            ("base", base),
-            ("novel", novel),
-            ("row", row),
-            ("place", torch.cat([base, novel]).argsort()),
-        ):
+        place = torch.cat([base, novel]).argsort()
+        for name, index in {"base": base, "novel": novel, "row": row, "place": place}.items():
             self.register_buffer(name, index, persistent=False)  # they follow from the class counts
         self.base_weights = nn.Parameter(torch.randn(len(base), dim) * (2 / dim) ** 0.5)
         self.scale = nn.Parameter(torch.tensor(p.scale))

@@ -22,8 +22,6 @@ PAIRS = 2**24  # similarities of a block to all training samples, 64 MB
 class KNN(Detector):
     """Distance to the k-th nearest neighbour; N · D · 2 operations a sample, by matrix products."""
 
-    starts_from = None
-    family = "open-set detector"
     source = "Sun et al., ICML 2022"
     search_space: ClassVar[dict[str, str]] = {"detector.k": "1:500:log"}
     reads = ("features",)

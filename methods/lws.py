@@ -20,7 +20,6 @@ from oltr_cli.method import FeatureMethod, Scores, Setup
 class LWS(FeatureMethod):
     """Plain's linear classifier (K, D), frozen, and ``factors`` f (K,)."""
 
-    starts_from = "plain"
     family = "long-tail, later than the paper"
     source = "Kang et al., ICLR 2020"
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}

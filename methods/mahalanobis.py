@@ -21,8 +21,6 @@ from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, Sa
 class Mahalanobis(Detector):
     """Class means and one covariance of the saved features, in float64."""
 
-    starts_from = None
-    family = "open-set detector"
     source = "Lee et al., NeurIPS 2018"
     search_space: ClassVar[dict[str, str]] = {"detector.shrinkage": "0:0.9"}
     reads = ("features",)

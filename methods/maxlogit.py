@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 class MaxLogit(LogitDetector):
     """Maximum of the saved logits, on their own scale."""
 
-    starts_from = None
-    family = "open-set detector"
     source = "Hendrycks et al., ICML 2022"
 
     def from_logits(self, logits: "Tensor") -> "Tensor":

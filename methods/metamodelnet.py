@@ -18,15 +18,13 @@ a few dozen head classes are learnt by heart, and classifiers of other classes c
 Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
-from typing import Any, ClassVar
-
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
+from oltr_cli.method import FeatureMethod, Setup
 
+from ._classifier_map import ClassifierMap, MapParams
 from ._model_space import ModelSpace
 
 
@@ -72,29 +70,16 @@ class Chain(nn.Module):
         return theta
 
 
-class MetaModelNet(FeatureMethod):
+class MetaModelNet(ClassifierMap, FeatureMethod):
     """Ridge classifiers of all classes; those of the tail as they leave the chain."""
 
     family = "long-tailed modelling"
     source = "Wang, Ramanan and Hebert, NIPS 2017"
-    train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}
-    search_space: ClassVar[dict[str, str]] = {
-        "params.ridge": "0.1:100:log",
-        "params.shrinkage": "0.03:3:log",
-        "params.task_weight": "0.03:3:log",
-    }
 
-    class Params(MethodParams):
+    class Params(MapParams):
         """Head classes, small classifiers, and the chain."""
 
-        head_images: int = Field(100, ge=2, description="a class with at least so many training images is a head class")
-        shrinkage: float = Field(
-            0.3, gt=0, description="identity added to the whitening covariance, in units of its mean variance"
-        )
-        ridge: float = Field(4.0, gt=0, description="λ of the ridge classifiers on whitened features")
-        slope: float = Field(0.1, ge=0, lt=1, description="slope of the leaky ReLU below 0")
         dropout: float = Field(0.8, ge=0, lt=1, description="dropout before the linear layers")
-        task_weight: float = Field(0.3, ge=0, description="λ, weight of the cross-entropy of held-out images")
         opening: float = Field(0.5, gt=0, le=1, description="share of the run after which all blocks are trained")
 
     setup: Setup[Params]
@@ -106,10 +91,9 @@ class MetaModelNet(FeatureMethod):
         self.space = ModelSpace(dim, setup.class_counts, p.head_images)
         self.chain = Chain(dim + 1, self.space.levels, p.slope, p.dropout)
 
-    def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
-        """Train the many-shot classifiers, and sample few-shot ones of the head."""
-        p = self.setup.params
-        self.space.prepare(train.features, train.labels, p.shrinkage, p.ridge)
+    @property
+    def map(self) -> Chain:
+        return self.chain
 
     def first_block(self) -> int:
         """The earliest block that is trained at this point of the run: the last one first, all from ``opening`` on."""
@@ -117,36 +101,5 @@ class MetaModelNet(FeatureMethod):
         opened = 1 + int(blocks * min(self.progress / self.setup.params.opening, 1.0))
         return max(0, blocks - opened)
 
-    def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Squared error, cross-entropy, calibration; 0 where no class is a head class.
-
-        The batch says which classes are asked about. The images come from those that no small classifier has seen,
-        and the batch's own may have been.
-        """
-        space = self.space
-        if space.deepest < 0:
-            return {"squared_error": 0 * torch.stack([q.sum() for q in self.parts()["classifier"]]).sum()}
-        with torch.autocast(labels.device.type, enabled=False):
-            drawn = space.draw(self.first_block())
-            generated = self.chain(drawn.theta, drawn.level)
-            terms = space.losses(drawn, generated, self._grown(space.tail_rest()), labels)
-        terms["cross_entropy"] = self.setup.params.task_weight * terms["cross_entropy"]
-        return terms
-
-    def score_features(self, features: Tensor) -> Scores:
-        return Scores.from_logits(self.space(features), features)
-
-    def train(self, mode: bool = True) -> "MetaModelNet":
-        """On the way to evaluation, the tail's classifiers go through the chain anew."""
-        super().train(mode)
-        if not mode:
-            self.space.write(self._grown(self.space.theta[self.space.tail]))
-        return self
-
-    @torch.no_grad()
-    def _grown(self, theta: Tensor) -> Tensor:
-        """F of the tail's θ (T, D + 1), by the running statistics and without dropout."""
-        training = self.chain.training
-        grown = self.chain.eval()(theta, self.space.level[self.space.tail])
-        self.chain.train(training)
-        return grown
+    def mapped(self, theta: Tensor, level: Tensor) -> Tensor:
+        return self.chain(theta, level)

@@ -20,15 +20,14 @@ Deviation: a gain and an offset of the tail's logits are learnt from held-out im
 """
 
 from itertools import pairwise
-from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
+from oltr_cli.method import FeatureMethod, Setup
 
+from ._classifier_map import ClassifierMap, MapParams
 from ._model_space import ModelSpace
 
 
@@ -61,30 +60,17 @@ class RegressionNetwork(nn.Module):
         return theta + self.layers[-1](F.dropout(x, self.dropout, self.training))
 
 
-class ModelRegression(FeatureMethod):
+class ModelRegression(ClassifierMap, FeatureMethod):
     """Ridge classifiers of all classes; those of the tail as the MLP regresses them."""
 
     family = "model regression"
     source = "Wang and Hebert, ECCV 2016"
-    train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}
-    search_space: ClassVar[dict[str, str]] = {
-        "params.ridge": "0.1:100:log",
-        "params.shrinkage": "0.03:3:log",
-        "params.task_weight": "0.03:3:log",
-    }
 
-    class Params(MethodParams):
+    class Params(MapParams):
         """Head classes, small classifiers, and the network."""
 
-        head_images: int = Field(100, ge=2, description="a class with at least so many training images is a head class")
-        shrinkage: float = Field(
-            0.3, gt=0, description="identity added to the whitening covariance, in units of its mean variance"
-        )
-        ridge: float = Field(4.0, gt=0, description="λ of the ridge classifiers on whitened features")
         hidden: int = Field(256, ge=1, description="units of each of the three hidden layers")
-        slope: float = Field(0.1, ge=0, lt=1, description="slope of the leaky ReLU below 0")
         dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the last layer")
-        task_weight: float = Field(0.3, ge=0, description="λ, weight of the cross-entropy of held-out images")
 
     setup: Setup[Params]
 
@@ -95,40 +81,6 @@ class ModelRegression(FeatureMethod):
         self.network = RegressionNetwork(dim + 1, p.hidden, p.slope, p.dropout)
         self.space = ModelSpace(dim, setup.class_counts, p.head_images)
 
-    def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
-        """Train the many-shot classifiers, and sample few-shot ones of the head."""
-        p = self.setup.params
-        self.space.prepare(train.features, train.labels, p.shrinkage, p.ridge)
-
-    def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Squared error, cross-entropy, calibration; 0 where no class is a head class.
-
-        The batch says which classes are asked about. The images come from those that no small classifier has seen,
-        and the batch's own may have been.
-        """
-        space = self.space
-        if space.deepest < 0:
-            return {"squared_error": 0 * torch.stack([q.sum() for q in self.parts()["classifier"]]).sum()}
-        with torch.autocast(labels.device.type, enabled=False):
-            drawn = space.draw()
-            terms = space.losses(drawn, self.network(drawn.theta), self._regressed(space.tail_rest()), labels)
-        terms["cross_entropy"] = self.setup.params.task_weight * terms["cross_entropy"]
-        return terms
-
-    def score_features(self, features: Tensor) -> Scores:
-        return Scores.from_logits(self.space(features), features)
-
-    def train(self, mode: bool = True) -> "ModelRegression":
-        """On the way to evaluation, the tail's classifiers are regressed anew."""
-        super().train(mode)
-        if not mode:
-            self.space.write(self._regressed(self.space.theta[self.space.tail]))
-        return self
-
-    @torch.no_grad()
-    def _regressed(self, theta: Tensor) -> Tensor:
-        """T(θ) without dropout."""
-        training = self.network.training
-        regressed = self.network.eval()(theta)
-        self.network.train(training)
-        return regressed
+    @property
+    def map(self) -> RegressionNetwork:
+        return self.network

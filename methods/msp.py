@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 class MSP(LogitDetector):
     """Maximum softmax probability of the saved logits, 1/K … 1."""
 
-    starts_from = None
-    family = "open-set detector"
     source = "Hendrycks & Gimpel, ICLR 2017"
     threshold_rule = "fixed:0.1"
     search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:1000:log"}

@@ -33,7 +33,6 @@ class ODIN(NetworkDetector):
     """Temperature and input perturbation; two passes through the network and one back for each image."""
 
     starts_from = "plain"
-    family = "open-set detector"
     source = "Liang et al., ICLR 2018"
     search_space: ClassVar[dict[str, str]] = {"detector.temperature": "1:10000:log", "detector.epsilon": "0:0.02"}
 

@@ -49,7 +49,6 @@ class OpenMax(Detector):
     """
 
     starts_from = "range"
-    family = "open-set detector"
     source = "Bendale & Boult, CVPR 2016"
     threshold_rule = "fixed:0.1"
     search_space: ClassVar[dict[str, str]] = {"detector.tail": "5:100", "detector.alpha": "1:20"}

@@ -24,7 +24,6 @@ BLOCK = 4096  # validation samples at a time: (BLOCK, K) products
 class TauNorm(FeatureMethod):
     """Plain's weights (K, D), and τ beside them in the checkpoint."""
 
-    starts_from = "plain"
     family = "long-tail, later than the paper"
     source = "Kang et al., ICLR 2020"
     trains = False

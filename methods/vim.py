@@ -26,8 +26,6 @@ Floats = NDArray[np.float64]
 class ViM(Detector):
     """Virtual-logit matching on the saved features (N, D) and logits (N, K)."""
 
-    starts_from = None
-    family = "open-set detector"
     source = "Wang et al., CVPR 2022"
     search_space: ClassVar[dict[str, str]] = {"detector.dimension": "16:200:log"}
     reads = ("features", "logits")

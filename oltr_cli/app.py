@@ -55,19 +55,10 @@ def root(
     """
 
 
-app.command()(run)
-app.command()(evaluate)
-app.command()(predict)
-app.command()(export)
-app.command()(compare)
-app.command()(figure)
-app.command()(report)
+for command in (run, evaluate, predict, export, compare, figure, report, ls, show, cp, ui):
+    app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
-app.command()(ls)
-app.command()(show)
-app.command()(cp)
-app.command()(ui)
 
 
 def main() -> None:

@@ -83,7 +83,6 @@ class TrainingData(Protocol):
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (B, 3, H, W) and labels (B,), every training image once."""
-        ...
 
 
 class Method(nn.Module):

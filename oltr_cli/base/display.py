@@ -5,12 +5,13 @@ Without a terminal the same lines are plain and the bar is left out.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 _COLUMNS = (("epoch", 7), ("loss", 8), ("val", 6), ("many", 6), ("med.", 6), ("few", 6), ("images/s", 9), ("time", 7))
@@ -95,6 +96,25 @@ def epoch_line(row: dict[str, Any], epochs: int, best: bool) -> str:
     ]
     line = " ".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, _COLUMNS, strict=True))
     return f"{line}  [green]best[/]" if best else line
+
+
+def fitted(table: Callable[[Sequence[str]], Table], side: Sequence[str], width: int) -> tuple[Table, list[str]]:
+    """A table without the side columns that do not fit, and the names of these.
+
+    If it does not fit without any of them, it stays wider; print it with ``crop=False``: numbers and names in it are
+    copied, and a cut one is useless.
+
+    Args:
+        table: makes the table without the given columns.
+        side: columns that may go, the first to go first.
+        width: of the console.
+    """
+    for number in range(len(side) + 1):
+        made = table(side[:number])
+        made.width = Console(width=10_000).measure(made).maximum
+        if made.width <= width:
+            break
+    return made, list(side[:number])
 
 
 def percent(value: float | None) -> str:

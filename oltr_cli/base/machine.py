@@ -75,8 +75,12 @@ def is_main_process() -> bool:
 
 def default_workers() -> int:
     """Loading processes: one on two cores, where training itself needs the rest, up to eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // 2))
+    return max(1, min(8, cores() // 2))
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
@@ -131,5 +135,4 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_name() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()} CPU, {cores} cores"
+    return f"{platform.machine()} CPU, {cores()} cores"

@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any
 
 from oltr_cli.errors import OltrError
@@ -59,12 +60,10 @@ class _Stream(ABC):
     def _discard(self) -> None:
         """Send what is still buffered, and all that follows, nowhere: the interpreter flushes again as it exits."""
         self._lost = True
-        try:
+        with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-        except (OSError, ValueError, AttributeError):
-            pass
 
 
 class _Progress(_Stream):

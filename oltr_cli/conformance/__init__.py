@@ -13,9 +13,7 @@ The checks are in ``oltr_cli.conformance.methods``, ``oltr_cli.conformance.detec
 
 from collections.abc import Callable
 
-from oltr_cli.conformance.backbones import BACKBONE_CHECKS
-from oltr_cli.conformance.detectors import DETECTOR_CHECKS
-from oltr_cli.conformance.methods import METHOD_CHECKS
+from oltr_cli.conformance import backbones, detectors, methods
 from oltr_cli.planning.registry import list_methods
 from oltr_cli.recipe.backbones import BACKBONES
 
@@ -24,8 +22,10 @@ def checks_of(name: str) -> tuple[Callable[[str], None], ...]:
     """The checks that apply to a method, a detector or a backbone of that name."""
     info = list_methods().get(name)
     if info is None and name in BACKBONES.find():
-        return BACKBONE_CHECKS
-    return DETECTOR_CHECKS if info is not None and info.kind == "detector" else METHOD_CHECKS
+        module = backbones
+    else:
+        module = detectors if info is not None and info.kind == "detector" else methods
+    return tuple(check for own, check in vars(module).items() if own.startswith("check_"))
 
 
 def check(name: str) -> None:

@@ -1,7 +1,6 @@
 """What every backbone must do; ``oltr_cli.conformance`` says how to use it."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -103,13 +102,3 @@ def check_same_seed_same_weights(name: str) -> None:
     first, again = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
     for key, value in first.items():
         assert torch.equal(value, again[key]), f"{key} differs between two builds with one seed"
-
-
-BACKBONE_CHECKS: tuple[Callable[[str], None], ...] = (
-    check_shapes_are_those_it_states,
-    check_features_do_not_depend_on_the_batch,
-    check_taking_gives_the_same_features,
-    check_training_differs_in_batch_norm_alone,
-    check_saving_and_loading_changes_nothing,
-    check_same_seed_same_weights,
-)

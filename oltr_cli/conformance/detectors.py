@@ -1,6 +1,5 @@
 """What every detector must do; ``oltr_cli.conformance`` says how to use it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -108,11 +107,3 @@ def check_a_formula_of_logits_can_be_exported(name: str) -> None:
         said, wanted = program(part), detector.score(samples.take(slice(len(part)))).confidence
         assert said.shape == wanted.shape, f"from_logits gives {tuple(said.shape)} for {len(part)} samples"
         np.testing.assert_allclose(said.numpy(), wanted, rtol=1e-3, atol=1e-4)
-
-
-DETECTOR_CHECKS: tuple[Callable[[str], None], ...] = (
-    check_verdicts_have_the_right_form,
-    check_verdicts_do_not_depend_on_the_batch,
-    check_samples_stay_what_they_are,
-    check_a_formula_of_logits_can_be_exported,
-)

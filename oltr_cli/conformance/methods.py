@@ -4,7 +4,7 @@ Each check trains on a few random images of four classes, one of which has a sin
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import get_args
 
@@ -209,15 +209,3 @@ def check_same_seed_same_weights(name: str) -> None:
     first, again = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
     for key, value in first.items():
         assert torch.equal(value, again[key]), f"{key} differs between two builds with one seed"
-
-
-METHOD_CHECKS: tuple[Callable[[str], None], ...] = (
-    check_learns_without_trouble,
-    check_scores_have_the_right_form,
-    check_scores_do_not_depend_on_the_batch,
-    check_saving_and_loading_changes_nothing,
-    check_needs_map_says_what_is_needed,
-    check_every_parameter_has_one_part,
-    check_a_batch_of_one_class_is_no_trouble,
-    check_same_seed_same_weights,
-)

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from oltr_cli.base.files import write_atomically
-from oltr_cli.drawing.style import BANDS, BLUES, DPI, INKS, LINES, PERCENT, RC, STYLES, legend_below, mark, plain_log
+from oltr_cli.drawing.style import BANDS, BLUES, INKS, LINES, PERCENT, STYLES, legend_below, mark, plain_log, save_pngs
 from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.history import read_history
@@ -46,14 +44,7 @@ def save_run_plots(run_dir: Path) -> list[Path]:
             drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
     if history:
         drawings["training"] = lambda: training(history, title, result.best_epoch)
-    written = []
-    for name, draw in drawings.items():
-        path = run_dir / "plots" / f"{name}.png"
-        with rc_context(RC):
-            figure = draw()
-            write_atomically(path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=DPI))  # type: ignore[misc]
-        written.append(path)
-    return written
+    return save_pngs(run_dir / "plots", drawings)
 
 
 def accuracy_by_frequency(

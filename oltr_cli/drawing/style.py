@@ -5,11 +5,17 @@ and bars in hatches, so that grey prints stay readable. Figures are plain object
 used.
 """
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+
+from oltr_cli.base.files import write_atomically
 
 # Colour, dashes and marker of what appears in several pictures.
 STYLES: dict[str, tuple[str, str, str]] = {
@@ -41,6 +47,16 @@ RC = {
 PERCENT = PercentFormatter(1.0, symbol="")
 # White to dark blue with steadily falling lightness: it looks the same in grey.
 BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#9CC3DF", "#0072B2", "#00304C"])
+
+
+def save_pngs(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) -> list[Path]:
+    """Draw each into ``folder/NAME.png``; returns the files written."""
+    paths = [folder / f"{name}.png" for name in drawings]
+    for path, draw in zip(paths, drawings.values(), strict=True):
+        with rc_context(RC):
+            figure = draw()
+            write_atomically(path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=DPI))  # type: ignore[misc]
+    return paths
 
 
 def mark(axes: Axes, x: float, label: str | None) -> None:

@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.figures.choose import add_surest
 from oltr_cli.figures.curves import Floats
-from oltr_cli.figures.images import SCALE, SCALE_TICKS, overlay, plain_text
+from oltr_cli.figures.images import SCALE, SCALE_TICKS, bare, overlay, plain_text
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
-from oltr_cli.figures.scores import class_counts, class_names
+from oltr_cli.figures.scores import add_surest, class_counts, class_names
 from oltr_cli.networks.layers import Attention
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
@@ -87,23 +86,11 @@ def gather(request: Request) -> Gathered[Data]:
     maps = attention_maps(opened.attention, opened.feature_maps(crops))
     groups = shot_groups(counts, request.shots)
     samples = []
-    for i, crop, (strength, modulation, product) in zip(indices, crops, maps, strict=True):
+    for i, crop, parts in zip(indices, crops, maps, strict=True):
         label = int(split.labels[i])
         group = next(name for name in GROUPS if groups[name][label])
         predicted = names[decided[i]] if i in decided else ""
-        samples.append(
-            Sample(
-                split.names[i],
-                names[label],
-                int(counts[label]),
-                group,
-                predicted,
-                crop,
-                strength,
-                modulation,
-                product,
-            )
-        )
+        samples.append(Sample(split.names[i], names[label], int(counts[label]), group, predicted, crop, *parts))
     kind = "spatial" if opened.attention.self_attention is None else "modulated"
     h, w = samples[0].modulation.shape
     notes += (f"the feature map has {h} × {w} cells for {crops[0].shape[0]} × {crops[0].shape[1]} pixels",)
@@ -146,10 +133,7 @@ def draw(data: Data) -> Figure:
         about = f"{sample.group}-shot, n = {sample.training_images:,}"
         row[0].set_ylabel(f"{plain_text(sample.class_name, 24)}\n{about}", fontsize=8)
         for axes in row:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
+            bare(axes)
     for axes, title in zip(grid[0], ("image", inner, "modulation MA(f)", outer), strict=True):
         axes.set_title(title, loc="center", fontsize=9)
     bar = figure.colorbar(

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.figures.choose import add_surest
 from oltr_cli.figures.curves import Floats
-from oltr_cli.figures.images import plain_text, tiled
+from oltr_cli.figures.images import bare, plain_text, tiled
 from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.patches import PATCHES, Patch, find_patches
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
-from oltr_cli.figures.scores import class_counts, class_names
+from oltr_cli.figures.scores import add_surest, class_counts, class_names
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
@@ -67,7 +66,22 @@ class Data:
         columns = ["image", "class", "training_images", "group", self.plain, self.own, "rank", "neuron", "infused"]
         columns += ["patch", "patch_image", "patch_class", "activation", "left", "top", "right", "bottom"]
         return columns, [
-            [*_facts(s), rank, n.number, n.infused, place, p.image, p.class_name, p.activation, *p.box]
+            [
+                s.name,
+                s.class_name,
+                s.training_images,
+                s.group,
+                s.plain,
+                s.own,
+                rank,
+                n.number,
+                n.infused,
+                place,
+                p.image,
+                p.class_name,
+                p.activation,
+                *p.box,
+            ]
             for s in self.samples
             for rank, n in enumerate(s.neurons, 1)
             for place, p in enumerate(n.patches, 1)
@@ -191,10 +205,7 @@ def draw(data: Data) -> Figure:
         for axes in row[1 + len(sample.neurons) :]:
             axes.text(0.5, 0.5, "no further neuron\nis raised", ha="center", va="center", fontsize=8, color="#666666")
         for axes in row:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
+            bare(axes)
         if sample.failed:
             row[0].spines[:].set(visible=True, color="#B00020", linewidth=2.5)
     return figure

@@ -27,6 +27,13 @@ def plain_text(text: str, most: int = 60) -> str:
     return line.replace("$", r"\$")
 
 
+def bare(axes: Axes) -> None:
+    """Only the picture: neither ticks nor grid nor frame."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
 def overlay(axes: Axes, image: NDArray[np.uint8], cells: Floats) -> None:
     """The image (S, S, 3) in grey under the map of its cells (h, w): the darker the blue, the larger the value.
 

@@ -55,7 +55,6 @@ class Drawable(Protocol):
 
     def table(self) -> Table:
         """All that is drawn, as columns and rows."""
-        ...
 
 
 D = TypeVar("D", bound=Drawable)

@@ -1,5 +1,6 @@
-"""Reading what a figure needs from the saved scores of a run, with clear errors about what is missing."""
+"""What a figure needs of the saved scores of a run, with clear errors about what is missing; which samples to show."""
 
+from collections.abc import Mapping, Sequence
 from string import hexdigits
 
 import numpy as np
@@ -77,3 +78,24 @@ def shown(open_class: str) -> str:
     if digits != name and all(c in hexdigits for c in digits):
         return f"{chr(int(digits, 16))} ({script_of(chr(int(digits, 16)))})"
     return name
+
+
+def add_surest(
+    chosen: list[int],
+    scores: SavedScores,
+    fitting: NDArray[np.bool_],
+    groups: Mapping[str, NDArray[np.bool_]],
+    order: Sequence[str],
+) -> None:
+    """Add to ``chosen`` the sample that ``scores`` is surest of, of the first group in ``order`` that has one.
+
+    Args:
+        fitting: which samples (N,) may be chosen; those of classes that were chosen before are left out.
+        groups: which classes (K,) are of each shot group.
+    """
+    fitting = fitting & ~np.isin(scores.labels, scores.labels[chosen])
+    for name in order:
+        rows = np.flatnonzero(fitting & groups[name][scores.labels])
+        if len(rows):
+            chosen.append(int(rows[np.argmax(scores.confidence[rows])]))
+            return

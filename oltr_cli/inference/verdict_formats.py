@@ -2,8 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
@@ -15,32 +14,40 @@ Line = tuple[str, str]  # text, and its style on a terminal
 _WIDEST = 40  # cells of a label in the table
 
 
-class Format(Protocol):
-    """Lines to write before the first verdict, for each batch of them, and after the last one."""
+class Lines:
+    """One JSON object per line.
 
-    def start(self) -> list[Line]: ...
-    def rows(self, verdicts: list[Verdict]) -> list[Line]: ...
-    def end(self, totals: Totals, complete: bool) -> list[Line]: ...
-
-
-class Table:
-    """One line per image with the path last, so that columns are aligned although rows come one by one."""
+    Other formats derive from it: lines to write before the first verdict, for each batch of them, and after the last.
+    """
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
         self.top_k = top_k
+
+    def start(self) -> list[Line]:
+        return []
+
+    def rows(self, verdicts: list[Verdict]) -> list[Line]:
+        return [line for verdict in verdicts for line in self.row(verdict)]
+
+    def row(self, v: Verdict) -> list[Line]:
+        return [(json_text(_record(v)), "")]
+
+    def end(self, totals: Totals, complete: bool) -> list[Line]:
+        return []
+
+
+class Table(Lines):
+    """One line per image with the path last, so that columns are aligned although rows come one by one."""
+
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
+        super().__init__(recogniser, top_k, explain)
         widest = max(map(cell_len, recogniser.class_names)) + cell_len(f"{UNKNOWN} (?)")
         self.width = min(widest, _WIDEST)
 
     def start(self) -> list[Line]:
         return [(self._line("label", "confidence", "image"), "dim")]
 
-    def rows(self, verdicts: list[Verdict]) -> list[Line]:
-        return [line for verdict in verdicts for line in self._rows(verdict)]
-
-    def end(self, totals: Totals, complete: bool) -> list[Line]:
-        return []
-
-    def _rows(self, v: Verdict) -> list[Line]:
+    def row(self, v: Verdict) -> list[Line]:
         if v.error:
             return [(self._line("error", "–", f"{visible(v.path)}: {visible(v.error)}"), "red")]
         label = f"{UNKNOWN} ({v.top[0][0]}?)" if v.unknown else v.label
@@ -52,18 +59,16 @@ class Table:
         return lines
 
     def _line(self, label: str, confidence: str, rest: str) -> str:
-        label = visible(label)
-        if cell_len(label) > self.width:
-            label = set_cell_size(label, self.width - 1) + "…"
-        return f"{set_cell_size(label, self.width)}  {confidence:>10}  {rest}"
+        return f"{cell(visible(label), self.width)}  {confidence:>10}  {rest}"
 
 
-class Csv:
+class Csv(Lines):
     """A header and one line per image; cells that do not apply are empty."""
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
         classes = len(recogniser.class_names)
-        self.top_k, self.explained = min(top_k, classes), min(EXPLAINED, classes) if explain else 0
+        super().__init__(recogniser, min(top_k, classes), explain)
+        self.explained = min(EXPLAINED, classes) if explain else 0
 
     def start(self) -> list[Line]:
         top = [f"{name}_{i + 1}" for i in range(self.top_k) for name in ("class", "probability")]
@@ -72,61 +77,37 @@ class Csv:
             reasons += [f"{name}_{i + 1}" for i in range(self.explained) for name in names]
         return [csv_line(["image", "label", "unknown", "confidence", *top, *reasons, "error"])]
 
-    def rows(self, verdicts: list[Verdict]) -> list[Line]:
-        return [self._row(verdict) for verdict in verdicts]
-
-    def end(self, totals: Totals, complete: bool) -> list[Line]:
-        return []
-
-    def _row(self, v: Verdict) -> Line:
+    def row(self, v: Verdict) -> list[Line]:
         known = ["", "", ""] if v.error else [v.label, "true" if v.unknown else "false", v.confidence]
         reasons: list[Any] = [v.reasons.reachability if v.reasons else ""] if self.explained else []
         for ranked in (v.reasons.nearest, v.reasons.infused) if v.reasons else (None, None):
             reasons += _cells(ranked, self.explained)
-        return csv_line([v.path, *known, *_cells(v.top, self.top_k), *reasons, v.error])
+        return [csv_line([v.path, *known, *_cells(v.top, self.top_k), *reasons, v.error])]
 
 
-class Lines:
-    """One JSON object per line."""
-
-    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
-        pass
-
-    def start(self) -> list[Line]:
-        return []
-
-    def rows(self, verdicts: list[Verdict]) -> list[Line]:
-        return [(json_text(_record(verdict)), "") for verdict in verdicts]
-
-    def end(self, totals: Totals, complete: bool) -> list[Line]:
-        return []
-
-
-class Whole:
+class Whole(Lines):
     """One JSON object around all rows, valid even if the call was stopped: then ``complete`` is false."""
 
     def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
+        super().__init__(recogniser, top_k, explain)
         self.facts = {
             "run": recogniser.run.name,
             "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
         }
-        self.first = True
+        self.comma = ""
 
     def start(self) -> list[Line]:
         return [(json_text(self.facts)[:-1] + ', "images": [', "")]
 
-    def rows(self, verdicts: list[Verdict]) -> list[Line]:
-        lines = []
-        for verdict in verdicts:
-            lines.append((("" if self.first else ",") + json_text(_record(verdict)), ""))
-            self.first = False
-        return lines
+    def row(self, v: Verdict) -> list[Line]:
+        before, self.comma = self.comma, ","
+        return [(before + json_text(_record(v)), "")]
 
     def end(self, totals: Totals, complete: bool) -> list[Line]:
         return [('], "counts": ' + json_text(vars(totals)) + ', "complete": ' + json_text(complete) + "}", "")]
 
 
-FORMATS: dict[str, Callable[[Recogniser, int, bool], Format]] = {"table": Table, "csv": Csv, "jsonl": Lines}
+FORMATS: dict[str, type[Lines]] = {"table": Table, "csv": Csv, "jsonl": Lines}
 
 
 def _record(v: Verdict) -> dict[str, Any]:
@@ -145,6 +126,11 @@ def _record(v: Verdict) -> dict[str, Any]:
 
 def _objects(ranked: Ranked, value: str) -> list[dict[str, Any]]:
     return [{"class": name, value: x} for name, x in ranked]
+
+
+def cell(text: str, width: int) -> str:
+    """``text`` filled up or cut to ``width`` cells of a terminal."""
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)
 
 
 def csv_line(cells: list[Any]) -> Line:

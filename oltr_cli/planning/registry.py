@@ -3,20 +3,74 @@
 Listing reads the files' text only (``oltr_cli.base.plugins``), and needs no torch.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from oltr_cli.base.added_files import added_files, given_files
-from oltr_cli.base.plugins import Plugins, no_class
+from oltr_cli.base.plugins import Origin, Plugin, Plugins, no_class
 from oltr_cli.errors import UsageProblem, nearest
-from oltr_cli.planning.method_info import BASES, MethodInfo, method_info
 from oltr_cli.recipe.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from oltr_cli.detector import Detector
     from oltr_cli.method import Method
 
+BASES: dict[str, Literal["method", "detector"]] = {
+    "Method": "method",
+    "LinearMethod": "method",
+    "FeatureMethod": "method",
+    "Detector": "detector",
+    "LogitDetector": "detector",
+    "NetworkDetector": "detector",
+}
 METHODS = Plugins("method", "oltr_cli.methods", "oltr.methods", tuple(BASES))
 PLUS = "+"  # between a trained method and the detector on it
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What can be said of a method or a detector without importing it.
+
+    Attributes:
+        summary: first line of the file's docstring; what is wrong, when the family is "broken".
+        starts_from: the method whose run it starts from; of a detector, the one under it in the paper's row.
+        module: dotted name, or the path of a file that was added.
+        trains: False when a run of it takes no step.
+    """
+
+    name: str
+    summary: str
+    family: str
+    source: str = ""
+    starts_from: str | None = None
+    module: str = ""
+    class_name: str = ""
+    kind: Literal["method", "detector"] = "method"
+    origin: Origin = "built-in"
+    trains: bool = True
+
+
+def method_info(plugin: Plugin) -> MethodInfo:
+    """The facts of a method's or a detector's class, with what its base gives where it says nothing."""
+    kind = BASES.get(plugin.base, "method")
+    usual: dict[str, Any] = {
+        "family": "open-set detector" if kind == "detector" else "other",
+        "starts_from": "plain" if plugin.base == "FeatureMethod" else None,
+    }
+    facts = {**usual, **plugin.facts}
+    start = facts["starts_from"]
+    return MethodInfo(
+        plugin.name,
+        plugin.summary,
+        str(facts["family"]) if plugin.class_name else "broken",
+        str(facts.get("source", "")),
+        start if isinstance(start, str) else None,
+        plugin.module,
+        plugin.class_name,
+        kind,
+        plugin.origin,
+        bool(facts.get("trains", True)),
+    )
 
 
 def list_methods() -> dict[str, MethodInfo]:

@@ -4,7 +4,6 @@ A run's numbers are kept in a ``Cache`` by the state of its files, so that watch
 """
 
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,20 +11,18 @@ from typing import Any
 import numpy as np
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.files import read_json
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.catalogue import METRICS
 from oltr_cli.protocol.evaluate import evaluation_of
 from oltr_cli.protocol.shots import GROUPS, shot_groups
-from oltr_cli.report.choose import Chosen, running, with_all
-from oltr_cli.report.classes import class_numbers
-from oltr_cli.report.curves import threshold_numbers
+from oltr_cli.report.choose import Chosen, with_all
+from oltr_cli.report.facts import Unfinished, facts, unfinished
 from oltr_cli.report.mistakes import Album, find_mistakes, gallery
+from oltr_cli.report.numbers import class_numbers, threshold_numbers
 from oltr_cli.report.pictures import Picture, paper_figures, run_plots
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.history import read_history
-from oltr_cli.runs.result import RESULT, TUNED, ChosenThreshold, RunFailure, RunResult, read_tuned
+from oltr_cli.runs.result import RESULT, TUNED, ChosenThreshold, RunResult, read_tuned
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.filled import FilledTable
@@ -50,18 +47,6 @@ class Finished:
     recipe: str
     plots: tuple[Picture, ...]
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A run that goes on, waits or failed: epochs so far of how many, and the last line of its history."""
-
-    run: Run
-    status: str
-    epoch: int
-    epochs: int | None
-    last: dict[str, Any]
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +133,7 @@ def collect(
         chosen.dataset,
         time.strftime("%Y-%m-%d %H:%M:%S %z"),
         tuple(finished),
-        tuple(_unfinished(run) for run in chosen.others),
+        tuple(unfinished(run) for run in chosen.others),
         tuple(tables),
         tuple(figures),
         tuple(cache.class_sets),
@@ -194,7 +179,7 @@ def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) ->
         recipe = (run.path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         recipe = f"cannot be read: {error.strerror}"
-    return Finished(run, _facts(run, result), metrics, numbers, recipe, plots, problem)
+    return Finished(run, facts(run, result), metrics, numbers, recipe, plots, problem)
 
 
 def _check(known: SavedScores, classes: int, run: Run) -> None:
@@ -225,51 +210,3 @@ def _class_set(result: RunResult, shots: str, cache: Cache) -> int:
     if own not in cache.class_sets:
         cache.class_sets.append(own)
     return cache.class_sets.index(own)
-
-
-def _facts(run: Run, result: RunResult) -> dict[str, Any]:
-    """What to say of how a run was made; None for what is not known."""
-    found = read_json(run.path / "environment.json")
-    environment: dict[str, Any] = found if isinstance(found, dict) else {}
-    command = environment.get("command")
-    try:
-        finished = (run.path / RESULT).stat().st_mtime
-    except OSError:
-        finished = None
-    return {
-        "commit": environment.get("commit"),
-        "oltr": environment.get("oltr"),
-        "python": environment.get("python"),
-        "platform": environment.get("platform"),
-        "packages": ", ".join(f"{k} {v}" for k, v in (environment.get("packages") or {}).items()) or None,
-        "device": environment.get("device") or result.device,
-        "precision": environment.get("precision"),
-        "processes": environment.get("processes"),
-        "threads": environment.get("threads"),
-        "command": " ".join(map(str, command)) if isinstance(command, list) else None,
-        "epochs": result.epochs,
-        "epochs_total": result.epochs_total,
-        "best_epoch": result.best_epoch,
-        "seconds": result.seconds,
-        "seconds_total": result.seconds_total,
-        "starts_from": result.starts_from,
-        "undecodable": len(result.undecodable),
-        "data_digest": result.data_digest,
-        "finished": None if finished is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)),
-    }
-
-
-def _unfinished(run: Run) -> Unfinished:
-    history = read_history(run.path / "metrics.jsonl")
-    try:
-        epochs = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["train"]["epochs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        epochs = None
-    last = history[-1] if history and isinstance(history[-1], dict) else {}
-    try:
-        outcome = run.outcome()
-        error = outcome.error if isinstance(outcome, RunFailure) else ""
-    except DataProblem as problem:
-        error = str(problem)
-    done = last.get("epoch")
-    return Unfinished(run, running(run), done if isinstance(done, int) else 0, epochs, last, error)

@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from oltr_cli.report.choose import Chosen, running
 from oltr_cli.report.content import state
@@ -11,16 +10,9 @@ from oltr_cli.report.content import state
 SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Seen:
+def seen(chosen: Chosen) -> list[object]:
     """The state of all runs at one look; one that was killed changes its status and no file."""
-
-    states: tuple[tuple[object, ...], ...]
-
-    @classmethod
-    def of(cls, chosen: Chosen) -> "Seen":
-        done = [state(run) for run, _ in chosen.done]
-        return cls((*done, *((*state(run), running(run)) for run in chosen.others)))
+    return [*(state(run) for run, _ in chosen.done), *((state(run), running(run)) for run in chosen.others)]
 
 
 def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], seconds: float = SECONDS) -> None:
@@ -31,10 +23,10 @@ def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], sec
     before_us = signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = look()
     try:
-        before = None
+        before: list[object] | None = None
         while True:
             # The state from before the files are read: what changes while they are is noticed at the next look.
-            now = Seen.of(chosen)
+            now = seen(chosen)
             if now != before:
                 write(chosen, True)
                 before = now

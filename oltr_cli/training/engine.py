@@ -23,7 +23,7 @@ from oltr_cli.method import FeatureMethod
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
-from oltr_cli.training.feeds import make_feed
+from oltr_cli.training.feeds import Loss, make_feed
 from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.saving import Saving
 from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
@@ -73,7 +73,7 @@ class _Training:
         self.optimizer = build_optimizer(self.method, train_spec)
         self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
         self.saving.restore_optimizer(self.optimizer, self.scheduler)
-        self.loss = accelerator.prepare_model(self.feed.loss(self.method))
+        self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
         if self.task.cls.trains:

@@ -11,7 +11,6 @@ key is a digest of the backbone's weights, the transform, the list and the preci
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from oltr_cli.base.files import new_folder
 from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
@@ -177,22 +177,15 @@ def _read(folder: Path, kind: Given, images: Split, shape: Shape) -> FrozenFeatu
 
 
 def _write(folder: Path, shape: Shape, fill: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> None:
-    """Fill a temporary folder and rename it to ``folder``; the caller holds the lock."""
-    for stale in folder.parent.glob(".*.tmp"):  # from a process that was killed here
+    """Put features and indices into ``folder``; the caller holds the lock of all folders beside it."""
+    for stale in folder.parent.glob(".*.tmp"):  # of any key, from a process that was killed here
         shutil.rmtree(stale, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
-        new = temporary / "new"
-        new.mkdir()
-        features = np.lib.format.open_memmap(new / "features.npy", "w+", np.float32, shape)
-        indices = fill(features)
-        features.flush()
-        np.save(new / "indices.npy", indices, allow_pickle=False)
-        (new / _DIGEST).write_text(_digest(new))
-        if folder.exists():
-            folder.replace(temporary / "old")
-        new.replace(folder)
+        with new_folder(folder) as new:
+            features = np.lib.format.open_memmap(new / "features.npy", "w+", np.float32, shape)
+            indices = fill(features)
+            features.flush()
+            np.save(new / "indices.npy", indices, allow_pickle=False)
+            (new / _DIGEST).write_text(_digest(new))
     except OSError as error:
         raise OltrError(f"cannot write {folder}: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

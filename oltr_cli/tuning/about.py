@@ -11,6 +11,7 @@ from oltr_cli.planning.plan import Planned
 from oltr_cli.planning.resolve import SHARED
 from oltr_cli.recipe.files import find_recipe, read_recipe
 from oltr_cli.runs.folder import Run
+from oltr_cli.tuning.request import Request
 from oltr_cli.tuning.space import Dimension
 
 
@@ -58,30 +59,23 @@ class About:
 
     @classmethod
     def of(
-        cls,
-        planned: list[Planned],
-        recipe: str,
-        sets: list[str],
-        space: tuple[Dimension, ...],
-        objective: str,
-        maximize: bool,
-        prune: bool,
+        cls, planned: list[Planned], request: Request, space: tuple[Dimension, ...], objective: str, maximize: bool
     ) -> "About":
         last = planned[-1]
         return cls(
             method=last.run.method,
             dataset=last.run.dataset,
-            recipe=recipe,
-            sets=tuple(sets),
+            recipe=request.recipe,
+            sets=tuple(request.sets),
             seed=last.run.seed,
             space=space,
             objective=objective,
             maximize=maximize,
-            prune=prune and last.epochs > 1,
+            prune=request.prune and last.epochs > 1,
             epochs=last.epochs,
             hash=last.link.hash,
             chain=tuple(p.link.recipe.as_toml() for p in planned),
-            tables={k: v for k, v in read_recipe(find_recipe(recipe)).items() if k not in SHARED},
+            tables={k: v for k, v in read_recipe(find_recipe(request.recipe)).items() if k not in SHARED},
         )
 
     @property

@@ -1,7 +1,8 @@
-"""The best trial's values as a recipe file, which gives ``oltr run`` exactly these values."""
+"""What a study writes for people: the best trial's values as a recipe file for ``oltr run``, and pictures."""
 
 import copy
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,28 @@ import tomli_w
 
 from oltr_cli.base.added_files import given_files
 from oltr_cli.base.files import write_text
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.planning.registry import PLUS
 from oltr_cli.recipe.files import known_recipes
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.study import Study
+
+
+def record(study: Study, warn: Callable[[str], None]) -> list[Path]:
+    """Write best.toml, history.png and a slice-KEY.png for each tuned key, anew; none before a trial has finished.
+
+    Pictures that cannot be drawn give a warning.
+    """
+    if study.best() is None:
+        return []
+    files = [write_best(study)]
+    from oltr_cli.tuning.pictures import save_pictures
+
+    try:
+        return files + save_pictures(study)
+    except (OltrError, OSError, ValueError) as error:
+        warn(f"pictures of {study.name} were not drawn: {error}")
+        return files
 
 
 def write_best(study: Study) -> Path:

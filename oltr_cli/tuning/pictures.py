@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from oltr_cli.base.files import write_atomically
-from oltr_cli.drawing.style import DPI, INKS, RC, legend_below, plain_log
+from oltr_cli.drawing.style import INKS, legend_below, plain_log, save_pngs
 from oltr_cli.tuning.space import Dimension
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.trial_lines import shown
@@ -23,14 +21,7 @@ def save_pictures(study: Study) -> list[Path]:
     """Draw history.png and slice-KEY.png for each tuned key into the study's folder; returns what was written."""
     drawings = {"history": lambda: history(study)}
     drawings |= {f"slice-{d.key}": lambda d=d: slice_of(study, d) for d in study.about.space}  # type: ignore[misc]
-    written = []
-    for name, draw in drawings.items():
-        path = study.path / f"{name}.png"
-        with rc_context(RC):
-            figure = draw()
-            write_atomically(path, lambda file, figure=figure: figure.savefig(file, format="png", dpi=DPI))  # type: ignore[misc]
-        written.append(path)
-    return written
+    return save_pngs(study.path, drawings)
 
 
 def history(study: Study) -> Figure:

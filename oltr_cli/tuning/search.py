@@ -55,7 +55,7 @@ def search(request: Request, display: Display) -> Study:
     objective = request.objective or default_objective(bench.view)
     check_objective(objective, bench.view)
     maximize = metric(objective).better == "higher"
-    about = About.of(planned, request.recipe, request.sets, space, objective, maximize, request.prune)
+    about = About.of(planned, request, space, objective, maximize)
     first = own_values(space, planned[-1])
     with named_faults(request.database or f"{runs_root() / about.dataset / STUDIES}"):
         study = Study.open(about, first, runs_root(), request.database)

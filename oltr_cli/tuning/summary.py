@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from oltr_cli.base.display import duration
+from oltr_cli.base.display import duration, fitted
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.planning.source import lists_of
 from oltr_cli.runs.folder import find_studies, runs_root
@@ -17,7 +17,6 @@ from oltr_cli.tuning.best import run_command, search_command
 from oltr_cli.tuning.claim import OUTCOME, REASON
 from oltr_cli.tuning.study import Study, load_study
 from oltr_cli.tuning.trial_lines import shown
-from oltr_cli.tuning.widths import fitted
 
 if TYPE_CHECKING:
     from pathlib import Path

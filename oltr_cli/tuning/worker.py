@@ -15,13 +15,13 @@ from oltr_cli.errors import OltrError, Stopped, UsageProblem, with_type
 from oltr_cli.pipeline.make import named_shortages
 from oltr_cli.planning.plan import Planned
 from oltr_cli.tracking.mlflow_run import Status
+from oltr_cli.tuning.best import record
 from oltr_cli.tuning.claim import Claim, TrialLost
 from oltr_cli.tuning.mlflow import Nest
 from oltr_cli.tuning.storage import Heartbeat, storage_faults
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.trial import Outcome, Workbench
 from oltr_cli.tuning.trial_lines import line
-from oltr_cli.tuning.write_up import record
 
 SELECTED_BY = "val/closed/overall"  # of an epoch's row; compared for pruning
 FIRST_FAILURES = 3  # this many without a success end the command

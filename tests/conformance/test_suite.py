@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from oltr_cli.conformance import backbones as backbone_conformance
 from oltr_cli.conformance import checks_of
 from oltr_cli.conformance import detectors as detector_conformance
 from oltr_cli.conformance import methods as method_conformance
@@ -195,7 +194,7 @@ class _PerBatch(_Net):
 )
 def test_the_suite_catches_a_backbone(monkeypatch, cls, failing):
     monkeypatch.setattr("oltr_cli.networks.backbones.load_backbone", lambda spec: cls)
-    for check in backbone_conformance.BACKBONE_CHECKS:
+    for check in checks_of("resnet10"):
         if check.__name__ == failing:
             with pytest.raises(AssertionError):
                 check("resnet10")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from oltr_cli.planning.method_info import MethodInfo
+from oltr_cli.planning.registry import MethodInfo
 from oltr_cli.protocol.evaluate import evaluate_scores
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.folder import Run

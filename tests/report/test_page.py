@@ -24,10 +24,9 @@ from oltr_cli.protocol.shots import shot_groups
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.report import watch as watching
 from oltr_cli.report.choose import choose, tables_for
-from oltr_cli.report.classes import class_numbers, most_confused
 from oltr_cli.report.content import Cache, collect
-from oltr_cli.report.curves import NUMBERS, POINTS, shortest, threshold_numbers
 from oltr_cli.report.mistakes import PER_KIND, find_mistakes
+from oltr_cli.report.numbers import NUMBERS, POINTS, class_numbers, most_confused, shortest, threshold_numbers
 from oltr_cli.report.page import REFRESH, render
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import CLASS_COUNTS, fake_methods, make_run, random_scores

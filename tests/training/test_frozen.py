@@ -19,8 +19,7 @@ from oltr_cli.planning.registry import list_methods, load_method
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training import engine
 from oltr_cli.training.engine import train
-from oltr_cli.training.feature_feeds import FrozenFeed
-from oltr_cli.training.feeds import ImageFeed, make_feed
+from oltr_cli.training.feeds import FrozenFeed, ImageFeed, make_feed
 from oltr_cli.training.frozen import frozen_features, score_frozen
 from oltr_cli.training.task import Task, load_best
 

@@ -21,7 +21,5 @@ def _data() -> None:
 
 
 data_app.add_typer(prepare_app, name="prepare")
-data_app.command()(build)
-data_app.command()(check)
-data_app.command()(info)
-data_app.command()(active)
+for command in (build, check, info, active):
+    data_app.command()(command)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, numbers, same_dataset, span
 from oltr_cli.commands.options import Json, Quiet
 from oltr_cli.commands.printing import print_json
 
@@ -39,11 +39,12 @@ def check(
     ```
     """
     from oltr_cli.base.display import Display
+    from oltr_cli.base.machine import cores
     from oltr_cli.data.inspect.check import check_dataset
 
     display = Display(quiet)
     spec, images, where = named_dataset(name, root, lists)
-    processes = _cores() if workers is None else workers
+    processes = cores() if workers is None else workers
     checked = check_dataset(spec, images, where, display, content=content, decode=decode, workers=processes)
     if json_:
         print_json(_facts(checked))
@@ -56,12 +57,6 @@ def check(
         raise typer.Exit(3)
 
 
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _next(checked: "Checked", name: str, again: str) -> str:
     from rich.markup import escape
 
@@ -69,10 +64,7 @@ def _next(checked: "Checked", name: str, again: str) -> str:
 
     if not checked.count("error"):
         return escape(f"oltr data info {again}")
-    preparers = {
-        command.name or getattr(command.callback, "__name__", "").replace("_", "-")
-        for command in prepare_app.registered_commands
-    }
+    preparers = {command.name for command in prepare_app.registered_commands}
     if any(finding.kind in ("no_folder", "no_lists", "no_list") for finding in checked.findings) and name in preparers:
         return f"oltr data prepare {name} --help"
     return escape(f"mend what is named above, then: oltr data check {again}")
@@ -88,7 +80,6 @@ def _facts(checked: "Checked") -> dict[str, Any]:
 
 def _print(checked: "Checked", console: "Console") -> None:
     """The counts as a table, then a line a finding."""
-    from rich.table import Table
     from rich.text import Text
 
     from oltr_cli.base.text import counted
@@ -99,11 +90,8 @@ def _print(checked: "Checked", console: "Console") -> None:
         title += f"  [dim]images in[/] {checked.root}"
         title += f"  [dim]lists in[/] {checked.lists}" if checked.lists != checked.root else ""
     console.print(title, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("split")
     columns = ["images", *(["published"] if published else []), "classes", "missing", "unreadable"]
-    for column in columns:
-        table.add_column(column, justify="right")
+    table = numbers("split", *columns)
     table.add_column("")
     for split, facts in checked.splits.items():
         cells = [getattr(facts, column) for column in columns]

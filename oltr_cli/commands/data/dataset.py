@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from oltr_cli.recipe.specs import DataSpec
 
 Name = Annotated[str, typer.Argument(help="Dataset: built-in, built by oltr data build, or a recipe file")]
@@ -48,3 +50,14 @@ def same_dataset(name: str, root: Path | None, lists: Path | None) -> str:
 def span(low: int, high: int) -> str:
     """``5–450``, or one number where they are the same."""
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def numbers(first: str, *others: str) -> "Table":
+    """A table without lines: names in its first column, numbers in the others."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for column in others:
+        table.add_column(column, justify="right")
+    return table

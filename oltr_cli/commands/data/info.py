@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, same_dataset, span
+from oltr_cli.commands.data.dataset import Lists, Name, Root, named_dataset, numbers, same_dataset, span
 from oltr_cli.commands.options import Json, Quiet
 from oltr_cli.commands.printing import print_json
 
@@ -84,7 +84,7 @@ def _sets(root: Path | None, lists: Path | None) -> str:
 def _print(found: dict[str, Any], console: "Console") -> None:
     """Counts by split, then by shot group, then how uneven the classes are."""
     console.print(f"[bold]{found['dataset']}[/]")
-    table = _table("split", "images", "classes", "a class")
+    table = numbers("split", "images", "classes", "a class")
     for split, row in found["splits"].items():
         low, high = row["fewest"], row["most"]
         spread = "–" if low is None else span(low, high)
@@ -92,7 +92,7 @@ def _print(found: dict[str, Any], console: "Console") -> None:
     console.print(table)
     console.print()
     total = found["splits"]["train"]["images"]
-    table = _table("shot group", "training images", "classes", "images", "share")
+    table = numbers("shot group", "training images", "classes", "images", "share")
     for group, row in found["shots"].items():
         share = f"{100 * row['images'] / total:.1f} %"
         table.add_row(group, row["definition"], f"{row['classes']:,}", f"{row['images']:,}", share)
@@ -105,13 +105,3 @@ def _print(found: dict[str, Any], console: "Console") -> None:
         f"imbalance factor {factor:.4g}",
         soft_wrap=True,
     )
-
-
-def _table(first: str, *others: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for column in others:
-        table.add_column(column, justify="right")
-    return table

@@ -26,8 +26,8 @@ def show(
     ```
     """
     from oltr_cli.base.display import Display
+    from oltr_cli.tuning.best import record
     from oltr_cli.tuning.summary import next_commands, open_study, summarise, tables
-    from oltr_cli.tuning.write_up import record
 
     display = Display()
     found = open_study(study, storage)

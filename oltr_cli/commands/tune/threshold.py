@@ -161,7 +161,7 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from oltr_cli.tuning.widths import fitted
+    from oltr_cli.base.display import fitted
 
     title = f"τ chosen by {done[0].rule}, from validation scores only"
 

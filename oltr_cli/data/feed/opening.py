@@ -34,7 +34,6 @@ class Split(Labelled, Protocol):
     def names(self) -> list[str]: ...
     def image(self, index: int) -> "Tensor":
         """uint8 (C, H, W), C = 1 or 3."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.files import new_folder, read_json, write_json
 from oltr_cli.data.glyphs import alphabets
 from oltr_cli.data.glyphs.drawing import font_files
 from oltr_cli.errors import OltrError
@@ -87,21 +85,11 @@ def _read(folder: Path, shapes: dict[str, tuple[int, int, int]]) -> tuple[Images
 
 
 def _write(folder: Path, images: Images, digests: Digests) -> None:
-    """Fill a temporary folder and rename it to ``folder``; the caller holds the lock."""
-    for stale in folder.parent.glob(f".{folder.name}.*"):  # from a process that was killed here
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        new, old = temporary / "new", temporary / "old"
-        new.mkdir()
+    """Put images and digests into ``folder``; the caller holds the lock."""
+    with new_folder(folder) as new:
         for split, array in images.items():
             with (new / f"{split}.npy").open("wb") as file:
                 np.save(file, array, allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())
         write_json(new / "manifest.json", {"pixels": digests})
-        if folder.exists():
-            folder.replace(old)
-        new.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -4,12 +4,16 @@ Which images are drawn follows from the names of the class and of the files, so 
 another order of reading give the same lists.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import resources
 
+from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
-from oltr_cli.data.prepare.common import drawn
-
-Row = tuple[str, int]  # path below the root, label
+from oltr_cli.base.text import counted, some
+from oltr_cli.data.prepare.common import Row, drawn
+from oltr_cli.data.prepare.official import Official
+from oltr_cli.data.prepare.splits import SplitLists
 
 
 def deal_counts(dataset: str, counts: Iterable[int], available: Mapping[str, int]) -> dict[str, int]:
@@ -40,6 +44,65 @@ def split_class(dataset: str, name: str, images: Sequence[str], sizes: Mapping[s
     return taken
 
 
+def unequal(classes: Sequence[str], rows: Iterable[Row], wanted: int) -> str:
+    """Which classes have another number of ``rows`` than is wanted, with that number; "" if none has."""
+    found = Counter(label for _, label in rows)
+    return some([f"{name} {found[label]}" for label, name in enumerate(classes) if found[label] != wanted])
+
+
 def too_few(available: Mapping[str, int], needed: Mapping[str, int]) -> list[str]:
     """``name 12 of 45`` for each class that has fewer images than are needed."""
     return [f"{name} {available[name]:,} of {needed[name]:,}" for name in needed if available[name] < needed[name]]
+
+
+def published_counts(file: str) -> dict[str, int]:
+    """Class → training images by a ``*_counts.txt`` beside this module, in the order of the labels."""
+    text = (resources.files("oltr_cli.data.prepare") / file).read_text(encoding="utf-8")
+    return {name: int(count) for name, count in map(str.split, text.splitlines())}
+
+
+def draw_train_val(
+    dataset: str,
+    folder: str,
+    images: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
+    val: int,
+    class_of: Callable[[str], str],
+    official: Mapping[str, Official],
+    made: SplitLists,
+    display: Display,
+) -> None:
+    """Add training and validation lists to ``made`` where there is no official one, or why they cannot be drawn.
+
+    Args:
+        folder: below the root; ``images``: class → names of the files in its folder there.
+        counts: class → training images, in the order of the labels; ``val``: validation images of each.
+        class_of: listed path → class.
+        official: split → its list; its images are left out of what is drawn.
+    """
+    listed: dict[str, set[str]] = defaultdict(set)
+    there = [split for split in ("train", "val") if split in official]
+    for split in there:
+        for path in official[split].names:
+            listed[class_of(path)].add(path.rpartition("/")[2])
+    wanted = {name: {"val": val, "train": count} for name, count in counts.items()}
+    wanted = {name: {s: size for s, size in both.items() if s not in there} for name, both in wanted.items()}
+    left = {name: [file for file in images[name] if file not in listed[name]] for name in counts}
+    needed = {name: sum(both.values()) for name, both in wanted.items()}
+    if short := too_few({name: len(files) for name, files in left.items()}, needed):
+        besides = f" apart from those in the official {' and '.join(there)} list" if there else ""
+        classes = counted(len(short), "class")
+        made.problems.append(f"{folder}/ has too few images of {classes}{besides}: {some(short)}")
+        return
+    origin = {
+        "train": "drawn: the published number of images of each class, by the names of the files",
+        "val": f"drawn: {val} training images of each class that are not in train",
+    }
+    rows: dict[str, list[Row]] = defaultdict(list)
+    with display.bar("drawing", len(counts), "classes") as bar:
+        for label, name in enumerate(counts):
+            for split, files in split_class(dataset, name, left[name], wanted[name]).items():
+                rows[split] += [(f"{folder}/{name}/{file}", label) for file in files]
+            bar.advance()
+    for split, lines in rows.items():
+        made.draw(split, lines, origin[split])

@@ -1,12 +1,17 @@
 """What a folder of images contains, by name alone: each folder is read once, and no file is opened.
 
-ILSVRC's 1.3 million and Places365's 1.8 million training images are listed in seconds this way.
+ILSVRC's 1.3 million and Places365's 1.8 million training images are listed in seconds this way. An interrupted download
+leaves out folders, or leaves files empty.
 """
 
 import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oltr_cli.base.display import Display
+from oltr_cli.base.text import some
+from oltr_cli.data.inspect.files import file_sizes
 from oltr_cli.data.prepare.common import IMAGE_SUFFIXES
 from oltr_cli.errors import DataProblem
 
@@ -57,3 +62,37 @@ def image_folders(folder: Path, display: Display, title: str) -> dict[str, list[
             read += 1
             bar.reached(read, read + len(waiting))
     return dict(sorted(found.items()))
+
+
+def file_problems(root: Path, files: Mapping[str, Sequence[str]], display: Display) -> list[str]:
+    """What is missing or empty below ``root``, one line per kind and source; whole folders first.
+
+    Args:
+        files: what lists them → paths below ``root``.
+    """
+    sizes = file_sizes(root, {source: list(names) for source, names in files.items()}, display)
+    problems = []
+    for source, names in files.items():
+        if missing := [name for name in names if sizes[name] < 0]:
+            problems.append(
+                f"{source}: {len(missing):,} of {len(names):,} images are missing: {where_missing(root, missing)}"
+            )
+        if empty := [name for name in names if sizes[name] == 0]:
+            problems.append(f"{source}: {len(empty):,} of {len(names):,} images are empty files: {some(empty)}")
+    return problems
+
+
+def where_missing(root: Path, missing: list[str]) -> str:
+    """The folders below ``root`` that are missing, and what others lack."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in missing:
+        folder, _, file = name.rpartition("/")
+        by_folder[folder].append(file)
+    gone = [folder for folder in by_folder if not (root / folder).is_dir()]
+    cut = [
+        f"{folder or '.'} lacks {len(lost):,} ({some(lost)})"
+        for folder, lost in by_folder.items()
+        if folder not in gone
+    ]
+    parts = [f"no folder {some(gone)}"] if gone else []
+    return "; ".join([*parts, *cut[:3], *(["…"] if len(cut) > 3 else [])])

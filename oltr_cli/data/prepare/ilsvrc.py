@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from oltr_cli.data.prepare.common import read_text
 from oltr_cli.errors import DataProblem
 
 NAME_FILES = ("LOC_synset_mapping.txt", "words.txt")  # "n01440764 tench, Tinca tinca", by a blank or a tab
@@ -32,7 +33,7 @@ def _synonyms(folders: Iterable[Path], wanted: set[str]) -> dict[str, str]:
     """WordNet id → its synonyms with commas, from the first file that knows any of those ``wanted``."""
     for path in (folder / name for folder in folders for name in NAME_FILES):
         if path.is_file():
-            rows = (line.split(maxsplit=1) for line in _text(path).splitlines())
+            rows = (line.split(maxsplit=1) for line in read_text(path).splitlines())
             found = {row[0]: row[1].strip() for row in rows if len(row) == 2 and row[0] in wanted}
             if found:
                 return found
@@ -55,7 +56,7 @@ def validation_classes(folders: Iterable[Path]) -> tuple[Path, dict[str, str]] |
 
 def _solution(path: Path) -> dict[str, str]:
     """``ImageId,PredictionString``; a prediction is a WordNet id and a box, several times over."""
-    rows = list(csv.reader(_text(path).splitlines()))
+    rows = list(csv.reader(read_text(path).splitlines()))
     if not rows or rows[0][:2] != ["ImageId", "PredictionString"]:
         raise DataProblem(f"{path}: does not begin with 'ImageId,PredictionString'")
     classes = {}
@@ -78,14 +79,7 @@ def _devkit(folder: Path) -> dict[str, str]:
     except Exception as error:  # scipy and NumPy may raise anything at a file of another kind
         raise DataProblem(f"{meta}: cannot be read ({error or type(error).__name__})") from None
     try:
-        numbers = [int(line) for line in _text(truth).split()]
+        numbers = [int(line) for line in read_text(truth).split()]
         return {f"ILSVRC2012_val_{i:08}": ids[number] for i, number in enumerate(numbers, 1)}
     except (KeyError, ValueError) as error:
         raise DataProblem(f"{truth}: {error} is not the number of a class") from None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataProblem(f"{path}: cannot be read ({error})") from None

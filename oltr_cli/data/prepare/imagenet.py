@@ -9,25 +9,18 @@ from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.prepare.common import Prepared
-from oltr_cli.data.prepare.draw import Row
-from oltr_cli.data.prepare.draw_train_val import TrainAndVal, published_counts
+from oltr_cli.data.prepare.draw import draw_train_val, published_counts, unequal
 from oltr_cli.data.prepare.folders import image_folders, scan
 from oltr_cli.data.prepare.ilsvrc import class_lines, validation_classes
-from oltr_cli.data.prepare.official import Official, label_problems, read_official
+from oltr_cli.data.prepare.official import label_problems, read_official
 from oltr_cli.data.prepare.splits import SplitLists
-from oltr_cli.errors import DataProblem
 
 NAME, PREFIX = "imagenet-lt", "ImageNet_LT"
 COUNTS = "imagenet_lt_counts.txt"
 VAL, TEST = 20, 50  # images of each class
 OPEN_FOLDERS = ("open", "ImageNet_open", "ILSVRC2010_val")
 KAGGLE = ("ILSVRC", "Data", "CLS-LOC")
-DRAWN = {
-    "train": "drawn: the published number of images of each class, by the names of the files",
-    "val": f"drawn: {VAL} training images of each class that are not in train",
-}
 
 
 def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
@@ -40,13 +33,10 @@ def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Pre
         DataProblem: folders, images or labels are missing, an official list is not the published one, or a list of
             another origin is in the way. All problems are listed.
     """
-    if not root.is_dir():
-        raise DataProblem(f"{root}: no such folder; give --root, a folder with train/<wnid>/*.JPEG and val/")
-    folder = lists or root
+    made = SplitLists(root, lists, "a folder with train/<wnid>/*.JPEG and val/")
     counts = published_counts(COUNTS)
-    official = read_official(NAME, PREFIX, (folder, root), list(counts.values()))
-    made = SplitLists(root, folder)
     classes = list(counts)
+    official = read_official(NAME, PREFIX, (made.folder, root), list(counts.values()))
     for listed in official.values():
         made.problems += label_problems(listed, classes, _class_of)
     made.fail_if_wrong()
@@ -58,12 +48,22 @@ def prepare_imagenet_lt(root: Path, lists: Path | None, display: Display) -> Pre
         if found := _classes(root, train, classes, made):
             classes = found
             given = dict(zip(classes, counts.values(), strict=True))
-            TrainAndVal(NAME, "train", train, given, VAL, _class_of, DRAWN).draw(official, made, display)
+            draw_train_val(NAME, "train", train, given, VAL, _class_of, official, made, display)
     if "test" in official:
         made.take("test", official["test"])
     else:
         _test(classes, made, display)
-    _open(set(classes), official, made, display)
+    made.open_images(
+        NAME,
+        PREFIX,
+        official,
+        lambda: _open_images(set(classes), made, display),
+        if_none="they are validation images of ILSVRC2010: put them into ILSVRC2010_val/, or move the list away to do "
+        "without open-set evaluation",
+        without=f"add {PREFIX}_open.txt and ILSVRC2010's validation images, or put images of unknown classes into "
+        "open/",
+        except_for=", except those in class folders of known ids",
+    )
     return made.finish(len(classes), class_lines(classes, _companions(made)), display)
 
 
@@ -142,55 +142,21 @@ def _test(classes: list[str], made: SplitLists, display: Display) -> None:
             return
         rows = [(f"val/{file}", labels[name]) for file, name in by_file.items()]
         origin += path.name if path.is_file() else path.parent.name
-    per_class = dict.fromkeys(classes, 0)
-    for _, label in rows:
-        per_class[classes[label]] += 1
-    wrong = [f"{name} {count}" for name, count in per_class.items() if count != TEST]
-    if wrong:
-        made.problems.append(f"val/ should have {TEST} images of each class, but: {some(wrong)}")
+    if wrong := unequal(classes, rows, TEST):
+        made.problems.append(f"val/ should have {TEST} images of each class, but: {wrong}")
         return
     made.draw("test", rows, origin)
 
 
-def _open(known: set[str], official: dict[str, Official], made: SplitLists, display: Display) -> None:
-    """The official open images, or those in a folder for them that belong to no known class."""
-    if "open" in official:
-        made.take(
-            "open",
-            official["open"],
-            if_none="they are validation images of ILSVRC2010: put them into ILSVRC2010_val/, or move the list away "
-            "to do without open-set evaluation",
-        )
-        return
-    rows: list[Row] = []
-    used, mixed = [], []
+def _open_images(known: set[str], made: SplitLists, display: Display) -> dict[str, dict[str, list[str]]]:
+    """Folder for open images → what it holds of no known class."""
+    taken: dict[str, dict[str, list[str]]] = {}
     for folder in OPEN_FOLDERS:
         found = image_folders(made.root / folder, display, f"reading {folder}/")
-        taken = {name: files for name, files in found.items() if name.split("/")[0] not in known}
-        if folder == "ILSVRC2010_val" and taken.pop("", []):
-            mixed.append(folder)  # flat, known classes are among them
-        images = [
-            (f"{folder}/{name}/{file}" if name else f"{folder}/{file}", -1) for name in taken for file in taken[name]
-        ]
-        if images:
-            used.append(f"{folder}/")
-            rows += images
-    if mixed:
-        made.warnings.append(
-            f"{mixed[0]}/ also holds classes of 2012, and {PREFIX}_open.txt is missing to tell them apart: images "
-            "directly in it are not used"
-        )
-    if not rows:
-        if made.keep("open"):
-            return
-        made.warnings.append(
-            f"no open images: add {PREFIX}_open.txt and ILSVRC2010's validation images, or put images of unknown "
-            "classes into open/; until then there is no open-set evaluation"
-        )
-        return
-    paper = PUBLISHED[NAME].images["open"]
-    made.warnings.append(
-        f"{PREFIX}_open.txt is missing: open is all {len(rows):,} images of {' and '.join(used)} ({paper:,} in the "
-        "paper), except those in class folders of known ids"
-    )
-    made.draw("open", rows, f"all images of {' and '.join(used)}")
+        taken[folder] = {name: files for name, files in found.items() if name.split("/")[0] not in known}
+        if folder == "ILSVRC2010_val" and taken[folder].pop("", []):  # flat, known classes are among them
+            made.warnings.append(
+                f"{folder}/ also holds classes of 2012, and {PREFIX}_open.txt is missing to tell them apart: images "
+                "directly in it are not used"
+            )
+    return taken

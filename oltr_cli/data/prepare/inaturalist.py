@@ -18,10 +18,18 @@ import numpy as np
 from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
 from oltr_cli.base.text import counted
-from oltr_cli.data.prepare.common import Prepared, as_lines, drawn, folders_in, lists_to_write, write_lists
+from oltr_cli.data.prepare.common import (
+    Prepared,
+    as_lines,
+    drawn,
+    folders_in,
+    lists_to_write,
+    variant_recipe,
+    write_lists,
+    write_recipe,
+)
+from oltr_cli.data.prepare.folders import file_problems
 from oltr_cli.data.prepare.inaturalist_json import Listed, category_names, read_json_list
-from oltr_cli.data.prepare.missing import file_problems
-from oltr_cli.data.prepare.variants import variant_recipe, write_recipe
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
 from oltr_cli.recipe.home import data_home
 

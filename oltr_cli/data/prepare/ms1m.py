@@ -15,11 +15,10 @@ from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import some
-from oltr_cli.data.prepare.common import Prepared, as_lines, lists_to_write, write_lists
+from oltr_cli.data.prepare.common import Prepared, as_lines, lists_to_write, variant_recipe, write_lists, write_recipe
 from oltr_cli.data.prepare.face_draw import Draw, draw_faces
 from oltr_cli.data.prepare.faces import Faces, identification_lists, read_faces
-from oltr_cli.data.prepare.missing import file_problems
-from oltr_cli.data.prepare.variants import variant_recipe, write_recipe
+from oltr_cli.data.prepare.folders import file_problems
 from oltr_cli.errors import DataProblem, UsageProblem, several
 from oltr_cli.recipe.home import data_home
 

@@ -13,15 +13,12 @@ from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import read_list
 from oltr_cli.data.prepare.common import Prepared
-from oltr_cli.data.prepare.draw import Row
-from oltr_cli.data.prepare.draw_train_val import TrainAndVal, published_counts
+from oltr_cli.data.prepare.draw import draw_train_val, published_counts, unequal
 from oltr_cli.data.prepare.folders import image_folders
-from oltr_cli.data.prepare.official import Official, label_problems, read_official
+from oltr_cli.data.prepare.official import label_problems, read_official
 from oltr_cli.data.prepare.splits import SplitLists
-from oltr_cli.errors import DataProblem
 
 NAME, PREFIX = "places-lt", "Places_LT"
 COUNTS = "places_lt_counts.txt"
@@ -31,10 +28,6 @@ TRAIN_FOLDERS = ("data_256", "data_256_standard", "data_large", "data_large_stan
 VAL_FOLDERS = ("val_256", "val_large")
 VAL_LABELS = "places365_val.txt"
 OPEN_FOLDERS = ("open", "Places_open")
-DRAWN = {
-    "train": "drawn: the published number of images of each class, by the names of the files",
-    "val": f"drawn: {VAL} training images of each class that are not in train",
-}
 
 
 def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepared:
@@ -47,13 +40,10 @@ def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepa
         DataProblem: folders, images or labels are missing, an official list is not the published one, or a list of
             another origin is in the way. All problems are listed.
     """
-    if not root.is_dir():
-        raise DataProblem(f"{root}: no such folder; give --root, the folder that Places365-Standard was unpacked to")
-    folder = lists or root
+    made = SplitLists(root, lists, "the folder that Places365-Standard was unpacked to")
     counts = published_counts(COUNTS)
     classes = list(counts)
-    official = read_official(NAME, PREFIX, (folder, root), list(counts.values()))
-    made = SplitLists(root, folder)
+    official = read_official(NAME, PREFIX, (made.folder, root), list(counts.values()))
     for listed in official.values():
         made.problems += label_problems(listed, classes, class_of)
     made.fail_if_wrong()
@@ -66,12 +56,20 @@ def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepa
     if not {"train", "val"} <= official.keys():
         images = image_folders(root / train_folder, display, f"reading {train_folder}/")
         if _all_there(train_folder, images, classes, made):
-            TrainAndVal(NAME, train_folder, images, counts, VAL, class_of, DRAWN).draw(official, made, display)
+            draw_train_val(NAME, train_folder, images, counts, VAL, class_of, official, made, display)
     if "test" in official:
         made.take("test", official["test"], rename)
     else:
         _test(val_folder, classes, made, display)
-    _open(official, made, display)
+    made.open_images(
+        NAME,
+        PREFIX,
+        official,
+        lambda: {name: image_folders(root / name, display, f"reading {name}/") for name in OPEN_FOLDERS},
+        if_none="they are test images of Places-Extra69, renamed by the authors: put their folder Places_open/ here, "
+        "or move the list away to go without them",
+        without=f"put Places-Extra69's test images into open/, or add the authors' Places_open/ and {PREFIX}_open.txt",
+    )
     return made.finish(len(classes), [path.partition("/")[2] for path in classes], display)
 
 
@@ -129,11 +127,8 @@ def _test(val_folder: str, classes: list[str], made: SplitLists, display: Displa
         return
     labels = {name: label for label, name in enumerate(classes)}
     rows = [(f"{val_folder}/{name}", labels[own_order[i]]) for name, i in zip(names, numbers.tolist(), strict=True)]
-    per_class = dict.fromkeys(classes, 0)
-    for _, label in rows:
-        per_class[classes[label]] += 1
-    if wrong := [f"{name} {count}" for name, count in per_class.items() if count != TEST]:
-        made.problems.append(f"{VAL_LABELS} should name {TEST} images of each class, but: {some(wrong)}")
+    if wrong := unequal(classes, rows, TEST):
+        made.problems.append(f"{VAL_LABELS} should name {TEST} images of each class, but: {wrong}")
         return
     there = set(image_folders(made.root / val_folder, display, f"reading {val_folder}/").get("", ()))
     if missing := [name for name in names if name not in there]:
@@ -143,33 +138,3 @@ def _test(val_folder: str, classes: list[str], made: SplitLists, display: Displa
         )
         return
     made.draw("test", rows, f"Places365's validation images, classes by {VAL_LABELS}")
-
-
-def _open(official: dict[str, Official], made: SplitLists, display: Display) -> None:
-    """The official open images, or those in a folder for them."""
-    if "open" in official:
-        made.take(
-            "open",
-            official["open"],
-            if_none="they are test images of Places-Extra69, renamed by the authors: put their folder Places_open/ "
-            "here, or move the list away to go without them",
-        )
-        return
-    rows: list[Row] = []
-    for folder in OPEN_FOLDERS:
-        found = image_folders(made.root / folder, display, f"reading {folder}/")
-        rows += [
-            (f"{folder}/{name}/{file}" if name else f"{folder}/{file}", -1) for name in found for file in found[name]
-        ]
-    if rows:
-        paper = PUBLISHED[NAME].images["open"]
-        used = " and ".join(sorted({f"{path.split('/')[0]}/" for path, _ in rows}))
-        made.warnings.append(
-            f"{PREFIX}_open.txt is missing: open is all {len(rows):,} images of {used} ({paper:,} in the paper)"
-        )
-        made.draw("open", rows, f"all images of {used}")
-    elif not made.keep("open"):
-        made.warnings.append(
-            "no open images: put Places-Extra69's test images into open/, or add the authors' Places_open/ and "
-            f"{PREFIX}_open.txt; until then there is no open-set evaluation"
-        )

@@ -3,17 +3,17 @@
 All that is wrong is collected, and nothing is written before everything is right.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import some
 from oltr_cli.data.inspect.files import file_sizes
+from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import find_list, read_list
 from oltr_cli.data.lists.locate import find_files
-from oltr_cli.data.prepare.common import SPLITS, Prepared, as_lines, lists_to_write, write_lists
-from oltr_cli.data.prepare.draw import Row
-from oltr_cli.data.prepare.missing import where_missing
+from oltr_cli.data.prepare.common import SPLITS, Prepared, Row, as_lines, lists_to_write, write_lists
+from oltr_cli.data.prepare.folders import where_missing
 from oltr_cli.data.prepare.official import Official
 from oltr_cli.errors import DataProblem, several
 
@@ -21,15 +21,19 @@ OFFICIAL = "the official list"
 
 
 class SplitLists:
-    """Lists for images below ``root``, which go into ``folder``.
+    """Lists for images below ``root``, which go into ``folder``: ``lists``, or ``root`` itself.
 
+    Raises:
+        DataProblem: there is no ``root``; ``hint`` says which folder is meant.
     Attributes:
         problems: what is wrong so far, a line each.
         warnings: what the user should know although nothing is wrong.
     """
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        self.root, self.folder = root, folder
+    def __init__(self, root: Path, lists: Path | None, hint: str) -> None:
+        if not root.is_dir():
+            raise DataProblem(f"{root}: no such folder; give --root, {hint}")
+        self.root, self.folder = root, lists or root
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._texts: dict[str, str] = {}
@@ -72,6 +76,44 @@ class SplitLists:
             self.problems.append(self._missing(path, names, found, ""))
         self._files[split], self._origin[split] = found, "already there, unchanged"
         return True
+
+    def open_images(
+        self,
+        dataset: str,
+        prefix: str,
+        official: Mapping[str, Official],
+        read: Callable[[], Mapping[str, Mapping[str, Sequence[str]]]],
+        *,
+        if_none: str,
+        without: str,
+        except_for: str = "",
+    ) -> None:
+        """The official open images of ``dataset``, all those in folders for them, or an existing list.
+
+        Args:
+            prefix: the official list is ``PREFIX_open.txt``.
+            read: folder below the root → folder in it ("" is itself) → images; called without an official list alone.
+            if_none: as of ``take``. without: what to add, where there are no open images at all.
+        """
+        if "open" in official:
+            self.take("open", official["open"], if_none=if_none)
+            return
+        found = {
+            folder: [
+                f"{folder}/{name}/{file}" if name else f"{folder}/{file}" for name in inside for file in inside[name]
+            ]
+            for folder, inside in read().items()
+        }
+        rows = [(path, -1) for paths in found.values() for path in paths]
+        if rows:
+            used = " and ".join(f"{folder}/" for folder, paths in found.items() if paths)
+            self.warnings.append(
+                f"{prefix}_open.txt is missing: open is all {len(rows):,} images of {used} "
+                f"({PUBLISHED[dataset].images['open']:,} in the paper){except_for}"
+            )
+            self.draw("open", rows, f"all images of {used}")
+        elif not self.keep("open"):
+            self.warnings.append(f"no open images: {without}; until then there is no open-set evaluation")
 
     def finish(self, num_classes: int, class_lines: Sequence[str], display: Display) -> Prepared:
         """Write what does not exist yet, with ``classes.txt`` if there are lines for it.

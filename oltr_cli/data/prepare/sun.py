@@ -11,11 +11,10 @@ from pathlib import Path
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.prepare.common import Prepared
-from oltr_cli.data.prepare.draw import Row, split_class
+from oltr_cli.data.prepare.common import Prepared, Row, read_text
+from oltr_cli.data.prepare.draw import split_class
 from oltr_cli.data.prepare.folders import image_folders
 from oltr_cli.data.prepare.splits import SplitLists
-from oltr_cli.errors import DataProblem
 
 NAME = "sun-lt"
 CLASSES = 397
@@ -43,9 +42,7 @@ def prepare_sun_lt(root: Path, lists: Path | None, display: Display) -> Prepared
     Raises:
         DataProblem: class folders or images are missing, or a list of another origin is in the way.
     """
-    if not root.is_dir():
-        raise DataProblem(f"{root}: no such folder; give --root, the folder that SUN397.tar.gz was unpacked to")
-    made = SplitLists(root, lists or root)
+    made = SplitLists(root, lists, "the folder that SUN397.tar.gz was unpacked to")
     start = f"{FOLDER}/" if (root / FOLDER).is_dir() else ""
     found = image_folders(root / start, display, f"reading {start or root.name}")
     # Class folders are below folders of one letter; Partitions/ and the like do not.
@@ -73,12 +70,7 @@ def _classes(start: str, images: dict[str, list[str]], made: SplitLists) -> list
     """The class folders, sorted; those of ``ClassName.txt`` if it exists."""
     path = made.root / start / CLASS_NAMES
     if path.is_file():
-        try:
-            named = sorted(
-                {line.strip().removeprefix("/") for line in path.read_text(encoding="utf-8").splitlines()} - {""}
-            )
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataProblem(f"{path}: cannot be read ({error})") from None
+        named = sorted({line.strip().removeprefix("/") for line in read_text(path).splitlines()} - {""})
         missing = [name for name in named if name not in images]
         if missing:
             made.problems.append(

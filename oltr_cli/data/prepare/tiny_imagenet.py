@@ -13,20 +13,15 @@ from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import read_lists
 from oltr_cli.data.longtail import pareto_counts
-from oltr_cli.data.prepare.common import Prepared, drawn
-from oltr_cli.data.prepare.draw import Row, deal_counts, split_class
+from oltr_cli.data.prepare.common import Prepared, Row, drawn
+from oltr_cli.data.prepare.draw import deal_counts, split_class
 from oltr_cli.data.prepare.folders import image_folders
 from oltr_cli.data.prepare.ilsvrc import class_lines
 from oltr_cli.data.prepare.splits import SplitLists
-from oltr_cli.errors import DataProblem
 
 NAME, DOWNLOAD = "tiny-imagenet-lt", "tiny-imagenet-200"
 KNOWN, OPEN, OPEN_VAL = 150, 35, 15  # classes
-TRAIN, VAL, TEST = (
-    500,
-    20,
-    50,
-)  # images of each class: training images of the download, those held out of them, test images
+TRAIN, VAL, TEST = 500, 20, 50  # images of each class: of the download, those held out of them, test images
 MAXIMUM = 450
 ANNOTATIONS = "val_annotations.txt"
 LISTS = ("train", "val", "test", "open", "open_val")
@@ -48,9 +43,7 @@ def prepare_tiny_imagenet_lt(root: Path, lists: Path | None, display: Display) -
     Raises:
         DataProblem: class folders or images are missing, lists are of other numbers, or a list is in the way.
     """
-    if not root.is_dir():
-        raise DataProblem(f"{root}: no such folder; give --root, the folder that {DOWNLOAD}.zip was unpacked to")
-    made = SplitLists(root, lists or root)
+    made = SplitLists(root, lists, f"the folder that {DOWNLOAD}.zip was unpacked to")
     if all((made.folder / f"{split}.txt").is_file() for split in LISTS):
         _check_lists(made)
         return made.finish(KNOWN, [], display)
@@ -99,11 +92,15 @@ def _draw(
 
 def _train_images(start: str, made: SplitLists, display: Display) -> dict[str, list[str]]:
     """Class → its images below the root, in ``train/<wnid>/images/`` or in ``train/<wnid>/``."""
-    found = image_folders(made.root / start / "train", display, f"reading {start}train/")
+    return _by_folder(f"{start}train", image_folders(made.root / start / "train", display, f"reading {start}train/"))
+
+
+def _by_folder(start: str, found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """First folder → all images in it and below it, by their paths below the root."""
     images: dict[str, list[str]] = defaultdict(list)
     for path, files in found.items():
         if path:
-            images[path.split("/")[0]] += [f"{start}train/{path}/{file}" for file in files]
+            images[path.split("/")[0]] += [f"{start}/{path}/{file}" for file in files]
     return dict(images)
 
 
@@ -113,14 +110,10 @@ def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, lis
     None if there are images, but nothing gives their classes.
     """
     found = image_folders(made.root / start / "val", display, f"reading {start}val/")
-    images: dict[str, list[str]] = defaultdict(list)
     annotations = made.root / start / "val" / ANNOTATIONS
     flat = next((path for path in ("images", "") if found.get(path)), None)
     if flat is None:
-        for path, files in found.items():
-            if path:
-                images[path.split("/")[0]] += [f"{start}val/{path}/{file}" for file in files]
-        return dict(images)
+        return _by_folder(f"{start}val", found)
     try:
         words = [line.split() for line in annotations.read_text(encoding="utf-8").splitlines()]
         class_of = {row[0]: row[1] for row in words if row}
@@ -135,6 +128,7 @@ def _val_images(start: str, made: SplitLists, display: Display) -> dict[str, lis
         made.problems.append(
             f"{folder} lacks {counted(len(missing), 'image')} that {ANNOTATIONS} names: {some(missing)}"
         )
+    images: dict[str, list[str]] = defaultdict(list)
     for file in found[flat]:
         if file in class_of:
             images[class_of[file]].append(folder + file)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from oltr_cli.base.files import write_atomically
 from oltr_cli.base.text import number, shortest, visible
@@ -16,7 +16,7 @@ from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.active.choose import Chosen
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.sheet import ON_SHEET, Sheet
-from oltr_cli.inference.verdict_formats import csv_line
+from oltr_cli.inference.verdict_formats import cell, csv_line
 from oltr_cli.inference.verdicts import UNKNOWN
 
 WIDEST = 32  # cells of a class name in the table
@@ -50,7 +50,7 @@ def as_table(recogniser: Recogniser, chosen: Chosen) -> Iterator[str]:
     ]
 
     def line(score: str, near: str, label: str, path: str) -> str:
-        return f"{score:>12}  {_cell(near, widths[0])}  {_cell(label, widths[1])}  {path}"
+        return f"{score:>12}  {cell(near, widths[0])}  {cell(label, widths[1])}  {path}"
 
     yield line(by, "nearest", "label", "image")
     for one, near, label in zip(found, nearest, labels, strict=True):
@@ -104,7 +104,3 @@ def fill_sheet(sheet: Sheet, recogniser: Recogniser, chosen: Chosen) -> None:
         except DataProblem:  # deleted in the meantime
             image = None
         sheet.tiles.append(Tile(image, [visible(what), value, visible(Path(one["image"]).name)]))
-
-
-def _cell(text: str, width: int) -> str:
-    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)

@@ -7,7 +7,7 @@ import pytest
 from oltr_cli.data.build import write as build_write
 from oltr_cli.data.build.recipe import Sizing
 from oltr_cli.data.feed.opening import open_dataset
-from oltr_cli.data.prepare.variants import variant_recipe
+from oltr_cli.data.prepare.common import variant_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.planning.plan import plan
 from oltr_cli.recipe.files import built_datasets

@@ -14,9 +14,8 @@ from oltr_cli.base.display import Display
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import open_lists, read_list
 from oltr_cli.data.prepare import cifar_folders
-from oltr_cli.data.prepare.cifar import prepare_cifar100
+from oltr_cli.data.prepare.cifar import dataset_name, exponential_counts, prepare_cifar100, prepare_cifar_lt
 from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
-from oltr_cli.data.prepare.cifar_lt import dataset_name, exponential_counts, prepare_cifar_lt
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.planning.plan import plan
 from tests.helpers.cifar_files import contents, listed, noise, python2, python3, save

@@ -16,7 +16,7 @@ from oltr_cli.data.lists.lists import open_lists, read_list
 from oltr_cli.data.prepare import common as preparing
 from oltr_cli.data.prepare import folders
 from oltr_cli.data.prepare import imagenet as prepare_imagenet
-from oltr_cli.data.prepare.draw_train_val import published_counts
+from oltr_cli.data.prepare.draw import published_counts
 from oltr_cli.data.prepare.imagenet import prepare_imagenet_lt
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.shots import shot_groups

@@ -14,7 +14,7 @@ from oltr_cli.data.inspect.published import PUBLISHED, Published
 from oltr_cli.data.lists.lists import find_list, open_lists, read_list
 from oltr_cli.data.prepare import folders
 from oltr_cli.data.prepare import places as prepare_places
-from oltr_cli.data.prepare.draw_train_val import published_counts
+from oltr_cli.data.prepare.draw import published_counts
 from oltr_cli.data.prepare.places import prepare_places_lt
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.plan import plan

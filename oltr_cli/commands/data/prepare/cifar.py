@@ -1,17 +1,50 @@
-"""``oltr data prepare cifar100``."""
+"""``oltr data prepare cifar100``, ``cifar100-lt`` and ``cifar10-lt``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.data.prepare.common import Cifar100Root, prepare_app, prepared_root, report
+from oltr_cli.commands.data.prepare.common import prepare_app, prepared_root, report
 from oltr_cli.commands.options import Json, Quiet
 
+_HOLDS = "Holds {{train,test}}/CLASS/* or {}/; default $OLTR_DATA/{}"
+_CIFAR100 = _HOLDS.format("cifar-100-python", "cifar100")
 
-@prepare_app.command()
+# Name of the balanced set → what its root holds, and the help of the one with a tail.
+LONG_TAILED = {
+    "cifar100": (
+        _CIFAR100,
+        """CIFAR-100-LT: an exponential tail of the training images, 500 to 5 a class.
+
+        Writes the lists, and links to the images, to $OLTR_DATA/cifar100-lt; open images as PNG. Validation is 10
+        images a class of the official test set.
+
+        ```
+        oltr data prepare cifar100-lt --open tiny-imagenet-200
+        oltr data prepare cifar100-lt --imbalance 50        # the dataset cifar100-lt-if50
+        ```
+        """,
+    ),
+    "cifar10": (
+        _HOLDS.format("cifar-10-batches-py", "cifar10"),
+        """CIFAR-10-LT: an exponential tail of the training images, 5,000 to 50 a class.
+
+        Writes the lists, and links to the images, to $OLTR_DATA/cifar10-lt; open images as PNG. Validation is 100
+        images a class of the official test set.
+
+        ```
+        oltr data prepare cifar10-lt --open data/cifar100/test
+        oltr data prepare cifar10-lt --root data/cifar10 --imbalance 10
+        ```
+        """,
+    ),
+}
+
+
+@prepare_app.command("cifar100")
 def cifar100(
-    root: Cifar100Root = None,
+    root: Annotated[Path | None, typer.Option(help=_CIFAR100)] = None,
     open_: Annotated[
         Path | None, typer.Option("--open", help="Tiny ImageNet, its val, or any folder of images of no known class")
     ] = None,
@@ -34,3 +67,33 @@ def cifar100(
     display = Display(quiet)
     prepared = prepare_cifar100(prepared_root("cifar100", root), open_, display)
     report("cifar100", prepared, MEANING, display, json_)
+
+
+def _add(balanced: str, holds: str, about: str) -> None:
+    @prepare_app.command(f"{balanced}-lt", help=about)
+    def prepare(
+        imbalance: Annotated[
+            float, typer.Option(help="Largest class over smallest. Other than 100: a dataset of its own, NAME-ifFACTOR")
+        ] = 100,
+        root: Annotated[Path | None, typer.Option(help=holds)] = None,
+        open_: Annotated[
+            Path | None,
+            typer.Option(
+                "--open", help="Images of no known class; default: those that were prepared for the balanced set"
+            ),
+        ] = None,
+        quiet: Quiet = False,
+        json_: Json = False,
+    ) -> None:
+        from oltr_cli.base.display import Display
+        from oltr_cli.data.prepare.cifar import meaning, prepare_cifar_lt
+        from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
+
+        cifar = CIFAR100 if balanced == "cifar100" else CIFAR10
+        display = Display(quiet)
+        name, prepared = prepare_cifar_lt(cifar, imbalance, root and root.expanduser(), open_, display)
+        report(name, prepared, meaning(cifar, imbalance), display, json_)
+
+
+for _balanced, (_holds, _about) in LONG_TAILED.items():
+    _add(_balanced, _holds, _about)

@@ -1,7 +1,7 @@
 """What all commands ``oltr data prepare NAME`` share: the group they belong to, their folder, their report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,12 +16,6 @@ prepare_app = typer.Typer(
     help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Cifar100Root = Annotated[
-    Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
-]
-Lists = Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")]
-NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
 
 
 @prepare_app.callback()

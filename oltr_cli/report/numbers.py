@@ -1,11 +1,12 @@
-"""How the open-set numbers of a run depend on τ, in few enough points to travel inside a page."""
+"""A run's numbers that travel inside the page: how each class fares, and how the open-set numbers depend on τ."""
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oltr_cli.base.text import shortest
-from oltr_cli.protocol.metrics import all_metrics, rank_curve, threshold_curve
+from oltr_cli.protocol.metrics import Floats, all_metrics, per_class_accuracy, rank_curve, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
@@ -13,6 +14,46 @@ POINTS = 401  # evenly spaced τ, to which the named ones are added
 NUMBERS = ("f_measure", "f_measure_2019", "overall", *GROUPS)  # open/…
 REJECTED = ("known_rejected", "open_rejected")
 DIGITS = 5
+
+
+def class_numbers(known: SavedScores, num_classes: int, tau: float | None) -> dict[str, list[Any]]:
+    """``{"test", "closed", "open", "as", "share"}``, each with a value a class (K,).
+
+    ``closed`` and ``open`` are accuracies before and after rejection at τ; ``as`` is the class that it is most often
+    wrongly taken for, before rejection, and ``share`` the part of its test samples that are. None where there is no
+    test sample or no mistake.
+    """
+    tested = np.bincount(known.labels, minlength=num_classes)
+    taken_for, share = most_confused(known, num_classes)
+    return {
+        "test": tested.tolist(),
+        "closed": _listed(per_class_accuracy(known, num_classes)),
+        "open": _listed(per_class_accuracy(known, num_classes, tau)) if tau is not None else [None] * num_classes,
+        "as": [label if label >= 0 else None for label in taken_for.tolist()],
+        "share": _listed(share),
+    }
+
+
+def most_confused(known: SavedScores, num_classes: int) -> tuple[NDArray[np.int64], Floats]:
+    """The most frequent wrong prediction for each class (K,), −1 for none, and its share of the samples (K,).
+
+    Of several as frequent ones it is the lowest label. No (K, K) matrix: there may be thousands of classes.
+    """
+    wrong = known.prediction != known.labels
+    pairs, counts = np.unique(known.labels[wrong] * num_classes + known.prediction[wrong], return_counts=True)
+    label, taken_for = pairs // num_classes, pairs % num_classes
+    order = np.lexsort((taken_for, -counts, label))
+    _, first = np.unique(label[order], return_index=True)
+    best = order[first]
+    result = np.full(num_classes, -1, np.int64)
+    share = np.full(num_classes, np.nan)
+    result[label[best]] = taken_for[best]
+    share[label[best]] = counts[best] / np.bincount(known.labels, minlength=num_classes)[label[best]]
+    return result, share
+
+
+def _listed(values: Floats) -> list[float | None]:
+    return [None if np.isnan(value) else round(value, 4) for value in values.tolist()]
 
 
 def threshold_numbers(
