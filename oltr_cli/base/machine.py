@@ -88,13 +88,14 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
     import torch
 
     device = accelerator.device
+    cpu = f"{platform.machine()} CPU, {cores()} cores"
     return {
         "oltr": __version__,
         "commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in ("torch", "torchvision", "accelerate", "numpy", "mlflow")},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "device_type": device.type,
         "precision": "bf16" if accelerator.mixed_precision == "bf16" else "float32",
         "processes": accelerator.num_processes,
@@ -132,7 +133,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    return f"{platform.machine()} CPU, {cores()} cores"

@@ -3,7 +3,6 @@
 Only neurons that the memory raises are shown; ``patches`` says what a neuron and its patches are.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,6 @@ from oltr_cli.figures.patches import PATCHES, Patch, find_patches
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import add_surest, class_counts, class_names
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
-from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
@@ -101,7 +99,8 @@ def rows(request: Request) -> list[RowSpec]:
 
 def gather(request: Request) -> Gathered[Data]:
     (plain, own), notes = find(request, rows(request))
-    run, plain_run = own.runs[0], _of_seed(plain.runs, own.runs[0].seed)
+    run = own.runs[0]
+    plain_run = next((one for one in plain.runs if one.seed == run.seed), plain.runs[0])
     test, before = (SavedScores.load(r.scores("test")) for r in (run, plain_run))
     if len(test) != len(before) or (test.labels != before.labels).any():
         raise DataProblem(f"{run.name} and {plain_run.name} were tested on different images")
@@ -134,10 +133,6 @@ def gather(request: Request) -> Gathered[Data]:
         for i, crop, values, neurons in zip(indices, crops, infused, top, strict=True)
     )
     return Gathered(Data(samples, plain.label, own.label), (plain_run, run), notes)
-
-
-def _of_seed(runs: Sequence[Run], seed: int) -> Run:
-    return next((run for run in runs if run.seed == seed), runs[0])
 
 
 def examples(plain: SavedScores, own: SavedScores, counts: ClassCounts, shots: str) -> list[int]:

@@ -1,7 +1,6 @@
 """How a run was made, and how far one without a result has come."""
 
 import time
-import tomllib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from oltr_cli.report.choose import running
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.history import read_history
 from oltr_cli.runs.result import RESULT, RunFailure, RunResult
+from oltr_cli.tables.which_runs import resolved_recipe
 
 OF_ENVIRONMENT = ("commit", "oltr", "python", "platform", "precision", "processes", "threads")
 OF_RESULT = ("epochs", "epochs_total", "best_epoch", "seconds", "seconds_total", "starts_from", "data_digest")
@@ -52,8 +52,8 @@ def unfinished(run: Run) -> Unfinished:
     """Where it stands, by the files in its folder."""
     history = read_history(run.path / "metrics.jsonl")
     try:
-        epochs = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["train"]["epochs"]
-    except (OSError, ValueError, KeyError, TypeError):
+        epochs = resolved_recipe(run)["train"]["epochs"]
+    except (KeyError, TypeError):
         epochs = None
     last = history[-1] if history and isinstance(history[-1], dict) else {}
     try:

@@ -6,7 +6,6 @@ the far end of the confidences are kept, and the page shows those of them that a
 
 import base64
 import io
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from oltr_cli.errors import DataProblem, OltrError, first_line
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.tables.which_runs import resolved_recipe
 
 if TYPE_CHECKING:
     from oltr_cli.data.feed.opening import OpenedDataset
@@ -69,9 +69,8 @@ class Album:
         from oltr_cli.recipe.specs import DataSpec
 
         try:
-            recipe = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
-            spec = DataSpec.model_validate(recipe["data"])
-        except (OSError, ValueError, KeyError):  # pydantic's errors and those of TOML are ValueErrors
+            spec = DataSpec.model_validate(resolved_recipe(run)["data"])
+        except (ValueError, KeyError):  # pydantic's errors are ValueErrors
             return run.name, f"{run.name}: its recipe.toml does not say where they are"
         key = spec.model_dump_json()
         if key not in self._opened:

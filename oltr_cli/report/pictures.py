@@ -2,7 +2,6 @@
 
 import base64
 import io
-import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from oltr_cli.figures import catalogue
 from oltr_cli.figures.request import MissingRuns, Request
 from oltr_cli.report.choose import Chosen
 from oltr_cli.runs.folder import Run, finished_runs
+from oltr_cli.tables.which_runs import resolved_recipe
 
 THROUGH_TRAINING = "7"  # the figure that takes every training image through the network
 PIXELS = 2e8  # of a training set that two cores take through a small network in a minute or two
@@ -71,9 +71,8 @@ def _pixels(chosen: Chosen) -> float:
     sizes = [0.0]
     for run, result in chosen.done:
         try:
-            side = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["data"]["image_size"]
-            sizes.append(float(sum(result.class_counts)) * side**2)
-        except (OSError, ValueError, KeyError, TypeError):
+            sizes.append(float(sum(result.class_counts)) * resolved_recipe(run)["data"]["image_size"] ** 2)
+        except (KeyError, TypeError):
             continue
     return max(sizes)
 

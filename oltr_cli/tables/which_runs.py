@@ -67,7 +67,7 @@ def _stand_in(by_hash: dict[str, Pairs]) -> tuple[str, str]:
 
 def _differing(runs: dict[str, Run]) -> dict[str, int]:
     """How many parameters of each run are not the method's own defaults; 0 for all where they do not tell the runs."""
-    params = {h: _params(run) for h, run in runs.items()}
+    params = {h: flatten(resolved_recipe(run).get("params") or {}) for h, run in runs.items()}
     nothing = dict.fromkeys(runs, 0)
     if all(one == next(iter(params.values())) for one in params.values()):
         return nothing
@@ -79,9 +79,9 @@ def _differing(runs: dict[str, Run]) -> dict[str, int]:
     return {h: sum(defaults.get(k) != one.get(k) for k in defaults.keys() | one.keys()) for h, one in params.items()}
 
 
-def _params(run: Run) -> dict[str, Any]:
+def resolved_recipe(run: Run) -> dict[str, Any]:
+    """The tables of a run's recipe.toml; none where it cannot be read."""
     try:
-        recipe = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
+        return tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return flatten(recipe.get("params") or {})

@@ -28,7 +28,7 @@ def history(study: Study) -> Figure:
     """The value of each trial by number, the best so far, and a mark at the foot for each trial without a value."""
     figure = Figure(figsize=(8.0, 5.4), layout="constrained")
     axes = figure.subplots()
-    numbers, values = _finished(study)
+    numbers, values = zip(*((t.number, t.values[0]) for t in study.finished()), strict=True)
     best = np.maximum.accumulate(values) if study.about.maximize else np.minimum.accumulate(values)
     last = study.trials()[-1].number
     axes.step([*numbers, last], [*best, best[-1]], where="post", color=BEST, label="best so far")
@@ -49,7 +49,7 @@ def slice_of(study: Study, d: Dimension) -> Figure:
     """The value of each finished trial against its setting of ``d``; joined by a line if nothing else was tuned."""
     figure = Figure(figsize=(8.0, 5.4), layout="constrained")
     axes = figure.subplots()
-    done = [t for t in study.trials() if t.state.name == "COMPLETE"]
+    done = study.finished()
     tried = np.array([d.choices.index(t.params[d.key]) if d.choices else t.params[d.key] for t in done], np.float64)
     values = np.array([t.values[0] for t in done])
     if len(study.about.space) == 1 and not d.choices:
@@ -87,8 +87,3 @@ def _span(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = max(0.0, NOISE - (high - low)) / 2
     return low - room, high + room
-
-
-def _finished(study: Study) -> tuple[list[int], list[float]]:
-    done = [t for t in study.trials() if t.state.name == "COMPLETE"]
-    return [t.number for t in done], [t.values[0] for t in done]

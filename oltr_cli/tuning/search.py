@@ -44,7 +44,10 @@ def search(request: Request, display: Display) -> Study:
     check_space(space, request.method, request.recipe, request.sets, request.seed)
     if request.database is not None:
         check_database(request.database)
-    _check_lists(planned)
+    from oltr_cli.data.feed.opening import check_lists
+
+    # Of all lists, the test set's too, once and by the files' bytes alone: a trial opens only some of them.
+    check_lists(planned[-1].link.recipe.data)
     ancestors = planned[:-1]
     if ancestors:
         make_runs(ancestors, device=request.device, workers=request.workers, track=request.track, display=display)
@@ -62,16 +65,6 @@ def search(request: Request, display: Display) -> Study:
         _introduce(study, request.total, first is not None, display)
         Worker(study, bench, request.total, request.timeout, request.track, display).work()
     return study
-
-
-def _check_lists(planned: list[Planned]) -> None:
-    """Notice lists that were changed since the recipe was made, the test set's too.
-
-    Done here, once, by the files' bytes alone: a trial opens only some of the lists.
-    """
-    from oltr_cli.data.feed.opening import check_lists
-
-    check_lists(planned[-1].link.recipe.data)
 
 
 def _workbench(request: Request, planned: list[Planned], display: Display) -> "Workbench":

@@ -100,7 +100,7 @@ def read_space(p: Planned, params: Sequence[str], ranges: Sequence[str], file: P
         UsageProblem: a key that does not exist, or a range that cannot be read or is not known.
     """
     keys, method = _keys(p), p.run.method
-    own = {key: _dimension(key, text, keys, f"search_space of {method}") for key, text in _stated(p).items()}
+    own = {key: _dimension(key, text, keys, f"search_space of {method}") for key, text in p.cls.search_space.items()}
     written: dict[str, Dimension] = {}
     for key, given in flatten(read_toml(file)).items() if file else ():
         dimension = _dimension(_full(key, keys, method), given, keys, str(file))
@@ -151,10 +151,6 @@ def own_values(space: Iterable[Dimension], p: Planned) -> dict[str, Value] | Non
     recipe = flatten(p.link.recipe.as_toml())
     values = {d.key: recipe.get(d.key) for d in space}
     return {k: v for k, v in values.items() if v is not None} if all(d.holds(values[d.key]) for d in space) else None
-
-
-def _stated(p: Planned) -> dict[str, str]:
-    return dict(p.cls.search_space)
 
 
 def _dimension(key: str, given: object, keys: Mapping[str, bool], where: str) -> Dimension:

@@ -77,11 +77,14 @@ class Study:
         """All trials that count, by number: those that were lost and run again by another worker do not."""
         return [t for t in self.study.get_trials(deepcopy=False) if counts(t)]
 
+    def finished(self) -> "list[FrozenTrial]":
+        """Those that ended with a value."""
+        return [t for t in self.trials() if t.state.name == "COMPLETE"]
+
     def best(self) -> "FrozenTrial | None":
         """The finished trial with the best value, the first of several; None if there is none yet."""
-        done = [t for t in self.trials() if t.state.name == "COMPLETE"]
         sign = 1.0 if self.about.maximize else -1.0
-        return max(done, key=lambda t: (sign * t.values[0], -t.number), default=None)
+        return max(self.finished(), key=lambda t: (sign * t.values[0], -t.number), default=None)
 
     def claim(self, total: int) -> Claim | None:
         """A trial to work on: an interrupted one, else a new one if there are fewer than ``total``."""

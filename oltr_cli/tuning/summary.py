@@ -74,7 +74,7 @@ def importance(study: Study) -> dict[str, float]:
     """
     from optuna.importance import get_param_importances
 
-    values = [t.values[0] for t in study.trials() if t.state.name == "COMPLETE"]
+    values = [t.values[0] for t in study.finished()]
     if len(study.about.space) < 2 or len(values) < 4 or min(values) == max(values):
         return {}
     try:

@@ -110,17 +110,14 @@ def _read_file(path: Path, download: Download, class_names: list[str]) -> tuple[
 
 def _file_names(path: Path, values: object) -> list[str]:
     """Text of the pickle that becomes names of files and folders."""
-    texts = [value.decode("latin-1") if isinstance(value, bytes) else value for value in _as_list(values)]
+    listed = values if isinstance(values, list) else []
+    texts = [value.decode("latin-1") if isinstance(value, bytes) else value for value in listed]
     for text in texts:
         if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", text):
             raise DataProblem(f"{path}: {str(text)[:80]!r} cannot be used as a file name")
     if not texts:
         raise DataProblem(f"{path}: contains no names")
     return texts
-
-
-def _as_list(values: object) -> list[Any]:
-    return values if isinstance(values, list) else []
 
 
 def _load(path: Path, title: str, *wanted: str) -> dict[str, Any]:

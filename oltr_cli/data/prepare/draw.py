@@ -50,11 +50,6 @@ def unequal(classes: Sequence[str], rows: Iterable[Row], wanted: int) -> str:
     return some([f"{name} {found[label]}" for label, name in enumerate(classes) if found[label] != wanted])
 
 
-def too_few(available: Mapping[str, int], needed: Mapping[str, int]) -> list[str]:
-    """``name 12 of 45`` for each class that has fewer images than are needed."""
-    return [f"{name} {available[name]:,} of {needed[name]:,}" for name in needed if available[name] < needed[name]]
-
-
 def published_counts(file: str) -> dict[str, int]:
     """Class → training images by a ``*_counts.txt`` beside this module, in the order of the labels."""
     text = (resources.files("oltr_cli.data.prepare") / file).read_text(encoding="utf-8")
@@ -89,7 +84,7 @@ def draw_train_val(
     wanted = {name: {s: size for s, size in both.items() if s not in there} for name, both in wanted.items()}
     left = {name: [file for file in images[name] if file not in listed[name]] for name in counts}
     needed = {name: sum(both.values()) for name, both in wanted.items()}
-    if short := too_few({name: len(files) for name, files in left.items()}, needed):
+    if short := [f"{n} {len(left[n]):,} of {needed[n]:,}" for n in needed if len(left[n]) < needed[n]]:
         besides = f" apart from those in the official {' and '.join(there)} list" if there else ""
         classes = counted(len(short), "class")
         made.problems.append(f"{folder}/ has too few images of {classes}{besides}: {some(short)}")

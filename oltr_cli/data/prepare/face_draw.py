@@ -53,7 +53,8 @@ def draw_faces(identities: Mapping[str, str], images: int, count: int, held_out:
     key = _uniform(identities, display) / number[owner]
     start = np.concatenate(([0], np.cumsum(number)[:-1]))
     ranked = np.lexsort((key, owner))  # image of rank r of identity i: ranked[start[i] + r]
-    chosen = _first_to_appear(key, ranked[start], count)
+    first = ranked[start]  # of each identity
+    chosen = np.sort(np.argsort(key[first], kind="stable")[:count])  # those whose first image comes earliest, by name
     if len(chosen) < 2:
         raise DataProblem(f"{'one' if len(chosen) else 'no'} identity; at least two are needed")
     held = _held_out(names, chosen, number, held_out)
@@ -61,7 +62,7 @@ def draw_faces(identities: Mapping[str, str], images: int, count: int, held_out:
         raise DataProblem(f"no identity has {NEEDED} images, one each for training, validation and test")
     last = ranked[start[held] + number[held] - 1]
     taken = {"test": last, "val": ranked[start[held] + number[held] - 2]}
-    taken["train"] = _training(key, owner, chosen, ranked[start[chosen]], np.concatenate(list(taken.values())), images)
+    taken["train"] = _training(key, owner, chosen, first[chosen], np.concatenate(list(taken.values())), images)
     files = {split: _files(identities, names, chosen, start, owner, taken[split]) for split in ("train", "val", "test")}
     return Draw([names[i] for i in chosen], files)
 
@@ -76,11 +77,6 @@ def _uniform(identities: Mapping[str, str], display: Display) -> NDArray[np.floa
             parts.append(np.frombuffer(digests, "<u8"))
             bar.advance(1, len(stems))
     return (np.concatenate(parts) + 0.5) / 2.0**64
-
-
-def _first_to_appear(key: NDArray[np.float64], first: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The identities (K,) whose first image comes earliest, by name."""
-    return np.sort(np.argsort(key[first], kind="stable")[:count])
 
 
 def _held_out(

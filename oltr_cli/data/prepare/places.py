@@ -27,7 +27,7 @@ SMALLEST = 3068  # training images of the smallest class of Places365-Standard
 TRAIN_FOLDERS = ("data_256", "data_256_standard", "data_large", "data_large_standard")
 VAL_FOLDERS = ("val_256", "val_large")
 VAL_LABELS = "places365_val.txt"
-OPEN_FOLDERS = ("open", "Places_open")
+OPEN_FOLDERS = ("Places_open", "open")
 
 
 def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepared:

@@ -48,7 +48,9 @@ def prepare_tiny_imagenet_lt(root: Path, lists: Path | None, display: Display) -
         _check_lists(made)
         return made.finish(KNOWN, [], display)
     start = f"{DOWNLOAD}/" if (root / DOWNLOAD).is_dir() else ""
-    train, test = _train_images(start, made, display), _val_images(start, made, display)
+    # train/<wnid>/images/ or train/<wnid>/
+    train = _by_folder(f"{start}train", image_folders(root / start / "train", display, f"reading {start}train/"))
+    test = _val_images(start, made, display)
     classes = _classes(start, train, test, made)
     made.fail_if_wrong()
     assert test is not None  # else there was a problem
@@ -88,11 +90,6 @@ def _draw(
     for split in ("open", "open_val"):
         rows[split] = [(file, -1) for name in groups[split] for file in test[name]]
     return rows
-
-
-def _train_images(start: str, made: SplitLists, display: Display) -> dict[str, list[str]]:
-    """Class → its images below the root, in ``train/<wnid>/images/`` or in ``train/<wnid>/``."""
-    return _by_folder(f"{start}train", image_folders(made.root / start / "train", display, f"reading {start}train/"))
 
 
 def _by_folder(start: str, found: dict[str, list[str]]) -> dict[str, list[str]]:
