@@ -13,6 +13,7 @@ from filelock import Timeout
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
+from oltr_cli.base.text import visible
 from oltr_cli.errors import DataProblem, OltrError, Stopped, first_line
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.planning.resolve import flatten
@@ -159,7 +160,7 @@ class _Session:
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
         try:
-            RunFailure(**p.run.identity, error=str(error), exit_code=error.exit_code).write(p.run.path)
+            RunFailure(**p.run.identity, error=visible(str(error)), exit_code=error.exit_code).write(p.run.path)
         except OltrError as second:  # the disk is full: the first error is the one to report
             self.display.warn(str(second))
 

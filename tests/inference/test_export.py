@@ -32,6 +32,7 @@ from oltr_cli.methods.plain import Plain
 from oltr_cli.planning.registry import list_methods
 from oltr_cli.recipe.specs import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
+from tests.helpers.tiny import make_tiny_dataset
 
 ROOT = Path(__file__).parents[2]
 SPEC = DataSpec(name="tiny", image_size=IMAGE_SIZE, eval_resize=IMAGE_SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
@@ -242,7 +243,7 @@ def test_a_file_holds_the_runs_scores_and_what_they_mean(finished, files, kind):
     assert said["bytes"] == Path(said["file"]).stat().st_size
     assert said["checked_with"] == ("onnxruntime" if kind == "onnx" else "torch")
     assert 0 <= said["difference"] < 1e-4
-    assert 0 <= said["from_saved"] < 1e-3
+    assert said["from_saved"] is None, "its images are gone"
     about, answer = open_file(said)
     assert about == said["about"]
     result = json.loads((finished.path("dme+energy") / "result.json").read_text())
@@ -426,7 +427,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(finished, tmp_path, monk
     assert file.read_bytes() == b"a file"
     assert done.stdout.startswith(f"{file}  ")
     assert "unknown where confidence < 0.1 (fixed:0.1)" in done.stdout
-    assert f"next  oltr data active {finished.names['plain']} FOLDER" in done.stderr
+    assert f"next  oltr data active {finished.names['plain']} --methods-from" in done.stderr
 
 
 def test_without_onnxruntime_the_file_is_written_and_said_to_be_unchecked(finished, tmp_path, monkeypatch, no_work):
@@ -441,13 +442,16 @@ def test_without_onnxruntime_the_file_is_written_and_said_to_be_unchecked(finish
     assert "pip install onnxruntime" in done.stderr
 
 
-def test_a_run_whose_weights_are_not_those_it_was_scored_with(finished, tmp_path, no_work):
+def test_a_file_is_compared_with_the_scores_that_were_saved(finished, tmp_path, monkeypatch):
+    make_tiny_dataset(tmp_path / "data" / "tiny")
+    monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
+    assert exported(finished.names["plain"], "--to", "torch", "--out", tmp_path / "a.pt2")["from_saved"] < 1e-3
     recogniser = Recogniser.load(finished.path("plain"))
     with torch.no_grad():
         recogniser.network.classifier.weight += 0.1
     with pytest.raises(OltrError, match=r"differ from the saved ones by \d.*not written"):
-        export.export_run(recogniser, "torch", tmp_path / "x.pt2", Display(quiet=True))
-    assert not list(tmp_path.iterdir())
+        export.export_run(recogniser, "torch", tmp_path / "b.pt2", Display(quiet=True))
+    assert not (tmp_path / "b.pt2").exists()
 
 
 @pytest.mark.parametrize("off", [0.01, np.nan])

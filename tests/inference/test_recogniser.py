@@ -117,7 +117,13 @@ def test_a_rule_chooses_from_the_validation_scores_of_the_run(finished):
 
 @pytest.mark.parametrize(
     ("threshold", "word"),
-    [("nan", "finite"), ("inf", "finite"), ("oracle_test", "answers"), ("val_opne", "val_open"), ("tuned", "no tuned")],
+    [
+        ("nan", "finite"),
+        ("inf", "finite"),
+        ("oracle_test", "labels of the test set"),
+        ("val_opne", "val_open"),
+        ("tuned", "no tuned"),
+    ],
 )
 def test_a_threshold_that_is_none_is_refused(finished, threshold, word):
     with pytest.raises(UsageProblem, match=word):
@@ -134,7 +140,7 @@ def test_a_confidence_exactly_at_the_threshold_is_known(finished):
 def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it(copied, tmp_path, monkeypatch):
     path = copied("dme+energy")
     (path / "result.json").unlink()
-    with pytest.raises(UsageProblem, match=r"finish it first, with the command that began it$"):
+    with pytest.raises(UsageProblem, match=r"finish it first, with the command that started it$"):
         Recogniser.load(path)  # of a recipe file; none is called tiny
     (tmp_path / "data" / "tiny").mkdir(parents=True)
     (tmp_path / "data" / "tiny" / "recipe.toml").write_text('[data]\nname = "tiny"\n')

@@ -229,7 +229,7 @@ def test_the_contact_sheet_shows_the_first_hundred(finished, tmp_path):
         (["--format", "csv", "--json"], "one of them"),
         (["--null"], "stdin"),
         (["-", "-"], "twice"),
-        (["--contact-sheet", "sheet.txt"], "picture"),
+        (["--contact-sheet", "sheet.txt"], "give an image file"),
         (["--threshold", "sometimes"], "sometimes"),
         (["--device", "tpu"], "tpu"),
     ],

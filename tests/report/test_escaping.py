@@ -66,11 +66,12 @@ def write_runs(root: Path, folder: str, text: str) -> None:
 def page(tmp_path, monkeypatch):
     """Makes the page on such runs."""
 
-    def make(folder: str, text: str) -> str:
+    def make(folder: str, text: str, of_pictures: str = "") -> str:
         root = tmp_path / f"runs {len(list(tmp_path.iterdir()))}"
         write_runs(root, folder, text)
         monkeypatch.setenv("OLTR_RUNS", str(root))
-        pictures = [Picture("6", text, "data:,", text), Picture("7", text, "", text, text)]
+        said = of_pictures or text
+        pictures = [Picture("6", said, "data:,", said), Picture("7", said, "", said, said)]
         monkeypatch.setattr("oltr_cli.report.content.paper_figures", lambda *_: pictures)
         return render(collect(choose(f"data {folder}"), ["3a"], Display(quiet=True)))
 
@@ -93,6 +94,4 @@ def test_hostile_names_leave_the_page_its_elements(page):
 
 
 def test_a_file_name_that_is_not_utf8_does_not_stop_the_page(page):
-    made = page("folder-name", "caf\udce9.png")
-    assert "caf?.png" in made.encode().decode()
-    assert json.loads(Parsed(made).data)["classSets"][0]["names"][0] == "caf\udce9.png0"
+    assert "caf?.png" in page("folder-name", "text-inside-files", "caf\udce9.png").encode().decode()
