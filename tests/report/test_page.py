@@ -502,7 +502,7 @@ def test_figures_are_chosen_by_name(runs):
     with pytest.raises(UsageProblem, match=r"no figure '9'; known: 3, .*8c, all, none"):
         raise command("--dataset", "somewhere", "--figures", "8b,9").exception
     for words in (("--figures", "6,none"), ("--figures", "None", "--figures", "6")):
-        with pytest.raises(UsageProblem, match="none leaves all of them out"):
+        with pytest.raises(UsageProblem, match="none draws no figure; give it alone"):
             raise command("--dataset", "somewhere", *words).exception
 
 

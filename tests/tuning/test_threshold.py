@@ -286,8 +286,8 @@ def test_a_threshold_that_rejects_nothing_is_pointed_out_in_one_line(runs):
     lenient(Run(runs, "glyphs-lt", "plain", "0123456789", 0))
     shown = command("--trials", "2", "--json")
     assert [line for line in shown.stderr.splitlines() if "warning" in line] == [
-        "warning: glyphs-lt/plain/0123456789-s0: on this validation set the best F-measure rejects nothing; "
-        "--rule id_quantile:0.95 rejects 5 % of the known ones"
+        "warning: glyphs-lt/plain/0123456789-s0: the best F-measure on validation rejects nothing; "
+        "to reject 5 % of the known samples, use --rule id_quantile:0.95"
     ]
     for one in json.loads(shown.stdout)["runs"]:
         assert set(one) == {"run", "rule", "value", "f_measure_val", "study"}

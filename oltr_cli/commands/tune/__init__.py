@@ -1,4 +1,4 @@
-"""``oltr tune``: the threshold from saved scores, anything else by a search that trains."""
+"""``oltr tune``: the threshold from saved scores, everything else by a search that trains."""
 
 from oltr_cli.commands.tune.group import tune_app
 from oltr_cli.commands.tune.search import search

@@ -1,4 +1,4 @@
-"""The group of commands: a word that is none of them is something to tune."""
+"""The group of commands: a word that is not a command names what to tune."""
 
 from typing import Any
 
@@ -25,12 +25,12 @@ tune_app = typer.Typer(
 
 @tune_app.callback()
 def _tune() -> None:
-    """Choose what can be chosen without the test set.
+    """Choose thresholds and other values on validation data, without the test set.
 
     ```
     oltr tune threshold    τ of finished runs, from saved scores
-    oltr tune lambda       λ of dme, by training: search lambda
-    oltr tune focal        all that the method states
-    oltr tune show         what a search found
+    oltr tune lambda       λ of dme, by training: oltr tune search lambda
+    oltr tune focal        every parameter that focal declares as tunable
+    oltr tune show         results of a search
     ```
     """

@@ -1,7 +1,7 @@
-"""``oltr data prepare NAME``: bring what was downloaded into the form that a built-in recipe reads.
+"""``oltr data prepare NAME``: bring a download into the form that a built-in recipe reads.
 
-To add a dataset: a module ``oltr_cli/data/prepare/X.py`` that returns a ``Prepared`` (``common.py`` beside it), and a
-module here whose command calls it with the options that this dataset needs, ends with ``report``, and is imported
+To add a dataset, write a module ``oltr_cli/data/prepare/X.py`` that returns a ``Prepared`` (see ``common.py`` there),
+and a module here whose command calls it with the options that this dataset needs and ends with ``report``; import it
 below.
 """
 

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from oltr_cli.data.prepare.cifar_folders import Cifar
 
 Imbalance = Annotated[
-    float, typer.Option(help="Largest class over smallest. Other than 100: a dataset of its own, NAME-ifFACTOR")
+    float,
+    typer.Option(
+        help="Size of the largest class over the smallest. Other values than 100 make the dataset NAME-ifFACTOR"
+    ),
 ]
 Open = Annotated[
     Path | None,
-    typer.Option("--open", help="Images of no known class; default: those that were prepared for the balanced set"),
+    typer.Option("--open", help="Images of no known class; default those prepared for the balanced dataset"),
 ]
 
 
@@ -28,10 +31,10 @@ def cifar100_lt(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """CIFAR-100-LT: an exponential tail of the training images, 500 to 5 a class.
+    """CIFAR-100-LT: an exponential tail of the training images, 500 to 5 per class.
 
-    Writes the lists, and links to the images, to $OLTR_DATA/cifar100-lt; open images as PNG. Validation is 10 images a
-    class of the official test set.
+    Writes the lists, and links to the images, to $OLTR_DATA/cifar100-lt; open images as PNG. Validation is 10 images
+    per class of the official test set.
 
     ```
     oltr data prepare cifar100-lt --open tiny-imagenet-200
@@ -53,10 +56,10 @@ def cifar10_lt(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """CIFAR-10-LT: an exponential tail of the training images, 5,000 to 50 a class.
+    """CIFAR-10-LT: an exponential tail of the training images, 5,000 to 50 per class.
 
-    Writes the lists, and links to the images, to $OLTR_DATA/cifar10-lt; open images as PNG. Validation is 100 images a
-    class of the official test set.
+    Writes the lists, and links to the images, to $OLTR_DATA/cifar10-lt; open images as PNG. Validation is 100 images
+    per class of the official test set.
 
     ```
     oltr data prepare cifar10-lt --open data/cifar100/test

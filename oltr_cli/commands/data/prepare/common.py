@@ -1,4 +1,4 @@
-"""What all commands ``oltr data prepare NAME`` share: the group they belong to, their folder, their report."""
+"""What all commands ``oltr data prepare NAME`` share: their group, their folder and their report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
 
 prepare_app = typer.Typer(
     no_args_is_help=True,
-    help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
+    help="Write the lists, and images if they must be converted, that a built-in recipe reads.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Cifar100Root = Annotated[
     Path | None, typer.Option(help="Holds {train,test}/CLASS/* or cifar-100-python/; default $OLTR_DATA/cifar100")
 ]
-Lists = Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")]
-NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
+Lists = Annotated[Path | None, typer.Option(help="Folder where lists are read and written; default ROOT")]
+NewLists = Annotated[Path | None, typer.Option(help="Folder where lists are written; default ROOT")]
 
 
 @prepare_app.callback()
 def _prepare() -> None:
-    """Write the lists (and the images, where they must be changed) that a built-in recipe reads."""
+    """Write the lists, and images if they must be converted, that a built-in recipe reads."""
 
 
 def prepared_root(name: str, given: Path | None) -> Path:
-    """The folder that was given, or ``$OLTR_DATA/NAME``."""
+    """The given folder, or ``$OLTR_DATA/NAME``."""
     from oltr_cli.recipe.home import data_home
 
     return given.expanduser() if given else data_home() / name
 
 
 def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "Display", as_json: bool) -> None:
-    """Print what lies there now, what this call did, and the command to go on with."""
+    """Print what the dataset contains, what this call wrote, and the next command."""
     import shlex
     from dataclasses import asdict
 
@@ -56,7 +56,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
             print(f"  {split:<11} {count:>8,}  {meaning[split]}")
     written = [f"{counted(count, 'image')} in {folder}/" for folder, count in prepared.images_written.items() if count]
     written += prepared.lists_written
-    display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
+    display.say(f"wrote {', '.join(written)}" if written else "nothing to write: everything is already there")
     elsewhere = prepared.root.resolve() != (data_home() / name).resolve()
     where = f" --set data.root={shlex.quote(str(prepared.root))}" if elsewhere else ""
     if prepared.list_folder != prepared.root:

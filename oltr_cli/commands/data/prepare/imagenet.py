@@ -18,10 +18,10 @@ def imagenet_lt(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """ImageNet-LT, the data of Table 3 (a): lists over the images of ILSVRC 2012 and 2010, which stay as they are.
+    """ImageNet-LT, the data of Table 3 (a): lists of the unchanged images of ILSVRC 2012 and 2010.
 
-    Takes ImageNet_LT_{train,val,test,open}.txt where they are, and draws what is missing: training images with exactly
-    the published number of each class, 20 others of each for validation, ILSVRC2012's validation images for test.
+    Uses ImageNet_LT_{train,val,test,open}.txt if they are there, and draws missing lists: exactly the published number
+    of training images of each class, 20 others of each for validation, ILSVRC2012's validation images for test.
 
     ```
     oltr data prepare imagenet-lt

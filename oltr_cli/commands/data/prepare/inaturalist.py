@@ -23,16 +23,16 @@ def inaturalist2018(
         str,
         typer.Option(
             metavar="N|NAME",
-            help="Classes to set aside as unknown: how many, or a supercategory. A dataset of its own, NAME-open…",
+            help="Classes to set aside as unknown: how many, or a supercategory. Makes the dataset NAME-open…",
         ),
     ] = "",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """iNaturalist 2018: 8,142 species, 437,513 training images; lists over the images, which stay as they are.
+    """iNaturalist 2018: lists of the unchanged images; 8,142 species, 437,513 training images.
 
-    The labels of its test set are not public. Of the three official validation images a class one is validation, and
-    two are the test set.
+    The labels of its test set are not public. Of the three official validation images per class, one is used for
+    validation and two for the test.
 
     ```
     oltr data prepare inaturalist2018 --root /data/inat2018

@@ -13,29 +13,27 @@ from oltr_cli.commands.options import Json, Quiet
 def ms1m_lt(
     root: Annotated[
         Path | None,
-        typer.Option(
-            help="Holds a folder of images for each identity, itself or in train/; default $OLTR_DATA/ms1m-lt"
-        ),
+        typer.Option(help="Holds one folder of images per identity, directly or in train/; default $OLTR_DATA/ms1m-lt"),
     ] = None,
     probe: Annotated[
-        Path | None, typer.Option(help="People to identify (FaceScrub), a folder each; default ROOT/probe")
+        Path | None, typer.Option(help="People to identify (FaceScrub), one folder each; default ROOT/probe")
     ] = None,
     distractors: Annotated[
-        Path | None, typer.Option(help="Strangers among whom (MegaFace), any images; default ROOT/distractors")
+        Path | None, typer.Option(help="Images of other people (MegaFace) to search among; default ROOT/distractors")
     ] = None,
     attributes: Annotated[
-        Path | None, typer.Option(help="Lines 'PERSON GROUP' for rates by group, such as male and female")
+        Path | None, typer.Option(help="File of lines 'PERSON GROUP' for rates by group, such as male and female")
     ] = None,
-    images: Annotated[int, typer.Option(min=2, help="Training images to draw, or all there are")] = 887_500,
-    identities: Annotated[int, typer.Option(min=2, help="Identities to draw, or all there are")] = 74_500,
+    images: Annotated[int, typer.Option(min=2, help="Training images to draw, at most all")] = 887_500,
+    identities: Annotated[int, typer.Option(min=2, help="Identities to draw, at most all")] = 74_500,
     lists: NewLists = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """MS1M-LT, faces with a long tail, and MegaFace to identify (Table 4, left); the images stay as they are.
+    """MS1M-LT, faces with a long tail, with MegaFace for identification (Table 4, left): lists of the unchanged images.
 
-    The authors' lists are not public: images are drawn as the paper says, with a chance proportional to how many their
-    identity has. Other numbers than the paper's make a dataset of their own, such as ms1m-lt-100000-of-9000.
+    The authors' lists are not public: images are drawn as the paper says, with a probability proportional to the
+    number of images of their identity. Other numbers than the paper's get another name: ms1m-lt-100000-of-9000.
 
     ```
     oltr data prepare ms1m-lt --root /data/faces

@@ -17,10 +17,10 @@ def omniglot_small(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Handwritten characters for identification as in Table 4: probes of alphabets that training never saw.
+    """Handwritten characters for identification as in Table 4, with probes from alphabets not used in training.
 
-    Writes the lists; the drawings stay as they are. Training is on four alphabets with a long tail of drawings, probes
-    are of two others, distractors of two more.
+    Writes lists of the unchanged drawings. Training uses four alphabets with a long tail of drawings, probes are from
+    two others, distractors from two more.
 
     ```
     oltr data prepare omniglot-small

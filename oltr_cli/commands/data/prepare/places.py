@@ -18,11 +18,11 @@ def places_lt(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Places-LT, the data of Table 3 (b): lists over the images of Places365-Standard, which stay as they are.
+    """Places-LT, the data of Table 3 (b): lists of the unchanged images of Places365-Standard.
 
-    Takes Places_LT_{train,val,test,open}.txt where they are, with paths as the folders are called here, and draws what
-    is missing: a training tail of the published shape, 20 others of each class for validation, Places365's validation
-    images for test. torchvision's folders are understood.
+    Uses Places_LT_{train,val,test,open}.txt if they are there, with paths adapted to the folders found, and draws
+    missing lists: a training tail of the published shape, 20 others of each class for validation, Places365's
+    validation images for test. torchvision's folders work too.
 
     ```
     oltr data prepare places-lt

@@ -11,15 +11,15 @@ from oltr_cli.commands.options import Json, Quiet
 
 @prepare_app.command("sun-lt")
 def sun_lt(
-    root: Annotated[Path | None, typer.Option(help="Holds SUN397/ or what is in it; default $OLTR_DATA/sun-lt")] = None,
+    root: Annotated[Path | None, typer.Option(help="Holds SUN397/ or its contents; default $OLTR_DATA/sun-lt")] = None,
     lists: Lists = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """SUN-LT, the data of Table 4 (right): lists drawn over the images of SUN397, which stay as they are.
+    """SUN-LT, the data of Table 4 (right): lists of the unchanged images of SUN397.
 
-    The benchmark's lists are not public. These have its shape: half of each class less 49 images for training, 1 to
-    1,132 of a class, 40 others of each for test, and 10 for validation.
+    The benchmark's lists are not public. These have its shape: half of each class minus 49 images for training, 1 to
+    1,132 per class; 40 others of each for test, and 10 for validation.
 
     ```
     oltr data prepare sun-lt

@@ -12,17 +12,16 @@ from oltr_cli.commands.options import Json, Quiet
 @prepare_app.command("tiny-imagenet-lt")
 def tiny_imagenet_lt(
     root: Annotated[
-        Path | None, typer.Option(help="Holds tiny-imagenet-200/ or what is in it; default $OLTR_DATA/tiny-imagenet-lt")
+        Path | None, typer.Option(help="Holds tiny-imagenet-200/ or its contents; default $OLTR_DATA/tiny-imagenet-lt")
     ] = None,
     lists: Lists = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Tiny ImageNet with ImageNet-LT's tail in small: 150 known classes, 35 open ones and 15 for open validation.
+    """Tiny ImageNet with a scaled-down ImageNet-LT tail: 150 known, 35 open and 15 open validation classes.
 
-    Draws the lists from the ordinary download, whose images stay as they are: 5 to 450 training images of a known
-    class, 20 others for validation, Tiny ImageNet's validation images for test and open. Lists that are there already
-    are checked and left.
+    Draws lists from the usual download, whose images stay unchanged: 5 to 450 training images per known class, 20
+    others for validation, Tiny ImageNet's validation images for test and open. Existing lists are checked and kept.
 
     ```
     oltr data prepare tiny-imagenet-lt
