@@ -1,4 +1,4 @@
-"""What a method's or a detector's file says of itself, read from its text: nothing is imported or run."""
+"""Facts about a method or a detector, read from the text of its file: nothing is imported or run."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,13 +17,13 @@ BASES: dict[str, Literal["method", "detector"]] = {
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What can be said of a method or a detector without importing it.
+    """What is known about a method or a detector without importing it.
 
     Attributes:
-        summary: first line of the file's docstring; what is wrong, when the family is "broken".
-        starts_from: the method whose run it starts from; of a detector, the one under it in the paper's row.
-        module: dotted name, or the path of a file that was added.
-        trains: False when a run of it takes no step.
+        summary: first line of the file's docstring; what is wrong if the family is "broken".
+        starts_from: the method whose run it starts from; for a detector, the method it is used on in the paper.
+        module: dotted name, or the path of an added file.
+        trains: False if a run of it takes no training step.
     """
 
     name: str
@@ -39,7 +39,7 @@ class MethodInfo:
 
 
 def method_info(plugin: Plugin) -> MethodInfo:
-    """The facts of a method's or a detector's class, with what its base gives where it says nothing."""
+    """The facts of a method's or a detector's class, with the defaults of its base."""
     kind = BASES.get(plugin.base, "method")
     usual: dict[str, Any] = {
         "family": "open-set detector" if kind == "detector" else "other",

@@ -54,7 +54,7 @@ def fill(
         UsageProblem: no such table, no such definition of the shot groups, or a name that fits no method.
     """
     if shots not in DEFINITIONS:
-        raise UsageProblem(f"no shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
+        raise UsageProblem(f"no definition of shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
     table = load_table(name)
     damaged: dict[Run, str] = {}
     finished, elsewhere = on_its_lists(finished_runs(dataset, root, damaged), source)

@@ -134,7 +134,7 @@ def test_another_dataset_is_said_plainly(runs):
 
 
 def test_unknown_shot_groups_are_refused(runs):
-    with pytest.raises(UsageProblem, match="no shot groups 'papers'; did you mean 'paper'"):
+    with pytest.raises(UsageProblem, match="no definition of shot groups 'papers'; did you mean 'paper'"):
         fill("3a", "somewhere", shots="papers")
 
 

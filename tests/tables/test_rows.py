@@ -97,9 +97,9 @@ def test_picking_in_tables_of_pairs_and_of_one_method(root):
         ("dmee", "no method 'dmee'; did you mean 'dme'"),
         ("plain-equal-bugdet", "did you mean 'plain-equal-budget'"),
         ("zz*", "no method 'zz.'; known: a-old"),
-        ("energy", "energy is a detector; put it on a method"),
+        ("energy", "energy is a detector; add it to a method"),
         ("dme+enrgy", "no method 'enrgy'; did you mean 'energy'"),
-        ("dme+plain", "no pair"),
+        ("dme+plain", r"is not METHOD\+DETECTOR"),
     ],
 )
 def test_a_name_that_fits_nothing_is_refused(root, pattern, message):
