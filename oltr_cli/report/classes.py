@@ -1,4 +1,4 @@
-"""How each class fares: its accuracy without and with rejection, and what it is taken for most often."""
+"""Results by class: accuracy without and with rejection, and the class it is most often mistaken for."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from oltr_cli.runs.scores import SavedScores
 
 
 def class_numbers(known: SavedScores, num_classes: int, tau: float | None) -> dict[str, list[Any]]:
-    """``{"test", "closed", "open", "as", "share"}``, each with a value a class (K,).
+    """``{"test", "closed", "open", "as", "share"}``, each with one value per class (K,).
 
-    ``closed`` and ``open`` are accuracies before and after rejection at τ; ``as`` is the class that it is most often
-    wrongly taken for, before rejection, and ``share`` the part of its test samples that are. None where there is no
-    test sample or no mistake.
+    ``closed`` and ``open`` are accuracies before and after rejection at τ; ``as`` is the most frequent wrong class
+    before rejection, and ``share`` the fraction of the test samples so classified. None without test samples or
+    without mistakes.
     """
     tested = np.bincount(known.labels, minlength=num_classes)
     taken_for, share = most_confused(known, num_classes)
@@ -30,7 +30,7 @@ def class_numbers(known: SavedScores, num_classes: int, tau: float | None) -> di
 def most_confused(known: SavedScores, num_classes: int) -> tuple[NDArray[np.int64], Floats]:
     """The most frequent wrong prediction for each class (K,), −1 for none, and its share of the samples (K,).
 
-    Of several as frequent ones it is the lowest label. No (K, K) matrix: there may be thousands of classes.
+    Of several equally frequent ones it is the lowest label. No (K, K) matrix: there may be thousands of classes.
     """
     wrong = known.prediction != known.labels
     pairs, counts = np.unique(known.labels[wrong] * num_classes + known.prediction[wrong], return_counts=True)

@@ -1,4 +1,4 @@
-"""Training on features instead of images: those that the run before saved, or those of a frozen backbone."""
+"""Training on features instead of images: those saved by the previous run, or those of a frozen backbone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from oltr_cli.training.task import Task
 
 @dataclass(frozen=True)
 class _Labels:
-    """As much of a split as the sampler wants to know."""
+    """The part of a split that the sampler needs."""
 
     labels: NDArray[np.int64]
 
@@ -56,7 +56,7 @@ class _FeatureLoss(nn.Module):
 
 
 class FeatureFeed:
-    """Features that the run before saved, whole on the device: no image is read and no backbone runs."""
+    """Features saved by the previous run, all on the device: no image is read and no backbone runs."""
 
     def __init__(self, task: Task) -> None:
         assert task.parent is not None
@@ -90,7 +90,7 @@ class FeatureFeed:
 
     def _on_device(self, scores: SavedScores) -> FeatureSet:
         if scores.features is None:
-            raise DataProblem(f"{self.task.parent and self.task.parent.name}: its saved scores hold no features")
+            raise DataProblem(f"{self.task.parent and self.task.parent.name}: its saved scores have no features")
         device = self.task.accelerator.device
         features = torch.from_numpy(np.asarray(scores.features, np.float32)).to(device)
         return FeatureSet(features, torch.from_numpy(scores.labels).to(device))
@@ -107,7 +107,7 @@ class _FrozenLoss(nn.Module):
 
 
 class FrozenFeed:
-    """Features of the frozen backbone, which any method takes in the place of images."""
+    """Features of the frozen backbone, which any method accepts instead of images."""
 
     def __init__(self, task: Task, method: Method) -> None:
         self.task = task

@@ -310,7 +310,7 @@ def test_oltr_itself_does_not_import_optuna_for_help():
 
 
 def test_the_thresholds_of_a_table(tmp_path, monkeypatch):
-    """Of the runs that the table shows, by the recipe as it stands, and of no others."""
+    """Of the runs that the table shows, by the current recipe, and of no others."""
     runs = tmp_path / "runs"
     monkeypatch.setenv("OLTR_RUNS", str(runs))
     shown = []

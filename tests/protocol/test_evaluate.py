@@ -137,7 +137,7 @@ def test_a_file_without_open_samples(files):
         ({"logits": np.zeros((170, 6), int)}, "must be floating"),
         ({"prediction": np.full(170, -1), "confidence": np.zeros(170)}, "predictions are made before rejection"),
         ({"prediction": np.full(170, 6), "confidence": np.zeros(170)}, r"sample 0 \(6\)"),
-        ({"confidence": np.r_[np.zeros(169), np.nan]}, "holds 1 NaN"),
+        ({"confidence": np.r_[np.zeros(169), np.nan]}, "contains 1 NaN"),
         ({"confidence": np.r_[np.zeros(169), np.inf]}, "not finite"),
         ({"logits": None}, "needs 'prediction' and 'confidence', or 'logits'"),
         ({"labels": None}, "no array 'labels'"),
