@@ -61,9 +61,7 @@ def test_two_public_classes_are_an_error_that_names_them(tmp_path, no_files):
     file = tmp_path / "two.py"
     file.write_text("from oltr_cli.method import Method\nclass First(Method): pass\nclass Second(First): pass\n")
     added_files.add_file(file)
-    with pytest.raises(
-        UsageProblem, match=r"two.py: has 2 public classes, First and Second; start the names"
-    ) as caught:
+    with pytest.raises(UsageProblem, match=r"two.py: has 2 public classes, First and Second; let the names") as caught:
         METHODS.load("two")
     assert "\n" not in str(caught.value)
 

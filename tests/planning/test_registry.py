@@ -82,7 +82,7 @@ def test_a_broken_file_is_an_error_of_its_own(tmp_path, no_files, name, text, wo
         ("method.LinearMethod", "pass", "training_loss"),
         ("method.FeatureMethod", "pass", "feature_loss and score_features"),
         ("method.FeatureMethod", "trains = False", "score_features"),
-        ("detector.Detector", "pass", "score"),
+        ("detector.Detector", "pass", "confidence"),
         ("detector.NetworkDetector", "pass", "score_images"),
     ],
 )
