@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Energy(LogitDetector):
-    """T · logsumexp of the saved logits, on their own scale; at least the largest of them."""
+    """T · logsumexp of the saved logits, on the logits' scale; at least the largest of them."""
 
     starts_from = None
     family = "open-set detector"
@@ -25,7 +25,7 @@ class Energy(LogitDetector):
     search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:100:log"}
 
     class Params(MethodParams):
-        """The one knob of the rule."""
+        """The only parameter."""
 
         temperature: float = Field(1.0, gt=0, description="T of the soft maximum; towards 0 it becomes maxlogit")
 

@@ -1,20 +1,20 @@
-"""MetaModelNet: a chain of residual blocks along which a few-shot classifier grows into a many-shot one.
+"""MetaModelNet: a chain of residual blocks that turns a few-shot classifier into a many-shot one.
 
     F_i(θ) = F_{i+1}(θ + f(θ; w_i)),  f = batch-norm, leaky ReLU, linear;  F_N(θ) = θ
     loss = ‖F_i(θ_k) − θ*‖² + λ · loss of F_i(θ_k) on held-out images,  k = 2^i
 
-Block i takes classifiers of 2^i images to those of 2^(i+1), and the last one to θ*, which is trained on all images.
-Blocks are trained on classifiers sampled from the head, from the last to the first: each opens after those behind it,
-which go on learning. A tail class with n images enters at block floor(log2 n); a head class keeps θ*.
+Block i maps classifiers of 2^i images to those of 2^(i+1), and the last block maps to θ*, trained on all images.
+Blocks are trained on classifiers sampled from the head, from the last to the first: each starts after those behind it,
+which continue to learn. A tail class with n images enters at block floor(log2 n); a head class keeps θ*.
 
 Source: Wang, Ramanan and Hebert, "Learning to Model the Tail", NIPS 2017.
-The paper has no figure of its own for it: its 57.3 on SUN-LT is quoted from the literature. A quoted number is never
-shown as a measured one, and ImageNet-LT has none.
+The paper did not measure it: its 57.3 on SUN-LT is quoted from the literature. A quoted number is never shown as a
+measured one, and there is none for ImageNet-LT.
 
 Deviation: the classifiers are one-vs-all ridge regressions on whitened features, which have a closed solution, and the
-features stay as they are.
+features are fixed.
 Deviation: dropout before the linear layers, which start at 0, so that the chain starts as the identity; without dropout
-a few dozen head classes are learnt by heart, and classifiers of other classes come out worse than they went in.
+it overfits a few dozen head classes, and makes classifiers of other classes worse.
 Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, theta: Tensor) -> Tensor:
-        """θ (S, D + 1) → (S, D + 1). One classifier alone has no statistics; it gets the running ones."""
+        """θ (S, D + 1) → (S, D + 1). A single classifier has no batch statistics; it uses the running ones."""
         norm = self.norm
         if self.training and len(theta) > 1:
             x = norm(theta)
@@ -64,7 +64,7 @@ class Chain(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(dim, slope, dropout) for _ in range(blocks))
 
     def forward(self, theta: Tensor, level: Tensor) -> Tensor:
-        """θ (S, D + 1), of which row s enters at block level[s] and leaves after the last → (S, D + 1)."""
+        """θ (S, D + 1), where row s enters at block level[s] and leaves after the last → (S, D + 1)."""
         for i, block in enumerate(self.blocks):
             rows = (level <= i).nonzero().squeeze(1)
             if len(rows):
@@ -73,7 +73,7 @@ class Chain(nn.Module):
 
 
 class MetaModelNet(FeatureMethod):
-    """Ridge classifiers of all classes; those of the tail as they leave the chain."""
+    """Ridge classifiers of all classes, those of the tail after the chain."""
 
     family = "long-tailed modelling"
     source = "Wang, Ramanan and Hebert, NIPS 2017"
@@ -87,7 +87,9 @@ class MetaModelNet(FeatureMethod):
     class Params(MethodParams):
         """Head classes, small classifiers, and the chain."""
 
-        head_images: int = Field(100, ge=2, description="a class with at least so many training images is a head class")
+        head_images: int = Field(
+            100, ge=2, description="a class with at least this many training images is a head class"
+        )
         shrinkage: float = Field(
             0.3, gt=0, description="identity added to the whitening covariance, in units of its mean variance"
         )
@@ -95,7 +97,7 @@ class MetaModelNet(FeatureMethod):
         slope: float = Field(0.1, ge=0, lt=1, description="slope of the leaky ReLU below 0")
         dropout: float = Field(0.8, ge=0, lt=1, description="dropout before the linear layers")
         task_weight: float = Field(0.3, ge=0, description="λ, weight of the cross-entropy of held-out images")
-        opening: float = Field(0.5, gt=0, le=1, description="share of the run after which all blocks are trained")
+        opening: float = Field(0.5, gt=0, le=1, description="fraction of the run after which all blocks are trained")
 
     setup: Setup[Params]
 
@@ -118,10 +120,10 @@ class MetaModelNet(FeatureMethod):
         return max(0, blocks - opened)
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Squared error, cross-entropy, calibration; 0 where no class is a head class.
+        """Squared error, cross-entropy, calibration; 0 if there is no head class.
 
-        The batch says which classes are asked about. The images come from those that no small classifier has seen,
-        and the batch's own may have been.
+        The batch determines which classes are used. Their images are taken from those that no small classifier has
+        seen, because the images of the batch may have been seen.
         """
         space = self.space
         if space.deepest < 0:
@@ -137,7 +139,7 @@ class MetaModelNet(FeatureMethod):
         return Scores.from_logits(self.space(features), features)
 
     def train(self, mode: bool = True) -> "MetaModelNet":
-        """On the way to evaluation, the tail's classifiers go through the chain anew."""
+        """Before evaluation, the classifiers of the tail pass through the chain again."""
         super().train(mode)
         if not mode:
             self.space.write(self._grown(self.space.theta[self.space.tail]))
@@ -145,7 +147,7 @@ class MetaModelNet(FeatureMethod):
 
     @torch.no_grad()
     def _grown(self, theta: Tensor) -> Tensor:
-        """F of the tail's θ (T, D + 1), by the running statistics and without dropout."""
+        """F of the tail's θ (T, D + 1), with running statistics and without dropout."""
         training = self.chain.training
         grown = self.chain.eval()(theta, self.space.level[self.space.tail])
         self.chain.train(training)

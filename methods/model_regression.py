@@ -7,15 +7,15 @@ with leaky ReLU, trained on pairs sampled from the head. A tail class gets T of 
 keeps θ*.
 
 Source: Wang and Hebert, "Learning to Learn: Model Regression Networks for Easy Small Sample Learning", ECCV 2016.
-The paper has no figure of its own for it: its 54.7 on SUN-LT is quoted from the literature. A quoted number is never
-shown as a measured one, and ImageNet-LT has none.
+The paper did not measure it: its 54.7 on SUN-LT is quoted from the literature. A quoted number is never shown as a
+measured one, and there is none for ImageNet-LT.
 
 Deviation: the classifiers are one-vs-all ridge regressions on whitened features, which have a closed solution; the loss
 on held-out images is the cross-entropy among the head classes.
-Deviation: T(θ) = θ + MLP(θ), the last layer starting at 0: a run on saved features has some hundred steps, in which
-a random MLP of this size does not get back to the few-shot classifier that it was given.
-Deviation: dropout before the MLP's last layer; without it a few dozen head classes are learnt by heart, and classifiers
-of other classes come out worse than they went in.
+Deviation: T(θ) = θ + MLP(θ), with the last layer starting at 0: a run on saved features has some hundred steps, too few
+for a random MLP of this size to learn to reproduce even the few-shot classifier it is given.
+Deviation: dropout before the MLP's last layer; without it the MLP overfits a few dozen head classes, and makes
+classifiers of other classes worse.
 Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
@@ -62,7 +62,7 @@ class RegressionNetwork(nn.Module):
 
 
 class ModelRegression(FeatureMethod):
-    """Ridge classifiers of all classes; those of the tail as the MLP regresses them."""
+    """Ridge classifiers of all classes, those of the tail after the MLP."""
 
     family = "model regression"
     source = "Wang and Hebert, ECCV 2016"
@@ -76,7 +76,9 @@ class ModelRegression(FeatureMethod):
     class Params(MethodParams):
         """Head classes, small classifiers, and the network."""
 
-        head_images: int = Field(100, ge=2, description="a class with at least so many training images is a head class")
+        head_images: int = Field(
+            100, ge=2, description="a class with at least this many training images is a head class"
+        )
         shrinkage: float = Field(
             0.3, gt=0, description="identity added to the whitening covariance, in units of its mean variance"
         )
@@ -101,10 +103,10 @@ class ModelRegression(FeatureMethod):
         self.space.prepare(train.features, train.labels, p.shrinkage, p.ridge)
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Squared error, cross-entropy, calibration; 0 where no class is a head class.
+        """Squared error, cross-entropy, calibration; 0 if there is no head class.
 
-        The batch says which classes are asked about. The images come from those that no small classifier has seen,
-        and the batch's own may have been.
+        The batch determines which classes are used. Their images are taken from those that no small classifier has
+        seen, because the images of the batch may have been seen.
         """
         space = self.space
         if space.deepest < 0:
@@ -119,7 +121,7 @@ class ModelRegression(FeatureMethod):
         return Scores.from_logits(self.space(features), features)
 
     def train(self, mode: bool = True) -> "ModelRegression":
-        """On the way to evaluation, the tail's classifiers are regressed anew."""
+        """Before evaluation, the classifiers of the tail are regressed again."""
         super().train(mode)
         if not mode:
             self.space.write(self._regressed(self.space.theta[self.space.tail]))
