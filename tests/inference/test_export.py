@@ -15,6 +15,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base import added_files
+from oltr_cli.base.display import Display
 from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.data.feed.transforms import evaluation_crop
@@ -27,7 +29,6 @@ from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Scores, Setup
 from oltr_cli.methods.dme import DME
 from oltr_cli.methods.plain import Plain
-from oltr_cli.planning import registry
 from oltr_cli.planning.registry import list_methods
 from oltr_cli.recipe.specs import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
@@ -132,6 +133,18 @@ def check_files(network, size, in_onnx):
                 np.testing.assert_allclose(said[name], values, rtol=tolerance, atol=tolerance, err_msg=f"{kind} {name}")
 
 
+@pytest.mark.parametrize("kind", SUFFIXES)
+@pytest.mark.parametrize("rule", [None, lambda logits: logits.amax(dim=1)], ids=["the network's own", "maxlogit"])
+def test_a_network_that_overflowed_is_not_sure(kind, rule):
+    """A maximum may drop a NaN, in onnxruntime, and what is left would pass for a confidence."""
+    network = method_conformance.build("plain")
+    network.backbone = Stub(IMAGE_SIZE)
+    with torch.no_grad():
+        network.classifier.bias[1] = float("nan")
+    answer = from_bytes(to_bytes(capture(Deployed(network, SPEC, rule), IMAGE_SIZE, "a run"), kind, {}), kind)
+    assert np.isnan(answer(images(3))["confidence"]).all()
+
+
 class Awkward(Plain):
     """Its forward asks the pixels which way to go."""
 
@@ -179,9 +192,9 @@ class Centred(LogitDetector):
 def finished(tmp_path_factory):
     home = tmp_path_factory.mktemp("finished")
     patch = environment(home)
-    patch.setattr(registry, "_added", {})
+    patch.setattr(added_files, "_added", {})
     (home / "centred.py").write_text(ADDED)
-    registry.add_file(home / "centred.py")
+    added_files.add_file(home / "centred.py")
     wanted = {"dme+energy": [], "plain+knn": [], "plain+centred": ["detector.sharpness=0.5"]}
     made = make_finished_runs(home, {"plain": [], "dme": [], **wanted})
     for result in made.runs.glob("tiny/*/*/result.json"):
@@ -229,6 +242,7 @@ def test_a_file_holds_the_runs_scores_and_what_they_mean(finished, files, kind):
     assert said["bytes"] == Path(said["file"]).stat().st_size
     assert said["checked_with"] == ("onnxruntime" if kind == "onnx" else "torch")
     assert 0 <= said["difference"] < 1e-4
+    assert 0 <= said["from_saved"] < 1e-3
     about, answer = open_file(said)
     assert about == said["about"]
     result = json.loads((finished.path("dme+energy") / "result.json").read_text())
@@ -262,7 +276,7 @@ def check_scores(finished, answer, method):
 
 @pytest.mark.parametrize("kind", SUFFIXES)
 def test_a_formula_of_the_logits_from_an_added_file_is_exported(finished, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(registry, "_added", {})  # as in a process that knows it by --methods-from alone
+    monkeypatch.setattr(added_files, "_added", {})  # as in a process that knows it by --methods-from alone
     file = finished.runs.parent / "centred.py"
     said = exported(finished.names["plain+centred"], "--to", kind, "--out", tmp_path, "--methods-from", file)
     assert said["checked_with"] is not None
@@ -425,6 +439,15 @@ def test_without_onnxruntime_the_file_is_written_and_said_to_be_unchecked(finish
     assert (said["checked_with"], said["difference"]) == (None, None)
     assert Path(said["file"]).read_bytes() == b"a file"
     assert "pip install onnxruntime" in done.stderr
+
+
+def test_a_run_whose_weights_are_not_those_it_was_scored_with(finished, tmp_path, no_work):
+    recogniser = Recogniser.load(finished.path("plain"))
+    with torch.no_grad():
+        recogniser.network.classifier.weight += 0.1
+    with pytest.raises(OltrError, match=r"differ from the saved ones by \d.*not written"):
+        export.export_run(recogniser, "torch", tmp_path / "x.pt2", Display(quiet=True))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("off", [0.01, np.nan])

@@ -1,0 +1,59 @@
+"""Whether an exported file says what the run said when it was scored, on test images of its dataset."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.base.files import read_json
+from oltr_cli.data.feed.loading import evaluation_batches
+from oltr_cli.data.feed.opening import open_dataset
+from oltr_cli.errors import OltrError
+from oltr_cli.inference.export_formats import Answer
+from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.runs.scores import SavedScores
+
+SAMPLE = 8  # test images
+# By the precision that the run was scored in: how far a logit may be from the saved one.
+BOUNDS = {"float32": 0.02, "bf16": 0.5}
+
+
+@dataclass(frozen=True)
+class SavedSample:
+    """The first test images as the network takes them, uint8 (N, 3, S, S), and their saved logits (N, K)."""
+
+    images: NDArray[np.uint8]
+    logits: NDArray[np.floating]
+    bound: float
+
+    def check(self, answer: Answer, name: str) -> float:
+        """The largest absolute difference from the saved logits.
+
+        Raises:
+            OltrError: it is above the bound, or not a number.
+        """
+        difference = float(np.abs(answer(self.images)["logits"] - self.logits).max())
+        if not difference <= self.bound:
+            raise OltrError(
+                f"{name}: on its test images the logits of the file differ from the saved ones by {difference:.3g}, "
+                f"more than {self.bound:g}; not written. Is {name}/best.pt the one it was scored with?"
+            )
+        return difference
+
+
+def saved_sample(recogniser: Recogniser) -> SavedSample | None:
+    """Test images of the run's dataset with their saved scores; None where the images or scores are not there."""
+    base, spec = recogniser.base, recogniser.recipe.data
+    environment: Any = read_json(base.path / "environment.json")
+    precision = environment.get("precision") if isinstance(environment, dict) else None
+    try:
+        saved = SavedScores.load(base.scores("test"))
+        dataset = open_dataset(spec)
+        if dataset.digest != recogniser.result.data_digest or saved.logits is None:
+            return None
+        images = next(iter(evaluation_batches(dataset.splits["test"], spec, SAMPLE, 0))).images.numpy()
+    except OltrError:  # the file can be made all the same
+        return None
+    logits = np.asarray(saved.logits[: len(images)], np.float32)
+    return SavedSample(images, logits, BOUNDS.get(str(precision), BOUNDS["bf16"]))
