@@ -1,1 +1,1 @@
-"""Methods and detectors, one file each, to be read beside the paper; found by their file names."""
+"""Methods and detectors, one file each, to be read next to the paper; found by their file names."""

@@ -1,8 +1,8 @@
-"""The space of classifiers: few-shot and many-shot ones of the same classes, and what a map between them is worth.
+"""The space of classifiers: few-shot and many-shot classifiers of the same classes, and losses for a map between them.
 
-Shared by the methods that learn such a map F on the frozen features of head classes and apply it to the tail. A class
-θ is a one-vs-all ridge classifier on whitened features (``_small_classifiers``), head and tail alike, so that
-all weights are on one footing to begin with. Three losses:
+Shared by the methods that learn such a map F on the frozen features of head classes and apply it to the tail. The
+classifier θ of a class is a one-vs-all ridge classifier on whitened features (``_small_classifiers``), for head and
+tail alike, so that all weights are comparable from the start. Three losses:
 
     squared error   mean over entries of (F(θ_k) − θ*)², θ_k a sampled k-shot classifier and θ* the many-shot one
     cross-entropy   of held-out images among the head classes, half of which play the tail and answer with F(θ_k)
@@ -10,8 +10,8 @@ all weights are on one footing to begin with. Three losses:
                     one of each for the classes with 2^i … 2^(i+1) − 1 images, so that the tail is neither drowned by
                     the head nor favoured over it. F gets no gradient from it: the tail stays unseen.
 
-Held out are a quarter of the images of each class (of two or three, one; of a single one, none): classifiers that
-answer in the last two losses have not seen them. The final ones see all images.
+A quarter of the images of each class is held out (of two or three, one; of a single one, none): the classifiers in the
+last two losses have not seen them. The final ones see all images.
 """
 
 from collections.abc import Sequence
@@ -44,21 +44,21 @@ class Drawn:
 
 
 class ModelSpace(nn.Module):
-    """All classifiers of K classes, and the final one made of them.
+    """All classifiers of K classes, and the final one made from them.
 
-    Every θ in here is divided by ``unit``, the root mean square entry of the many-shot classifiers, and so about 1.
-    Buffers hold what scores depend on; what training alone needs is made anew by ``prepare``.
+    Every θ here is divided by ``unit``, the root mean square entry of the many-shot classifiers, and so about 1.
+    Buffers contain what scores depend on; what only training needs is computed again by ``prepare``.
 
     Args:
         dim: D of the features.
         class_counts: training images of each class.
-        head_images: a class with as many images is a head class and keeps its many-shot classifier.
-        classifiers: how many few-shot classifiers ``draw`` gives, about.
+        head_images: a class with at least this many images is a head class and keeps its many-shot classifier.
+        classifiers: approximate number of few-shot classifiers that ``draw`` returns.
         repeats: k-shot classifiers sampled for a head class: repeats / k, at least 2.
     Attributes:
         theta: (K, D + 1), each class's classifier from all of its images.
         level: (K,), floor(log2 n) of a class with n images, at most the last level.
-        tail: (T,), the classes that are no head class.
+        tail: (T,), the classes that are not head classes.
     """
 
     theta: Tensor
@@ -78,7 +78,7 @@ class ModelSpace(nn.Module):
         num_classes = len(class_counts)
         self.classifiers, self.repeats = classifiers, repeats
         self.levels = max(1, (head_images - 1).bit_length())
-        self.deepest = -1  # log2 of the largest k that has classifiers; −1 while there is no head class
+        self.deepest = -1  # log2 of the largest k that has classifiers; −1 if there is no head class
         images = torch.tensor(class_counts)
         level = [min(max(n, 1).bit_length(), self.levels) - 1 for n in class_counts]
         self.register_buffer("level", torch.tensor(level), persistent=False)
@@ -104,7 +104,7 @@ class ModelSpace(nn.Module):
         z, classes = whiten(features), torch.arange(len(self.level), device=labels.device)
         theta = SmallClassifiers(z, labels, len(classes), ridge).on_all_images(classes)
         counts = torch.bincount(labels, minlength=len(classes))
-        self._heads = (self.is_head & (counts > 1)).nonzero().squeeze(1)  # one to learn from and one to ask about
+        self._heads = (self.is_head & (counts > 1)).nonzero().squeeze(1)  # one to learn from and one to classify
         many_shot = theta[self._heads] if len(self._heads) else theta
         self.mean.copy_(whiten.mean)
         self.matrix.copy_(whiten.matrix)
@@ -120,7 +120,7 @@ class ModelSpace(nn.Module):
     def _split(self, z: Tensor, labels: Tensor, counts: Tensor) -> None:
         """Hold out a quarter of the images of each class, in the order of the classes."""
         shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).to(labels.device)
-        order = shuffled[labels[shuffled].argsort(stable=True)]  # by class, at random inside
+        order = shuffled[labels[shuffled].argsort(stable=True)]  # by class, in random order within
         position = torch.arange(len(labels), device=labels.device) - (counts.cumsum(0) - counts)[labels[order]]
         self._held_counts = torch.where(counts > 1, (counts // 4).clamp_min(1), 0)
         held = position < self._held_counts[labels[order]]
@@ -145,10 +145,10 @@ class ModelSpace(nn.Module):
         self.deepest = int(self._open.max()) - 1
 
     def _set_scale(self) -> None:
-        """The factor from scores to logits with the least cross-entropy of held-out images among the head classes."""
+        """The factor from scores to logits with the lowest cross-entropy of held-out images among the head classes."""
         rows = torch.isin(self._held_labels, self._heads)
         if len(self._heads) < 2 or not rows.any():
-            self.scale.fill_(8.0)  # of scores in −1 … 1; there is nothing to find it from
+            self.scale.fill_(8.0)  # for scores in −1 … 1; there are no images to find it from
             return
         scores = self._held[rows] @ self._rivals[self._heads].T * self.unit
         places = torch.searchsorted(self._heads, self._held_labels[rows])
@@ -156,7 +156,7 @@ class ModelSpace(nn.Module):
         self.scale.fill_(min(scales, key=lambda s: F.cross_entropy(s * scores, places).item()))
 
     def draw(self, first: int = 0) -> Drawn:
-        """Half of the head classes an episode, each with a classifier of 2^first images or more.
+        """Half of the head classes per episode, each with a classifier of 2^first images or more.
 
         Args:
             first: in 0 … ``deepest``.
@@ -165,7 +165,7 @@ class ModelSpace(nn.Module):
         able = (self._open > first).nonzero().squeeze(1)
         half = (len(able) + 1) // 2
         episodes = -(-self.classifiers // half)
-        # Drawn on the CPU, so that a run draws the same on every device.
+        # Drawn on the CPU, so that draws are the same on every device.
         head = able[torch.rand(episodes, len(able)).argsort(1)[:, :half].flatten().to(device)]
         level = first + (torch.rand(len(head)).to(device) * (self._open[head] - first)).long()
         repeat = (torch.rand(len(head)).to(device) * self._repeats[level]).long()
@@ -179,7 +179,7 @@ class ModelSpace(nn.Module):
         Args:
             generated: (S, D + 1), F of ``drawn.theta``.
             tail: (T, D + 1), F of ``tail_rest()``, without gradient.
-            labels: (B,); asked about is one held-out image for each, where its class has any.
+            labels: (B,); for each, one held-out image of its class is classified, if there is any.
         """
         labels = labels[self._held_counts[labels] > 0]
         at = (torch.rand(len(labels)).to(labels.device) * self._held_counts[labels]).long()
@@ -205,7 +205,7 @@ class ModelSpace(nn.Module):
         return terms
 
     def tail_rest(self) -> Tensor:
-        """(T, D + 1): the tail's few-shot classifiers that have not seen the held-out images."""
+        """(T, D + 1): few-shot classifiers of the tail that have not seen the held-out images."""
         return self._rivals[self.tail]
 
     def calibrated(self, theta: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ class ModelSpace(nn.Module):
 
     @torch.no_grad()
     def write(self, tail: Tensor) -> None:
-        """Make the head's many-shot classifiers and ``tail`` (T, D + 1), calibrated, the final classifier."""
+        """Make the final classifier from the head's many-shot classifiers and ``tail`` (T, D + 1), calibrated."""
         theta = self.theta.index_copy(0, self.tail, self.calibrated(tail)) * (self.unit * self.scale)
         weight, bias = Whitening(self.mean, self.matrix).on_features(theta)
         self.weight.copy_(weight)

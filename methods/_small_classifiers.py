@@ -1,14 +1,14 @@
 """Many small classifiers at once, for methods that learn how a few-shot classifier becomes a many-shot one.
 
 The classifier θ of class c is a ridge regression on z = (whitened feature, 1): targets +1 on its k images P and −1 on
-the images N_c of all other classes, each class with the same mass, both sides with half of the whole:
+the images N_c of all other classes, each class with the same weight, and each side with half of the total:
 
     θ = argmin ½ mean_P (θᵀz − 1)² + ½ mean_N (θᵀz + 1)² + λ ‖θ‖²
       ⇔ (A_c + ½ mean_P zzᵀ) θ = ½ (mean_P z − mean_N z),  A_c = ½ mean_N zzᵀ + λI
 
-A convex problem with a closed solution needs no steps and no stopping rule, so that two classifiers differ by their
-images alone. k images change A_c by rank k, so that all sampled classifiers of a class share one Cholesky factor
-(Woodbury's identity); classes go through it in batches.
+A convex problem with a closed solution needs no steps and no stopping rule, so two classifiers differ only by their
+images. k images change A_c by rank k, so all sampled classifiers of a class share one Cholesky factor (Woodbury's
+identity); classes are processed in batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-_BLOCK = 2**23  # numbers in the largest tensor of a batch of classes: 32 MB
+_BLOCK = 2**23  # elements in the largest tensor of a batch of classes: 32 MB
 
 
 @dataclass(frozen=True)
 class Whitening:
     """z = ((x − mean) · matrix, 1): features with covariance near I, and a one for the bias.
 
-    Distances between classifiers then mean something: ‖θ − θ'‖² is the mean squared difference of their scores.
+    Distances between classifiers are then meaningful: ‖θ − θ'‖² is the mean squared difference of their scores.
 
     Attributes:
         mean: (D,), of the class means.
@@ -46,12 +46,12 @@ class Whitening:
 
 
 def whitening(features: Tensor, labels: Tensor, shrinkage: float) -> Whitening:
-    """(Σ + shrinkage · tr(Σ)/D · I)^(−½) of features (N, D), all classes of labels (N,) with the same mass in Σ."""
+    """(Σ + shrinkage · tr(Σ)/D · I)^(−½) of features (N, D), all classes of labels (N,) with the same weight in Σ."""
     counts = torch.bincount(labels)
     mass = (counts[labels] * (counts > 0).sum()).to(features.dtype).reciprocal().unsqueeze(1)  # (N, 1), sums to 1
     mean = (mass * features).sum(0)
     centred = (features - mean) * mass.sqrt()
-    values, vectors = torch.linalg.eigh((centred.T @ centred).cpu().double())  # not every device knows doubles
+    values, vectors = torch.linalg.eigh((centred.T @ centred).cpu().double())  # not every device has float64
     values = values.clamp_min(0)
     inverse_root = (values + shrinkage * values.mean()).clamp_min(1e-12).rsqrt()
     return Whitening(mean, ((vectors * inverse_root) @ vectors.T).to(features))
@@ -78,7 +78,7 @@ class SmallClassifiers:
     def on_all_images(self, classes: Tensor) -> Tensor:
         """θ (C, D + 1) of ``classes`` (C,), each trained on all of its images."""
         parts = []
-        order = self.counts[classes].argsort(stable=True)  # classes of like size together: less padding
+        order = self.counts[classes].argsort(stable=True)  # classes of similar size together: less padding
         for chunk in self._chunks(classes[order], 0):
             images, _ = self._images(chunk)
             moment, mean = self._statistics(chunk, images)
@@ -90,7 +90,7 @@ class SmallClassifiers:
     def sampled(self, classes: Tensor, shots: Sequence[int], repeats: Sequence[int], draw: Generator) -> list[Tensor]:
         """For each of ``shots`` k, θ (C, R, D + 1): each class's classifiers from R draws of k of its images.
 
-        A draw never repeats an image: of a class with fewer than k images it is all of them.
+        A draw never repeats an image: for a class with fewer than k images it is all of them.
 
         Args:
             classes: (C,), each with at least one image.
@@ -113,7 +113,7 @@ class SmallClassifiers:
         """θ (C, R, D + 1) of images ``chosen`` (C, R, k) of ``images`` (C, n, D + 1), from A_c's Cholesky factor."""
         c, r, k = chosen.shape
         row = torch.arange(c, device=chosen.device)[:, None, None]
-        mass = there[row, chosen].to(images.dtype)  # 0 where a class has run out of images
+        mass = there[row, chosen].to(images.dtype)  # 0 if a class has no more images
         mass = mass / mass.sum(2, keepdim=True).clamp_min(1)  # (C, R, k)
         p = images[row, chosen] * (mass / 2).sqrt().unsqueeze(3)  # pᵀp = ½ mean_P zzᵀ
         v = torch.cholesky_solve(p.view(c, r * k, -1).transpose(1, 2), factor).transpose(1, 2).view(p.shape)  # p A⁻¹
@@ -130,7 +130,7 @@ class SmallClassifiers:
         yield from classes.split(max(1, _BLOCK // (size * max(size, longest, columns)))) if len(classes) else ()
 
     def _images(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """z of the classes' images (C, n, D + 1), 0 beyond a class's last one, and which are there (C, n)."""
+        """z of the classes' images (C, n, D + 1), 0 after a class's last image, and a mask of the images (C, n)."""
         counts = self.counts[classes].unsqueeze(1)
         position = torch.arange(max(1, int(counts.max())), device=classes.device)
         there = position < counts
@@ -143,7 +143,7 @@ class SmallClassifiers:
         return images.transpose(1, 2) @ images / counts.unsqueeze(2), images.sum(1) / counts
 
     def _rest(self, moment: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """A_c and mean_N z of the classes whose own statistics are given."""
+        """A_c and mean_N z of the classes with the given statistics."""
         others = max(1, self._present - 1)
         eye = torch.eye(moment.shape[1], dtype=moment.dtype, device=moment.device)
         return (self._moment - moment) / (2 * others) + self.ridge * eye, (self._mean - mean) / others

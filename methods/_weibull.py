@@ -1,12 +1,12 @@
-"""Weibull fits to the tails of many classes at once, by libmr or by a vectorised maximum-likelihood fit that agrees.
+"""Weibull fits to the tails of many classes at once, by libmr or by an equivalent vectorised maximum-likelihood fit.
 
 A tail t_1 … t_n is moved to y = t + 1 − min(t) as in libmr 0.1.9, and the two-parameter Weibull distribution with the
 largest likelihood is found: its shape k solves Σ y^k ln y / Σ y^k − 1/k − mean(ln y) = 0, its scale is mean(y^k)^(1/k).
-The two ways agree to 1e-5 relative, which is how far libmr itself iterates.
+Both agree to 1e-5 relative, which is the precision of libmr's iteration.
 
 Source: Scheirer et al., "Meta-Recognition: The Theory and Practice of Recognition Score Analysis", PAMI 2011.
-Deviation: a tail without two distinct values has no likeliest distribution. libmr then scores −9999; here it counts as
-not fitted, and its score is 0 everywhere.
+Deviation: a tail without two distinct values has no maximum-likelihood distribution. libmr then scores −9999; here it
+counts as not fitted, and its score is 0 everywhere.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from oltr_cli.errors import UsageProblem
 Floats = NDArray[np.float64]
 Fit = Literal["auto", "libmr", "vectorised"]
 
-_SAME = 1e-9  # values closer than this, absolutely or relatively, differ by rounding alone
+_SAME = 1e-9  # values closer than this, absolutely or relatively, differ only by rounding
 _TRANSLATE = 1.0
 
 
 @dataclass(frozen=True)
 class Weibulls:
-    """One distribution for each of C tails, all (C,); a tail that was not fitted has scale ∞ and so the score 0."""
+    """One distribution for each of C tails, all (C,); a tail that was not fitted has scale ∞ and thus score 0."""
 
     shape: Floats
     scale: Floats
@@ -38,7 +38,7 @@ class Weibulls:
         return np.isfinite(self.scale)
 
     def score(self, which: NDArray[np.integer], x: Floats) -> Floats:
-        """w = 1 − exp(−(y / scale)^shape), y = x + 1 − lowest, in 0 … 1; 0 where y ≤ 0.
+        """w = 1 − exp(−(y / scale)^shape), y = x + 1 − lowest, in 0 … 1; 0 if y ≤ 0.
 
         Args:
             which: the tail that each value belongs to, of the shape of ``x``.
@@ -51,13 +51,13 @@ class Weibulls:
 
 
 def fit_tails(tails: Floats, fit: Fit = "auto") -> tuple[Weibulls, str]:
-    """Fit every row of ``tails`` (C, T), finite numbers with NaN as padding; returns the fits and which way was taken.
+    """Fit every row of ``tails`` (C, T), finite numbers with NaN as padding; returns the fits and which way was used.
 
     Args:
-        fit: ``auto`` takes libmr when it can be imported. A row on which libmr fails is fitted by the vectorised way.
+        fit: ``auto`` uses libmr if it can be imported. A row on which libmr fails is fitted by the vectorised way.
 
     Raises:
-        UsageProblem: ``libmr`` is asked for and is not there, or is a copy that translates by another amount than 1.
+        UsageProblem: ``libmr`` is requested and not installed, or is a copy that translates by an amount other than 1.
     """
     count = np.isfinite(tails).sum(axis=1)
     padded = np.where(np.isfinite(tails), tails, np.inf)
@@ -80,7 +80,7 @@ def _likeliest(above: Floats, iterations: int = 100) -> tuple[Floats, Floats]:
     """Shape and scale (C,) of tails given as y − 1 ≥ 0 (C, T), NaN = padding, each with two distinct values.
 
     The left side of the equation for k rises with k: Newton's method inside a bracket that each step tightens, on
-    ln y in units of its standard deviation, where the start k = π/√6 is near for every tail.
+    ln y in units of its standard deviation, for which the start k = π/√6 is close for every tail.
     """
     there = np.isfinite(above)
     log_y = np.log1p(np.where(there, above, 0.0))
@@ -117,14 +117,14 @@ def _libmr_is_there(required: bool) -> bool:
         if required:
             raise UsageProblem(
                 f"detector.fit=libmr needs libmr, which cannot be imported ({error}): with numpy, cython and "
-                "setuptools there, `pip install --no-build-isolation libmr==0.1.9`; or take detector.fit=vectorised"
+                "setuptools installed, `pip install --no-build-isolation libmr==0.1.9`; or use detector.fit=vectorised"
             ) from error
         return False
     return True
 
 
 def _libmr(tail: Floats) -> tuple[float, float] | None:
-    """Scale and shape by libmr of a tail (T,), or None where it finds no valid ones (values beyond 1e15)."""
+    """Scale and shape by libmr of a tail (T,), or None if it finds no valid ones (values beyond 1e15)."""
     import libmr
 
     meta_recognition = libmr.MR()
@@ -133,7 +133,7 @@ def _libmr(tail: Floats) -> tuple[float, float] | None:
     if translate != _TRANSLATE:
         raise UsageProblem(
             f"this copy of libmr moves tails by {translate}, PyPI's libmr 0.1.9 by 1, and their scores differ: install "
-            "that one, or take detector.fit=vectorised"
+            "that one, or use detector.fit=vectorised"
         )
     if not meta_recognition.is_valid or not (0 < scale < np.inf and 0 < shape < np.inf):
         return None

@@ -1,10 +1,10 @@
-"""Balanced softmax: cross-entropy of a softmax that knows how frequent each class is in training.
+"""Balanced softmax: cross-entropy of a softmax that includes the frequency of each class in training.
 
     loss = −log(n_y · e^{f_y} / Σ_c n_c · e^{f_c}) = CE(f + log n, y)        at test time: softmax(f)
 
 Source: Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020.
 The paper has no such row; the method is later.
-Deviation: the softmax alone, without the source's meta sampler; stage 2 from the plain model, as all other rows.
+Deviation: only the softmax, without the source's meta sampler; stage 2 from the plain model, as in all other rows.
 """
 
 from typing import Any, ClassVar
@@ -17,13 +17,13 @@ from oltr_cli.method import LinearMethod, Setup
 
 
 class BalancedSoftmax(LinearMethod):
-    """Plain's network under the balanced softmax; at test time the logits alone, all classes being equally frequent."""
+    """Plain's network with the balanced softmax; at test time only the logits, with all classes equally frequent."""
 
     starts_from = "plain"
     family = "long-tail, later than the paper"
     source = "Ren et al., NeurIPS 2020"
-    # log n_c is the prior of images as they come; in class-aware batches all classes are equally frequent, and the
-    # shift would correct for a tail that is not there.
+    # log n_c is the prior of instance-balanced batches; in class-aware batches all classes are equally frequent, and
+    # the shift would correct for a tail that is not there.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
 
     log_counts: Tensor

@@ -1,12 +1,12 @@
-"""Cost-sensitive learning: cross-entropy in which a rare class's error costs more.
+"""Cost-sensitive learning: cross-entropy in which errors on rare classes cost more.
 
     w_c ∝ (N_min / N_c)^γ with mean 1 over the classes,    loss = Σ_n w_{y_n} · CE_n / B
 
 Source: Huang et al., "Learning Deep Representation for Imbalanced Classification", CVPR 2016, as the row
 "Cost-Sensitive" of Table 4 (b).
 The paper, SUN-LT: 52.4; it has no such row for ImageNet-LT.
-The sum is divided by the batch's size B, not by its sum of weights: a batch's gradient then is that of the weighted
-risk on average, and a batch of common classes counts for as little as its weights say.
+The sum is divided by the batch size B, not by the sum of its weights: the gradient of a batch is then on average that
+of the weighted risk, and a batch of common classes counts as little as its weights say.
 Deviation: the paper gives neither weights nor sampling; γ = 1 and instance-balanced batches, see ``train_defaults``.
 """
 
@@ -29,20 +29,20 @@ def cost_weights(class_counts: Sequence[int], gamma: float = 1.0) -> Tensor:
 
 
 class CostSensitive(LinearMethod):
-    """Plain's network under cross-entropy with class weights."""
+    """Plain's network with class-weighted cross-entropy."""
 
     starts_from = "plain"
     family = "re-weighting"
     source = "Huang et al., CVPR 2016"
-    # The weights make up for the frequencies of images as they come; class-aware batches would correct them twice.
+    # The weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct twice.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
     search_space: ClassVar[dict[str, str]] = {"params.gamma": "0:1.5"}
 
     class Params(MethodParams):
-        """How far the weights follow the counts."""
+        """How strongly the weights follow the counts."""
 
         gamma: float = Field(
-            1.0, ge=0, description="γ, exponent of the class counts in the weights; 0 weighs all classes alike"
+            1.0, ge=0, description="γ, exponent of the class counts in the weights; 0 weights all classes equally"
         )
 
     setup: Setup[Params]

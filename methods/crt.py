@@ -1,10 +1,10 @@
-"""cRT: the classifier trained anew, from random weights, on frozen features with every class equally often.
+"""cRT: the classifier retrained from random weights on frozen features, with all classes equally often.
 
     min over W, b of  −Σ_n log softmax(W z_n + b)_{y_n},  each class drawn with probability 1/K
 
 Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020; Sec. 4.
 Its authors, ImageNet-LT, ResNeXt-50: many 61.8, medium 46.2, few 27.4, overall 49.6 (closed).
-Deviation: the features are saved ones, so image augmentation has no part in the retraining.
+Deviation: the features are saved ones, so the retraining uses no image augmentation.
 """
 
 from typing import Any, ClassVar
@@ -24,7 +24,7 @@ class CRT(FeatureMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        # Under the name ``classifier`` it would take over plain's weights.
+        # Under the name ``classifier`` it would get plain's weights.
         self.retrained = nn.Linear(self.backbone.feature_dim, setup.num_classes)
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -4,13 +4,13 @@ Source: Liu et al., "Large-Scale Long-Tailed Recognition in an Open World", CVPR
 The paper, ImageNet-LT, ResNet-10: many 43.2, medium 35.1, few 18.5, overall 35.6 (closed), F-measure 0.474.
 
 Where the paper and its authors' published code differ, the default is the code, which gave the reported numbers, and
-the paper's wording is an option of ``Params``:
+the paper's version is an option of ``Params``:
 - Eq. 1 has o = T_hal(v); the code takes a softmax of it (``coefficients``).
 - Eq. 2 has 1/γ; the code has 10/γ (``reachability_scale``).
 - Eq. 6 squashes by ‖x‖²/(1+‖x‖²) · x/‖x‖; the code by x/(1+‖x‖) (``squash``).
-- Eq. 7 takes L_LM of v_meta; the code of the direct feature (``loss_target``). λ is 0.1 there and 0.01 here.
+- Eq. 7 has L_LM of v_meta; the code of the direct feature (``loss_target``). λ is 0.1 there and 0.01 here.
 - L_LM moves a centroid by a step normalised by the class's count in the batch, not scaled by λ (``centroid_step``).
-- The ImageNet-LT recipe puts a new fc with ReLU after pooling (``extra_fc``), and memory and T_hal live behind it.
+- The ImageNet-LT recipe adds a new fc with ReLU after pooling (``extra_fc``), and memory and T_hal come after it.
 Deviation: the code fixes attention to 7×7 maps; here the map's size follows from backbone and image size.
 """
 
@@ -33,7 +33,7 @@ OF_HEAD = {"squash", "scale", "reachability_scale", "coefficients", "memory", "c
 
 
 class MetaEmbeddingHead(nn.Module):
-    """From direct feature v (B, D) and centroids M (K, D) to logits (B, K), by way of v_meta (Eqs. 1–4, 6).
+    """From direct feature v (B, D) and centroids M (K, D) to logits (B, K), via v_meta (Eqs. 1–4, 6).
 
     Attributes:
         hallucinator: T_hal, linear D → K; starts as the stage-1 classifier.
@@ -82,7 +82,7 @@ class MetaEmbeddingHead(nn.Module):
         return self.selector(direct).tanh() * v_memory if self.concept_selector else v_memory
 
     def memory_coefficients(self, direct: Tensor) -> Tensor:
-        """o (B, K): how much of each centroid the memory feature holds (Eq. 1)."""
+        """o (B, K): the coefficient of each centroid in the memory feature (Eq. 1)."""
         o = self.hallucinator(direct)
         return o.softmax(dim=1) if self.coefficients == "softmax" else o
 
@@ -91,13 +91,13 @@ def reachability(direct: Tensor, centroids: Tensor) -> Tensor:
     """γ = min_i ‖v − c_i‖₂ (Eq. 3), (B,), never quite 0; its gradient reaches v.
 
     The nearest centroid is found from the matrix product 2 v·c − ‖c‖², in (B, K) memory and without gradient; only
-    the winner's distance is then computed exactly.
+    its distance is then computed exactly.
     """
     with torch.autocast(direct.device.type, enabled=False):
         v = at_least_float32(direct)
         with torch.no_grad():
             nearest = torch.addmm(-centroids.square().sum(1), v, centroids.T, alpha=2).argmax(dim=1)
-        # The guard sits under the root, where it keeps the gradient of a zero distance finite as well.
+        # The guard is under the root, where it also keeps the gradient of a zero distance finite.
         return (v - centroids[nearest]).square().sum(1).clamp_min(1e-12).sqrt()
 
 
@@ -115,26 +115,28 @@ class DME(Method):
 
         lambda_: float = Field(0.01, ge=0, description="λ, weight of the large-margin loss L_LM (Eq. 7)")
         loss_target: Literal["direct", "meta"] = Field(
-            "direct", description="feature that L_LM takes: direct, as the code, or v_meta, as the paper"
+            "direct", description="feature in L_LM: direct, as in the code, or v_meta, as in the paper"
         )
         centroid_step: CentroidStep = Field(
             "normalised", description="how L_LM moves a centroid: by a step normalised by counts, or by its gradient"
         )
         margin: float = Field(10.0, ge=0, description="margin of L_LM's repelling term, a squared distance")
         repel_weight: float = Field(0.01, ge=0, description="weight of the repelling term inside L_LM")
-        squash: Squash = Field("code", description="how features are squashed (Eq. 6): as the code, or as the paper")
+        squash: Squash = Field(
+            "code", description="how features are squashed (Eq. 6): as in the code, or as in the paper"
+        )
         scale: float = Field(16.0, gt=0, description="factor of the cosine classifier's logits")
         coefficients: Coefficients = Field(
-            "softmax", description="memory coefficients o (Eq. 1): softmax, as the code, or linear, as the paper"
+            "softmax", description="memory coefficients o (Eq. 1): softmax, as in the code, or linear, as in the paper"
         )
         reachability_scale: float = Field(10.0, gt=0, description="s of the reachability s/γ (Eq. 2); the paper has 1")
         memory: bool = Field(True, description="add the memory feature v_memory (Eq. 1)")
-        concept_selector: bool = Field(True, description="weigh the memory feature by the selector e (Eq. 4)")
+        concept_selector: bool = Field(True, description="weight the memory feature by the selector e (Eq. 4)")
         calibrator: bool = Field(True, description="scale the feature by its reachability s/γ (Eq. 2)")
         attention: Literal["none", "spatial", "modulated"] = Field(
             "modulated", description="attention on the feature map (Eq. 5); spatial leaves self-attention out"
         )
-        extra_fc: bool = Field(False, description="put a linear layer and a ReLU after the pooling")
+        extra_fc: bool = Field(False, description="add a linear layer and a ReLU after the pooling")
 
     setup: Setup[Params]
 
@@ -157,8 +159,8 @@ class DME(Method):
         return self.attention is not None
 
     def direct(self, images: Tensor) -> Tensor:
-        """Direct feature v (B, D) after attention, pooling and, where there is one, the extra fc."""
-        if self.attention is None:  # pooled features will do, and may be all that a frozen backbone kept
+        """Direct feature v (B, D) after attention, pooling and the extra fc, if any."""
+        if self.attention is None:  # pooled features suffice, and may be all that is saved of a frozen backbone
             return self.backbone(images)
         return self.backbone.pool(self.attention(self.backbone.feature_map(images)))
 
@@ -166,7 +168,7 @@ class DME(Method):
     def prepare(self, data: TrainingData) -> None:
         """Centroids = class means of the direct features over the training set."""
         centroids = self.centroid_loss.centroids
-        sums = torch.zeros(centroids.shape, dtype=torch.float64)  # on the CPU: not every device knows doubles
+        sums = torch.zeros(centroids.shape, dtype=torch.float64)  # on the CPU: not every device has float64
         counts = sums.new_zeros(len(centroids))
         for images, labels in data.batches():
             sums.index_add_(0, labels.cpu(), self.direct(images).cpu().double())
@@ -194,7 +196,7 @@ class DME(Method):
         centroids, n = self.centroid_loss.centroids, min(classes, self.setup.num_classes)
         closeness = torch.addmm(-centroids.square().sum(1), features, centroids.T, alpha=2)
         nearest = closeness.topk(n, dim=1).indices
-        # The product says which ones; their distances are computed exactly, and may yet change places.
+        # The product finds them; their distances are then computed exactly, which may change their order.
         distances = (features.unsqueeze(1) - centroids[nearest]).norm(dim=2)
         distances, order = distances.sort(dim=1)
         nearest = nearest.gather(1, order)
@@ -214,7 +216,7 @@ class DME(Method):
         return self.head.infusion(features, self.centroid_loss.centroids) if self.head.memory else None
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Attention learns at the features' rate, the centroids at their own."""
+        """Attention has the features' learning rate; centroids have a separate one."""
         attention = [] if self.attention is None else list(self.attention.parameters())
         return {
             "features": [*self.backbone.parameters(), *attention],

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Energy(LogitDetector):
-    """T · logsumexp of the saved logits, on their own scale; at least the largest of them."""
+    """T · logsumexp of the saved logits, on the logits' scale; at least the largest of them."""
 
     source = "Liu et al., NeurIPS 2020"
     search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:100:log"}
 
     class Params(MethodParams):
-        """The one knob of the rule."""
+        """The only parameter."""
 
         temperature: float = Field(1.0, gt=0, description="T of the soft maximum; towards 0 it becomes maxlogit")
 

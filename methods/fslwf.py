@@ -1,4 +1,4 @@
-"""FSLwF: cosine classifier whose weights for rare classes a generator makes from the few images there are.
+"""FSLwF: cosine classifier whose weights for rare classes are generated from their few images.
 
     logit_c = s · cos(z, w_c);  of a novel class with images z_1 … z_N:
     w = φ_avg ⊙ mean_i z_i + φ_att ⊙ mean_i Σ_b softmax_b(γ cos(W_q z_i, key_b)) ŵ_b,  b over the base classes
@@ -9,14 +9,14 @@ The paper, ImageNet-LT, ResNet-10: many 40.9, medium 22.1, few 15.0, overall 28.
 On a long tail, the classes with more than ``base_above`` training images are the base classes, whose weights are
 learnt; those of the others are generated from all their images. The source's two stages are two parts of one run: up
 to ``base_share`` of it, the base weights learn by cross-entropy among base classes; after that the generator learns as
-well, by episodes. An episode takes some base classes of the batch as if they were novel, generates their weights from N
-training images with the other base classes as memory, and classifies further images of theirs and the batch's images
-of the other base classes among all base classes.
-Deviation: the features come from plain and are behind a ReLU, as in all rows; the source trains its own and leaves the
-last ReLU out (``backbone.final_relu=false``). Base weights start at the class means of z instead of at random.
+well, by episodes. An episode treats some base classes of the batch as novel, generates their weights from N training
+images with the other base classes as memory, and classifies further images of them, and the batch's images of the other
+base classes, among all base classes.
+Deviation: the features come from plain, after a ReLU, as in all rows; the source trains its own and omits the last ReLU
+(``backbone.final_relu=false``). Base weights start at the class means of z instead of at random.
 One learning-rate schedule spans both stages. N is drawn anew in each step, where the source trains one generator for
-each N. As many classes are fake novel as ``fake_share`` of the batch allows; the source takes 250 of 389, and has
-dropout on the features.
+each N. The number of fake novel classes is ``fake_share`` of those in the batch; the source has 250 of 389, and dropout
+on the features.
 """
 
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ CLASSES = 256  # novel classes whose weights are generated in one piece
 
 
 class WeightGenerator(nn.Module):
-    """From images of new classes and the base classes' weights to weights of the new classes.
+    """Generates weights of new classes from their images and the weights of the base classes.
 
     Attributes:
-        phi_avg: φ_avg (D,), all ones at first; likewise phi_att.
-        query: W_q (D, D), the identity and a little noise at first.
+        phi_avg: φ_avg (D,), initially all ones, as is phi_att.
+        query: W_q (D, D), initially the identity plus a little noise.
         gamma: γ, sharpness of the attention.
-        keys: one key a base class, (K_b, D).
+        keys: one key per base class, (K_b, D).
     """
 
     def __init__(self, feature_dim: int, num_base: int, gamma: float) -> None:
@@ -53,12 +53,12 @@ class WeightGenerator(nn.Module):
         self.keys = nn.Parameter(torch.randn(num_base, feature_dim) * (2 / feature_dim) ** 0.5)
 
     def forward(self, z: Tensor, owner: Tensor, num_new: int, memory: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Weights (num_new, D), of no particular length; zero for a class without an image.
+        """Weights (num_new, D) of any length; zero for a class without an image.
 
         Args:
-            z: images' features (S, D) at length 1.
-            owner: which new class each belongs to, (S,) in 0 … num_new−1.
-            memory: base weights ŵ (K_b, D) at length 1.
+            z: images' features (S, D) of length 1.
+            owner: the new class of each image, (S,) in 0 … num_new−1.
+            memory: base weights ŵ (K_b, D) of length 1.
             hidden: rows of the memory that get no attention, never all of them.
         """
         counts = torch.bincount(owner, minlength=num_new).clamp_min(1).unsqueeze(1)
@@ -74,7 +74,7 @@ class WeightGenerator(nn.Module):
 
 @dataclass(frozen=True)
 class _Images:
-    """Features (N, D) of the training set and where each class's images are: ``order[start … start + count − 1]``."""
+    """Features (N, D) of the training set, and the images of each class: ``order[start … start + count − 1]``."""
 
     features: Tensor
     order: Tensor
@@ -94,16 +94,16 @@ class _Images:
         return self.features[self.order[self.starts[classes][owner] + within]], owner
 
     def draw(self, classes: Tensor, shots: int, queries: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """At random, without repetition: ``shots`` images of each class, and up to ``queries`` others.
+        """Random images without repetition: ``shots`` of each class, and up to ``queries`` others.
 
-        Where a class has no more than ``shots`` images, one is kept as a query. Each of the two is (features, owner),
-        as from ``all``.
+        If a class has no more than ``shots`` images, one is kept as a query. Both are (features, owner), as from
+        ``all``.
         """
         counts = self.counts[classes].unsqueeze(1)
         longest = int(counts.max())
         keys = torch.rand(len(classes), longest, device=classes.device)
         keys = keys.masked_fill(torch.arange(longest, device=classes.device) >= counts, torch.inf)
-        drawn = keys.topk(min(shots + queries, longest), largest=False).indices  # absent images come last
+        drawn = keys.topk(min(shots + queries, longest), largest=False).indices  # padding comes last
         place = torch.arange(drawn.shape[1], device=classes.device)
         is_shot = place < (counts - 1).clamp_max(shots)
         is_query = ~is_shot & (place < (counts - 1).clamp_max(shots) + queries) & (place < counts)
@@ -114,7 +114,7 @@ class _Images:
 
 
 class FSLwF(FeatureMethod):
-    """Cosine classifier of K_b learnt and K − K_b generated weights, on plain's features z at length 1."""
+    """Cosine classifier of K_b learnt and K − K_b generated weights, on plain's features z of length 1."""
 
     family = "few-shot learning"
     source = "Gidaris & Komodakis, CVPR 2018"
@@ -134,7 +134,9 @@ class FSLwF(FeatureMethod):
             10.0, gt=0, description="initial γ, sharpness of the attention; 30 in the source's ImageNet runs"
         )
         shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-            (1, 2, 5, 10, 20), min_length=1, description="numbers of images N that an episode may generate weights from"
+            (1, 2, 5, 10, 20),
+            min_length=1,
+            description="possible numbers of images N from which an episode generates weights",
         )
         fake_share: float = Field(
             0.5, gt=0, le=1, description="share of the batch's base classes that an episode treats as novel"
@@ -161,7 +163,7 @@ class FSLwF(FeatureMethod):
         self.base_weights = nn.Parameter(torch.randn(len(base), dim) * (2 / dim) ** 0.5)
         self.scale = nn.Parameter(torch.tensor(p.scale))
         self.generator = WeightGenerator(dim, len(base), p.gamma)
-        # A buffer: whoever loads the weights scores with them, and needs no training set to generate them again.
+        # A buffer: with the weights loaded, scoring needs no training set to generate them again.
         self.register_buffer("novel_weights", torch.zeros(len(novel), dim))
         self.images: _Images | None = None
         self.stale = False  # novel_weights were generated before the last step
@@ -170,24 +172,24 @@ class FSLwF(FeatureMethod):
 
     @torch.no_grad()
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
-        """Keep the training features at hand, and start base weights at their classes' mean z."""
+        """Keep the training features, and start base weights at the mean z of their classes."""
         self.images = _Images.of(train, self.setup.num_classes)
         sums = self.base_weights.new_zeros(self.setup.num_classes, self.base_weights.shape[1])
         for features, labels in zip(train.features.split(IMAGES), train.labels.split(IMAGES), strict=True):
             sums.index_add_(0, labels, F.normalize(features, dim=1))
         means = sums[self.base] / self.images.counts[self.base].clamp_min(1).unsqueeze(1)
-        # A mean of length 0 has no direction to start from: those few keep their random weights.
+        # A mean of length 0 has no direction: such classes keep their random weights.
         self.base_weights.copy_(torch.where(means.norm(dim=1, keepdim=True) > 0, means, self.base_weights))
         self.stale = True
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy among base classes: of their images in the batch, or of an episode."""
+        """Cross-entropy among base classes, of their images in the batch or of an episode."""
         self.stale = True
         with torch.autocast(features.device.type, enabled=False):
             z, row = F.normalize(at_least_float32(features), dim=1), self.row[labels]
             z, row = z[row >= 0], row[row >= 0]
             if not len(row):
-                # A loss without gradient would stop the run; a zero one only lets the weights' length decay.
+                # A loss without gradient would stop the run; a zero one only lets weight decay act.
                 return {"cross_entropy": 0 * self.base_weights.sum()}
             fake = row[:0] if self.progress < self.setup.params.base_share else self._fake_novel(row)
             logits, targets = self._episode(z, row, fake) if len(fake) else (self._base_logits(z), row)
@@ -203,13 +205,13 @@ class FSLwF(FeatureMethod):
         return self.scale * z @ F.normalize(self.base_weights, dim=1).T
 
     def _fake_novel(self, row: Tensor) -> Tensor:
-        """Rows (F,) of base classes that play novel; empty where none can be spared."""
+        """Rows (F,) of base classes treated as novel; empty if there are too few."""
         if self.images is None:
-            raise RuntimeError("prepare_features gives the images to generate weights from; it comes first")
+            raise RuntimeError("prepare_features must be called first; it provides the images to generate weights from")
         present = row.unique()
         able = present[self.images.counts[self.base[present]] >= 2]  # one image to learn from and one to test
         number = max(1, int(self.setup.params.fake_share * len(present)))
-        number = min(number, len(able), len(self.base) - 1)  # and something to remember
+        number = min(number, len(able), len(self.base) - 1)  # and classes left for the memory
         return able[torch.randperm(len(able), device=able.device)[:number]]
 
     def _episode(self, z: Tensor, row: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,7 +231,7 @@ class FSLwF(FeatureMethod):
 
 @torch.no_grad()
 def _generate_if_stale(method: FSLwF, *_: object) -> None:
-    """Bring ``novel_weights`` up to date with the generator, from all images of the novel classes."""
+    """Update ``novel_weights`` with the current generator, from all images of the novel classes."""
     if not method.stale or method.images is None:
         return
     memory = F.normalize(method.base_weights, dim=1)
@@ -242,5 +244,5 @@ def _generate_if_stale(method: FSLwF, *_: object) -> None:
 
 
 def _mark_fresh(method: FSLwF, *_: object) -> None:
-    """Loaded weights hold the novel classes' as they were generated."""
+    """Loaded weights include the generated weights of the novel classes."""
     method.stale = False

@@ -7,9 +7,9 @@
 
 Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019,
 Algorithm 1; the weights are those of Cui et al., "Class-Balanced Loss Based on Effective Number of Samples",
-CVPR 2019. Its authors set the weights in at epoch 160 of 200.
+CVPR 2019. Its authors apply the weights from epoch 160 of 200 on.
 The paper has no such row; the method is later.
-Deviation: stage 2 from the plain model with the budget of all other rows, where the source trains from scratch; the
+Deviation: stage 2 from the plain model with the budget of all other rows, whereas the source trains from scratch; the
 vectors w_c start as plain's classifier, whose bias is dropped.
 """
 
@@ -27,15 +27,15 @@ from oltr_cli.networks.layers import at_least_float32
 
 
 def ldam_margins(class_counts: Sequence[int], largest: float = 0.5) -> Tensor:
-    """m (K,) float32 ∝ n_c^{−1/4}, the rarest class's being ``largest``; counts are at least 1."""
+    """m (K,) float32 ∝ n_c^{−1/4}, with ``largest`` for the rarest class; counts are at least 1."""
     margins = torch.tensor(class_counts, dtype=torch.float64) ** -0.25
     return (margins * (largest / margins.max())).float()
 
 
 def class_balanced_weights(class_counts: Sequence[int], beta: float = 0.9999) -> Tensor:
-    """w (K,) float32 ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weighs all classes alike; counts are at least 1."""
+    """w (K,) float32 ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weights all classes equally; counts ≥ 1."""
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    # 1 − β^n by expm1, which keeps its digits for a β just below 1.
+    # 1 − β^n by expm1, which is precise for a β just below 1.
     weights = -1 / torch.expm1(counts * torch.tensor(beta, dtype=torch.float64).log())
     return (weights / weights.mean()).float()
 
@@ -52,7 +52,7 @@ class _Cosine(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         with torch.autocast(
             v.device.type, enabled=False
-        ):  # s = 30 makes a rounding of the cosine thirty times as large
+        ):  # s = 30 makes rounding errors of the cosine thirty times as large
             return F.linear(F.normalize(at_least_float32(v)), F.normalize(at_least_float32(self.weight)))
 
 
@@ -62,7 +62,7 @@ class LDAMDRW(Method):
     starts_from = "plain"
     family = "long-tail, later than the paper"
     source = "Cao et al., NeurIPS 2019"
-    # Margins and weights make up for the frequencies of images as they come; class-aware batches would correct them
+    # Margins and weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct
     # a second time.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
     search_space: ClassVar[dict[str, str]] = {
@@ -77,9 +77,11 @@ class LDAMDRW(Method):
         scale: float = Field(30.0, gt=0, description="s, factor of the cosines")
         max_margin: float = Field(0.5, ge=0, le=2, description="m of the rarest class, in units of the cosine")
         beta: float = Field(
-            0.9999, ge=0, lt=1, description="β of the class-balanced weights; 0 weighs all classes alike"
+            0.9999, ge=0, lt=1, description="β of the class-balanced weights; 0 weights all classes equally"
         )
-        drw_start: float = Field(0.8, ge=0, le=1, description="share of training after which the class weights apply")
+        drw_start: float = Field(
+            0.8, ge=0, le=1, description="fraction of training after which the class weights apply"
+        )
 
     setup: Setup[Params]
     margins: Tensor
@@ -98,7 +100,7 @@ class LDAMDRW(Method):
         return False
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy behind the margins; weighted once ``progress`` has come to ``drw_start``."""
+        """Cross-entropy with the margins; weighted once ``progress`` reaches ``drw_start``."""
         cosines = self.classifier(self.backbone(images))
         y = labels.unsqueeze(1)
         narrowed = cosines.scatter_add(1, y, -self.margins[y])

@@ -1,13 +1,13 @@
-"""Lifted structured loss beside cross-entropy: each positive pair against all negatives of both its ends.
+"""Lifted structured loss added to cross-entropy: each positive pair against all negatives of both its samples.
 
     J_ij = log(Σ_{k: y_k≠y_i} e^{m − D_ik} + Σ_{l: y_l≠y_j} e^{m − D_jl}) + D_ij    for each pair i < j, y_i = y_j
     L_lifted = Σ max(0, J_ij)² / 2|P|,    D_ij = ‖v_i − v_j‖₂,    loss = cross-entropy + weight · L_lifted
 
 Source: Oh Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding", CVPR 2016.
 The paper, ImageNet-LT, ResNet-10: many 35.8, medium 30.4, few 17.9, overall 30.8 (closed), F-measure 0.374.
-The paper's authors take m = 5 on features as they come, not normalised.
-Deviation: neither paper gives the weight beside cross-entropy. With 0.01 the gradient is near a tenth of
-cross-entropy's in batches of a trained plain model (tiny-imagenet-lt); validation is to decide.
+The paper's authors use m = 5 on features that are not normalised.
+Deviation: neither paper gives the weight relative to cross-entropy. With 0.01 the gradient is about a tenth of
+cross-entropy's in batches of a trained plain model (tiny-imagenet-lt); choose it on validation.
 """
 
 from typing import ClassVar
@@ -24,7 +24,7 @@ from oltr_cli.networks.layers import at_least_float32
 def lifted_loss(features: Tensor, labels: Tensor, margin: float = 5.0) -> Tensor:
     """Scalar L_lifted of features (B, D) and labels (B,), in (B, B) memory.
 
-    A batch without a positive or without a negative pair gives 0, with a gradient of 0.
+    A batch without a positive or without a negative pair gives 0, with gradient 0.
     """
     with torch.autocast(features.device.type, enabled=False):
         v = at_least_float32(features)
@@ -52,7 +52,7 @@ class Lifted(LinearMethod):
     class Params(MethodParams):
         """Weight and margin of the loss."""
 
-        weight: float = Field(0.01, ge=0, description="weight of the lifted loss beside cross-entropy")
+        weight: float = Field(0.01, ge=0, description="weight of the lifted loss relative to cross-entropy")
         margin: float = Field(5.0, ge=0, description="m, margin of the lifted loss, a distance of features")
 
     setup: Setup[Params]

@@ -1,13 +1,13 @@
-"""Logit adjustment: the training set's class prior taken out of the logits, after training or inside the loss.
+"""Logit adjustment: removes the training set's class prior from the logits, after training or inside the loss.
 
     form "post-hoc" (default):  training CE(f, y),                 scores from f − τ · log π
     form "loss":                training CE(f + τ · log π, y),     scores from f             π_c = N_c / N
 
 Source: Menon et al., "Long-Tail Learning via Logit Adjustment", ICLR 2021, Eqs. 9 and 10.
 The paper has no such row; the method is later.
-The form "loss" at τ = 1 is balanced softmax: log π and log n differ by a constant, which a softmax does not see. It is
-here for other τ; the post-hoc form, which trains as plain does for the epochs of all other rows, is the new thing.
-Deviation: stage 2 from the plain model, as all other rows.
+The form "loss" at τ = 1 is balanced softmax: log π and log n differ by a constant, which does not change a softmax. It
+is here for other τ; the post-hoc form, which trains like plain for the epochs of all other rows, is the default.
+Deviation: stage 2 from the plain model, as in all other rows.
 """
 
 from typing import Any, ClassVar, Literal
@@ -21,21 +21,22 @@ from oltr_cli.method import LinearMethod, MethodParams, Scores, Setup
 
 
 class LogitAdjustment(LinearMethod):
-    """Plain's network with τ · log π on one side of training or the other."""
+    """Plain's network with τ · log π in the loss, or in the scores after training."""
 
     starts_from = "plain"
     family = "long-tail, later than the paper"
     source = "Menon et al., ICLR 2021"
-    # π is the prior of images as they come. After class-aware batches the logits hold a uniform prior, and taking out
-    # π would push them as far to the other side.
+    # π is the prior of instance-balanced batches. After class-aware batches the logits have a uniform prior, and
+    # removing π would bias them the other way.
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "instance"}
     search_space: ClassVar[dict[str, str]] = {"params.tau": "0:2.5"}
 
     class Params(MethodParams):
-        """Where the prior is taken out, and how much of it."""
+        """Where the prior is removed, and how much of it."""
 
         form: Literal["loss", "post-hoc"] = Field(
-            "post-hoc", description="where the prior is taken out: of the loss in training, or of the scores after it"
+            "post-hoc",
+            description="where the prior is removed: in the training loss, or from the scores after training",
         )
         tau: float = Field(1.0, ge=0, description="τ, weight of the log prior; 0 is plain training for more epochs")
 

@@ -1,12 +1,12 @@
-"""Mahalanobis: confidence = minus the squared distance to the nearest class mean, in a covariance all classes share.
+"""Mahalanobis: confidence = minus the squared distance to the nearest class mean, with one covariance for all classes.
 
     μ_c = mean of the class;  Σ = 1/N Σ_c Σ_{n: y_n=c} (h_n − μ_c)(h_n − μ_c)ᵀ
     confidence = −min_c (h(x) − μ_c)ᵀ Σ⁻¹ (h(x) − μ_c)
 
 Source: Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks",
-NeurIPS 2018; Eqs. 1–2, on the last feature alone.
+NeurIPS 2018; Eqs. 1–2, only on the last feature.
 Deviation: no ensemble of layers and no perturbation of the image (both need the network and tuning on open samples).
-Σ⁻¹ is the pseudo-inverse, as in the authors' code: directions in which no class varies do not count.
+Σ⁻¹ is the pseudo-inverse, as in the authors' code: directions in which no class varies are ignored.
 """
 
 from typing import ClassVar
@@ -26,7 +26,7 @@ class Mahalanobis(Detector):
     reads = ("features",)
 
     class Params(MethodParams):
-        """Of the covariance."""
+        """Shrinkage of the covariance."""
 
         shrinkage: float = Field(0.0, ge=0, le=1, description="s in Σ ← (1 − s) Σ + s · tr(Σ)/D · I; 0 is the paper's")
 
@@ -46,22 +46,22 @@ class Mahalanobis(Detector):
             scatter += centred.T @ centred
         sigma, s = scatter / len(train), self.setup.params.shrinkage
         sigma = (1 - s) * sigma + s * np.trace(sigma) / dim * np.eye(dim)
-        # Σ⁻¹ = W Wᵀ with W (D, rank): distances in Σ⁻¹ are Euclidean ones after W.
+        # Σ⁻¹ = W Wᵀ with W (D, rank): distances in Σ⁻¹ are Euclidean distances after W.
         variances, directions = np.linalg.eigh(sigma)
         kept = variances > variances.max() * dim * np.finfo(np.float64).eps
         self.rank = int(kept.sum())
-        # One image a class leaves no variance at all: Euclidean distance is what remains.
+        # With one image per class there is no variance: use the Euclidean distance.
         self.whiten = directions[:, kept] / np.sqrt(variances[kept]) if self.rank else np.eye(dim)
         self.origin = means[counts > 0].mean(axis=0)
         self.means = (means[counts > 0] - self.origin) @ self.whiten
         self.squared_length = np.square(self.means).sum(axis=1)
 
     def confidence(self, block: Samples) -> NDArray[np.floating]:
-        """At most 0."""
+        """Confidence, at most 0."""
         z = (block.features - self.origin) @ self.whiten
         nearest = (self.squared_length - 2 * z @ self.means.T).argmin(axis=1)
         return -np.square(z - self.means[nearest]).sum(axis=1)
 
     def report(self) -> dict[str, int]:
-        """Classes that have a mean, and the number of directions in which features vary within classes."""
+        """Number of classes with a mean, and of directions in which features vary within classes."""
         return {"classes": len(self.means), "rank of the covariance": self.rank}

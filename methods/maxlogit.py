@@ -1,4 +1,4 @@
-"""MaxLogit: confidence = the largest logit, which keeps the length that the softmax divides away.
+"""MaxLogit: confidence = the largest logit, which keeps the magnitude that a softmax normalises away.
 
     confidence = max_c f(x)_c
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MaxLogit(LogitDetector):
-    """Maximum of the saved logits, on their own scale."""
+    """Maximum of the saved logits, on the logits' scale."""
 
     source = "Hendrycks et al., ICML 2022"
 

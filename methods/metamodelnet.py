@@ -1,20 +1,20 @@
-"""MetaModelNet: a chain of residual blocks along which a few-shot classifier grows into a many-shot one.
+"""MetaModelNet: a chain of residual blocks that turns a few-shot classifier into a many-shot one.
 
     F_i(θ) = F_{i+1}(θ + f(θ; w_i)),  f = batch-norm, leaky ReLU, linear;  F_N(θ) = θ
     loss = ‖F_i(θ_k) − θ*‖² + λ · loss of F_i(θ_k) on held-out images,  k = 2^i
 
-Block i takes classifiers of 2^i images to those of 2^(i+1), and the last one to θ*, which is trained on all images.
-Blocks are trained on classifiers sampled from the head, from the last to the first: each opens after those behind it,
-which go on learning. A tail class with n images enters at block floor(log2 n); a head class keeps θ*.
+Block i maps classifiers of 2^i images to those of 2^(i+1), and the last block maps to θ*, trained on all images.
+Blocks are trained on classifiers sampled from the head, from the last to the first: each starts after those behind it,
+which continue to learn. A tail class with n images enters at block floor(log2 n); a head class keeps θ*.
 
 Source: Wang, Ramanan and Hebert, "Learning to Model the Tail", NIPS 2017.
-The paper has no figure of its own for it: its 57.3 on SUN-LT is quoted from the literature. A quoted number is never
-shown as a measured one, and ImageNet-LT has none.
+The paper did not measure it: its 57.3 on SUN-LT is quoted from the literature. A quoted number is never shown as a
+measured one, and there is none for ImageNet-LT.
 
 Deviation: the classifiers are one-vs-all ridge regressions on whitened features, which have a closed solution, and the
-features stay as they are.
+features are fixed.
 Deviation: dropout before the linear layers, which start at 0, so that the chain starts as the identity; without dropout
-a few dozen head classes are learnt by heart, and classifiers of other classes come out worse than they went in.
+it overfits a few dozen head classes, and makes classifiers of other classes worse.
 Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, Setup
 
-from ._classifier_map import ClassifierMap, MapParams
+from ._classifier_map import MapParams
 from ._model_space import ModelSpace
 
 
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, theta: Tensor) -> Tensor:
-        """θ (S, D + 1) → (S, D + 1). One classifier alone has no statistics; it gets the running ones."""
+        """θ (S, D + 1) → (S, D + 1). A single classifier has no batch statistics; it uses the running ones."""
         norm = self.norm
         if self.training and len(theta) > 1:
             x = norm(theta)
@@ -62,7 +62,7 @@ class Chain(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(dim, slope, dropout) for _ in range(blocks))
 
     def forward(self, theta: Tensor, level: Tensor) -> Tensor:
-        """θ (S, D + 1), of which row s enters at block level[s] and leaves after the last → (S, D + 1)."""
+        """θ (S, D + 1), where row s enters at block level[s] and leaves after the last → (S, D + 1)."""
         for i, block in enumerate(self.blocks):
             rows = (level <= i).nonzero().squeeze(1)
             if len(rows):
@@ -70,8 +70,8 @@ class Chain(nn.Module):
         return theta
 
 
-class MetaModelNet(ClassifierMap, FeatureMethod):
-    """Ridge classifiers of all classes; those of the tail as they leave the chain."""
+class MetaModelNet(FeatureMethod):
+    """Ridge classifiers of all classes, those of the tail after the chain."""
 
     family = "long-tailed modelling"
     source = "Wang, Ramanan and Hebert, NIPS 2017"

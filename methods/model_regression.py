@@ -7,15 +7,15 @@ with leaky ReLU, trained on pairs sampled from the head. A tail class gets T of 
 keeps θ*.
 
 Source: Wang and Hebert, "Learning to Learn: Model Regression Networks for Easy Small Sample Learning", ECCV 2016.
-The paper has no figure of its own for it: its 54.7 on SUN-LT is quoted from the literature. A quoted number is never
-shown as a measured one, and ImageNet-LT has none.
+The paper did not measure it: its 54.7 on SUN-LT is quoted from the literature. A quoted number is never shown as a
+measured one, and there is none for ImageNet-LT.
 
 Deviation: the classifiers are one-vs-all ridge regressions on whitened features, which have a closed solution; the loss
 on held-out images is the cross-entropy among the head classes.
-Deviation: T(θ) = θ + MLP(θ), the last layer starting at 0: a run on saved features has some hundred steps, in which
-a random MLP of this size does not get back to the few-shot classifier that it was given.
-Deviation: dropout before the MLP's last layer; without it a few dozen head classes are learnt by heart, and classifiers
-of other classes come out worse than they went in.
+Deviation: T(θ) = θ + MLP(θ), with the last layer starting at 0: a run on saved features has some hundred steps, too few
+for a random MLP of this size to learn to reproduce even the few-shot classifier it is given.
+Deviation: dropout before the MLP's last layer; without it the MLP overfits a few dozen head classes, and makes
+classifiers of other classes worse.
 Deviation: a gain and an offset of the tail's logits are learnt from held-out images (methods/_model_space.py).
 """
 
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, Setup
 
-from ._classifier_map import ClassifierMap, MapParams
+from ._classifier_map import MapParams
 from ._model_space import ModelSpace
 
 
@@ -60,8 +60,8 @@ class RegressionNetwork(nn.Module):
         return theta + self.layers[-1](F.dropout(x, self.dropout, self.training))
 
 
-class ModelRegression(ClassifierMap, FeatureMethod):
-    """Ridge classifiers of all classes; those of the tail as the MLP regresses them."""
+class ModelRegression(FeatureMethod):
+    """Ridge classifiers of all classes, those of the tail after the MLP."""
 
     family = "model regression"
     source = "Wang and Hebert, ECCV 2016"

@@ -1,10 +1,10 @@
-"""MSP: confidence = the largest softmax probability, the rule of every row of the paper that names no other.
+"""MSP: confidence = the largest softmax probability, the default rule of the paper's rows.
 
     confidence = max_c softmax(f(x) / T)_c
 
 Source: Hendrycks & Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural
 Networks", ICLR 2017. There T = 1; another T is a parameter (temperature scaling, Guo et al. 2017).
-The paper's tables reject where confidence < 0.1. Deviation: none known.
+The paper's tables reject if confidence < 0.1. Deviation: none known.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -25,9 +25,9 @@ class MSP(LogitDetector):
     search_space: ClassVar[dict[str, str]] = {"detector.temperature": "0.1:1000:log"}
 
     class Params(MethodParams):
-        """The one knob of the rule."""
+        """The only parameter."""
 
-        temperature: float = Field(1.0, gt=0, description="T that the logits are divided by")
+        temperature: float = Field(1.0, gt=0, description="T, divisor of the logits")
 
     setup: DetectorSetup[Params]
 

@@ -6,8 +6,8 @@ Source: Liang, Li & Srikant, "Enhancing the Reliability of Out-of-distribution I
 2018; Eqs. 1–2. T = 1000, ε = 0.0014 for pixels in 0 … 1, on normalised images divided by each channel's std.
 The paper, Table 2 (CIFAR-100): detection error 24.6 with ε tuned on open samples (†), which is ``tune``.
 
-The S of the source at T = 1000 is 1/K and a little: as a float32 number that little loses most of its digits and many
-samples tie. What is reported is the little itself, the excess S − 1/K over a guess, computed without cancellation. It
+The S of the source at T = 1000 is slightly above 1/K: in float32 the difference loses most of its digits and many
+samples tie. So the confidence is the difference, the excess S − 1/K over a guess, computed without cancellation. It
 orders samples as S does, and S ≥ δ is the same as confidence ≥ δ − 1/K. At T = 1 it is the maximum softmax minus 1/K.
 Deviation: a gradient of exactly 0 moves nothing (sign as in Eq. 2); the authors' code counts it as positive.
 """
@@ -30,7 +30,7 @@ EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.004)
 
 
 class ODIN(NetworkDetector):
-    """Temperature and input perturbation; two passes through the network and one back for each image."""
+    """Temperature and input perturbation; two forward passes and one backward pass for each image."""
 
     starts_from = "plain"
     source = "Liang et al., ICLR 2018"
@@ -39,17 +39,17 @@ class ODIN(NetworkDetector):
     class Params(MethodParams):
         """Symbols as in the source."""
 
-        temperature: float = Field(1000.0, gt=0, description="T that the logits are divided by")
+        temperature: float = Field(1000.0, gt=0, description="T, divisor of the logits")
         epsilon: float = Field(0.0014, ge=0, description="ε, how far each pixel is moved; pixels are 0 … 1")
-        tune: bool = Field(False, description="choose T and ε among 24 pairs on the open validation samples (†)")
+        tune: bool = Field(False, description="choose T and ε from 24 pairs on the open validation samples (†)")
 
     setup: DetectorSetup[Params]
 
     def score_images(self, network: Method, images: Tensor) -> Scores:
-        """Confidence from x̃; logits (B, K), and so the prediction, and features (B, D) those of x itself.
+        """Confidence from x̃; logits (B, K), and thus the prediction, and features (B, D) from x.
 
         Args:
-            network: in eval mode; its parameters collect no gradient.
+            network: in eval mode; its parameters get no gradient.
             images: x (B, 3, H, W), normalised.
 
         Raises:
@@ -63,7 +63,7 @@ class ODIN(NetworkDetector):
                 logits = plain.logits.float() / p.temperature
                 if not logits.requires_grad:
                     raise UsageProblem(f"odin cannot run on {type(network).__name__}: its forward takes no gradient")
-                # A sum, and times T: neither changes a sign, and both keep the gradient away from underflow.
+                # A sum, and times T: neither changes a sign, and both avoid underflow of the gradient.
                 loss = p.temperature * F.cross_entropy(logits, logits.argmax(dim=1), reduction="sum")
                 (gradient,) = torch.autograd.grad(loss, x)
             with torch.no_grad():
@@ -74,7 +74,7 @@ class ODIN(NetworkDetector):
                 )
 
     def candidates(self) -> Sequence[NetworkDetector]:
-        """The grid of T and ε, when ``tune`` asks for it."""
+        """The grid of T and ε, if ``tune`` is set."""
         if not self.setup.params.tune:
             return ()
         return [
@@ -90,10 +90,10 @@ class ODIN(NetworkDetector):
 
 
 def excess_softmax(logits: Tensor, temperature: float) -> Tensor:
-    """max_c softmax(f / T)_c − 1/K of logits f (B, K), (B,) float32 and ≥ 0, precise however near the two are.
+    """max_c softmax(f / T)_c − 1/K of logits f (B, K), (B,) float32 and ≥ 0, precise even if the two are close.
 
     With d_j = (f_j − max f) / T it is S · (1 − mean_j e^{d_j}), and expm1 gives 1 − e^{d_j} without cancellation.
     """
-    f = logits.double().cpu()  # not every device knows doubles
+    f = logits.double().cpu()  # not every device has float64
     d = (f - f.amax(dim=1, keepdim=True)) / temperature
     return (-d.expm1().mean(dim=1) * d.softmax(dim=1).amax(dim=1)).float().to(logits.device)

@@ -1,4 +1,4 @@
-"""OpenMax: a K+1-th "unknown" logit, fed by the known ones of classes whose training activations are far away.
+"""OpenMax: a (K+1)-th logit "unknown", raised by lowering the logits of classes with distant training activations.
 
     μ_c = mean logits of the correctly classified training samples of class c
     d_c(v) = ‖v − μ_c‖ / 200 + 1 − cos(v, μ_c)                                      ("eucos")
@@ -9,20 +9,20 @@
 Source: Bendale & Boult, "Towards Open Set Deep Networks", CVPR 2016; Algorithms 1–2, tail 20, α 10. In the paper it is
 a row of Table 3, on top of Range loss.
 
-What it answers: prediction = arg max over the K revised known logits; confidence = the probability of that class where
-it is at least the unknown's, else −u / (1 + u) with u = −ln(1 − P(unknown)), between −1 and 0. So at any τ > 0 a sample
-is accepted exactly when OpenMax accepts it (a known class wins, with a probability of at least τ), and rejected samples
-still rank by P(unknown), which is often so near 1 that float32 could not tell −P(unknown) of two of them apart.
+Output: prediction = arg max over the K revised known logits; confidence = the probability of that class if it is at
+least the unknown's, otherwise −u / (1 + u) with u = −ln(1 − P(unknown)), between −1 and 0. So at any τ > 0 a sample is
+accepted exactly when OpenMax accepts it (a known class wins, with a probability of at least τ), and rejected samples
+are still ranked by P(unknown), which is often so close to 1 that −P(unknown) of two of them is equal in float32.
 
-Deviations, all for what a long tail brings and the source does not meet; ``report`` counts them:
-- A class without a correctly classified sample takes the mean and the distances of all its samples.
-- A class without two distinct distances takes a pooled fit: to the distances of the classes that have fewer than
-  ``tail`` of them (of all classes, if none has fewer), each times √(n/(n−1)), because the mean of n samples lies nearer
-  to those very samples than the class's true mean does.
+Deviations, all for cases that occur on a long tail but not in the source; ``report`` counts them:
+- A class without a correctly classified sample uses the mean and the distances of all its samples.
+- A class without two distinct distances uses a pooled fit: to the distances of the classes that have fewer than
+  ``tail`` of them (of all classes, if none has fewer), each times √(n/(n−1)), because n samples are closer to their own
+  mean than to the class's true mean.
 - A class without any sample, or with nothing to pool, is never revised (w = 0).
-- v·(1 − w) would raise a negative logit: for the revision a sample's logits are shifted so that the least is ≥ 0. This
-  also lifts what the unknown logit collects; ``negative = "keep"`` shifts nothing and leaves negative logits alone,
-  which is the source's own result wherever the α largest logits are positive.
+- v·(1 − w) would raise a negative logit: for the revision a sample's logits are shifted so that the lowest is ≥ 0. This
+  also raises the unknown logit; ``negative = "keep"`` shifts nothing and leaves negative logits unchanged, which is the
+  source's result if the α largest logits are positive.
 - "euclidean" is ‖v − μ‖/200, as in the authors' code: the Weibull fit moves every tail to 1, so its unit matters.
 """
 
@@ -44,7 +44,7 @@ class OpenMax(Detector):
     """OpenMax on the saved logits (N, K), which are its activation vectors.
 
     Attributes:
-        means: μ (K, K), a row a class; 0 for a class without samples.
+        means: μ (K, K), one row per class; 0 for a class without samples.
         weibulls: the K fits.
     """
 
@@ -53,21 +53,22 @@ class OpenMax(Detector):
     threshold_rule = "fixed:0.1"
     search_space: ClassVar[dict[str, str]] = {"detector.tail": "5:100", "detector.alpha": "1:20"}
     reads = ("logits",)
-    block = 512  # float64 logits of so many samples stay in the processor's cache
+    block = 512  # float64 logits of this many samples fit into the processor's cache
 
     class Params(MethodParams):
         """Symbols as in the source."""
 
         tail: int = Field(
-            20, ge=2, description="largest distances of a class that its Weibull distribution is fitted to"
+            20, ge=2, description="number of largest distances of a class to which its Weibull distribution is fitted"
         )
-        alpha: int = Field(10, ge=1, description="α, how many of the largest logits are revised; at most K")
+        alpha: int = Field(10, ge=1, description="α, number of largest logits that are revised; at most K")
         distance: Distance = Field("eucos", description="distance to a class mean; eucos is the sum of the other two")
         negative: Literal["shift", "keep"] = Field(
-            "shift", description="shift a sample's logits so that none is negative, or keep negative logits as they are"
+            "shift", description="shift a sample's logits so that none is negative, or keep negative logits unchanged"
         )
         fit: Fit = Field(
-            "auto", description="who fits the Weibull distributions; auto: libmr where it is installed, else vectorised"
+            "auto",
+            description="how the Weibull distributions are fitted; auto: libmr if it is installed, else vectorised",
         )
 
     setup: DetectorSetup[Params]
@@ -78,7 +79,7 @@ class OpenMax(Detector):
         """Means, distances and Weibull fits of all classes.
 
         Raises:
-            UsageProblem: libmr is asked for by name and is not there.
+            UsageProblem: libmr is requested by name but not installed.
         """
         p, train = self.setup.params, self.require(train)
         logits = train.logits
@@ -116,7 +117,7 @@ class OpenMax(Detector):
         }
 
     def _pool(self, tails: Floats, counts: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Give the classes that could not be fitted the pooled fit; returns which those are (K,)."""
+        """Give classes that could not be fitted the pooled fit; returns which these are (K,)."""
         fits = self.weibulls
         needy = ~fits.fitted & (counts > 0)
         if not needy.any() or not fits.fitted.any():
@@ -131,11 +132,11 @@ class OpenMax(Detector):
         return needy
 
     def judge(self, block: Samples) -> tuple[NDArray[np.integer], Floats]:
-        """Prediction over the K revised known logits, and the confidence that the module's docstring defines."""
+        """Prediction over the K revised known logits, and the confidence defined in the module's docstring."""
         known, unknown = self.revise(block.logits.astype(np.float64))
         highest = known.max(axis=1)
         spread = np.log(np.exp(known - highest[:, None]).sum(axis=1))
-        # Of log P(some known class) − log P(unknown), both from one softmax over K + 1 logits.
+        # From log P(any known class) − log P(unknown), both from one softmax over K + 1 logits.
         margin = highest + spread - unknown
         log_known = -np.logaddexp(0, -margin)
         winner = np.exp(log_known - spread)
@@ -161,7 +162,7 @@ class OpenMax(Detector):
         return known, unknown
 
     def report(self) -> dict[str, Any]:
-        """Which fit ran, and how many classes had to do with less than the source assumes."""
+        """Which fit was used, and how many classes had less data than the source assumes."""
         return self._report
 
 
@@ -178,7 +179,7 @@ def _distance(v: Floats, mean: Floats, kind: Distance) -> Floats:
 
 
 def _largest(distances: Floats, labels: NDArray[np.integer], counts: NDArray[np.integer], tail: int) -> Floats:
-    """The ``tail`` largest distances of each class (K, tail), falling, NaN where it has fewer; labels rise."""
+    """The ``tail`` largest distances of each class (K, tail), falling, NaN if it has fewer; labels are sorted."""
     order = np.lexsort((-distances, labels))
     rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[labels]
     kept = rank < tail

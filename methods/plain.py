@@ -1,8 +1,8 @@
-"""Plain model: softmax cross-entropy on images as they come, the stage 1 that every other row starts from.
+"""Plain model: softmax cross-entropy with instance-balanced sampling, the stage 1 that all other rows start from.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, as the row "Plain Model" of Table 3.
 The paper, ImageNet-LT, ResNet-10: many 40.9, medium 10.7, few 0.4, overall 20.9 (closed), F-measure 0.295.
-Deviation: none known; 30 epochs here as in the paper, while its rivals see 60 more. Tables say the epochs of each row.
+Deviation: none known; 30 epochs as in the paper, while other methods have 60 more. Tables show the epochs of each row.
 """
 
 from torch import Tensor

@@ -1,11 +1,11 @@
-"""τ-normalisation: plain's classifier with each class's weights divided by a power of their length; nothing is trained.
+"""τ-normalisation: plain's classifier with each class's weights divided by a power of their norm; nothing is trained.
 
     logit_c = w_cᵀ z / ‖w_c‖^τ,  without bias;  τ = 0 is plain's, τ = 1 makes all classes equally long
 
 Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020; Sec. 4.
 Its authors, ImageNet-LT, ResNeXt-50: many 59.1, medium 46.9, few 30.7, overall 49.4 (closed).
 τ is the one of 0, 0.1, … 2 with the best mean of the classes' validation accuracies, the smallest of several; where
-every class has as many validation images, that is the paper's validation accuracy.
+all classes have the same number of validation images, that is the paper's validation accuracy.
 Deviation: none known.
 """
 
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
 
 GRID = tuple(step / 10 for step in range(21))
-BLOCK = 4096  # validation samples at a time: (BLOCK, K) products
+BLOCK = 4096  # validation samples per block: (BLOCK, K) products
 
 
 class TauNorm(FeatureMethod):
-    """Plain's weights (K, D), and τ beside them in the checkpoint."""
+    """Plain's weights (K, D), with τ in the checkpoint."""
 
     family = "long-tail, later than the paper"
     source = "Kang et al., ICLR 2020"
@@ -34,7 +34,7 @@ class TauNorm(FeatureMethod):
 
         tau: Annotated[float, Field(ge=0, le=2)] | Literal["validation"] = Field(
             "validation",
-            description="τ, exponent of the weights' length, 0 … 2; validation chooses it on the validation split",
+            description="τ, exponent of the weights' norm, 0 … 2; validation: chosen on the validation split",
         )
 
     setup: Setup[Params]
@@ -49,14 +49,14 @@ class TauNorm(FeatureMethod):
 
     @torch.no_grad()
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
-        """Choose τ on the validation split, unless the recipe gives it."""
+        """Choose τ on the validation split, unless the recipe sets it."""
         self.tau.fill_(self._best_tau(val) if self.given is None else self.given)
 
     def score_features(self, features: Tensor) -> Scores:
         return Scores.from_logits(self.classifier(features) * self._factors(self.tau), features)
 
     def _factors(self, tau: Tensor | float) -> Tensor:
-        """1 / ‖w_c‖^τ, (K,); weights of length 0 give logits 0 whatever the factor."""
+        """1 / ‖w_c‖^τ, (K,); weights of norm 0 give logits 0 with any factor."""
         return self.classifier.weight.norm(dim=1).clamp_min(1e-12) ** -tau
 
     def _best_tau(self, val: FeatureSet) -> float:
@@ -69,7 +69,7 @@ class TauNorm(FeatureMethod):
                 hits = labels[(products * factor).argmax(dim=1) == labels]
                 row += torch.bincount(hits, minlength=len(row))
         seen = images > 0
-        # On the CPU, where doubles are sure to exist; the digits decide between two values of τ.
+        # On the CPU, which has float64; the precision matters between two values of τ.
         accuracy = (correct[:, seen].cpu().double() / images[seen].cpu()).mean(dim=1)
-        best = accuracy >= accuracy.max() - 1e-12  # equal but for the rounding of the mean
+        best = accuracy >= accuracy.max() - 1e-12  # equal except for rounding of the mean
         return GRID[int(best.int().argmax())]

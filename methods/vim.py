@@ -7,9 +7,9 @@
 Source: Wang et al., "ViM: Out-Of-Distribution with Virtual-logit Matching", CVPR 2022; Eqs. 3–6 and Algorithm 1, whose
 score is the softmax probability of the virtual logit: it falls where this confidence rises, in the same order.
 Deviation: W and b are found by least squares from the training set's features and logits, exactly for a linear
-classifier and as the nearest linear map for others (a cosine classifier, dme); ``report`` tells how near it is.
-W⁺ cuts singular values below 1e-4 of the largest, which saved logits do not resolve. α is taken as a size, without
-sign, since logits may all be negative.
+classifier and as the nearest linear map for others (a cosine classifier, dme); ``report`` gives the quality of the fit.
+W⁺ drops singular values below 1e-4 of the largest, which saved logits do not resolve. α is an absolute value, since
+logits may all be negative.
 """
 
 from typing import ClassVar
@@ -76,14 +76,14 @@ class ViM(Detector):
         return np.sqrt(np.square((features - self.origin) @ self.residual_space).sum(axis=1))
 
     def confidence(self, block: Samples) -> Floats:
-        """On the logits' scale."""
+        """Confidence on the logits' scale."""
         logits = block.logits.astype(np.float64)
         highest = logits.max(axis=1)
         energy = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
         return energy - self.alpha * self._residual(block.features)
 
     def report(self) -> dict[str, float]:
-        """d, α, and the share of the logits' variance that a linear map of the features explains (1 = all)."""
+        """d, α, and the fraction of the logits' variance that a linear map of the features explains (1 = all)."""
         return {"dimension": self.dimension, "alpha": float(self.alpha), "linear share": self.explained}
 
 

@@ -1,3 +1,3 @@
-"""oltr: open long-tailed recognition, every method on the same footing, beside the paper's table."""
+"""oltr: open long-tailed recognition, with all methods under the same conditions, compared with the paper."""
 
 __version__ = "0.1.0"

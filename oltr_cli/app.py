@@ -1,6 +1,6 @@
-"""The ``oltr`` command: registers one function a command and turns errors into one line and an exit code.
+"""The ``oltr`` command: registers one function per command and turns errors into one line and an exit code.
 
-Nothing here or at the top of ``oltr_cli.commands`` imports torch, mlflow or optuna: ``oltr --help`` answers at once.
+Nothing here or at the top of ``oltr_cli.commands`` imports torch, mlflow or optuna, so that ``oltr --help`` is fast.
 """
 
 import os
@@ -43,10 +43,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Open long-tailed recognition: train every method on the same footing, keep every run, see it beside the paper.
+    """Open long-tailed recognition: train all methods under the same conditions and compare them with the paper.
 
     Start with **oltr run dme**: it trains the paper's method on a built-in dataset in a few minutes.
 
@@ -65,7 +65,7 @@ def main() -> None:
     """Entry point of the console script."""
     # Read when torch is imported, later on. Threads that spin while they wait halve the speed of a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Distributed training: torch's C++ side would warn, once a process, that every parameter got a gradient.
+    # Distributed training: torch's C++ side would warn, once per process, that every parameter got a gradient.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     guard_streams()
     try:
@@ -82,8 +82,8 @@ def main() -> None:
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
     except Exception:
-        # A fault of ours, or of somebody's method. Its traceback holds the loader, whose workers ignore SIGTERM, and
-        # the interpreter would wait for them for ever on its way out: they end once the traceback is let go.
+        # A bug here or in an added method. Its traceback holds the loader, whose workers ignore SIGTERM, and the
+        # interpreter would wait for them forever at exit: they end once the traceback is released.
         traceback.print_exc()
     else:
         return

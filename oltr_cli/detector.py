@@ -1,11 +1,11 @@
-"""The contract of open-set detectors: files in methods/ that train nothing and judge a finished run's scores anew.
+"""The contract of open-set detectors: files in methods/ that train nothing and rescore a finished run.
 
-A detector says how surely a sample belongs to a known class. It goes on any trained method
-(``oltr run dme --detector energy``); one that is a row of the paper names in ``starts_from`` the method which it stands
-on there, so that ``oltr run openmax`` is that row.
+A detector says how surely a sample belongs to a known class. It works on any trained method
+(``oltr run dme --detector energy``); one with a row in the paper's tables names in ``starts_from`` the method it is
+used on there, so that ``oltr run openmax`` is that row.
 
-Most detectors write ``confidence``, and ``fit`` where they learn from the training set. A formula of the logits alone
-is a ``LogitDetector``, which ``oltr export`` can put into a file; one that runs the network is a ``NetworkDetector``.
+Most detectors define ``confidence``, and ``fit`` if they learn from the training set. A formula of only the logits is
+a ``LogitDetector``, which ``oltr export`` can write to a file; one that runs the network is a ``NetworkDetector``.
 """
 
 from abc import abstractmethod
@@ -30,11 +30,11 @@ _LARGEST = np.finfo(np.float32).max
 
 @dataclass(frozen=True)
 class DetectorSetup(Generic[P]):
-    """All that a detector may know when it is built.
+    """All that a detector knows when it is built.
 
     Attributes:
         class_counts: training images of each of the K classes, by label.
-        pixel_std: what each channel of an image in 0 … 1 was divided by on its way into the network.
+        pixel_std: divisor of each channel of an image in 0 … 1 in the network's normalisation.
         params: an instance of the detector's own ``Params``.
     """
 
@@ -50,7 +50,7 @@ class DetectorSetup(Generic[P]):
 
 @dataclass(frozen=True)
 class Samples(SavedScores):
-    """Saved scores that hold the arrays which a detector ``reads``: logits (N, K), features (N, D), or both."""
+    """Saved scores with the arrays that a detector ``reads``: logits (N, K), features (N, D), or both."""
 
     logits: NDArray[np.floating]
     features: NDArray[np.floating]
@@ -60,14 +60,14 @@ class Detector:
     """Base of all detectors; nothing here reads an image.
 
     Class attributes:
-        starts_from: the method under it in the paper's row, or None where the paper has no such row.
+        starts_from: the method it is used on in the paper's row, or None if the paper has no such row.
         family: heading under which ``oltr ls methods`` lists it.
         source: paper that introduced it.
-        threshold_rule: how τ is chosen where nobody says. The paper's fixed 0.1 suits probabilities alone; any other
-            confidence accepts 95 % of the known validation samples.
-        search_space: as of a ``Method``, with keys ``detector.KEY``.
-        reads: the arrays of the saved scores that it cannot do without.
-        block: how many samples ``confidence`` gets at a time; ``fit`` may lower it.
+        threshold_rule: how τ is chosen by default. The paper's fixed 0.1 suits only probabilities; for any other
+            confidence, τ accepts 95 % of the known validation samples.
+        search_space: as for a ``Method``, with keys ``detector.KEY``.
+        reads: the arrays of the saved scores that it needs.
+        block: number of samples that ``confidence`` gets at a time; ``fit`` may lower it.
     """
 
     starts_from: ClassVar[str | None] = None
@@ -81,20 +81,20 @@ class Detector:
     class Params(MethodParams):
         """None of its own."""
 
-    setup: DetectorSetup  # a detector with ``Params`` of its own declares ``setup: DetectorSetup[Params]`` below them
+    setup: DetectorSetup  # a detector that defines ``Params`` declares ``setup: DetectorSetup[Params]`` below them
 
     def __init__(self, setup: DetectorSetup) -> None:
         self.setup = setup
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return type(self).__name__.lower()
 
     def fit(self, train: SavedScores) -> None:
         """Learn from the scores of the training set, after ``train = self.require(train)``.
 
-        A detector that leaves this method alone spares its user the pass over the training set.
+        If a detector does not override this method, the training set is not scored.
         """
 
     @abstractmethod
@@ -106,29 +106,29 @@ class Detector:
         raise NotImplementedError
 
     def judge(self, block: Samples) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-        """Prediction (B,) in 0 … K−1 and confidence (B,); the network's prediction unless a detector has its own."""
+        """Prediction (B,) in 0 … K−1 and confidence (B,); the network's prediction unless a detector overrides it."""
         return block.prediction, self.confidence(block)
 
     def score(self, scores: SavedScores) -> SavedScores:
         """The same N samples with the detector's prediction (N,) and confidence (N,), block by block.
 
         Raises:
-            DataProblem: the scores lack what the detector reads, or it is not finite.
-            OltrError: the detector's confidences are not finite, or not one for each sample.
+            DataProblem: the scores lack what the detector reads, or are not finite.
+            OltrError: the detector's confidences are not finite, or not one per sample.
         """
         prediction, confidence = np.empty(len(scores), np.int64), np.empty(len(scores), np.float32)
         for rows in self.blocks(len(scores)):
             block = self.require(scores.take(rows))
             prediction[rows], judged = self.judge(block)
             if judged.shape != (len(block),):
-                raise OltrError(f"{self.name} gives confidences of shape {judged.shape}, not ({len(block)},)")
+                raise OltrError(f"{self.name} returns confidences of shape {judged.shape}, not ({len(block)},)")
             if not np.isfinite(judged).all():
-                raise OltrError(f"{self.name} gives a confidence of NaN or infinity for finite {self._reads}")
+                raise OltrError(f"{self.name} returns a confidence of NaN or infinity for finite {self._reads}")
             confidence[rows] = judged.clip(-_LARGEST, _LARGEST)
         return replace(scores, prediction=prediction, confidence=confidence)
 
     def require(self, scores: SavedScores) -> Samples:
-        """The same scores, known to hold at least one sample and finite numbers in all that the detector reads.
+        """The same scores, checked to have at least one sample and finite numbers in all that the detector reads.
 
         Raises:
             DataProblem: they do not.
@@ -138,17 +138,17 @@ class Detector:
             if values is None:
                 raise DataProblem(f"{self.name} reads the {array}, and these scores have none")
             if not all(np.isfinite(values[rows]).all() for rows in self.blocks(len(values))):
-                raise DataProblem(f"{self.name}: the {array} hold NaN or infinity")
+                raise DataProblem(f"{self.name}: the {array} contain NaN or infinity")
         if not len(scores):
             raise DataProblem(f"{self.name} reads the {self._reads} of samples, and these scores have no sample")
         return Samples(**vars(scores))
 
     def blocks(self, samples: int) -> Iterator[slice]:
-        """Slices that cut 0 … ``samples`` − 1 into pieces of ``block``."""
+        """Slices that divide 0 … ``samples`` − 1 into blocks of ``block``."""
         return (slice(start, start + self.block) for start in range(0, samples, self.block))
 
     def report(self) -> dict[str, Any]:
-        """What a reader should know of the fit, as plain numbers and strings; kept in result.json."""
+        """Facts about the fit for readers, as plain numbers and strings; saved in result.json."""
         return {}
 
     @property
@@ -157,14 +157,14 @@ class Detector:
 
 
 class LogitDetector(Detector):
-    """A detector whose confidence is a formula of the logits; scoring and ``oltr export`` use the same one."""
+    """A detector whose confidence is a formula of the logits; scoring and ``oltr export`` use the same formula."""
 
     reads = ("logits",)
-    block = 256  # float64 logits of so many samples stay in the processor's cache
+    block = 256  # float64 logits of this many samples fit into the processor's cache
 
     @abstractmethod
     def from_logits(self, logits: "Tensor") -> "Tensor":
-        """Confidence (B,) from logits (B, K), by methods of tensors, which ``torch.export`` can follow.
+        """Confidence (B,) from logits (B, K), by tensor operations that ``torch.export`` can capture.
 
         The logits are float64 for saved scores and float32 in an exported file.
         """
@@ -177,7 +177,7 @@ class LogitDetector(Detector):
 
 
 class NetworkDetector(Detector):
-    """A detector that has to run the network itself, because saved scores do not say enough (ODIN)."""
+    """A detector that has to run the network, because saved scores are not enough (ODIN)."""
 
     def confidence(self, block: Samples) -> NDArray[np.floating]:
         """Saved scores are not enough.
@@ -189,12 +189,12 @@ class NetworkDetector(Detector):
 
     @abstractmethod
     def score_images(self, network: "Method", images: "Tensor") -> "Scores":
-        """Scores of normalised images (B, 3, H, W); called where gradients are off, and may turn them on inside."""
+        """Scores of normalised images (B, 3, H, W); called with gradients off, may turn them on inside."""
         raise NotImplementedError
 
     def candidates(self) -> Sequence["NetworkDetector"]:
-        """Detectors among which the open validation samples choose, when its parameters ask for that; else none.
+        """Detectors among which the open validation samples choose, if the parameters request it; otherwise none.
 
-        The one with the lowest detection error at TPR 95 % on ``val`` and ``open_val`` is taken, the first of several.
+        The one with the lowest detection error at TPR 95 % on ``val`` and ``open_val`` is used, the first of several.
         """
         return ()

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 
 class OltrError(Exception):
-    """A run failed for a reason that fits into one line."""
+    """A run failed for a reason that fits on one line."""
 
     exit_code = 1
 
@@ -21,7 +21,7 @@ class UsageProblem(OltrError):
 
 
 class DataProblem(OltrError):
-    """A file is missing, cannot be decoded or has impossible content; the message names it."""
+    """A file is missing, cannot be decoded or has invalid content; the message names it."""
 
     exit_code = 3
 
@@ -51,18 +51,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says; its type's name where it says nothing."""
+    """The first line of an error's message; the name of its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def with_type(error: BaseException) -> str:
-    """``ValueError: its first line``, as a traceback ends; the type alone where the error says nothing."""
+    """``ValueError: its first line``, like the last line of a traceback; only the type if the message is empty."""
     kind, text = type(error).__name__, first_line(error)
     return kind if text == kind else f"{kind}: {text}"
 
 
 def several(where: str, problems: list[str]) -> str:
-    """One problem as one line, more as a list, all of them at once."""
+    """One problem on one line, several as a list."""
     if len(problems) == 1:
         return f"{where}: {problems[0]}"
     return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)

@@ -1,10 +1,10 @@
 """The contract that every file in methods/ fulfils.
 
 A method is an ``nn.Module`` with a loss for training and scores for everything after it. It is built from a ``Setup``,
-starts from the weights of the run named by ``starts_from``, may look at the training set once in ``prepare``, and
-tells the engine which of its parameters share a learning rate in ``parts``. docs/adding-a-method.md walks through one.
-A ``LinearMethod`` has plain's network, so that its loss is all there is to write; a ``FeatureMethod`` is one whose
-backbone stays as it is. What needs no training at all is a ``Detector`` (oltr_cli/detector.py).
+starts from the weights of the run named by ``starts_from``, may look at the training set once in ``prepare``, and tells
+the engine in ``parts`` which of its parameters share a learning rate. docs/adding-a-method.md explains how to add one.
+A ``LinearMethod`` has plain's network and only needs a loss; a ``FeatureMethod`` keeps its backbone unchanged. Methods
+that need no training at all are a ``Detector`` (oltr_cli/detector.py).
 """
 
 from abc import abstractmethod
@@ -21,7 +21,7 @@ from oltr_cli.recipe.specs import BackboneSpec, MethodParams, P
 
 @dataclass(frozen=True)
 class Setup(Generic[P]):
-    """All that a method may know when it is built; ``Setup[Params]`` tells type checkers which params it holds.
+    """All that a method knows when it is built; ``Setup[Params]`` tells type checkers the type of ``params``.
 
     Attributes:
         backbone: which network to build with ``build_backbone``.
@@ -43,9 +43,9 @@ class Setup(Generic[P]):
 
 @dataclass(frozen=True)
 class Scores:
-    """What a method says about a batch: logits (B, K), confidence (B,) that it is a known class, features (B, D).
+    """A method's output for a batch: logits (B, K), confidence (B,) that the class is known, features (B, D).
 
-    ``embedding`` (B, E) tells identities apart (``oltr_cli.protocol.identification``); None where the features do.
+    ``embedding`` (B, E) distinguishes identities (``oltr_cli.protocol.identification``); None to use the features.
     """
 
     logits: Tensor
@@ -62,10 +62,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What lies behind the scores of a batch, with n classes for each sample, the first counting most.
+    """An explanation of the scores of a batch, with n classes for each sample, the most important first.
 
     Attributes:
-        nearest: labels (B, n) of the class centroids nearest to the feature, ``distances`` (B, n) to them.
+        nearest: labels (B, n) of the class centroids nearest to the feature, ``distances`` (B, n) their distances.
         reachability: γ (B,), the distance of the nearest one.
         infused: labels (B, n) of the classes with the largest memory coefficients by magnitude, ``coefficients``
             (B, n) their values; None, None without a memory.
@@ -92,16 +92,16 @@ class Method(nn.Module):
         starts_from: the method whose finished run gives the first weights, or None to start from nothing.
         family: heading under which ``oltr ls methods`` lists it.
         source: paper that introduced it.
-        renames: prefixes of the ancestor's parameters that go by another name here.
+        renames: prefixes of the ancestor's parameters that have another name here.
         trains: False for a method whose ``prepare`` does everything; its run takes no step and has no epochs.
-        train_defaults: keys of the recipe's [train] that the method is made for, such as {"sampler": "instance"};
-            stronger than the recipe's [stage1] and [stage2], weaker than its [method.NAME].
+        train_defaults: the method's defaults for the recipe's [train], such as {"sampler": "instance"}; they override
+            the recipe's [stage1] and [stage2], and its [method.NAME] overrides them.
         search_space: key of the recipe → what ``oltr tune`` tries for it, LOW:HIGH or LOW:HIGH:log
             (oltr_cli/tuning/space.py).
 
     Attributes:
-        progress: share of the run's steps that are done, 0 … 1; the engine sets it before each step, for losses with a
-            schedule of their own.
+        progress: fraction of the run's steps that are done, 0 … 1; the engine sets it before each step, for losses
+            that follow a schedule.
     """
 
     starts_from: ClassVar[str | None] = None
@@ -118,7 +118,7 @@ class Method(nn.Module):
     class Params(MethodParams):
         """None of its own."""
 
-    setup: Setup  # a method with ``Params`` of its own declares ``setup: Setup[Params]`` below them
+    setup: Setup  # a method that defines ``Params`` declares ``setup: Setup[Params]`` below them
     backbone: Backbone
 
     def __init__(self, setup: Setup) -> None:
@@ -127,7 +127,7 @@ class Method(nn.Module):
         self.progress = 0.0
 
     def prepare(self, data: TrainingData) -> None:
-        """Look at the training set once, after the ancestor's weights are in and before the first step."""
+        """Look at the training set once, after the ancestor's weights are loaded and before the first step."""
 
     @abstractmethod
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -140,24 +140,24 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def explain(self, features: Tensor, classes: int) -> Explanation | None:
-        """What lies behind the scores of ``features`` (B, D) as in ``Scores``, in up to ``classes`` classes each.
+        """An explanation of the scores of ``features`` (B, D) as in ``Scores``, with up to ``classes`` classes each.
 
-        For ``oltr predict --explain``; a method that has no centroids leaves it alone.
+        For ``oltr predict --explain``; a method without centroids does not override it.
         """
         return None
 
     @property
     def needs_map(self) -> bool:
-        """Whether it looks at the cells of the feature map, rather than at ``backbone(images)`` alone.
+        """Whether it uses the cells of the feature map, not only ``backbone(images)``.
 
-        Says how much of each image is kept when the backbone is frozen (oltr_cli/training/frozen.py).
+        Determines what is saved of each image if the backbone is frozen (oltr_cli/training/frozen.py).
         """
         return True
 
     def embedding(self, features: Tensor) -> Tensor:
-        """The vectors that decide, made from ``features`` (B, D) as in ``Scores``; by default the features themselves.
+        """The inputs of the classifier for ``features`` (B, D) as in ``Scores``; by default the features themselves.
 
-        For figures of the feature space; a method whose classifier sees something else overrides it.
+        For figures of the feature space; a method whose classifier has other inputs overrides it.
         """
         return features
 
@@ -166,7 +166,7 @@ class Method(nn.Module):
         return None
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by part; the recipe's ``train.lr`` gives each part its rate. Every parameter in exactly one."""
+        """Parameters by part, each in exactly one; the recipe's ``train.lr`` gives each part its learning rate."""
         inside = {id(p) for p in self.backbone.parameters()}
         return {
             "features": list(self.backbone.parameters()),
@@ -203,7 +203,7 @@ class FeatureMethod(Method):
     """Base of methods that train a head on the frozen features of the run they start from.
 
     The engine feeds them the features which that run saved, instead of images, so that a run takes seconds; the
-    backbone comes along for everything that later starts from images. Image augmentation has no part in it.
+    backbone is part of it for everything that later starts from images. Images are not augmented.
     """
 
     starts_from = "plain"
@@ -214,7 +214,7 @@ class FeatureMethod(Method):
         self.backbone = build_backbone(setup.backbone)
 
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
-        """Look at both splits once, after the ancestor's weights are in and before the first step."""
+        """Look at both splits once, after the ancestor's weights are loaded and before the first step."""
 
     @abstractmethod
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -227,7 +227,7 @@ class FeatureMethod(Method):
         raise NotImplementedError
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """``feature_loss`` of the images' features, which take no gradient."""
+        """``feature_loss`` of the images' features, without gradient for the backbone."""
         with torch.no_grad():
             features = self.backbone(images)
         return self.feature_loss(features.float(), labels)

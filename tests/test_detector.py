@@ -51,7 +51,7 @@ def test_only_what_is_read_is_required():
     scores = samples()
     FirstFeature(SETUP).score(SavedScores(scores.prediction, scores.confidence, scores.labels, None, scores.features))
     scores.features[9, 3] = np.nan  # in the last block, and not in the column that is looked at
-    with pytest.raises(DataProblem, match=r"^firstfeature: the features hold NaN or infinity$"):
+    with pytest.raises(DataProblem, match=r"^firstfeature: the features contain NaN or infinity$"):
         FirstFeature(SETUP).score(scores)
 
 
@@ -68,7 +68,7 @@ def test_a_faulty_confidence_is_the_detectors_fault(judged, says):
         def confidence(self, block):
             return judged(block)
 
-    with pytest.raises(OltrError, match=f"^faulty gives {says}"):
+    with pytest.raises(OltrError, match=f"^faulty returns {says}"):
         Faulty(SETUP).score(samples())
 
 

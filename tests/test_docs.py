@@ -105,7 +105,7 @@ def test_the_example_backbone_is_trained_frozen_and_exported(oltr, tiny_recipe, 
     files, sets = ("--methods-from", file), ("--set", "backbone.name=small-cnn", "--set", "train.epochs=1")
     sets += ("--set", "plain.train.epochs=1", "--recipe", tiny_recipe)
     refused = oltr("run", "plain", *sets[:4], "--recipe", tiny_recipe, *files, check=2)
-    assert "does not use stem; go back to the default: --set backbone.stem=imagenet" in refused.stderr
+    assert "does not use stem; restore the default: --set backbone.stem=imagenet" in refused.stderr
     sets += ("--set", "backbone.stem=imagenet")
     words = ("run", "dme", *sets, "--set", "train.freeze_backbone=true", *files)
     assert f"--recipe {tiny_recipe} --methods-from {file}" in oltr(*words).stderr.partition("next")[2]

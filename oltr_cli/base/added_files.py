@@ -6,27 +6,27 @@ from pathlib import Path
 
 from oltr_cli.errors import UsageProblem
 
-_added: dict[str, Path] = {}  # name → file as typed, of --methods-from
+_added: dict[str, Path] = {}  # name → file as typed after --methods-from
 
 
 def add_file(path: Path) -> None:
-    """Let what is in a file outside the project be found, for this process; ``path`` is shown as it is given here.
+    """Add a file outside the project to the plug-ins of this process; ``path`` is shown as given.
 
     Raises:
-        UsageProblem: no such file, no Python file, or another one of that name was added.
+        UsageProblem: no such file, not a Python file, or another file of that name was added.
     """
     _check(path, "--methods-from")
     name = name_of(path)
     if name in _added and _absolute(_added[name]) != _absolute(path):
-        raise UsageProblem(f"--methods-from {path}: there is a file for '{name}' already, {_added[name]}; rename one")
+        raise UsageProblem(f"--methods-from {path}: {_added[name]} is also a file for '{name}'; rename one of them")
     _added[name] = path
 
 
 def added_files() -> dict[str, Path]:
-    """Name → absolute path of the files that were added, and of those in ``OLTR_METHODS``.
+    """Name → absolute path of the added files and of those in ``OLTR_METHODS``.
 
     Raises:
-        UsageProblem: there is no such file as ``OLTR_METHODS`` says.
+        UsageProblem: a file in ``OLTR_METHODS`` does not exist.
     """
     found = {name: _absolute(path) for name, path in _added.items()}
     for path in map(Path, filter(None, os.environ.get("OLTR_METHODS", "").split(os.pathsep))):
@@ -36,12 +36,12 @@ def added_files() -> dict[str, Path]:
 
 
 def given_files() -> str:
-    """`` --methods-from FILE`` for each added file, for a command that is printed to be typed; empty without any."""
+    """`` --methods-from FILE`` for each added file, to append to a printed command; empty without any."""
     return "".join(f" --methods-from {shlex.quote(str(path))}" for path in _added.values())
 
 
 def name_of(path: Path) -> str:
-    """What a file's class is called: ``tau-norm`` in ``tau_norm.py``."""
+    """The name of the plug-in in a file: ``tau-norm`` in ``tau_norm.py``."""
     return path.stem.replace("_", "-")
 
 

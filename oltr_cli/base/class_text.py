@@ -1,15 +1,17 @@
-"""What a class says of itself in the text of its file: its bases, and the literals of its body."""
+"""Facts about a class from the text of its file: its bases, and the literals in its body."""
 
 import ast
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
-Inherited = tuple[str, dict[str, Any]]  # the class of a contract that another derives from, and the facts on the way
+Inherited = tuple[
+    str, dict[str, Any]
+]  # the contract's class from which another class derives, and the facts collected on the way
 
 
 def classes(tree: ast.Module) -> list[ast.ClassDef]:
-    """The classes at the top of a file."""
+    """The top-level classes of a file."""
     return [node for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
@@ -19,7 +21,7 @@ def inherited(
     """Which of ``bases`` a class derives from, and its facts and those of the classes in between, the nearest winning.
 
     Args:
-        elsewhere: answers for a class that is imported, by module and name.
+        elsewhere: answers this for an imported class, by module and name.
     Returns:
         None for a class that derives from none of them.
     """
@@ -50,6 +52,6 @@ def _literals(node: ast.ClassDef) -> dict[str, Any]:
         target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
         value = getattr(item, "value", None)
         if isinstance(target, ast.Name) and value is not None:
-            with suppress(ValueError, TypeError):  # no literal
+            with suppress(ValueError, TypeError):  # not a literal
                 found[target.id] = ast.literal_eval(value)
     return found

@@ -1,7 +1,7 @@
-"""Finds classes that are plugged in: files of a folder of ours, files that were added, entry points of other packages.
+"""Finds plug-in classes: in files of a built-in folder, in added files, and in entry points of other packages.
 
-Finding reads the files' text only, so that listing and misspelt names need no torch, and a broken file spoils nothing
-but itself. A file ``tau_norm.py`` is called ``tau-norm``.
+Finding reads only the text of files, so that listing and misspelt names need no torch, and a broken file affects no
+other. The plug-in in ``tau_norm.py`` is called ``tau-norm``.
 """
 
 import ast
@@ -26,13 +26,13 @@ Origin = Literal["built-in", "file", "entry point"]
 
 @dataclass(frozen=True)
 class Plugin:
-    """What can be said of a class without importing it.
+    """What is known about a class without importing it.
 
     Attributes:
-        summary: first line of the file's docstring; what is wrong, where there is no ``class_name``.
-        module: dotted name, or the path of a file that was added.
-        base: the class of the contract that it derives from; empty where its file cannot be read.
-        facts: each ``name = literal`` of its body, and of the classes in between.
+        summary: first line of the file's docstring; what is wrong, if there is no ``class_name``.
+        module: dotted name, or the path of an added file.
+        base: the class of the contract that it derives from; empty if its file cannot be read.
+        facts: each ``name = literal`` in its body, and in those of the classes in between.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Plugins:
     """One kind of plug-in, and where it is found.
 
     Attributes:
-        what: what messages call it, such as "method".
-        package: our package of them; a file that begins with _ is a helper.
+        what: its name in messages, such as "method".
+        package: the built-in package; a file whose name starts with _ is a helper.
         group: entry point group of other packages.
-        bases: names of the classes that they derive from.
-        several: a class may offer several names, which its ``names`` lists.
+        bases: names of the classes that plug-ins derive from.
+        several: a class may have several names, which its ``names`` lists.
     """
 
     what: str
@@ -63,17 +63,17 @@ class Plugins:
     several: bool = False
 
     def find(self) -> dict[str, Plugin]:
-        """Name → plug-in of all at hand, the built-in ones first.
+        """Name → plug-in of all that are found, the built-in ones first.
 
         Raises:
-            UsageProblem: a file that was added cannot be read, or takes the name of a built-in one.
+            UsageProblem: an added file cannot be read, or has the name of a built-in one.
         """
         built_in = _built_in(self)
         found = {**built_in, **_from_packages(self)}
         for name, path in added_files().items():
             for plugin in self._named(self.read(name, str(path), _text(path), "file")):
                 if plugin.name in built_in:
-                    raise UsageProblem(f"{path}: there is a {self.what} '{plugin.name}' already; rename yours")
+                    raise UsageProblem(f"{path}: a {self.what} '{plugin.name}' exists already; rename the file")
                 found[plugin.name] = plugin
         return found
 
@@ -92,7 +92,7 @@ class Plugins:
         try:
             load = _import_file if plugin.origin == "file" else importlib.import_module
             loaded = getattr(load(plugin.module), plugin.class_name)
-        except Exception as error:  # somebody else's code may raise anything while it is imported
+        except Exception as error:  # added code may raise anything while it is imported
             clear = isinstance(error, ImportError | SyntaxError)
             raise self._broken(plugin, first_line(error) if clear else with_type(error)) from error
         if not isinstance(loaded, type):
@@ -100,7 +100,7 @@ class Plugins:
         return loaded
 
     def check_complete(self, name: str, cls: type, spared: Collection[str] = ()) -> None:
-        """Refuse a class that leaves out an ``abstractmethod`` of its contract, other than those in ``spared``."""
+        """Refuse a class that does not define an ``abstractmethod`` of its contract, except those in ``spared``."""
         left = [n for n in dir(cls) if getattr(getattr(cls, n, None), "__isabstractmethod__", False)]
         if lacking := [n for n in left if n not in spared]:
             raise self._broken(self.find()[name], f"{cls.__name__} lacks {' and '.join(lacking)}")
@@ -110,9 +110,9 @@ class Plugins:
 
         Args:
             class_name: which class; default the only public one that derives from one of ``bases``, directly, through a
-                class of the same file, or through one imported from ``package``.
+                class in the same file, or through one imported from ``package``.
         Returns:
-            None when there is no such class; a plug-in without ``class_name`` for a file that is not Python or has two.
+            None if there is no such class; a plug-in without ``class_name`` for a file that is not Python or has two.
         """
         try:
             tree = ast.parse(text)
@@ -127,7 +127,9 @@ class Plugins:
         if not found:
             return None
         if len(found) > 1:
-            several = f"has {len(found)} public classes, {' and '.join(found)}; start the names of all but one with _"
+            several = (
+                f"has {len(found)} public classes, {' and '.join(found)}; let the names of all but one start with _"
+            )
             return Plugin(name, several, module, origin)
         ((class_name, (base, facts)),) = found.items()
         summary = (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
@@ -141,7 +143,7 @@ class Plugins:
                 yield replace(plugin, name=str(name))
 
     def _of_ours(self, module: str, class_name: str) -> Inherited | None:
-        """Facts of a class of a built-in file; None for a module that is no such file."""
+        """Facts of a class in a built-in file; None for any other module."""
         if not module.startswith(f"{self.package}."):
             return None
         file = _folder(self.package) / f"{module.removeprefix(f'{self.package}.')}.py"
@@ -155,7 +157,7 @@ class Plugins:
 
 
 def no_class(bases: Collection[str]) -> str:
-    """What is wrong with a file that plugs nothing in."""
+    """What is wrong with a file without a plug-in."""
     *others, last = bases
     return f"has no public class that derives from {', '.join(others) + ' or ' if others else ''}{last}"
 
@@ -171,7 +173,7 @@ def _built_in(plugins: Plugins) -> dict[str, Plugin]:
 
 @lru_cache(maxsize=8)
 def _from_packages(plugins: Plugins) -> dict[str, Plugin]:
-    """What other installed packages bring: looked for once, since it means reading the metadata of all of them."""
+    """Plug-ins of other installed packages: searched once, since this reads the metadata of all packages."""
     found: dict[str, Plugin] = {}
     for point in entry_points(group=plugins.group):
         name, module, class_name = point.name, point.module, point.attr or ""
@@ -185,7 +187,7 @@ def _from_packages(plugins: Plugins) -> dict[str, Plugin]:
 
 
 def _import_file(path: str) -> ModuleType:
-    """The module in a file, imported once; loading processes that start anew find it by the same name."""
+    """The module in a file, imported once; newly started loading processes find it by the same name."""
     name = f"oltr_added_{Path(path).stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -202,7 +204,7 @@ def _import_file(path: str) -> ModuleType:
 
 
 def _folder(package: str) -> Path:
-    """Where a package of ours lies; it is not imported, only the one above it is."""
+    """The folder of a built-in package; only its parent package is imported."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None

@@ -1,4 +1,4 @@
-"""Processes that work on what is submitted: they end with the main process, and Ctrl-C is for it alone to handle."""
+"""Worker processes that end with the main process, which alone handles Ctrl-C."""
 
 import multiprocessing
 import os
@@ -18,17 +18,17 @@ from oltr_cli.errors import OltrError, Stopped
 Answer = TypeVar("Answer")
 Arguments = ParamSpec("Arguments")
 
-FEW = 256  # files that are done before processes would have started
-CHUNK = 32  # files handed over at a time, at most: what a stop has to wait for
+FEW = 256  # with fewer files, starting processes would take longer than the work
+CHUNK = 32  # most files handed over at a time, which a stop has to wait for
 
 
 class Workers:
-    """``count`` processes; with 0 this one works, at once. A context manager whose end ends them.
+    """``count`` processes; with 0 this process does the work immediately. A context manager that ends them on exit.
 
-    All have started when it is entered, which is to be before this process starts threads: a forked one copies locks.
+    All have started when it is entered, which must be before this process starts threads: a forked one copies locks.
 
     Args:
-        prepare: what each process calls first, a function of a module.
+        prepare: a module-level function that each process calls first.
     """
 
     def __init__(self, count: int, prepare: Callable[[], object] | None = None) -> None:
@@ -46,7 +46,7 @@ class Workers:
     def submit(
         self, work: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Future[Answer]:
-        """``work``, a function of a module; its future raises BrokenProcessPool where a process was killed."""
+        """Submit ``work``, a module-level function; its future raises BrokenProcessPool if a process was killed."""
         if self._pool is not None:
             return self._pool.submit(work, *args, **kwargs)
         done: Future[Answer] = Future()
@@ -57,13 +57,13 @@ class Workers:
 def over_files(
     work: Callable[[Path], Answer], files: Sequence[Path], title: str, workers: int, display: Display
 ) -> list[Answer]:
-    """``work`` of each file, in order, with a bar.
+    """The result of ``work`` for each file, in order, with a progress bar.
 
     Args:
-        work: a function of a module (processes find it by name) that raises nothing.
-        workers: processes; 0 works in this one.
+        work: a module-level function (processes find it by name) that raises nothing.
+        workers: number of processes; with 0 this process does the work.
     Raises:
-        Stopped: SIGINT or SIGTERM came; the processes have ended.
+        Stopped: after SIGINT or SIGTERM; the processes have ended.
         OltrError: a process was killed.
     """
     if workers < 1 or len(files) <= FEW:
@@ -102,8 +102,8 @@ def _leave_if(stop: StopRequest, done: int, total: int) -> None:
 
 
 def _begin(prepare: Callable[[], object] | None) -> None:
-    """Ctrl-C reaches the whole group: the main process decides when the others end. They end with it in any case."""
-    for number in STOPPING:  # not what a StopRequest of the main process made of them
+    """Ignore Ctrl-C, which reaches the whole group: the main process decides when the others end."""
+    for number in STOPPING:  # not the handlers that a StopRequest of the main process set
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:
@@ -111,7 +111,7 @@ def _begin(prepare: Callable[[], object] | None) -> None:
 
 
 def _end_with_parent() -> None:
-    """Where the main process is killed, nobody tells its workers, and they would wait for work for ever."""
+    """End this worker when the main process is killed; otherwise it would wait for work forever."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)

@@ -1,7 +1,7 @@
-"""Standard streams that nobody may be reading: a closed terminal, a pipe whose reader left, a full disk.
+"""Standard streams that may fail: a closed terminal, a pipe whose reader has exited, a full disk.
 
-Progress that cannot be written is dropped, and the work goes on. A result that cannot be written ends the command with
-one line and its exit code. ``guard_streams`` is called once, by ``oltr_cli.app.main``.
+Progress that cannot be written is dropped, and the work continues. A result that cannot be written ends the command
+with one line and its exit code. ``guard_streams`` is called once, by ``oltr_cli.app.main``.
 """
 
 import errno
@@ -13,11 +13,11 @@ from typing import Any
 
 from oltr_cli.errors import OltrError
 
-PIPE_CLOSED = 141  # 128 + SIGPIPE, what a shell reports of a program that a closed pipe ended
+PIPE_CLOSED = 141  # 128 + SIGPIPE, as a shell reports it for a program ended by a closed pipe
 
 
 class ReaderLeft(Exception):
-    """The reader of stdout left, as ``head`` does; not an OSError, which libraries catch and turn into exit code 1."""
+    """The reader of stdout exited, like ``head``; not an OSError, which libraries catch and turn into exit code 1."""
 
 
 class OutputLost(OltrError):
@@ -25,7 +25,7 @@ class OutputLost(OltrError):
 
 
 class _Stream(ABC):
-    """A text stream that hands everything to another one, except for failing writes."""
+    """A text stream that forwards everything to another one, and handles failing writes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -55,10 +55,10 @@ class _Stream(ABC):
 
     @abstractmethod
     def _failed(self, error: OSError | ValueError) -> None:
-        """Called once, with the first write or flush that fails; what is written later is dropped."""
+        """Called once, for the first write or flush that fails; later output is dropped."""
 
     def _discard(self) -> None:
-        """Send what is still buffered, and all that follows, nowhere: the interpreter flushes again as it exits."""
+        """Discard what is still buffered and all later output: the interpreter flushes again at exit."""
         self._lost = True
         with suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -84,7 +84,7 @@ class _Result(_Stream):
 
 
 def guard_streams() -> None:
-    """Put both guards in front of ``sys.stdout`` and ``sys.stderr``; a stream that is not there stays None."""
+    """Put both guards in front of ``sys.stdout`` and ``sys.stderr``; a missing stream stays None."""
     if sys.stdout is not None and not isinstance(sys.stdout, _Stream):
         sys.stdout = _Result(sys.stdout)
     if sys.stderr is not None and not isinstance(sys.stderr, _Stream):

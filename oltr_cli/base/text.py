@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def some(items: Sequence[object]) -> str:
-    """The first three, and the total if there are more."""
+    """The first three items, and the total if there are more."""
     return ", ".join(map(str, items[:3])) + (f", … ({len(items):,} in all)" if len(items) > 3 else "")
 
 
@@ -33,7 +33,7 @@ def shortest(value: "float | np.float32") -> float:
 
 
 def visible(text: str) -> str:
-    """Line breaks and other control characters spelled out: a file's name must not move the cursor."""
+    """``text`` with line breaks and other control characters escaped: a file name must not move the cursor."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -19,33 +19,33 @@ def compare(
         str | None, typer.Option("--table", "-t", help="Table of the paper; default the dataset's. See: oltr ls tables")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Lay the table over this dataset; default the table's own")
+        str | None, typer.Option("--dataset", "-d", help="Dataset whose runs fill the table; default the table's own")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Lay it over the runs of a recipe file of your own")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Fill the table with the runs of your own recipe file")] = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
             *METHODS_FLAGS,
             metavar="NAMES",
-            help="Show (and with --run, make) these rows only: names or globs, with commas between; repeatable",
+            help="Show (and with --run, train) only these rows: names or globs, separated by commas; repeatable",
         ),
     ] = None,
-    run: Annotated[bool, typer.Option("--run", help="Make what is missing first")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Train what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
-    device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the best")] = None,
+    device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, tex, csv or json")] = "rich",
     save: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also save it there as .md, .csv, .json and .tex")
+        Path | None, typer.Option(metavar="FOLDER", help="Also save the table there as .md, .csv, .json and .tex")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object: --format json")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Show a table of the paper with what was measured here beside it: mean ± standard deviation over the seeds.
+    """Show a table of the paper next to your own results: mean ± standard deviation over the seeds.
 
-    Missing rows carry the command that makes them; your own methods come last. Nothing is trained without --run.
-    Table 5 is the ablation of Figure 5. A name that is no row, such as dme+energy, is shown as a row apart.
+    Missing rows show the command that trains them; your own methods come last. Nothing is trained without --run.
+    Table 5 is the ablation of Figure 5. A name that is not in the table, such as dme+energy, gets its own row.
 
     ```
     oltr compare --table 3a
@@ -71,7 +71,7 @@ def compare(
     if fmt not in FORMATS:
         raise UsageProblem(f"no format '{fmt}'{nearest(fmt, FORMATS)}")
     if (seeds or device) and not run:
-        raise UsageProblem("--seeds and --device speak of what --run makes; add --run")
+        raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).dataset)
     finished = finished_runs(source.dataset)
@@ -119,7 +119,7 @@ def _print(filled: "FilledTable", fmt: str) -> None:
 
 
 def _next(filled: "FilledTable", display: "Display") -> None:
-    """On stderr, the command to go on with: the paper's method if it is missing, any missing row otherwise."""
+    """Print the next command on stderr: for the paper's method if it is missing, otherwise for any missing row."""
     from rich.markup import escape
 
     from oltr_cli.base.added_files import given_files

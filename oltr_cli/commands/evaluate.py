@@ -26,7 +26,7 @@ def evaluate(
     class_counts: Annotated[
         Path | None,
         typer.Option(
-            help="For a file: training images of each class. One count a line, 'label count' a line, a training "
+            help="For a file: training images of each class. One count per line, 'label count' per line, a training "
             "list, a JSON list or .npy.",
             metavar="FILE",
             show_default=False,
@@ -44,13 +44,15 @@ def evaluate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Every metric of a run's saved scores, or of anybody's; τ of a file is 0.1 by default.
+    """Compute every metric from the saved scores of a run, or from any file of scores.
+
+    The threshold τ is the run's own by default; for a file it is 0.1.
 
     ```
-    oltr evaluate glyphs-lt/dme                         by any part of its name
-    oltr evaluate glyphs-lt/dme --threshold val_open    another choice of τ
-    oltr evaluate glyphs-lt/dme+vim --threshold -27.3   a τ of your own
-    oltr evaluate scores.npz --class-counts counts.txt  anybody's scores
+    oltr evaluate glyphs-lt/dme                         a run, by any part of its name
+    oltr evaluate glyphs-lt/dme --threshold val_open    choose τ by another rule
+    oltr evaluate glyphs-lt/dme+vim --threshold -27.3   set τ yourself
+    oltr evaluate scores.npz --class-counts counts.txt  scores from elsewhere
     ```
     """
     from rich.console import Console
@@ -62,13 +64,15 @@ def evaluate(
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
-    shot_groups([], shots)  # a misspelt definition is refused before anything is read
+    shot_groups([], shots)  # refuse a misspelt definition before anything is read
     if target.endswith(".npz"):
         if class_counts is None:
             raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
         rule = rule or ThresholdRule.parse(PAPER_RULE)
         if rule.name == "tuned":
-            raise UsageProblem("threshold tuned is saved with a run; for a file take fixed, id_quantile or val_open")
+            raise UsageProblem(
+                "threshold tuned is saved with a run; for a file use a number, id_quantile:Q or val_open"
+            )
         if val is None and "val" in rule.splits:
             raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
         result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
@@ -76,7 +80,7 @@ def evaluate(
         from oltr_cli.runs.folder import resolve_run
 
         if class_counts is not None or val is not None:
-            raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
+            raise UsageProblem("--class-counts and --val are for a FILE.npz; a run has both already")
         result = evaluate_run(resolve_run(target), rule, shots)
     if json_:
         print_json(result.as_json())
@@ -88,7 +92,7 @@ def evaluate(
 
 
 def _next_command(target: str, result: "Evaluation", class_counts: Path | None) -> str:
-    """What to type next: while τ is not chosen on validation data, that; then the paper's table or bare numbers."""
+    """The next command: choose τ on validation data if it is not yet, then the paper's table, or JSON for a file."""
     from oltr_cli.commands.next_steps import WITHOUT_OPEN, compare_command
     from oltr_cli.runs.folder import resolve_run
 

@@ -20,19 +20,20 @@ def export(
         typer.Option(metavar="onnx|torch", help="onnx: .onnx for onnxruntime; torch: .pt2 for torch.export.load"),
     ] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file, or a folder for it; default the run's name, here")
+        Path | None,
+        typer.Option(metavar="FILE", help="File or folder to write to; default the run's name, in the current folder"),
     ] = None,
     threshold: ThresholdOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file")] = False,
     quiet: Quiet = False,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """A finished run as one file that gives the same scores without this project.
+    """Export a finished run as one file that gives the same scores without oltr.
 
-    It takes uint8 images, resized and cropped; normalisation is inside. Class names, threshold and the way to resize
-    are in the file too, as JSON under the key "oltr". Any number of images at a time. Without --threshold, τ is what
-    oltr tune threshold chose for the run, or the run's own where it chose none.
+    The file takes batches of any size of uint8 images, resized and cropped; it normalises them itself. It also holds
+    class names, threshold and how to resize, as JSON under the key "oltr". Without --threshold, τ is the one that
+    oltr tune threshold chose for the run, otherwise the run's own.
 
     ```
     oltr export mine/dme                               mine-dme-3f2a….onnx
@@ -64,7 +65,7 @@ def export(
     else:
         _show(done)
     if done.checked_with is None:
-        display.warn("the file was not checked, since onnxruntime is not installed: pip install onnxruntime")
+        display.warn("the file was not checked because onnxruntime is not installed: pip install onnxruntime")
     following = shlex.join(["oltr", "data", "active", run]) + given_files()
     display.say(f"[dim]next[/]  {escape(following)} FOLDER --budget 50")
 
@@ -76,6 +77,6 @@ def _show(done: "Exported") -> None:
     print(f"  in       images {about['preprocessing']['input']}")
     print("  out      " + ", ".join(about["outputs"]))
     print(f"  classes  {len(about['class_names']):,}; unknown where confidence < {tau['value']:.4g} ({tau['rule']})")
-    print("  inside   normalisation; under the key oltr, as JSON: class names, threshold, how to resize and crop")
+    print("  inside   normalisation; JSON under the key oltr: class names, threshold, how to resize and crop")
     if done.checked_with is not None:
         print(f"  checked  with {done.checked_with}: scores differ from the run's by {done.difference:.1e} at most")

@@ -18,38 +18,45 @@ if TYPE_CHECKING:
 
 def figure(
     figures: Annotated[
-        list[str], typer.Argument(metavar="FIGURE…", help="3, 4, 5, 6, 7, 8a, 8b, 8c; 8: its three parts; all")
+        list[str], typer.Argument(metavar="FIGURE…", help="3, 4, 5, 6, 7, 8a, 8b, 8c; 8 for its three parts; or all")
     ],
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Of its runs; default glyphs-lt")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Of the runs of a recipe file of your own")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Dataset whose runs to draw; default glyphs-lt")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Draw the runs of your own recipe file")] = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
             *METHODS_FLAGS,
             metavar="NAMES",
-            help="Other methods than the paper's, with commas; the first of 6 is what the others gain over",
+            help="Methods instead of the paper's, separated by commas; in 6 the others are compared with the first",
         ),
     ] = None,
-    run: Annotated[bool, typer.Option("--run", help="Make the runs that are missing first")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Train the runs that are missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1; default 1")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Draw this seed only; default all finished, of 3, 4 and 7 the first")
+        int | None, typer.Option(min=0, help="Draw only this seed; default all finished ones, for 3, 4 and 7 the first")
     ] = None,
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
     images: Annotated[
         list[str] | None,
         typer.Option(
-            "--image", metavar="NAME", help="Of 4 and 7: show this test image, or a part of its name; repeatable"
+            "--image", metavar="NAME", help="For 4 and 7: test image to show, by name or part of it; repeatable"
         ),
     ] = None,
-    alphas: Annotated[str, typer.Option(metavar="NUMBERS", help="Of 8a: power values α; default 1,1.5,2,3,6")] = "",
-    lot: Annotated[int, typer.Option(min=0, help="Of 3 and 8c: another number draws other classes")] = 0,
+    alphas: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="For 8a: values of the exponent α; default 1,1.5,2,3,6")
+    ] = "",
+    lot: Annotated[int, typer.Option(min=0, help="For 3 and 8c: seed of the choice of classes")] = 0,
     format_: Annotated[
-        list[str] | None, typer.Option("--format", "-f", metavar="png|svg|pdf", help="Several with commas; default png")
+        list[str] | None,
+        typer.Option("--format", "-f", metavar="png|svg|pdf", help="One or more, separated by commas; default png"),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write; default figures/DATASET")] = None,
-    device: Annotated[str | None, typer.Option(help="Of 4, 7 and --run: cpu, cuda, …; default the best")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="For 4, 7 and --run: cpu, cuda, cuda:1, mps; default the fastest")
+    ] = None,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
@@ -62,9 +69,9 @@ def figure(
     ```
     oltr figure 8b
     oltr figure 8b 8c 6 --dataset tiny-imagenet-lt --format png,pdf
-    oltr figure 8a --run --seeds 3           trains what is missing first
-    oltr figure 7 --image n02129165/val_12   an image of your choice
-    oltr figure all --out paper/figures      each whose runs are finished
+    oltr figure 8a --run --seeds 3           train what is missing first
+    oltr figure 7 --image n02129165/val_12   choose the image
+    oltr figure all --out paper/figures      every figure whose runs are finished
     ```
     """
     from oltr_cli.base.display import Display
@@ -77,7 +84,7 @@ def figure(
     from oltr_cli.protocol.thresholds import ThresholdRule
 
     if seeds and not run:
-        raise UsageProblem("--seeds speaks of what --run makes; add --run")
+        raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
     source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(
@@ -109,7 +116,7 @@ def figure(
 
 @dataclass
 class _Done:
-    """Figures drawn; figures that could not be, and why; runs that failed."""
+    """Figures that were drawn, figures that could not be drawn and why, and runs that failed."""
 
     drawn: "list[dict[str, Any]]"
     problems: "list[tuple[str, OltrError]]"
@@ -119,7 +126,7 @@ class _Done:
 def _draw_all(
     chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
 ) -> _Done | None:
-    """Every figure in turn, its runs made first for the seeds ``make``; None in all but the main process."""
+    """Draw every figure, after training its runs for the seeds ``make``; None in all but the main process."""
     from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import OltrError, Stopped, UsageProblem
     from oltr_cli.figures import catalogue
@@ -170,7 +177,7 @@ def _tell(one: "dict[str, Any]") -> None:
 
 
 def _end(done: _Done, request: "Request", everything: bool) -> None:
-    """Say what could not be drawn or made, and leave with its exit code; of ``all``, what there is will do."""
+    """Report what could not be drawn or trained and exit with its code; with ``all``, missing figures are no error."""
     from rich.markup import escape
 
     from oltr_cli.base.added_files import given_files
@@ -203,4 +210,4 @@ def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise UsageProblem(f"--alphas {text}: give numbers with commas between, as in 1,2,6") from None
+        raise UsageProblem(f"--alphas {text}: give numbers separated by commas, as in 1,2,6") from None

@@ -1,4 +1,4 @@
-"""``oltr ls`` and ``oltr cp``: what there is, and a copy of a recipe to start from."""
+"""``oltr ls`` and ``oltr cp``: list what is available, and copy a recipe to start from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,12 +21,12 @@ RUN_METRICS = ("closed/overall", "closed/few", "open/f_measure")
 
 def ls(
     kind: Annotated[
-        str | None, typer.Argument(help="methods, backbones, datasets, tables, runs or studies; default all")
+        str | None, typer.Argument(help="methods, backbones, datasets, tables, runs or studies; default all of them")
     ] = None,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """List methods, backbones, datasets, the paper's tables, runs, and studies of oltr tune.
+    """List methods, backbones, datasets, the paper's tables, your runs, and studies of oltr tune.
 
     ```
     oltr ls methods
@@ -58,7 +58,7 @@ def cp(
     file: Annotated[Path, typer.Argument(help="New recipe file, ending in .toml")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE")] = False,
 ) -> None:
-    """Copy a recipe to a file of your own.
+    """Copy a recipe to a new file, to edit it.
 
     ```
     oltr cp tiny-imagenet-lt mine.toml
@@ -128,7 +128,7 @@ def _measured() -> dict[str, dict[str, int]]:
 
     counts: dict[str, dict[str, int]] = {}
     for method, runs in finished_runs().items():
-        # A pair counts for its detector; the method under it has a run of its own.
+        # A method with a detector counts for the detector; the method itself has a separate run.
         by_dataset = counts.setdefault(method.rpartition("+")[2], {})
         for run, _ in runs:
             by_dataset[run.dataset] = by_dataset.get(run.dataset, 0) + 1
@@ -151,7 +151,7 @@ def _run_facts(run: "Run") -> dict[str, Any]:
 
 
 def _study_facts(name: str, path: Path) -> dict[str, Any]:
-    """What can be told without its journal: best.toml says what the best trial was when somebody last looked."""
+    """What is known without reading its journal: best.toml has the best trial as of the last oltr tune show."""
     from oltr_cli.recipe.files import first_comment
 
     best = path / "best.toml"
@@ -160,7 +160,7 @@ def _study_facts(name: str, path: Path) -> dict[str, Any]:
 
 
 def _methods(rows: list[dict[str, Any]]) -> "Group":
-    """Methods under the headings of their families."""
+    """Methods, grouped under the names of their families."""
     from itertools import groupby
 
     from rich.console import Group
@@ -195,7 +195,7 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
         return Text(f"no {kind} yet: {begin}", "italic")
     table = Table(title=kind, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for place, column in enumerate(rows[0]):
-        # Names are there to be copied: heads of two lines leave room for them, and only sentences are folded.
+        # Names are meant to be copied: two-line headings leave room for them, and only sentences are folded.
         whole = place == 0 or not any(" " in _cell(row[column]) for row in rows)
         head = column.replace("_", "-").replace("/", "\n")
         table.add_column(head, overflow="fold", no_wrap=whole, min_width=None if whole else 16)
@@ -207,7 +207,7 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
 
 
 def print_table(console: "Console", table: "Table | Text") -> None:
-    """Wider than the console where a name would be cut otherwise."""
+    """Print it wider than the console if a name would be cut otherwise."""
     from rich.measure import Measurement
 
     least = Measurement.get(console, console.options.update(max_width=1000), table).minimum

@@ -1,4 +1,4 @@
-"""Options that several commands share, each defined once; a default is the command's own."""
+"""Options that several commands share, each defined once; each command sets its own default."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,22 +7,26 @@ import typer
 
 METHODS_FLAGS = ("--methods", "--method", "-m")
 
-BatchSize = Annotated[int, typer.Option(min=1, help="Images that the network takes at once")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch of the network")]
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
+        "--dataset",
+        "-d",
+        help="Built-in dataset, or one made by oltr data build; default glyphs-lt. See: oltr ls datasets",
     ),
 ]
-DecodingWorkers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")]
+DecodingWorkers = Annotated[
+    int | None, typer.Option(min=0, help="Number of decoding processes; does not change results")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the fastest available")]
 FinishedRun = Annotated[
-    str, typer.Argument(metavar="RUN", help="A finished run: its folder, its name, or a part that fits one")
+    str, typer.Argument(metavar="RUN", help="Finished run: its folder, its name, or a part of its name that is unique")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
-LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")]
-NoTrack = Annotated[bool, typer.Option("--no-track", help="Leave MLflow out")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr, warnings only")]
+LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Number of loading processes; does not change results")]
+NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not track the run in MLflow")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
 Shots = Annotated[
     str, typer.Option(metavar="paper|code", help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")
 ]
@@ -45,8 +49,8 @@ ThresholdOption = Annotated[
     typer.Option(
         "--threshold",
         metavar="τ|RULE",
-        help="A sample with a confidence below τ is unknown. A number, id_quantile:0.95, val_open, tuned (by oltr tune "
-        "threshold), or oracle_test (read off the test set, marked †); default the run's own",
+        help="τ: samples with a lower confidence are unknown. A number, id_quantile:0.95, val_open, tuned (saved by "
+        "oltr tune threshold), or oracle_test (best on the test set itself, marked †); default the run's own",
     ),
 ]
 

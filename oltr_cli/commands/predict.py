@@ -29,25 +29,32 @@ def predict(
     run: FinishedRun,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Images, folders (with all below), patterns; - reads paths from stdin"),
+        typer.Argument(
+            metavar="PATH", help="Images, folders (searched recursively), patterns; - reads paths from stdin"
+        ),
     ],
     threshold: ThresholdOption = None,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Likeliest classes to name")] = 1,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of most likely classes to show")] = 1,
     format_: Annotated[
-        str | None, typer.Option("--format", "-f", metavar="table|csv|jsonl", help="Default table; rows come at once")
+        str | None,
+        typer.Option(
+            "--format", "-f", metavar="table|csv|jsonl", help="Default table; rows are printed as they are ready"
+        ),
     ] = None,
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Nearest centroids, reachability, and the classes that the memory infused (dme)"
+            "--explain", help="Show nearest centroids, reachability, and the classes that the memory infused (dme)"
         ),
     ] = False,
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", metavar="FILE.png", help="Picture of the first 100 images and their labels"),
+        typer.Option(
+            "--contact-sheet", metavar="FILE.png", help="Save a picture of the first 100 images with their labels"
+        ),
     ] = None,
     null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths on stdin end with NUL, as find -print0 writes them")
+        bool, typer.Option("--null", "-0", help="Paths on stdin are separated by NUL, as find -print0 writes them")
     ] = False,
     device: Device = None,
     workers: DecodingWorkers = None,
@@ -56,11 +63,11 @@ def predict(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object with all rows")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Say what is in images: their class, or that they belong to none ("unknown").
+    """Predict the class of images, or "unknown" if they belong to none of the classes.
 
-    One row an image, in order, as they come. An image that cannot be read is a row with its error, and the exit code
-    is then 1. The dataset that the run was trained on is not needed. Without --threshold, τ is what oltr tune threshold
-    chose for the run, or the run's own where it chose none.
+    Prints one row per image, in order. An image that cannot be read gets a row with its error, and the exit code is
+    then 1. The dataset that the run was trained on is not needed. Without --threshold, τ is the one that
+    oltr tune threshold chose for the run, otherwise the run's own.
 
     ```
     oltr predict glyphs-lt/dme photo.jpg shots/          a file and a folder
@@ -76,13 +83,13 @@ def predict(
     display = Display(quiet)
     name = format_ or "table"
     if json_ and format_:
-        raise UsageProblem(f"--json is one object with all rows, --format {name} a row each; give one of them")
+        raise UsageProblem(f"--json prints one object, --format {name} one row per image; give one of them")
     if name not in ("table", "csv", "jsonl"):
         raise UsageProblem(f"no format '{name}'{nearest(name, ('table', 'csv', 'jsonl'))}")
     if null and "-" not in paths:
-        raise UsageProblem("--null is about paths on stdin; name them with -")
+        raise UsageProblem("--null is for paths on stdin; add - to read them")
     if paths.count("-") > 1:
-        raise UsageProblem("- is there twice; stdin can be read once")
+        raise UsageProblem("- is given twice, but stdin can be read only once")
     display.starting_torch()
     from rich.markup import escape
 
@@ -101,7 +108,7 @@ def predict(
     written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
     display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.threshold:.6g} ({recogniser.rule})[/]")
     if "-" in paths and sys.stdin.isatty():
-        display.say("[dim]type a path a line; Ctrl-D ends the list[/]")
+        display.say("[dim]type one path per line; Ctrl-D ends the list[/]")
     found = image_sources(paths, separator=b"\0" if null else b"\n")
     count = default_workers() if workers is None else workers
     totals = Totals()
@@ -139,15 +146,15 @@ class _Output:
     """stdout, flushed after each batch."""
 
     def __init__(self, display: "Display", stdout: TextIO) -> None:
-        # Kept from before there is a bar: on a terminal rich sends all that is printed below it to stderr.
+        # Kept from before the bar starts: on a terminal rich then sends everything printed to stderr.
         self.stdout, self.console = stdout, None
         if hasattr(stdout, "reconfigure"):
-            # Names that are no UTF-8 leave as the bytes that they are on the disk.
+            # Names that are not UTF-8 are written as the bytes that they have on the disk.
             stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if stdout.isatty():
             from rich.console import Console
 
-            # Where both are the terminal, rows have to pass above the bar.
+            # If both are the terminal, rows are printed above the bar.
             barred = display.console.is_terminal and not display.quiet
             self.console = display.console if barred else Console(file=stdout, highlight=False)
 
@@ -163,14 +170,14 @@ class _Output:
         self.console.print(Text("\n").join(Text(text, style) for text, style in lines), soft_wrap=True)
 
     def abandon(self) -> None:
-        """The reader has left (``oltr predict … | head``): keep the interpreter from complaining as it exits."""
+        """The reader has closed the pipe (``oltr predict … | head``): keep the interpreter from complaining at exit."""
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
 
 
 def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "Display", may_tune: bool) -> None:
-    """How many were known, what to type next, and last how many failed."""
+    """Report how many were known, the next command, and finally how many failed."""
     from rich.markup import escape
 
     from oltr_cli.base.added_files import given_files
@@ -188,4 +195,4 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
         command = shlex.join(["oltr", "export", run, "--to", "onnx"]) + given_files()
     display.say(f"[dim]next[/]  {escape(command)}")
     if totals.failed:
-        raise OltrError(f"{totals.failed:,} of {totals.images:,} images failed; their rows say why")
+        raise OltrError(f"{totals.failed:,} of {totals.images:,} images failed; see the errors in their rows")

@@ -1,4 +1,4 @@
-"""What ``--json`` prints, in all commands alike."""
+"""How all commands print ``--json``."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 def print_json(value: Any) -> None:
     """One line of strict JSON on stdout, written at once: paths as text, numbers that are not finite as null.
 
-    What cannot be written as UTF-8 (a file name in another encoding) is escaped.
+    Text that cannot be written as UTF-8 (a file name in another encoding) is escaped.
     """
     from oltr_cli.base.text import json_text
 

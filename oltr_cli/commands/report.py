@@ -17,48 +17,55 @@ if TYPE_CHECKING:
 
 def report(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Of its runs; default that of the newest finished run")
+        str | None,
+        typer.Option("--dataset", "-d", help="Dataset whose runs to show; default that of the newest finished run"),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Of the runs of a recipe file of your own; missing ones are named with it")
+        str | None, typer.Option(help="Show the runs of your own recipe file, and how to train the missing ones")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default report-DATASET.html")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="File to write; default report-DATASET.html")
+    ] = None,
     runs: Annotated[
-        list[str] | None, typer.Option("--runs", metavar="RUN", help="These runs only, or parts of names; repeatable")
+        list[str] | None,
+        typer.Option("--runs", metavar="RUN", help="Only these runs, by name or part of it; repeatable"),
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(*METHODS_FLAGS, metavar="NAMES", help="These methods only: names or globs, with commas"),
+        typer.Option(*METHODS_FLAGS, metavar="NAMES", help="Only these methods: names or globs, separated by commas"),
     ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option("--table", "-t", help="Tables of the paper to lay over the runs; default by dataset"),
+        typer.Option(
+            "--table", "-t", help="Table of the paper to compare the runs with; repeatable; default by dataset"
+        ),
     ] = None,
     figures: Annotated[
         list[str] | None,
         typer.Option(
             "--figures",
             metavar="NAMES",
-            help="The paper's figures to draw, as oltr figure takes them, or none; default all that take no minutes",
+            help="Figures of the paper to draw, named as for oltr figure, or none; default all that draw quickly",
         ),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on, and write it anew whenever a run's files change; Ctrl-C ends it")
+        bool,
+        typer.Option("--watch", help="Keep running, and write it again whenever a run's files change; Ctrl-C stops"),
     ] = False,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; with --watch one a line")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object; with --watch one per line")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Write one HTML file about the runs of a dataset that needs nothing but itself: no network, no other file.
+    """Write a report on the runs of a dataset: one HTML file that needs no network and no other files.
 
-    In it: the paper's table, all numbers, figures, and for each run a threshold to move, its most confident mistakes,
-    its classes, its recipe, and how it was made. Nothing is trained.
+    It shows the paper's table, all metrics, figures, and for each run an adjustable threshold, the most confident
+    mistakes, classes, recipe and training. Nothing is trained.
 
     ```
     oltr report
     oltr report --dataset tiny-imagenet-lt --open
     oltr report --methods plain,dme --out two.html
-    oltr report --watch      a page that keeps itself fresh
+    oltr report --watch      a page that stays up to date
     ```
     """
     from rich.markup import escape
@@ -112,12 +119,12 @@ def report(
 
     if watch:
         watched = counted(len(first.done) + len(first.others), "run")
-        display.say(f"[dim]watching {watched} of {first.dataset}; Ctrl-C ends it[/]")
+        display.say(f"[dim]watching {watched} of {first.dataset}; Ctrl-C stops[/]")
         keep_watching(look, write)
     else:
         write(first, False)
         if not json_ and not open_:
-            # Where nothing names the dataset, it is that of the newest run, which may soon be another.
+            # If no option names the dataset, it is that of the newest run, which may soon be another.
             named = dataset or (None if recipe or runs else first.dataset)
             again = _as_typed(
                 {
@@ -135,7 +142,7 @@ def report(
 
 
 def _figures(asked: Sequence[str]) -> list[str] | None:
-    """Names of the figures that ``--figures`` asks for; None: it asks for nothing, and all are meant."""
+    """Names of the figures that ``--figures`` lists; None if it is not given, which means all."""
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
 
@@ -144,12 +151,12 @@ def _figures(asked: Sequence[str]) -> list[str] | None:
         return None
     if any(part.lower() == "none" for part in parts):
         if len(parts) > 1:
-            raise UsageProblem("--figures: none leaves all of them out; give it alone, or name the figures to draw")
+            raise UsageProblem("--figures: none draws no figure; give it alone, or name the figures to draw")
         return []
     return catalogue.names(parts, besides=["none"])
 
 
 def _as_typed(options: Mapping[str, Sequence[str | Path] | None]) -> str:
-    """``oltr report`` with these options, each as often as it has values."""
+    """``oltr report`` with these options, each repeated for each of its values."""
     pairs = [(option, str(value)) for option, values in options.items() for value in values or ()]
     return shlex.join(["oltr", "report", *(word for pair in pairs for word in pair)])

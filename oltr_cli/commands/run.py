@@ -19,39 +19,41 @@ if TYPE_CHECKING:
 def run(
     method: Annotated[str, typer.Argument(help="Method to run, for example dme; see: oltr ls methods")],
     dataset: Dataset = None,
-    recipe: Annotated[str | None, typer.Option(help="Recipe file of your own; start one with: oltr cp")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Your own recipe file; create one with: oltr cp")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="Put this open-set detector on the method: openmax, energy, odin, …")
+        str | None, typer.Option(help="Add this open-set detector to the method: openmax, energy, odin, …")
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.epochs=3, params.lambda=0.1; repeatable"),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=3, params.lambda=0.1; repeatable"
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone: a file, or torchvision's by download"),
+        typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone: a file, or download torchvision's"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
     device: Device = None,
     workers: LoadingWorkers = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, write nothing")] = False,
     no_track: NoTrack = False,
     quiet: Quiet = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Train and evaluate a method, with every run it starts from.
+    """Train and evaluate a method, after the runs it starts from.
 
-    A finished run prints its result; an interrupted one goes on where it stopped; a failed one is tried again.
+    A finished run prints its result; an interrupted one resumes where it stopped; a failed one is tried again.
 
     ```
-    oltr run dme                                   the paper's method on the built-in set
-    oltr run dme --dataset tiny-imagenet-lt        on photographs below $OLTR_DATA
+    oltr run dme                                   the paper's method on the built-in dataset
+    oltr run dme --dataset tiny-imagenet-lt        on photographs in $OLTR_DATA
     oltr run dme --set params.lambda=0.1 --seed 1  another λ, another seed
     oltr run dme --set plain.train.epochs=3        a key of the run it starts from
-    oltr run dme --detector energy                 an open-set detector on it, trained already or not
+    oltr run dme --detector energy                 with an open-set detector; trains dme first if needed
     oltr run openmax --set detector.fit=libmr      the paper's row: Range loss + OpenMax
-    oltr run mine --methods-from mine.py           a method of your own, in one file
+    oltr run mine --methods-from mine.py           your own method, in one file
     ```
     """
     from oltr_cli.base.added_files import given_files
@@ -99,7 +101,7 @@ def run(
 
 
 def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> None:
-    """What would run: each run of the chain, how many steps, and what is there already."""
+    """Print what would run: each run of the chain, its steps, and its status."""
     from oltr_cli.data.feed.sampling import steps_per_epoch
 
     images, classes = _size(planned[-1], display)
@@ -138,7 +140,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
 
 
 def _size(last: "Planned", display: "Display") -> tuple[int, int]:
-    """Training images and classes: of a finished run, which needs its dataset no more, as its result says."""
+    """Training images and classes; for a finished run from its result, since it no longer needs its dataset."""
     from oltr_cli.data.feed.opening import open_dataset
     from oltr_cli.pipeline.make import warn_of_other_lists
 
@@ -150,7 +152,7 @@ def _size(last: "Planned", display: "Display") -> tuple[int, int]:
 
 
 def _other_thresholds(result: "RunResult") -> str:
-    """The F-measure at thresholds that were chosen on validation data."""
+    """The F-measure at thresholds chosen on validation data."""
     shown = [
         f"{f_measure:.3f} at {rule} (τ = {other.value:.3g})"
         for rule, other in result.other_thresholds.items()
@@ -160,10 +162,10 @@ def _other_thresholds(result: "RunResult") -> str:
 
 
 def _detector(facts: "DetectorFacts") -> str:
-    """A detector's parameters and what it reports of its fit."""
+    """A detector's parameters and what it reports about its fit."""
     shown = ", ".join(f"{key} {value}" for key, value in {**facts.params, **facts.report}.items())
     tuned = "; † its parameters were chosen on open validation samples" if facts.tuned_on_open else ""
-    return f"[dim]{facts.name}: {shown or 'nothing to set'}{tuned}[/]"
+    return f"[dim]{facts.name}: {shown or 'no parameters'}{tuned}[/]"
 
 
 def _next_steps(
@@ -178,7 +180,7 @@ def _next_steps(
     if result.undecodable:
         shown = ", ".join(result.undecodable[:3])
         display.warn(f"{len(result.undecodable)} training images could not be decoded and were replaced: {shown}")
-    display.say(f"\n[dim]run[/]   {path}{'  [dim](was finished already)[/]' if was_there else ''}")
+    display.say(f"\n[dim]run[/]   {path}{'  [dim](was already finished)[/]' if was_there else ''}")
     display.say(f"[dim]plots[/] {path / 'plots'}")
     display.say(f"[dim]next[/]  {escape(compare_command(dataset, option, result.metrics))}")
     if planned[-1].run.scores("val").exists():

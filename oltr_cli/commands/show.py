@@ -1,4 +1,4 @@
-"""``oltr show``: a recipe as it resolves, or what there is to know of a method."""
+"""``oltr show``: a resolved recipe, or facts about a method."""
 
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ def show(
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Show a recipe as it resolves, with where each value came from; or a method: equation, parameters, paper figures.
+    """Show a resolved recipe with the origin of each value, or a method's equation, parameters and paper figures.
 
     ```
     oltr show glyphs-lt
@@ -86,7 +86,7 @@ def _show_method(name: str, as_json: bool) -> None:
     from oltr_cli.commands.ls import as_table
 
     console = Console(highlight=False)
-    start = cls.starts_from or ("goes on any method" if info.kind == "detector" else "nothing")
+    start = cls.starts_from or ("works on any method" if info.kind == "detector" else "nothing")
     console.print(f"[bold]{name}[/]  [dim]{info.family} · {info.source} · starts from {start}[/]\n")
     console.print(about + "\n", markup=False)
     if params:
@@ -103,7 +103,7 @@ def _show_method(name: str, as_json: bool) -> None:
 
 
 def _paper_figures(name: str) -> list[dict[str, Any]]:
-    """The method's rows in the paper's tables, cells that hold a figure."""
+    """The method's rows in the paper's tables, only the cells with a figure."""
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.tables.paper import DASH, list_tables, load_table
 

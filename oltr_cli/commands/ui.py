@@ -1,4 +1,4 @@
-"""``oltr ui``: MLflow's pages on the store that runs are tracked in."""
+"""``oltr ui``: MLflow's web pages for the store that runs are tracked in."""
 
 import shlex
 import signal
@@ -21,14 +21,14 @@ STORE = "MLFLOW_BACKEND_STORE_URI"  # the variable that mlflow server reads
 def ui(
     port: Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on.")] = 5000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = ("127.0.0.1"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command, start nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print address, store and command as one JSON object.")] = False,
 ) -> None:
-    """Open MLflow on the runs: curves, parameters and pictures side by side, in the browser.
+    """Start MLflow to view the runs in a browser: curves, parameters and pictures side by side.
 
     ```
     oltr ui                the store of $OLTR_RUNS, or $MLFLOW_TRACKING_URI
-    oltr ui --port 5001    where 5000 is taken
+    oltr ui --port 5001    if port 5000 is taken
     ```
     """
     from oltr_cli.base.secrets import without_secrets
@@ -40,12 +40,12 @@ def ui(
     uri = tracking_uri(root)
     shown = without_secrets(uri)
     if is_remote(uri):
-        # There is a server already: nothing to start.
+        # A server is already running: nothing to start.
         if json_:
             print_json({"address": shown, "store": shown, "command": None})
         else:
             print(shown)
-        print("MLFLOW_TRACKING_URI names a server: open that address", file=sys.stderr)
+        print("MLFLOW_TRACKING_URI names a server: open this address in a browser", file=sys.stderr)
         return
     command = _server_command(root, host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -59,9 +59,9 @@ def ui(
 
 
 def _server_command(root: "Path", host: str, port: int) -> list[str]:
-    """Without the store, which goes by the environment: arguments are seen by all users of the machine."""
+    """The store is passed in the environment instead, because all users of the machine can see arguments."""
     artifacts = (root.absolute() / "mlartifacts").as_uri()
-    # One worker is enough for one person and starts in a quarter of the time and memory of the default's four.
+    # One worker is enough for one person and needs a quarter of the time and memory of the default four.
     return [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--default-artifact-root", artifacts, "--host", host, "--port", str(port), "--workers", "1"),
@@ -70,7 +70,7 @@ def _server_command(root: "Path", host: str, port: int) -> list[str]:
 
 
 def _check(uri: str, host: str, port: int, dry_run: bool) -> None:
-    """Say in one line what would otherwise come as a traceback of MLflow's."""
+    """Give one line for problems that would otherwise show as a traceback from MLflow."""
     import importlib.util
     import socket
     from pathlib import Path
@@ -80,7 +80,7 @@ def _check(uri: str, host: str, port: int, dry_run: bool) -> None:
     if importlib.util.find_spec("mlflow") is None:
         raise UsageProblem("MLflow is not installed: pip install mlflow")
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UsageProblem(f"{uri.removeprefix('sqlite:///')}: no run is tracked there yet; make one: oltr run dme")
+        raise UsageProblem(f"{uri.removeprefix('sqlite:///')}: no run is tracked there yet; start with: oltr run dme")
     if dry_run:
         return
     try:
@@ -94,22 +94,22 @@ def _check(uri: str, host: str, port: int, dry_run: bool) -> None:
 
 
 def _serve(command: list[str], uri: str, address: str, host: str, port: int) -> None:
-    """Run the server until Ctrl-C or SIGTERM, and end all of its processes then."""
+    """Run the server until Ctrl-C or SIGTERM, then end all of its processes."""
     import os
 
     from oltr_cli.errors import OltrError
 
     print("starting MLflow …", file=sys.stderr)
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", STORE: uri}
-    # A group of its own: Ctrl-C reaches this process alone, which then ends the server's processes without noise.
+    # A separate process group: Ctrl-C reaches only this process, which then ends the server's processes quietly.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     server = subprocess.Popen(command, env=environment, start_new_session=True, stdout=sys.stderr)
     try:
         _wait_until_it_listens(server, host, port)
         if server.poll() is None:
-            print(f"MLflow: {address} (Ctrl-C ends it)", file=sys.stderr)
+            print(f"MLflow: {address} (Ctrl-C stops it)", file=sys.stderr)
         code = server.wait()
-        raise OltrError(f"MLflow ended with exit code {code}; the lines above say why")
+        raise OltrError(f"MLflow ended with exit code {code}; see the lines above")
     except KeyboardInterrupt:
         print(file=sys.stderr)
     finally:

@@ -1,4 +1,4 @@
-"""What every method, detector and backbone must do, whoever wrote it: run ``check``, or parametrise a test.
+"""What every method, detector and backbone must do, built-in or added: run ``check``, or parametrise a test.
 
     import pytest
     from oltr_cli.conformance import checks_of
@@ -29,6 +29,6 @@ def checks_of(name: str) -> tuple[Callable[[str], None], ...]:
 
 
 def check(name: str) -> None:
-    """Put a method, a detector or a backbone through its checks; raises AssertionError at the first that fails."""
+    """Run all checks of a method, a detector or a backbone; raises AssertionError at the first that fails."""
     for one in checks_of(name):
         one(name)

@@ -11,7 +11,7 @@ from oltr_cli.networks.backbones import Backbone, build_backbone
 from oltr_cli.recipe.backbones import BACKBONES
 from oltr_cli.recipe.specs import BackboneSpec
 
-SIZES = (32, 45, 64)  # odd ones show whether map_size rounds as the network does
+SIZES = (32, 45, 64)  # odd sizes show whether map_size rounds as the network does
 FC = 12
 _SMALL: dict[str, Any] = {"stem": "small-stride2", "width": 8}  # as far as the backbone makes use of it
 
@@ -50,7 +50,7 @@ def check_shapes_are_those_it_states(name: str) -> None:
 
 @torch.no_grad()
 def check_features_do_not_depend_on_the_batch(name: str) -> None:
-    """One image at a time gives what all at once give."""
+    """One image at a time gives the same as all at once."""
     backbone, images = build(name).eval(), random_images()
     single = torch.cat([backbone(image[None]) for image in images])
     torch.testing.assert_close(single, backbone(images), rtol=1e-3, atol=1e-4)
@@ -58,18 +58,18 @@ def check_features_do_not_depend_on_the_batch(name: str) -> None:
 
 @torch.no_grad()
 def check_taking_gives_the_same_features(name: str) -> None:
-    """Maps, or their means, that were computed before give what the images give."""
+    """Maps computed before, or their means, give the same as the images."""
     backbone, images = build(name, fc=FC).eval(), random_images()
     expected, maps = backbone(images), backbone.feature_map(images)
     with backbone.taking("maps"):
         torch.testing.assert_close(backbone(maps), expected, rtol=1e-4, atol=1e-5)
-        assert backbone.feature_map(maps) is maps, "a map that was computed before is changed"
+        assert backbone.feature_map(maps) is maps, "a map computed before is changed"
     with backbone.taking("pooled"):
         torch.testing.assert_close(backbone(F.adaptive_avg_pool2d(maps, 1)), expected, rtol=1e-4, atol=1e-5)
 
 
 def check_training_differs_in_batch_norm_alone(name: str) -> None:
-    """Frozen, it gives in training what it gives afterwards; every parameter has a gradient, in both modes."""
+    """A frozen backbone gives the same in training and evaluation; every parameter has a gradient in both modes."""
     backbone, images = build(name), random_images()
     wanted = {n for n, p in backbone.named_parameters() if p.requires_grad}
     evaluated = backbone.eval()(images)
@@ -86,7 +86,7 @@ def check_training_differs_in_batch_norm_alone(name: str) -> None:
 
 @torch.no_grad()
 def check_saving_and_loading_changes_nothing(name: str) -> None:
-    """A state with statistics, written and read as a checkpoint is, gives bit-equal features in a fresh backbone."""
+    """A state with statistics, written and read like a checkpoint, gives bit-equal features in a fresh backbone."""
     backbone, images = build(name), random_images()
     backbone.train()(images)  # running statistics move
     file = io.BytesIO()
@@ -98,7 +98,7 @@ def check_saving_and_loading_changes_nothing(name: str) -> None:
 
 
 def check_same_seed_same_weights(name: str) -> None:
-    """Building draws on torch's seeded generator alone."""
+    """Building uses only torch's seeded generator."""
     first, again = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
     for key, value in first.items():
         assert torch.equal(value, again[key]), f"{key} differs between two builds with one seed"

@@ -14,10 +14,10 @@ FEATURES = 12
 
 
 def random_scores(size: int, seed: int, spread: float = 1.0) -> SavedScores:
-    """Scores of four classes whose features say the class; rare classes are rare here too."""
+    """Scores of four classes with features that identify the class; some classes are rare."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(len(CLASS_COUNTS), size, p=np.array(CLASS_COUNTS) / sum(CLASS_COUNTS))
-    labels[: len(CLASS_COUNTS)] = np.arange(len(CLASS_COUNTS))  # none is without a sample
+    labels[: len(CLASS_COUNTS)] = np.arange(len(CLASS_COUNTS))  # every class has a sample
     centres = np.random.default_rng(0).normal(0, 3, (len(CLASS_COUNTS), FEATURES))
     features = (centres[labels] + rng.normal(0, spread, (size, FEATURES))).clip(0).astype(np.float32)
     logits = (features @ centres.T / 4 - 2.0).astype(np.float32)
@@ -34,7 +34,7 @@ def fitted(name: str) -> Detector:
 
 
 def _judge(name: str, detector: Detector, one_by_one: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and confidences of some samples, all at once or each alone."""
+    """Predictions and confidences of some samples, all at once or one at a time."""
     if isinstance(detector, NetworkDetector):
         network, images = build("plain").eval(), RandomData(2).images
         parts = images.split(1 if one_by_one else len(images))
@@ -50,16 +50,16 @@ def _judge(name: str, detector: Detector, one_by_one: bool = False) -> tuple[np.
 
 
 def check_verdicts_have_the_right_form(name: str) -> None:
-    """Predictions are classes, confidences finite, one of each a sample."""
+    """Predictions are classes and confidences finite, one of each per sample."""
     prediction, confidence = _judge(name, fitted(name))
     assert prediction.shape == confidence.shape, f"{prediction.shape} predictions, {confidence.shape} confidences"
-    assert ((prediction >= 0) & (prediction < len(CLASS_COUNTS))).all(), "a prediction is no class"
+    assert ((prediction >= 0) & (prediction < len(CLASS_COUNTS))).all(), "a prediction is not a class"
     assert np.isfinite(confidence).all(), "a confidence is not finite"
     assert len(np.unique(confidence)) > 1, "all confidences are equal"
 
 
 def check_verdicts_do_not_depend_on_the_batch(name: str) -> None:
-    """One sample at a time gives what all at once give."""
+    """One sample at a time gives the same as all at once."""
     detector = fitted(name)
     whole, single = _judge(name, detector), _judge(name, detector, one_by_one=True)
     assert (whole[0] == single[0]).all(), "predictions differ"
@@ -67,7 +67,7 @@ def check_verdicts_do_not_depend_on_the_batch(name: str) -> None:
 
 
 def check_samples_stay_what_they_are(name: str) -> None:
-    """Scoring changes neither labels nor order, and leaves the scores it was given alone."""
+    """Scoring changes neither labels nor order, and does not modify the given scores."""
     detector = fitted(name)
     if isinstance(detector, NetworkDetector):
         return
@@ -91,7 +91,7 @@ class _Formula(torch.nn.Module):
 
 
 def check_a_formula_of_logits_can_be_exported(name: str) -> None:
-    """torch.export captures ``from_logits`` for any number of samples; in float32 it says what ``score`` says."""
+    """torch.export captures ``from_logits`` for any number of samples; in float32 it agrees with ``score``."""
     detector = fitted(name)
     if not isinstance(detector, LogitDetector):
         return
@@ -101,7 +101,7 @@ def check_a_formula_of_logits_can_be_exported(name: str) -> None:
     batch = {"logits": {0: torch.export.Dim("batch")}}
     try:
         program = torch.export.export(_Formula(detector), (logits[:2],), dynamic_shapes=batch).module()
-    except Exception as error:  # any code may trip the exporter in any way
+    except Exception as error:  # unsupported code can make the exporter fail in any way
         raise AssertionError(f"torch.export cannot capture from_logits: {error}") from error
     for part in (logits, logits[:1]):
         said, wanted = program(part), detector.score(samples.take(slice(len(part)))).confidence

@@ -37,9 +37,9 @@ class RandomData:
 
 
 def build(name: str, seed: int = 0, params: MethodParams | None = None) -> Method:
-    """The method with fresh weights, having taken over its ancestor's and seen the data, as the engine does it.
+    """The method with fresh weights, after loading its ancestor's and seeing the data, as the engine does it.
 
-    ``params`` are the method's own; without them it is as it comes.
+    ``params`` are the method's parameters; default its own defaults.
     """
     parent: dict[str, Tensor] | None = None
     chain = method_chain(name)
@@ -56,18 +56,18 @@ def build(name: str, seed: int = 0, params: MethodParams | None = None) -> Metho
 
 
 def choices(params: type[MethodParams]) -> list[MethodParams]:
-    """The parameters as they come, and with each other value of a switch or of a word of several, one at a time."""
+    """The default parameters, and each other value of every switch or choice, changed one at a time."""
     found = [params()]
     for field, about in params.model_fields.items():
         for value in (True, False) if about.annotation is bool else get_args(about.annotation):
             if isinstance(value, str | bool) and value != getattr(found[0], field):
-                with suppress(ValidationError):  # it does not go together with the rest
+                with suppress(ValidationError):  # the value does not fit the others
                     found.append(params(**{field: value}))
     return found
 
 
 def prepare(method: Method, data: RandomData) -> None:
-    """Let the method look at the data once, as images or as features; they serve as validation too."""
+    """Let the method see the data once, as images or as features, which also serve as validation."""
     if isinstance(method, FeatureMethod):
         with torch.no_grad():
             features = FeatureSet(method.backbone(data.images), data.labels)
@@ -95,7 +95,7 @@ def train_steps(method: Method) -> list[dict[str, Tensor]]:
 
 
 def check_learns_without_trouble(name: str) -> None:
-    """Three steps give finite, named, scalar terms, finite gradients, and move some weight."""
+    """Three steps give finite, named, scalar terms and finite gradients, and change some weight."""
     method = build(name)
     before = {n: p.detach().clone() for n, p in method.named_parameters()}
     for terms in train_steps(method):
@@ -107,7 +107,7 @@ def check_learns_without_trouble(name: str) -> None:
         assert p.grad is None or p.grad.isfinite().all(), f"gradient of {n} is not finite"
         assert p.isfinite().all(), f"{n} is not finite after three steps"
     moved = any(not torch.equal(before[n], p) for n, p in method.named_parameters())
-    assert moved or not method.trains, "no weight moved"
+    assert moved or not method.trains, "no weight changed"
 
 
 def check_scores_have_the_right_form(name: str) -> None:
@@ -125,7 +125,7 @@ def check_scores_have_the_right_form(name: str) -> None:
 
 
 def check_scores_do_not_depend_on_the_batch(name: str) -> None:
-    """One image at a time gives what all at once give."""
+    """One image at a time gives the same as all at once."""
     method = build(name)
     train_steps(method)
     method.eval()
@@ -139,7 +139,7 @@ def check_scores_do_not_depend_on_the_batch(name: str) -> None:
 
 
 def check_saving_and_loading_changes_nothing(name: str) -> None:
-    """A trained state, written and read as a checkpoint is, gives bit-equal scores in a freshly built method."""
+    """A trained state, written and read like a checkpoint, gives bit-equal scores in a freshly built method."""
     method = build(name)
     train_steps(method)
     file = io.BytesIO()
@@ -155,9 +155,9 @@ def check_saving_and_loading_changes_nothing(name: str) -> None:
 
 
 def check_needs_map_says_what_is_needed(name: str) -> None:
-    """What is kept of a frozen backbone is enough, whatever is chosen: maps with ``needs_map``, else their means.
+    """What is saved of a frozen backbone suffices for all choices: maps with ``needs_map``, otherwise their means.
 
-    Each choice of ``Params`` (a switch, or one word of several) is tried on its own.
+    Each choice of ``Params`` (a switch, or one word of several) is tried separately.
     """
     for params in choices(method_chain(name)[-1][1].Params):
         method = build(name, params=params).eval()
@@ -176,13 +176,13 @@ def check_needs_map_says_what_is_needed(name: str) -> None:
 def _outcome(method: Method, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Scores and loss terms by name."""
     scores = method(images)
-    torch.manual_seed(0)  # for noise of its own
+    torch.manual_seed(0)  # for random numbers in the method
     terms = method.training_loss(images, labels) if method.trains else {}
     return {"logits": scores.logits, "confidence": scores.confidence, "features": scores.features, **terms}
 
 
 def check_every_parameter_has_one_part(name: str) -> None:
-    """``parts`` lists each parameter once: the learning rates of a recipe reach all of them."""
+    """``parts`` lists each parameter once, so that the learning rates of a recipe apply to all of them."""
     method = build(name)
     listed = [id(p) for parameters in method.parts().values() for p in parameters]
     missing = [n for n, p in method.named_parameters() if id(p) not in listed]
@@ -191,7 +191,7 @@ def check_every_parameter_has_one_part(name: str) -> None:
 
 
 def check_a_batch_of_one_class_is_no_trouble(name: str) -> None:
-    """Class-aware batches of a class with one image hold that image several times."""
+    """Class-aware batches may contain the only image of a class several times."""
     method = build(name).train()
     if not method.trains:
         return
@@ -205,7 +205,7 @@ def check_a_batch_of_one_class_is_no_trouble(name: str) -> None:
 
 
 def check_same_seed_same_weights(name: str) -> None:
-    """Building draws on torch's seeded generator alone."""
+    """Building uses only torch's seeded generator."""
     first, again = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
     for key, value in first.items():
         assert torch.equal(value, again[key]), f"{key} differs between two builds with one seed"

@@ -1,10 +1,10 @@
-"""A finished run as one file that gives the same scores without this project: for onnxruntime, or for torch alone.
+"""A finished run as one file that gives the same scores without oltr: for onnxruntime, or for torch alone.
 
-The file takes uint8 images that were resized and cropped, nothing else: normalisation lies inside, since leaving it to
-every user is how deployed networks come to be wrong without anybody noticing. What is outside (how to resize and crop)
-and what the numbers mean (class names, threshold) travels in the file, as one JSON object under the key ``oltr``.
+The file takes uint8 images that were resized and cropped. Normalisation is inside: leaving it to users is a common
+cause of silent errors in deployed networks. How to resize and crop, and what the numbers mean (class names, threshold),
+is in the file as one JSON object under the key ``oltr``.
 
-Before a file is put in place it is read back and asked about a few images; it must say what the run says.
+Before a file is put in place it is read back and run on a few images; its scores must be the run's.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,18 @@ from oltr_cli.method import Method
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
 
-RELATIVE, ABSOLUTE = 1e-3, 1e-4  # a score may differ by this much: kernels sum in other orders
-CHECKED = (5, 1)  # batch sizes that the written file is asked for
+RELATIVE, ABSOLUTE = 1e-3, 1e-4  # a score may differ by this much: kernels sum in different orders
+CHECKED = (5, 1)  # batch sizes with which the written file is checked
 
 ConfidenceRule = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The written file.
 
     Attributes:
-        checked_with: what read the file back and agreed with the run; None where it is not installed.
+        checked_with: the runtime that read the file back and agreed with the run; None if it is not installed.
         difference: largest absolute difference of logits, confidences and features in that check.
         from_saved: the same of logits from those saved with the run's test images; None where these are not there.
     """
@@ -56,9 +56,9 @@ class Exported:
 
 
 class Deployed(nn.Module):
-    """The network as a file holds it: uint8 images (B, 3, S, S) to outputs by name.
+    """The network as in the file: uint8 images (B, 3, S, S) to outputs by name.
 
-    They are logits (B, K), confidence (B,), prediction (B,) int64 and features (B, D), float32 but for the third.
+    They are logits (B, K), confidence (B,), prediction (B,) int64 and features (B, D), all but prediction float32.
     """
 
     mean: Tensor
@@ -66,14 +66,14 @@ class Deployed(nn.Module):
 
     def __init__(self, network: Method, spec: DataSpec, confidence: ConfidenceRule | None) -> None:
         super().__init__()
-        # Files hold plain weights: no gradient, and rows as they are written rather than channels last.
+        # Files contain plain weights: no gradient, and the default memory format rather than channels last.
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
         self.confidence = confidence
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        # Laid out as when it was captured: arrays of photographs often lie channels last.
+        # The memory format must be that of the capture: arrays of photographs are often channels last.
         pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
         scores = self.network((pixels / 255 - self.mean) / self.std)
         logits = scores.logits.float()
@@ -92,7 +92,7 @@ def export_run(recogniser: Recogniser, kind: Format, file: Path, display: Displa
     """Write the run of ``recogniser``, which is on the CPU, to ``file``.
 
     Raises:
-        UsageProblem: the file is there already, has another format's suffix, or the run's detector has no place in it.
+        UsageProblem: the file exists, has another format's suffix, or the run's detector cannot be exported.
         OltrError: the method's forward cannot be captured, or the file's scores are not the run's; nothing is written.
     """
     _check_target(file, kind, force)
@@ -125,7 +125,7 @@ def default_file(recogniser: Recogniser, kind: Format) -> str:
 
 
 def confidence_rule(recogniser: Recogniser) -> ConfidenceRule | None:
-    """How confidence (B,) follows from logits (B, K); None where it is the network's own.
+    """The formula of confidence (B,) from logits (B, K); None if the network computes it.
 
     Raises:
         UsageProblem: the run's detector is not a formula of the logits.
@@ -142,7 +142,7 @@ def confidence_rule(recogniser: Recogniser) -> ConfidenceRule | None:
 
 
 def description(recogniser: Recogniser) -> dict[str, Any]:
-    """What a user of the file must know, for the key ``oltr`` in it."""
+    """What a user of the file must know; saved in it under the key ``oltr``."""
     spec, run = recogniser.recipe.data, recogniser.run
     side = spec.image_size
     return {
@@ -153,10 +153,10 @@ def description(recogniser: Recogniser) -> dict[str, Any]:
         "seed": run.seed,
         "oltr_version": __version__,
         "class_names": recogniser.class_names,
-        # As the float32 that confidences are compared with: the verdict is then the same in any precision.
+        # The float32 that confidences are compared with: the verdict is then the same in any precision.
         "threshold": {"value": float(np.float32(recogniser.threshold)), "rule": recogniser.rule},
         "preprocessing": {
-            "orientation": "turned upright by the EXIF tag; what is transparent lies on white",
+            "orientation": "turned upright by the EXIF tag; transparent parts on white",
             "color": "RGB",
             "resize_shorter_side": spec.eval_resize,
             "interpolation": "bilinear",
@@ -184,14 +184,14 @@ def capture(module: Deployed, side: int, name: str) -> "torch.export.ExportedPro
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
     try:
         program = torch.export.export(module, (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}})
-        # Into plain operations, without decomposing any: blocks such as ``with torch.autocast`` cannot be read back.
+        # To plain operations, without decomposing any: blocks such as ``with torch.autocast`` cannot be read back.
         program = program.run_decompositions({})
-    except Exception as error:  # anybody's forward may trip the exporter in any way
+    except Exception as error:  # unsupported code can make the exporter fail in any way
         raise OltrError(
             f"{name} cannot be exported: its forward cannot be captured by torch.export ({first_line(error)})"
         ) from error
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine, which are nobody's business
+        node.meta.pop("stack_trace", None)  # paths of this machine, which are private
     return program
 
 
@@ -201,7 +201,7 @@ def _check_target(file: Path, kind: Format, force: bool) -> None:
     if file.is_dir():
         raise UsageProblem(f"--out {file}: is a folder")
     if file.exists() and not force:
-        raise UsageProblem(f"{file} is there already; --force replaces it, --out names another file")
+        raise UsageProblem(f"{file} exists; replace it with --force, or name another file with --out")
 
 
 def _images(batch: int, side: int) -> NDArray[np.uint8]:
@@ -209,7 +209,7 @@ def _images(batch: int, side: int) -> NDArray[np.uint8]:
 
 
 def _difference(answer: dict[str, NDArray[Any]], scores: SavedScores, name: str) -> float:
-    """The largest absolute difference; OltrError where it is too large."""
+    """The largest absolute difference; OltrError if it is too large."""
     assert scores.logits is not None
     assert scores.features is not None
     wanted = {"logits": scores.logits, "confidence": scores.confidence, "features": scores.features}

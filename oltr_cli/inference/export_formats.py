@@ -27,11 +27,11 @@ Answer = Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]  # images (B, 3,
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 KEY = "oltr"  # of the description
 INPUT, OUTPUTS = "images", ("logits", "confidence", "prediction", "features")
-ONNX_LIMIT = 2**31 - 1  # bytes of a protobuf message
+ONNX_LIMIT = 2**31 - 1  # largest protobuf message, in bytes
 
 
 def require_packages(kind: Format) -> None:
-    """Refuse a format whose packages are not installed.
+    """Check that the packages of a format are installed.
 
     Raises:
         UsageProblem: packages are missing; the message says how to install them.
@@ -56,7 +56,7 @@ def to_bytes(program: "ExportedProgram", kind: Format, about: dict[str, Any]) ->
 
 
 def from_bytes(content: bytes, kind: Format) -> Answer | None:
-    """The function in a file, run by the runtime it is for; None if that is not installed."""
+    """The function in a file, run by its runtime; None if that is not installed."""
     if kind == "torch":
         with _quietly():
             module = torch.export.load(io.BytesIO(content)).module()
@@ -78,7 +78,7 @@ def _torch_bytes(program: "ExportedProgram", text: str) -> bytes:
 def _onnx_bytes(program: "ExportedProgram", text: str) -> bytes:
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     if size + len(text) > ONNX_LIMIT:
-        raise UsageProblem(f"{size / 1e9:.1f} GB of weights are more than an ONNX file can hold; use --to torch")
+        raise UsageProblem(f"{size / 1e9:.1f} GB of weights are too large for an ONNX file; use --to torch")
     exported = torch.onnx.export(
         program, (), input_names=[INPUT], output_names=list(OUTPUTS), dynamo=True, verbose=False
     )
@@ -86,7 +86,7 @@ def _onnx_bytes(program: "ExportedProgram", text: str) -> bytes:
     model = exported.model_proto
     graph = model.graph
     for value in (*graph.input, *graph.output, *graph.value_info):
-        del value.metadata_props[:]  # the exporter's notes on where each came from
+        del value.metadata_props[:]  # the exporter's notes on the origin of each
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_param = "batch"
@@ -101,7 +101,7 @@ def _onnx_bytes(program: "ExportedProgram", text: str) -> bytes:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporters' warnings and log lines, which are meant for their developers."""
+    """Suppress the exporters' warnings and log lines, which are meant for their developers."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A detector on a finished run: fitted to its training scores, its parameters chosen where they ask for that, and its
+"""A detector on a finished run: fits it to the training scores, chooses its parameters if requested, and computes its
 scores of every split."""
 
 from dataclasses import dataclass, replace
@@ -32,10 +32,10 @@ class _Judged(nn.Module):
 
 @dataclass
 class Detection:
-    """A detector at work on the run ``under``.
+    """A detector on the run ``under``.
 
     Attributes:
-        detector: as asked for; after ``prepare``, fitted and with its parameters chosen.
+        detector: as requested; after ``prepare``, fitted and with its parameters chosen.
         tuned_on_open: whether open validation samples chose them.
     """
 
@@ -52,7 +52,7 @@ class Detection:
         self.detector = self.p.cls(setup)
 
     def prepare(self) -> None:
-        """Fit the detector to the training scores, and choose among its candidates where it has any."""
+        """Fit the detector to the training scores, and choose among its candidates if it has any."""
         if isinstance(self.detector, NetworkDetector):
             self._network = self.networks.network(self.under)
             self._tune(self.detector.candidates())
@@ -67,7 +67,7 @@ class Detection:
         return replace(self._by_network(self.detector, split), logits=None, features=None)
 
     def facts(self) -> DetectorFacts:
-        """What the run's result says of it."""
+        """What the run's result says about it."""
         return DetectorFacts(
             name=self.p.run.method.partition("+")[2],
             params=self.detector.setup.params.model_dump(mode="json", by_alias=True),
@@ -94,7 +94,7 @@ class Detection:
         if missing:
             raise DataProblem(
                 f"{self.p.run.method}: its parameters are chosen on open validation samples, and "
-                f"'{self.p.run.dataset}' has no {missing[0]} list; give them with --set detector.… instead"
+                f"'{self.p.run.dataset}' has no {missing[0]} list; set them with --set detector.KEY=VALUE"
             )
         errors = []
         for candidate in candidates:

@@ -1,6 +1,6 @@
-"""Embeddings of a finished network, saved beside its scores, and the identification rates that follow from them.
+"""Embeddings of a finished network, saved next to its scores, and the identification rates computed from them.
 
-Unlike scores they are without logits: K times a million distractors would be of no use to anybody.
+Logits are not saved with them: K times a million distractors would be large and useless.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ SPLITS = ("probe", "distractors", "train")  # whose embeddings identification ta
 
 
 def identify(p: Planned, network: Method, networks: NetworkScores) -> dict[str, Any] | None:
-    """Embed probes, distractors and the training set, save that, and find who is who; None without probes.
+    """Embed probes, distractors and the training set, save the embeddings, and identify the probes; None without any.
 
-    All processes embed, the first one compares; all return the same. See ``identification`` for what it is.
+    All processes embed, the first one compares; all return the same. See ``identification`` for the result.
     """
     dataset, accelerator, display = networks.dataset, networks.accelerator, networks.display
     if "probe" not in dataset.splits:
@@ -82,8 +82,8 @@ def embed_split(
 ) -> NDArray[np.floating]:
     """Embeddings (N, E) of every image of ``split`` in order, of length 1; float16 when they are large.
 
-    They are a method's ``Scores.embedding``, or its features where it has no other. Cosine similarity knows no length,
-    and without it no embedding is too long for float16. Arguments and errors are those of ``rows_of_split``.
+    They are a method's ``Scores.embedding``, or its features if it has none. Cosine similarity does not depend on the
+    length, and length 1 fits float16. Arguments and errors are those of ``rows_of_split``.
     """
 
     def keep(scores: Scores) -> list[Tensor]:
@@ -104,12 +104,12 @@ def load_embeddings(path: Path) -> NDArray[np.floating]:
     """Embeddings (N, E), memory-mapped.
 
     Raises:
-        DataProblem: missing, cut short or no such array.
+        DataProblem: missing, truncated, or not such an array.
     """
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataProblem(f"{path}: cannot be read as embeddings ({error})") from None
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        raise DataProblem(f"{path}: is no array of embeddings (N, E)")
+        raise DataProblem(f"{path}: is not an array of embeddings (N, E)")
     return rows

@@ -42,7 +42,7 @@ def run_method(
     track: bool = True,
     display: Display | None = None,
 ) -> RunResult:
-    """The result of a run, made first where it does not exist, with all runs it starts from.
+    """The result of a run, which is made first if it does not exist, with all runs it starts from.
 
     Raises:
         OltrError: what went wrong, with its exit code; a failed run keeps its checkpoints and an error in result.json.
@@ -82,7 +82,7 @@ def make_runs(
 
 
 def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None:
-    """Point out that the lists were changed since a finished run; where they are not at hand, its result needs none."""
+    """Warn if the lists have changed since a finished run; without the lists, its result is still valid."""
     if not is_main_process():
         return
     from oltr_cli.data.feed.opening import other_lists
@@ -91,14 +91,14 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
         if (other := other_lists(p.link.recipe.data, result.data_digest)) is not None:
             lists, digest = other
             display.warn(
-                f"the lists in {lists} are not those of {p.run.name}, which stays as it is; for a run on these, set "
+                f"the lists in {lists} have changed since {p.run.name}, which keeps its result; for a run on them, set "
                 f'data.lists_digest to "{digest}"'
             )
 
 
 @dataclass(frozen=True)
 class _Session:
-    """What all runs of one command share."""
+    """What the runs of one command share."""
 
     planned: list[Planned]
     networks: "NetworkScores"
@@ -118,7 +118,7 @@ class _Session:
 
     def make(self, p: Planned) -> RunResult:
         with self._only_one(p.run):
-            result = p.run.result()  # another process may have made it while this one waited
+            result = p.run.result()  # another process may have finished it while this one waited
             if result is not None:
                 return result
             if self.accelerator.is_main_process:
@@ -135,7 +135,7 @@ class _Session:
 
     @contextmanager
     def _only_one(self, run: Run) -> Iterator[None]:
-        """Hold the run's lock in the main process; wait, and say so, while another process trains it."""
+        """Hold the run's lock in the main process; wait, with a message, while another process trains it."""
         if not self.accelerator.is_main_process:
             self.accelerator.wait_for_everyone()
             yield
@@ -144,7 +144,9 @@ class _Session:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            self.display.warn(f"another process is working on {run.name}; waiting for it (Ctrl-C leaves it alone)")
+            self.display.warn(
+                f"another process is working on {run.name}; waiting for it (Ctrl-C stops only the waiting)"
+            )
             lock.acquire(poll_interval=1.0)
         try:
             self.accelerator.wait_for_everyone()
@@ -192,7 +194,7 @@ class _Session:
         return result
 
     def _train_and_score(self, p: Planned, tracker: "Tracker") -> RunResult:
-        """Train, then score every split with the best epoch's weights."""
+        """Train, then score every split with the weights of the best epoch."""
         from oltr_cli.method import FeatureMethod, Method
         from oltr_cli.pipeline.embeddings import identify
         from oltr_cli.training.engine import train
@@ -221,7 +223,7 @@ class _Session:
         return result
 
     def _detect(self, p: Planned) -> RunResult:
-        """Put a detector on the finished run under it."""
+        """Run a detector on the finished run that it starts from."""
         from oltr_cli.pipeline.detect import Detection
         from oltr_cli.training.task import Progress
 
@@ -262,7 +264,7 @@ class _Session:
         return result
 
     def _pictures(self, run: Run) -> list[Path]:
-        """The run's plots; one that cannot be drawn costs a warning, not the run."""
+        """Draw the run's plots; one that cannot be drawn gives a warning and does not fail the run."""
         if not self.accelerator.is_main_process:
             return []
         from oltr_cli.drawing.run_plots import save_run_plots
@@ -276,7 +278,7 @@ class _Session:
 
 @contextmanager
 def named_shortages() -> Iterator[None]:
-    """Turn what the machine runs out of into one line that says what to do."""
+    """Turn an error of a machine that runs out of something into one line that says what to do."""
     import torch
 
     try:
@@ -286,7 +288,9 @@ def named_shortages() -> Iterator[None]:
     except RuntimeError as error:
         text = first_line(error)
         if "DataLoader worker" in text:
-            raise OltrError(f"a loading process was killed, perhaps for memory; try --workers 0 ({text})") from error
+            raise OltrError(
+                f"a loading process was killed, perhaps because memory ran out; try --workers 0 ({text})"
+            ) from error
         if "can't allocate memory" in text:
             raise OltrError(f"out of memory; lower train.batch_size ({text})") from error
         raise

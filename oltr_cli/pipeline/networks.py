@@ -1,7 +1,7 @@
 """Scores of a finished run's network: of any split, from images or, for a method on features, from saved ones.
 
-The scores of the training set are made the first time that something asks for them (a method on features, a detector)
-and are kept beside the others.
+The scores of the training set are computed when first needed (by a method on features or a detector) and saved next to
+the others.
 """
 
 from typing import TYPE_CHECKING
@@ -50,7 +50,7 @@ class NetworkScores:
             saved = self.training(self.planned[p.parent]) if split == "train" else None
             saved = saved or SavedScores.load(p.parent.scores(split))
             if saved.features is None or saved.paths is None:
-                raise DataProblem(f"{p.parent.scores(split)}: holds no features and names")
+                raise DataProblem(f"{p.parent.scores(split)}: has no features or names")
             features = torch.from_numpy(np.asarray(saved.features, np.float32)).to(self.accelerator.device)
             bar.advance(len(saved))
             return score_features(method, features, saved.labels, saved.paths)

@@ -11,7 +11,7 @@ from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.task import Progress
 
 SPLITS = ("val", "test", "open", "open_val")
-OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without a look at the test set
+OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without the test set
 
 
 def make_result(
@@ -25,8 +25,8 @@ def make_result(
     """The result of a finished run; metrics from the saved scores, for each rule that needs no test data.
 
     Args:
-        detector: of a pair, what there is to say of the detector on the run that it starts from.
-        identification: what ``oltr_cli.protocol.identification`` made of it, where the dataset has probes.
+        detector: facts about the detector, if the run has one.
+        identification: the result of ``oltr_cli.protocol.identification``, if the dataset has probes.
     """
     scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
     known, open_ = scores["test"], scores.get("open")

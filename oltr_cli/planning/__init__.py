@@ -1,1 +1,1 @@
-"""What the words of a command line mean: methods found, recipes resolved, chains of runs planned."""
+"""What a command line means: finds methods, resolves recipes, plans chains of runs."""

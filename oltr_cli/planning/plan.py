@@ -1,4 +1,4 @@
-"""What ``oltr run METHOD`` consists of: the runs of its chain, found or still to be made. Nothing is written."""
+"""The runs that ``oltr run METHOD`` consists of, found or still to be made. Nothing is written."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,15 +28,15 @@ class Planned:
 
     @property
     def epochs(self) -> int:
-        """Epochs to train: none for a detector, and none for a method that trains nothing."""
+        """Epochs to train: 0 for a detector and for a method that trains nothing."""
         return self.link.recipe.train.epochs if getattr(self.cls, "trains", False) else 0
 
 
 def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[Planned]:
-    """The runs that ``oltr run METHOD`` consists of, first ancestor first; nothing is written.
+    """The runs that ``oltr run METHOD`` consists of, starting with the first ancestor; nothing is written.
 
     Args:
-        method: a trained method, ``method+detector``, or a detector that is a row of the paper.
+        method: a trained method, ``method+detector``, or a detector with a row in the paper's tables.
     Raises:
         UsageProblem: unknown method, recipe or key.
     """
@@ -53,9 +53,9 @@ def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[Planned]:
 
 
 def equal_budget(method: str, recipe: str) -> list[str]:
-    """The ``--set`` that gives a method of stage 1 as many epochs as the recipe's stages have together.
+    """The ``--set`` that gives a method of stage 1 as many epochs as the recipe's two stages have together.
 
-    The recipe's own [stage1] and [stage2] count, not what a single method changes; a step schedule is stretched alike.
+    Only the recipe's [stage1] and [stage2] count, not settings of single methods; a step schedule is stretched too.
     """
     content = read_recipe(find_recipe(recipe))
     own = plan(method, recipe, [], seed=0)[-1].link.recipe.train

@@ -1,6 +1,6 @@
-"""Methods and detectors by name: files in methods/, files that were added, and the entry point group ``oltr.methods``.
+"""Methods and detectors by name: files in methods/, added files, and the entry point group ``oltr.methods``.
 
-Listing reads the files' text only (``oltr_cli.base.plugins``), and needs no torch.
+Listing reads only the text of the files (``oltr_cli.base.plugins``), and needs no torch.
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def method_info(plugin: Plugin) -> MethodInfo:
 
 
 def list_methods() -> dict[str, MethodInfo]:
-    """Name → facts of every method and detector at hand, sorted by name; a file that plugs nothing in is one too."""
+    """Name → facts of every method and detector found, sorted by name; a broken file is listed too."""
     found = {name: method_info(plugin) for name, plugin in METHODS.find().items()}
     if added := added_files():
         backbones = {plugin.module for plugin in BACKBONES.find().values()}
@@ -86,10 +86,10 @@ def list_methods() -> dict[str, MethodInfo]:
 
 
 def canonical(name: str) -> str:
-    """``method`` or ``method+detector``: a detector that is a row of the paper stands on its method there.
+    """``method`` or ``method+detector``: a detector alone is used on the method of its row in the paper.
 
     Raises:
-        UsageProblem: there is no such method or detector (the nearest name is given), or the two do not make a pair.
+        UsageProblem: there is no such method or detector (the nearest name is given), or the two do not go together.
     """
     methods = list_methods()
     base, plus, detector = name.partition(PLUS)
@@ -98,7 +98,7 @@ def canonical(name: str) -> str:
             raise UsageProblem(f"no method '{part}'{nearest(part, methods)}")
     if plus:
         if methods[base].kind != "method" or methods[detector].kind != "detector":
-            raise UsageProblem(f"'{name}' is no pair of a trained method and a detector; see: oltr ls methods")
+            raise UsageProblem(f"'{name}' is not METHOD+DETECTOR, as dme+energy is; see: oltr ls methods")
         return name
     if methods[base].kind == "method":
         return base
@@ -112,7 +112,7 @@ def load_method(name: str) -> "type[Method]":
     """Import the class of a trained method.
 
     Raises:
-        UsageProblem: there is no such method, its file cannot be imported or lacks something, or it is a detector.
+        UsageProblem: there is no such method, its file cannot be imported or is incomplete, or it is a detector.
     """
     from oltr_cli.method import Method
 
@@ -127,21 +127,21 @@ def load_detector(name: str) -> "type[Detector]":
     """Import the class of a detector.
 
     Raises:
-        UsageProblem: there is no such detector, or its file cannot be imported or lacks something.
+        UsageProblem: there is no such detector, or its file cannot be imported or is incomplete.
     """
     from oltr_cli.detector import Detector
 
     cls = METHODS.load(name)
     if not issubclass(cls, Detector):
         detectors = [info.name for info in list_methods().values() if info.kind == "detector"]
-        raise UsageProblem(f"{name} is no detector{nearest(name, detectors)}")
+        raise UsageProblem(f"{name} is not a detector{nearest(name, detectors)}")
     own_way = any(getattr(cls, step) is not getattr(Detector, step) for step in ("score", "judge"))
     METHODS.check_complete(name, cls, ("confidence",) if own_way else ())
     return cls
 
 
 def method_chain(name: str) -> "list[tuple[str, type[Method]]]":
-    """The trained method and all that it starts from, first ancestor first."""
+    """The trained method after all methods that it starts from, the first ancestor first."""
     chain: list[tuple[str, type[Method]]] = []
     wanted: str | None = name
     while wanted is not None:
@@ -154,4 +154,4 @@ def method_chain(name: str) -> "list[tuple[str, type[Method]]]":
 
 
 def _put_it_on_a_method(detector: str) -> str:
-    return f"{detector} is a detector; put it on a method: oltr run plain --detector {detector}{given_files()}"
+    return f"{detector} is a detector; add it to a method: oltr run plain --detector {detector}{given_files()}"

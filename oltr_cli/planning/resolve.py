@@ -1,8 +1,8 @@
 """Recipes: typed, merged in a fixed order, with a record of where each value came from.
 
-Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < what the method is made for
-(``Method.train_defaults``) < its ``[method.NAME]`` < ``--set key=value``. ``[stage1]`` holds for methods that start
-from nothing, ``[stage2]`` for those that start from another run. A detector has ``[detector.NAME]`` and
+Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < the method's own defaults
+(``Method.train_defaults``) < its ``[method.NAME]`` < ``--set key=value``. ``[stage1]`` applies to methods that start
+from nothing, ``[stage2]`` to those that start from another run. A detector has ``[detector.NAME]`` and
 ``detector.key``.
 """
 
@@ -39,7 +39,7 @@ class Link:
 
 
 def parse_set(assignment: str) -> tuple[str, Any]:
-    """``key.sub=value`` → key and value; the value is TOML where it parses as such, otherwise a string."""
+    """``key.sub=value`` → key and value; the value is TOML if it parses as such, otherwise a string."""
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
         raise UsageProblem(f"--set {assignment}: write it as KEY=VALUE, for example --set train.epochs=3")
@@ -55,14 +55,14 @@ def resolve_chain(
     sets: list[str],
     detector: "tuple[str, type[Detector]] | None" = None,
 ) -> list[Link]:
-    """Resolve every run of ``chain`` (first ancestor first, the asked-for method last), and the pair with a detector.
+    """Resolve every run of ``chain`` (first ancestor first, requested method last), and that of the detector, if any.
 
-    ``--set`` speaks of the last method; ``data.*`` and ``backbone.*`` of all; ``NAME.key`` of the ancestor NAME;
-    ``detector.key`` of the detector.
+    ``--set`` applies to the last method; ``data.*`` and ``backbone.*`` to all; ``NAME.key`` to the ancestor NAME;
+    ``detector.key`` to the detector.
 
     Raises:
-        UsageProblem: unknown keys, values that do not fit, or a ``--set`` for a method that is not in the chain;
-            all problems of the first recipe that has any, at once.
+        UsageProblem: unknown keys, invalid values, or a ``--set`` for a method that is not in the chain; all problems
+            of the first recipe that has any, at once.
     """
     content = read_recipe(recipe_file)
     names = [name for name, _ in chain]
@@ -72,7 +72,7 @@ def resolve_chain(
         if head == "detector" and rest and detector is not None:
             continue
         if head == "detector":
-            raise UsageProblem(f"--set {key}: there is no detector here; add --detector NAME")
+            raise UsageProblem(f"--set {key}: no detector is given; add --detector NAME")
         if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
             hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in _keys(model)])
             raise UsageProblem(f"--set {key}: unknown key{hint}")
@@ -146,7 +146,7 @@ def _validated(
 
 
 def _backbone_problems(spec: BackboneSpec) -> list[str]:
-    """Why there is no such network, if there is none: its name, its file, or keys that it does not use."""
+    """What is wrong with the backbone, if anything: its name, its file, or keys that it does not use."""
     from oltr_cli.networks.backbones import load_backbone
 
     try:
@@ -165,7 +165,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _merge(into: dict, layer: dict, origin: dict[str, str], source: str, prefix: str = "") -> None:
-    """Lay ``layer`` over ``into`` in place, table by table, noting the source of every value."""
+    """Merge ``layer`` into ``into`` in place, table by table, and record the source of every value."""
     for key, value in layer.items():
         dotted = f"{prefix}{key}"
         if isinstance(value, dict):
@@ -185,7 +185,7 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
 
 
 def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str, str]) -> str:
-    """One line for one pydantic error: key, what is wrong, nearest name, where it was written."""
+    """One line for one pydantic error: key, what is wrong, nearest name, where it is set."""
     location = [str(part) for part in error["loc"]]
     dotted = ".".join([section, *location])
     written = next((origin[k] for k in (dotted, ".".join([section, *location[:1]])) if k in origin), "")
@@ -201,7 +201,7 @@ def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str,
 
 
 def _hash(recipe: Recipe, parent: str | None) -> str:
-    """Ten hex digits of what the run is. Where files lie does not count; what a weight file holds does."""
+    """Ten hex digits that identify the run. Paths of files do not count; the content of a weight file does."""
     identity = recipe.as_toml()
     for key in ("root", "lists") + (() if recipe.data.kind == "glyphs" else ("glyphs",)):
         identity["data"].pop(key)
@@ -227,7 +227,7 @@ def _digest(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest_of(path: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file, read once for all runs of a chain while its size and time of change stay the same."""
+    """SHA-256 of a file, read once for all runs of a chain while its size and modification time stay the same."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Whose runs a table, a figure or a report is about, and how a command names them."""
+"""Whose runs a table, a figure or a report shows, and how a command names them."""
 
 import shlex
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Source:
     """A dataset with the recipe that its runs follow.
 
     Attributes:
-        dataset: the name that the runs are filed under.
-        recipe: name or file; None: there is none, and nothing can be made.
-        option: what names the recipe on a command line, and the files that were added to this one.
+        dataset: the name under which the runs are saved.
+        recipe: name or file; None: there is none, and nothing can be trained.
+        option: names the recipe on a command line, with the files that were added to the current one.
     """
 
     dataset: str
@@ -27,14 +27,14 @@ class Source:
 
     @classmethod
     def of_dataset(cls, name: str) -> "Source":
-        """The recipe that is called like the dataset, built in or built by ``oltr data build``, where there is one."""
+        """The recipe with the name of the dataset, if there is one, built in or made by ``oltr data build``."""
         known = name in known_recipes()
         option = f"--dataset {shlex.quote(name)}" if known else NO_RECIPE
         return cls(name, name if known else None, option + given_files())
 
 
 def find_source(dataset: str | None, recipe: str | None, default: str) -> Source:
-    """What ``--dataset`` or ``--recipe`` asks for.
+    """What ``--dataset`` or ``--recipe`` names.
 
     Raises:
         UsageProblem: both are given, there is no such recipe, or a dataset with neither a recipe nor a run.
@@ -53,9 +53,9 @@ def find_source(dataset: str | None, recipe: str | None, default: str) -> Source
 
 
 def lists_of(source: str | None) -> str | None:
-    """Digest of the lists that the recipe ``source`` was made for; None where it does not say, and any will do.
+    """Digest of the lists that the recipe ``source`` was made for; None if it has none and any lists will do.
 
-    Recipes of ``oltr data build`` say it: runs on an earlier build of the same name are of other images.
+    Recipes of ``oltr data build`` have one: runs on an earlier build of the same name used other images.
     """
     try:
         return None if source is None else read_recipe(find_recipe(source))["data"].get("lists_digest")

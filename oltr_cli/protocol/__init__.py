@@ -1,1 +1,1 @@
-"""How the field measures: shot groups, metrics, thresholds, evaluation. It sees arrays, never a network."""
+"""How the field measures: shot groups, metrics, thresholds, evaluation. Works on arrays, never on a network."""

@@ -1,6 +1,6 @@
-"""The metrics and the facts about each: tables, report, evaluation and tuning ask here, and nowhere else.
+"""The metrics and the facts about each, for tables, report, evaluation and tuning.
 
-A metric is one entry here and its formula in ``oltr_cli.protocol.metrics``; docs/protocol.md defines it for readers.
+A metric is one entry here and a formula in ``oltr_cli.protocol.metrics``; docs/protocol.md defines it for readers.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Metric:
 
     Attributes:
         name: in result.json, tables and on the command line.
-        label: for people.
-        unit: in which it is shown; it is saved as a share of 1 in either case.
+        label: for display.
+        unit: in which it is shown; it is always saved as a fraction of 1.
         needs_threshold: whether it depends on τ.
     """
 
@@ -29,12 +29,12 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """From the saved value to its unit."""
+        """Factor from the saved value to its unit."""
         return 100.0 if self.unit == "percent" else 1.0
 
     @property
     def digits(self) -> int:
-        """After the point."""
+        """Digits after the decimal point."""
         return 1 if self.unit == "percent" else 3
 
     def shown(self, value: float) -> str:

@@ -1,4 +1,4 @@
-"""Evaluate saved scores: those of a run, or anybody's in one .npz file, by the same protocol; and show the result."""
+"""Evaluate saved scores, of a run or of any .npz file, by the same protocol."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from oltr_cli.runs.scores import SavedScores, read_npz
 
 
 class Evaluation(Record):
-    """All metrics at one τ, and what they are of.
+    """All metrics at one τ, and what was evaluated.
 
     Attributes:
-        run, file: the name of the run or the file of the scores, where they are one's.
-        counts: samples ``known`` and ``open``, ``classes``, and of these ``many``, ``medium`` and ``few``.
-        identification: of a run whose dataset has probes.
+        run, file: the name of the run, or the file of the scores, if any.
+        counts: numbers of ``known`` and ``open`` samples and of ``classes``: ``many``, ``medium`` and ``few``.
+        identification: for a run whose dataset has probes.
     """
 
     ABSENT = frozenset({"run", "file", "counts", "identification"})
@@ -35,7 +35,7 @@ class Evaluation(Record):
 
     @classmethod
     def of(cls, result: RunResult) -> "Evaluation":
-        """What a run says of itself."""
+        """The evaluation saved in a run's result."""
         return cls(
             run=result.run,
             threshold=result.threshold,
@@ -59,12 +59,12 @@ def evaluate_scores(
     Args:
         known: test samples of known classes; ``open_``: open test samples, if there are any.
         class_counts: training images of each class (K,).
-        rule: how to choose τ, or τ as it was chosen before.
+        rule: how to choose τ, or a τ chosen before.
         val, open_val: known and open validation samples, for the rules that read them.
 
     Raises:
-        DataProblem: labels or predictions that are no classes, or a split missing that the rule reads.
-        UsageProblem: no such definition of the shot groups, or the rule is ``tuned``.
+        DataProblem: labels or predictions out of range, or a missing split that the rule reads.
+        UsageProblem: unknown definition of the shot groups, or the rule is ``tuned``.
     """
     groups = shot_groups(class_counts, shots)
     num_classes = len(class_counts)
@@ -90,37 +90,37 @@ def evaluate_scores(
 def evaluate_file(
     path: Path, counts_path: Path, rule: ThresholdRule, shots: str = "paper", val_path: Path | None = None
 ) -> Evaluation:
-    """``evaluate_scores`` of a file of scores that need not come from oltr.
+    """``evaluate_scores`` for a file of scores, which need not come from oltr.
 
     Args:
-        path: .npz with ``labels`` (N,), −1 = open, and either ``logits`` (N, K), whose maximum softmax is then the
+        path: .npz with ``labels`` (N,), −1 = open, and either ``logits`` (N, K), whose maximum softmax is the
             confidence, or ``prediction`` (N,) and ``confidence`` (N,).
         counts_path: training images of each class, see ``read_class_counts``.
         val_path: a second such file, of validation samples.
 
     Raises:
-        DataProblem: a file is missing or broken, arrays are missing, hold NaN or do not fit the classes.
+        DataProblem: a file is missing or broken, arrays are missing, contain NaN or do not fit the classes.
         UsageProblem: see ``evaluate_scores``.
     """
     counts = read_class_counts(counts_path)
     known, open_ = _read_mixed(path, len(counts))
     val, open_val = (None, None) if val_path is None else _read_mixed(val_path, len(counts))
     if not len(known):
-        raise DataProblem(f"{path}: holds no sample of a known class (label 0 … {len(counts) - 1})")
+        raise DataProblem(f"{path}: has no sample of a known class (label 0 … {len(counts) - 1})")
     evaluated = evaluate_scores(known, open_, counts, rule, shots, val, open_val)
     return evaluated.model_copy(update={"file": str(path)})
 
 
 def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = "paper") -> Evaluation:
-    """``evaluate_scores`` of a finished run, from its saved scores alone.
+    """``evaluate_scores`` for a finished run, from its saved scores alone.
 
-    Identification rates, which know neither τ nor shot groups, are taken over from the run's result.
+    Identification rates, which depend on neither τ nor shot groups, are copied from the run's result.
 
     Args:
         rule: None takes ``default_threshold``.
 
     Raises:
-        DataProblem: the run is not finished, or scores that are needed are missing or broken.
+        DataProblem: the run is not finished, or needed scores are missing or broken.
         UsageProblem: see ``evaluate_scores``; or no threshold was tuned for the run.
     """
     result = read_result(run_dir)
@@ -148,7 +148,7 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
 def evaluation_of(
     run_dir: Path, result: RunResult, rule: ThresholdRule | None = None, shots: str = "paper"
 ) -> Evaluation:
-    """``evaluate_run`` of a run whose ``result`` is at hand: no scores are read where it has what is asked for."""
+    """``evaluate_run`` for a run whose ``result`` is loaded: scores are read only if it lacks what is requested."""
     wanted = default_threshold(run_dir, result).rule if rule is None else rule.text
     if wanted == result.threshold.rule and shots == result.shots:
         return Evaluation.of(result)
@@ -156,16 +156,16 @@ def evaluation_of(
 
 
 def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
-    """Known and open samples of a file in which open ones are labelled −1."""
+    """Known and open samples of a file, in which open samples are labelled −1."""
     arrays = read_npz(path)
     logits = arrays.get("logits")
     if logits is not None and logits.ndim == 2:
         if logits.shape[1] != num_classes:
             raise DataProblem(
-                f"{path}: logits are of {logits.shape[1]} classes, but {num_classes} class counts are given"
+                f"{path}: logits have {logits.shape[1]} classes, but {num_classes} class counts are given"
             )
         if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
-            _refuse(~np.isfinite(logits).all(axis=1), path, "logits hold NaN or infinity")
+            _refuse(~np.isfinite(logits).all(axis=1), path, "logits contain NaN or infinity")
     scores = SavedScores.from_arrays(arrays, path)
     _check(scores, num_classes, str(path), None)
     is_open = scores.labels == -1
@@ -177,16 +177,21 @@ def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]
 
 
 def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
-    """Refuse labels and predictions that are no classes; ``allowed``: −1 = open samples, 0 = known, None = both."""
+    """Reject labels and predictions out of range; ``allowed``: −1 = open samples, 0 = known, None = both."""
     classes = f"there are {num_classes} classes, 0 … {num_classes - 1}"
     if allowed == -1:
         _refuse(scores.labels != -1, where, "open samples are labelled −1, but this label is not", scores.labels)
     else:
         lowest = -1 if allowed is None else 0
         wrong = (scores.labels < lowest) | (scores.labels >= num_classes)
-        _refuse(wrong, where, f"a label is no class: {classes}", scores.labels)
+        _refuse(wrong, where, f"a label is out of range: {classes}", scores.labels)
     wrong = (scores.prediction < 0) | (scores.prediction >= num_classes)
-    _refuse(wrong, where, f"a prediction is no class (it is made before any rejection): {classes}", scores.prediction)
+    _refuse(
+        wrong,
+        where,
+        f"a prediction is out of range (predictions are made before rejection): {classes}",
+        scores.prediction,
+    )
     _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite in float32", scores.confidence)
 
 

@@ -1,14 +1,14 @@
-"""Rank-1 identification of identities that training never saw (Table 4, left).
+"""Rank-1 identification of identities not seen in training (Table 4, left).
 
 Source: Liu et al., CVPR 2019, Sec. 5, after MegaFace (Kemelmacher-Shlizerman et al., CVPR 2016). Probes and distractors
 share no identity with the training set, nor with each other. For each ordered pair of two probes p ≠ m of one identity,
 p is looked up in a gallery of its mate m among all distractors d, by cosine similarity s of the embeddings:
 
-    right(p, m) = s(p, m) > max_d s(p, d)         ties are wrong, and so is what lies within TIE of one
+    right(p, m) = s(p, m) > max_d s(p, d)         ties are wrong, and so are differences up to TIE
 
 The rate is the share of right pairs, as MegaFace has it: an identity with n probes counts n(n − 1) times. The groups
 are of probes: by pseudo-shots, the training images with s > 0.7 by the same embedding (many ≥ 5, few 2–4, one, zero),
-and by the words of ``attributes.txt``. Similarities are formed in blocks; no matrix of all of them is ever held.
+and by the groups of ``attributes.txt``. Similarities are computed in blocks, never as one matrix.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,12 +40,12 @@ def identification(
     """Identification rates by pseudo-shots and by group; see the module's text for the definitions.
 
     Args:
-        probe: embeddings (P, E) of any length; so are the others', which may be memory-mapped.
-        identities: (P,), who is on each.
+        probe: embeddings (P, E) of any length, like the others, which may be memory-mapped.
+        identities: (P,), the identity of each probe.
         distractors: (M, E). train: (N, E).
         groups: name → members (P,).
         device: where the similarities are computed.
-        advance: told how many rows of ``distractors`` and ``train`` were done.
+        advance: called with the number of rows of ``distractors`` and ``train`` done.
 
     Returns:
         ``{"metrics": {"identification/full", …/many, …/few, …/one, …/zero, and …/GROUP}, "counts": {"probes",
@@ -79,7 +79,7 @@ def _unit(rows: NDArray[np.floating], device: torch.device | str) -> Tensor:
 def _against_others(
     probes: Tensor, distractors: NDArray[np.floating], train: NDArray[np.floating], advance: Callable[[int], None]
 ) -> tuple[Tensor, Tensor]:
-    """Of each probe: the largest similarity to a distractor, and the number of training images above ``SIMILAR``."""
+    """For each probe: the largest similarity to a distractor, and the number of training images above ``SIMILAR``."""
     closest = torch.full((len(probes),), -torch.inf, device=probes.device)
     near = torch.zeros(len(probes), dtype=torch.int64, device=probes.device)
     for name, others in (("distractors", distractors), ("train", train)):
@@ -101,8 +101,8 @@ def _against_others(
 
 
 def _pairs(probes: Tensor, identities: Tensor, closest: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each probe: with how many of its mates it is right, and how many mates it has; both (P,)."""
-    # By identity, the mates of a block of probes are neighbours: only these columns of P × P are computed.
+    """For each probe: the number of its mates with which it is right, and the number of its mates; both (P,)."""
+    # Sorted by identity, the mates of a block of probes are neighbours: only these columns of P × P are computed.
     order = identities.argsort(stable=True)
     sorted_ = identities[order]
     first, last = torch.searchsorted(sorted_, sorted_), torch.searchsorted(sorted_, sorted_, right=True)
@@ -112,7 +112,7 @@ def _pairs(probes: Tensor, identities: Tensor, closest: Tensor) -> tuple[NDArray
         rows, columns = torch.arange(start, stop, device=order.device), slice(int(first[start]), int(last[stop - 1]))
         right = probes[order[rows]] @ probes[order[columns]].T > closest[order[rows], None] + TIE
         right &= sorted_[rows, None] == sorted_[columns]
-        right[rows - start, rows - columns.start] = False  # nobody is his own mate
+        right[rows - start, rows - columns.start] = False  # a probe is not its own mate
         hits[rows] = right.sum(dim=1)
     right_of, mates = torch.empty_like(hits), torch.empty_like(hits)
     right_of[order], mates[order] = hits, last - first - 1

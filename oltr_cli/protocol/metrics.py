@@ -1,13 +1,13 @@
-"""Every number of open long-tailed recognition, from saved scores: one sort, a few counts, no loop over samples.
+"""All metrics of open long-tailed recognition, from saved scores: one sort, a few counts, no loop over samples.
 
-What each is called, its unit and the like stand in ``oltr_cli.protocol.catalogue``. The protocol is that of Liu et al.,
-CVPR 2019, section 4, with the definitions its authors' code uses. y = −1 is an open sample, and ŷ = −1 a rejected one:
-a sample is rejected where confidence < τ, so one with confidence exactly τ is accepted. τ is rounded to float32, in
-which confidences are saved: a threshold picked from observed confidences accepts the sample it was picked from, and a τ
-typed as 0.7 meets a confidence saved from 0.7.
+Names, units and the like are in ``oltr_cli.protocol.catalogue``. The protocol is that of Liu et al., CVPR 2019,
+section 4, with the definitions of its authors' code. y = −1 is an open sample, and ŷ = −1 a rejected one: a sample is
+rejected if confidence < τ, so one with confidence exactly τ is accepted. τ is rounded to float32, in which confidences
+are saved: a threshold picked from observed confidences accepts the sample it was picked from, and a τ typed as 0.7
+equals a confidence saved from 0.7.
 
-Accuracies are shares (0 … 1). What cannot be computed is None, never NaN: a shot group none of whose classes has a
-test sample, and the whole open half where there are no open samples.
+Accuracies are fractions (0 … 1). What cannot be computed is None, never NaN: a shot group without test samples, and
+all open-set metrics if there are no open samples.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ def all_metrics(
     Args:
         known: scores of the N_k test samples of known classes, labels in 0 … K−1.
         open_: scores of the N_o open test samples (their labels are not read); None or empty when there are none.
-        class_counts: training images of each class (K,), which make the shot groups.
-        threshold: τ; confidence < τ is rejected. Only the open half depends on it.
+        class_counts: training images of each class (K,), which define the shot groups.
+        threshold: τ; confidence < τ is rejected. Only the open-set metrics depend on it.
         shots: the definition of the shot groups, see ``oltr_cli.protocol.shots``.
     """
     groups = shot_groups(class_counts, shots)
@@ -56,14 +56,14 @@ def all_metrics(
 
 
 def accepted(scores: SavedScores, threshold: float | None) -> NDArray[np.bool_]:
-    """Samples (N,) that are not rejected at τ; all of them when τ is None."""
+    """Samples (N,) that are not rejected at τ; all of them if τ is None."""
     if threshold is None:
         return np.ones(len(scores), np.bool_)
     return ~(scores.confidence < np.float32(threshold))
 
 
 def per_class_accuracy(scores: SavedScores, num_classes: int, threshold: float | None = None) -> Floats:
-    """Accuracy of each known class (K,), a rejected sample being wrong; NaN for a class without samples."""
+    """Accuracy of each known class (K,), with rejected samples as wrong; NaN for a class without samples."""
     samples = np.bincount(scores.labels, minlength=num_classes)
     right = np.bincount(scores.labels[_right(scores, threshold)], minlength=num_classes)
     return np.divide(right, samples, out=np.full(num_classes, np.nan), where=samples > 0)
@@ -81,10 +81,10 @@ def f_measure(true_positive: ArrayLike, false_positive: ArrayLike, false_negativ
 
 @dataclass(frozen=True)
 class RankCurve:
-    """What is accepted as τ falls through the P distinct confidences: the one sort behind all threshold-free numbers.
+    """What is accepted as τ falls through the P distinct confidences: one sort for all threshold-free metrics.
 
-    ``confidence`` (P,) falls; the counts (P + 1,) rise from 0 (everything rejected) to all samples, entry i + 1 being
-    what τ = ``confidence[i]`` accepts, so that samples of equal confidence are only ever accepted together.
+    ``confidence`` (P,) falls; the counts (P + 1,) rise from 0 (everything rejected) to all samples; entry i + 1 is
+    what τ = ``confidence[i]`` accepts, so samples of equal confidence are always accepted together.
     """
 
     confidence: NDArray[np.float32]
@@ -93,7 +93,7 @@ class RankCurve:
     open: Counts  # open samples accepted
 
     def accepted_at(self, tau: ArrayLike) -> NDArray[np.int64]:
-        """Positions in the counts of given thresholds, of the shape of ``tau``."""
+        """Positions of given thresholds in the counts, of the shape of ``tau``."""
         rising = self.confidence[::-1]
         return len(rising) - np.searchsorted(rising, np.asarray(tau, np.float32), side="left")
 
@@ -117,11 +117,11 @@ def rank_curve(known: SavedScores, open_: SavedScores) -> RankCurve:
 def threshold_curve(
     known: SavedScores, open_: SavedScores | None, groups: Mapping[str, NDArray[np.bool_]], points: int = 201
 ) -> dict[str, Floats | None]:
-    """How the open half depends on τ: "tau", "f_measure", "f_measure_2019", "overall" and each group, all (points,).
+    """The open-set metrics by τ: "tau", "f_measure", "f_measure_2019", "overall" and each group, all (points,).
 
     τ runs evenly from 0 (or the lowest confidence, if that is negative) to the highest confidence. "overall" and the
-    groups are accuracies of the known samples under rejection, as in ``all_metrics`` at the same τ. None stands for
-    the F-measures when there are no open samples, and for a group that has no test samples.
+    groups are accuracies of the known samples under rejection, as in ``all_metrics`` at the same τ. The F-measures are
+    None if there are no open samples, and so is a group without test samples.
     """
     nothing = SavedScores(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64))
     curve = rank_curve(known, nothing if open_ is None else open_)
@@ -160,9 +160,9 @@ def group_confusion(
     threshold: float,
     shots: str = "paper",
 ) -> Floats:
-    """Shares (4, 4) of the samples of a true group (row) that land in a predicted group (column).
+    """Fractions (4, 4) of the samples of a true group (row) with a prediction in a group (column).
 
-    Both are in the order many, medium, few, open; a rejected sample lands in open. Rows sum to 1, and a group without
+    Both are in the order many, medium, few, open; a rejected sample counts as open. Rows sum to 1, and a group without
     samples is a row of zeros.
     """
     groups = shot_groups(class_counts, shots)
@@ -196,11 +196,11 @@ def _mean(values: NDArray) -> float | None:
 
 
 def ranking_metrics(curve: RankCurve) -> dict[str, float | None]:
-    """The numbers that need no threshold; known is the positive class unless said otherwise."""
+    """The metrics that need no threshold; known is the positive class unless stated otherwise."""
     known, open_ = curve.known, curve.open
     true_positive_rate, false_positive_rate = known / known[-1], open_ / open_[-1]
     error = 0.5 * (1.0 - true_positive_rate) + 0.5 * false_positive_rate
-    # The first operating point that accepts 95 % of the known samples; in whole numbers, as 0.95 is no binary fraction.
+    # The first operating point that accepts 95 % of the known samples; in integers, as 0.95 is not a binary fraction.
     at_95 = int(np.argmax(20 * known >= 19 * known[-1]))
     return {
         "open/auroc": _area(open_, known) / float(known[-1] * open_[-1]),
@@ -216,7 +216,7 @@ def ranking_metrics(curve: RankCurve) -> dict[str, float | None]:
 
 
 def _area(x: Counts, y: Counts) -> float:
-    """Trapezoids under y(x), in whole numbers until the end: exact however many samples there are."""
+    """Trapezoids under y(x), in integers until the end: exact for any number of samples."""
     return float((np.diff(x) * (y[1:] + y[:-1])).sum()) / 2.0
 
 

@@ -1,4 +1,4 @@
-"""An evaluation on the screen."""
+"""An evaluation on the terminal."""
 
 from rich.box import ROUNDED
 from rich.console import Group, RenderableType
@@ -13,16 +13,16 @@ from oltr_cli.runs.result import IdentificationCounts, Metrics
 
 
 def table(shown: Evaluation) -> RenderableType:
-    """A table of accuracies by shot group and the other numbers below it, each in its unit of the catalogue.
+    """A table of accuracies by shot group, with the other metrics below it, each in its unit of the catalogue.
 
-    "–" stands for what cannot be computed, † marks what the test set's own τ has touched.
+    "–" marks what cannot be computed, † what depends on a τ chosen on the test set.
     """
     metrics, counts, threshold = shown.metrics, shown.counts, shown.threshold
     leaks = ThresholdRule.parse(threshold.rule).marks_test_leak
 
     def cell(name: str, sign: str = "") -> str:
         value = metrics.get(name)
-        # With marks about, all cells keep a place for one, so that the digits stand below each other.
+        # If any cell has a mark, all cells leave room for one, so that the digits line up.
         mark = ("†" if METRICS[name].needs_threshold else " ") if leaks else ""
         return ("–" if value is None else METRICS[name].shown(value) + sign) + mark
 
@@ -52,7 +52,7 @@ def table(shown: Evaluation) -> RenderableType:
     if counts is not None:
         lines[0] += f" · {counts['known']:,} known and {counts['open']:,} open samples"
     if metrics.get("open/overall") is None:
-        lines.append("no open samples: the numbers of the open set cannot be computed")
+        lines.append("no open samples: open-set metrics cannot be computed")
     if leaks:
         lines.append("† τ was chosen on the test set itself")
     note = Text("\n".join(lines), style="dim")

@@ -1,4 +1,4 @@
-"""Shot groups: many, medium and few classes by their number of training images, and reading those numbers from a file.
+"""Shot groups: many-, medium- and few-shot classes by their training images, and reading class counts from a file.
 
 Two definitions are in use and give different tables (Liu et al., CVPR 2019, section 4 against its authors' code):
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.protocol.catalogue import GROUPS as GROUPS
 
-# For people: what each definition counts as many, medium and few.
+# For display: what each definition counts as many, medium and few.
 DEFINITIONS = {"paper": ("> 100", "20–100", "< 20"), "code": ("≥ 100", "21–99", "≤ 20")}
 
 ClassCounts = Sequence[int] | NDArray[np.integer]
@@ -37,20 +37,20 @@ def shot_groups(class_counts: ClassCounts, definition: str = "paper") -> dict[st
         UsageProblem: no such definition.
     """
     if definition not in DEFINITIONS:
-        raise UsageProblem(f"no shot groups '{definition}'{nearest(definition, DEFINITIONS)}")
+        raise UsageProblem(f"no definition of shot groups '{definition}'{nearest(definition, DEFINITIONS)}")
     counts = np.asarray(class_counts)
     many, few = (counts > 100, counts < 20) if definition == "paper" else (counts >= 100, counts <= 20)
     return {"many": many, "medium": ~(many | few), "few": few}
 
 
 def read_class_counts(path: Path) -> NDArray[np.int64]:
-    """Training images of each class (K,), by label, from whatever file holds them.
+    """Training images of each class (K,), by label, from a file in one of several formats.
 
-    Read are: one count a line; ``label count`` a line; a training list (``relative/path label`` a line, which is
-    counted); a JSON list; an integer .npy array.
+    The formats are: one count per line; ``label count`` per line; a training list (``relative/path label`` per line,
+    which is counted); a JSON list; an integer .npy array.
 
     Raises:
-        DataProblem: missing, unreadable, none of these, a label twice or left out, a count below 0.
+        DataProblem: missing, unreadable, in no such format, a label twice or left out, a count below 0.
     """
     if path.suffix.lower() == ".npy":
         return _checked(_read_npy(path), path)
@@ -63,8 +63,8 @@ def read_class_counts(path: Path) -> NDArray[np.int64]:
         return _checked(_read_json_list(text, path), path)
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
-        raise DataProblem(f"{path}: is empty; expected one class count a line, by label")
-    # The first line tells which of the three it is; the others must follow it.
+        raise DataProblem(f"{path}: is empty; expected one class count per line, by label")
+    # The first line decides which of the three formats it is; the others must have the same.
     first = lines[0][1].split()
     if len(first) == 1:
         return np.array([_integer(line, "a class count", path, number) for number, line in lines], np.int64)
@@ -89,7 +89,7 @@ def _read_json_list(text: str, path: Path) -> NDArray:
     except json.JSONDecodeError as error:
         raise DataProblem(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
     if not isinstance(values, list) or not all(type(value) is int for value in values):
-        raise DataProblem(f"{path}: the JSON must be one list of whole numbers, a count for each class by label")
+        raise DataProblem(f"{path}: the JSON must be one list of whole numbers, one count per class by label")
     try:
         return np.array(values, np.int64)
     except OverflowError:
@@ -135,7 +135,7 @@ def _count_list(lines: list[tuple[int, str]], path: Path) -> NDArray[np.int64]:
 
 
 def _integer(word: str, what: str, path: Path, number: int) -> int:
-    """A whole number from 0 up that fits in 64 bits."""
+    """A whole number, 0 or more, that fits in 64 bits."""
     if not (word.isascii() and word.isdecimal() and int(word) < 2**63):
-        raise DataProblem(f"{path}:{number}: '{word[:60]}' is not {what} (a whole number from 0 up)")
+        raise DataProblem(f"{path}:{number}: '{word[:60]}' is not {what} (a whole number, 0 or more)")
     return int(word)

@@ -1,7 +1,7 @@
-"""How the threshold τ is chosen: by a named rule, which is part of every result.
+"""How the threshold τ is chosen: by a named rule, which is saved in every result.
 
 ===============  =========================================================================================
-fixed:0.1        any finite number, also typed alone: 0.1; the paper's is 0.1
+fixed:0.1        any finite number, also just 0.1; the paper uses 0.1
 id_quantile:q    the largest τ that accepts at least the share q of closed validation; needs no open data
 val_open         the F-measure's optimum on closed validation and open *validation* classes
 oracle_test      the F-measure's optimum on the test set itself: reads the answers, so its numbers carry a †
@@ -36,7 +36,7 @@ _WITH_NUMBER = {"fixed": PAPER_RULE, "id_quantile": "id_quantile:0.95"}
 
 @dataclass(frozen=True)
 class ThresholdRule:
-    """One rule and, for fixed and id_quantile, its number."""
+    """A rule and, for fixed and id_quantile, its number."""
 
     name: str
     argument: float | None = None
@@ -46,7 +46,7 @@ class ThresholdRule:
         """Read a number, ``fixed:0.1``, ``id_quantile:0.95``, ``val_open``, ``oracle_test`` or ``tuned``.
 
         Raises:
-            UsageProblem: no such rule, or its number is missing, not wanted or out of range.
+            UsageProblem: no such rule, or its number is missing, not allowed or out of range.
         """
         name, colon, number = text.strip().partition(":")
         if not colon and _number(name) is not None:
@@ -66,7 +66,7 @@ class ThresholdRule:
 
     @property
     def text(self) -> str:
-        """The rule as it is typed: ``ThresholdRule.parse(rule.text) == rule``."""
+        """The rule as typed: ``ThresholdRule.parse(rule.text) == rule``."""
         return self.name if self.argument is None else f"{self.name}:{self.argument!r}"
 
     @property
@@ -76,15 +76,15 @@ class ThresholdRule:
 
     @property
     def marks_test_leak(self) -> bool:
-        """Whether numbers at this τ must carry a †, because the test set chose it."""
+        """Whether metrics at this τ must be marked with a †, because it was chosen on the test set."""
         return self.name == "oracle_test"
 
 
 def default_threshold(run_dir: Path, result: RunResult, *, tuned_first: bool = False) -> ChosenThreshold:
-    """τ of a finished run when nobody says which: the run's own.
+    """The default τ of a finished run: the run's own.
 
     Args:
-        tuned_first: prefer the one that ``oltr tune threshold`` saved for the run, where it did.
+        tuned_first: prefer the one that ``oltr tune threshold`` saved for the run, if any.
 
     Raises:
         DataProblem: threshold.json is to be read and is damaged.
@@ -97,11 +97,11 @@ def tuned_threshold(run_dir: Path) -> ChosenThreshold:
     """τ of a finished run by the rule ``tuned``.
 
     Raises:
-        UsageProblem: none was saved. DataProblem: threshold.json is damaged.
+        UsageProblem: none is saved. DataProblem: threshold.json is damaged.
     """
     tuned = read_tuned(run_dir)
     if tuned is None:
-        raise UsageProblem(f"{run_dir}: no tuned threshold is saved here; `oltr tune threshold` makes one for a run")
+        raise UsageProblem(f"{run_dir}: no tuned threshold is saved here; choose one with: oltr tune threshold")
     return tuned.chosen
 
 
@@ -113,7 +113,7 @@ def _number(text: str) -> float | None:
 
 
 class FMeasureCurve:
-    """open/f_measure of N_k known and N_o open samples at any τ: one sort to build, O(log N) to ask."""
+    """open/f_measure of N_k known and N_o open samples at any τ: one sort to build, O(log N) per query."""
 
     def __init__(self, known: SavedScores, open_: SavedScores) -> None:
         self._curve = rank_curve(known, open_)
@@ -121,14 +121,14 @@ class FMeasureCurve:
         self._values = f_measure(right, len(known) - right, self._curve.open)
 
     def at(self, tau: float) -> float:
-        """The F-measure when confidences below ``tau`` are rejected."""
+        """The F-measure if confidences below ``tau`` are rejected."""
         return float(self._values[self._curve.accepted_at(tau)])
 
     def best(self) -> tuple[float, float]:
-        """(τ, F) of the exact optimum over all thresholds, the lowest such τ where several are equal.
+        """(τ, F) of the exact optimum over all thresholds, the lowest such τ if several are equal.
 
-        Only observed confidences need to be tried. When rejecting nothing is best, τ is 0 (or the lowest confidence, if
-        that is negative), so that samples yet to come are not rejected either.
+        Only observed confidences need to be tried. If rejecting nothing is best, τ is 0 (or the lowest confidence, if
+        that is negative), so that future samples are not rejected either.
         """
         confidence = self._curve.confidence
         if not len(confidence):
@@ -162,24 +162,24 @@ def choose_threshold(
     test: SavedScores | None,
     open_test: SavedScores | None,
 ) -> float:
-    """τ by ``rule``; splits that the rule does not read may be None, and are not looked at.
+    """τ by ``rule``; splits that the rule does not read may be None, and are ignored.
 
     Raises:
         DataProblem: a split that the rule reads is missing or empty.
-        UsageProblem: the rule is ``tuned``, which no scores answer; see ``tuned_threshold``.
+        UsageProblem: the rule is ``tuned``, which does not follow from scores; see ``tuned_threshold``.
     """
     given = {"val": val, "open_val": open_val, "test": test, "open": open_test}
     read = {name: scores for name in rule.splits if (scores := given[name]) is not None and len(scores)}
     missing = [name for name in rule.splits if name not in read]
     if missing:
-        # The quantile suits confidences of any range, and needs known images alone.
+        # The quantile suits confidences of any range, and needs only known images.
         other = _WITH_NUMBER["id_quantile" if val is not None and len(val) else "fixed"]
         raise DataProblem(
             f"threshold {rule.text} reads {' and '.join(rule.splits)}, but there are no scores of "
-            f"{' and '.join(missing)}; give them, or take another rule, such as {other}"
+            f"{' and '.join(missing)}; give them, or use another rule, such as {other}"
         )
     if rule.name == "tuned":
-        raise UsageProblem("no tuned threshold is saved here; `oltr tune threshold` makes one for a run")
+        raise UsageProblem("no tuned threshold is saved here; choose one with: oltr tune threshold")
     if rule.name == "fixed":
         return rule.argument or 0.0
     if rule.name == "id_quantile":

@@ -45,7 +45,7 @@ def find_recipe(name_or_file: str) -> Path:
         if (path / BUILT_RECIPE).is_file():
             raise UsageProblem(f"{path} is a folder; give the recipe in it: --recipe {quote(str(path / BUILT_RECIPE))}")
         start = f"oltr cp {next(iter(builtin_recipes()))} {quote(str(path.with_suffix('.toml')))}"
-        raise UsageProblem(f"no recipe file {path}; start one with: {start}")
+        raise UsageProblem(f"no recipe file {path}; create it with: {start}")
     raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
 
 

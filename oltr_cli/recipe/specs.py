@@ -136,7 +136,9 @@ class Recipe(_Spec):
     backbone: BackboneSpec = BackboneSpec()
     train: TrainSpec = TrainSpec()
     params: SerializeAsAny[MethodParams] = MethodParams()
-    detector: SerializeAsAny[MethodParams] | None = Field(None, description="of a pair: the rest is the method's")
+    detector: SerializeAsAny[MethodParams] | None = Field(
+        None, description="parameters of the detector, if the run has one"
+    )
 
     def as_toml(self) -> dict[str, Any]:
         """Plain nested dict under the names of a recipe file, without what is unset: TOML has no word for None."""

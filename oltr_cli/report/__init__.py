@@ -1,5 +1,5 @@
-"""The report: the finished runs of a dataset on one HTML page that needs nothing but itself.
+"""The report: the finished runs of a dataset on one self-contained HTML page.
 
-``content`` collects what is said, ``page`` makes it HTML (``templates/``, report.css, report.js), ``watch`` keeps it
-fresh.
+``content`` collects the facts, ``page`` renders them as HTML (``templates/``, report.css, report.js), ``watch`` keeps
+the page up to date.
 """

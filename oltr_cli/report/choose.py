@@ -1,4 +1,4 @@
-"""Which dataset and which of its runs a report is about."""
+"""Which dataset and which of its runs a report shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
 from oltr_cli.tables.rows import table_rows
 
-# What to do about runs of a status, by how near they are to a result.
+# What to do about runs of a status, those nearest to a result first.
 UNFINISHED = {
-    "running": "running; --watch shows how far",
-    "interrupted": "interrupted; the same oltr run goes on",
-    "failed": "marked as failed; the same oltr run tries again",
-    "damaged": f"damaged ({RESULT}); remove that file, and the same oltr run writes it again",
-    "new": "begun, without a checkpoint yet; the same oltr run begins anew",
-    "unfinished": "not finished; the same oltr run goes on",
+    "running": "running; --watch shows progress",
+    "interrupted": "interrupted; repeat the oltr run command to resume",
+    "failed": "marked as failed; repeat the oltr run command to try again",
+    "damaged": f"damaged ({RESULT}); remove that file and repeat the oltr run command to restore it",
+    "new": "started, but without a checkpoint yet; repeat the oltr run command to start again",
+    "unfinished": "not finished; repeat the oltr run command to continue",
 }
 
 
@@ -31,9 +31,9 @@ class Chosen:
 
     Attributes:
         done: finished runs; ``others``: runs without a result, failed ones, and those whose result.json is damaged.
-        methods: patterns for the rows of the tables; None shows them all.
-        source, option: the recipe that missing rows would be made by, and how a command names it.
-        by_name: each run was asked for by its name, whatever recipe or build it is of.
+        methods: patterns for the rows of the tables; None shows all rows.
+        source, option: the recipe for missing rows, and how a command names it.
+        by_name: each run was requested by its name, whatever its recipe or build.
     """
 
     dataset: str
@@ -53,17 +53,17 @@ def choose(
     recipe: str | None = None,
     unfinished_will_do: bool = False,
 ) -> Chosen:
-    """The finished runs that are asked for; those on an earlier build of the dataset only by their names.
+    """The requested finished runs; those on an earlier build of the dataset only if named.
 
     Args:
-        dataset: None takes that of the recipe or of ``runs``, or that with the newest finished run.
-        recipe: file that the runs follow, where it is not the one that is called like the dataset.
-        runs: names of runs or parts of names; empty takes all.
-        methods: rows of the paper's table, methods or globs, with commas.
-        unfinished_will_do: go on without a finished run as long as there is any.
+        dataset: None uses that of the recipe or of ``runs``, or that of the newest finished run.
+        recipe: file that the runs follow, if it does not have the name of the dataset.
+        runs: names of runs or parts of names; empty for all.
+        methods: rows of the paper's table, methods or globs, separated by commas.
+        unfinished_will_do: accept runs none of which is finished.
 
     Raises:
-        UsageProblem: no finished run of what is asked for (the line says what to type), or a name that fits nothing.
+        UsageProblem: no such finished run (the message says what to type), or a name that matches nothing.
     """
     asked = [resolve_run(text).resolve() for text in runs]
     if recipe is not None:
@@ -75,7 +75,7 @@ def choose(
     if asked:
         every = [run for run in every if run.path.resolve() in asked]
         if len(every) < len(set(asked)):
-            raise UsageProblem(f"--runs: not all of them are runs of {name}; a report is about one dataset")
+            raise UsageProblem(f"--runs: not all are runs of {name}; a report shows only one dataset")
     patterns = tuple(part for text in methods for part in text.split(",") if part.strip()) or None
     if patterns:
         table = load_table(DEFAULT_TABLE)
@@ -94,17 +94,17 @@ def choose(
 
 
 def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
-    """The tables to show: those asked for, else the paper's for this dataset, else the nearest in kind."""
+    """The tables to show: those requested, otherwise the paper's for this dataset or for the same kind of dataset."""
     if asked:
         return list(dict.fromkeys(part.strip() for text in asked for part in text.split(",") if part.strip()))
     return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result.metrics))
 
 
 def with_all(chosen: Chosen, tables: Sequence[FilledTable]) -> tuple[list[FilledTable], str]:
-    """The tables that show every run asked for by name, and what is left out and why ("": nothing).
+    """The tables that show every run requested by name, and what is left out and why ("": nothing).
 
-    A table shows one recipe of a method, on the dataset as it is built now. Beside a run of another it would show other
-    numbers under the same name.
+    A table shows one recipe of a method, on the current build of the dataset. Next to a run of another recipe or build
+    it would show different numbers under the same name.
     """
     kept: list[FilledTable] = []
     dropped: list[str] = []
@@ -122,7 +122,7 @@ def with_all(chosen: Chosen, tables: Sequence[FilledTable]) -> tuple[list[Filled
     what = f"from the paper's tables: {', '.join(dropped)}" if kept else "the paper's table and the figures"
     one = len(missing) == 1
     return kept, (
-        f"Left out {what}, which show the runs of the recipe as it stands, or of one that stands in for it: "
+        f"Left out {what}, which show only runs of the current recipe or, if there are none, of the closest one: "
         f"{some(sorted(missing))} {'is' if one else 'are'} not among them."
     )
 
@@ -130,15 +130,15 @@ def with_all(chosen: Chosen, tables: Sequence[FilledTable]) -> tuple[list[Filled
 def _of(paths: Sequence[Path]) -> str | None:
     names = sorted({path.parents[1].name for path in paths})
     if len(names) > 1:
-        raise UsageProblem(f"--runs: they are of {' and '.join(names)}; a report is about one dataset")
+        raise UsageProblem(f"--runs: these are runs of {' and '.join(names)}; a report shows only one dataset")
     return names[0] if names else None
 
 
 def _newest() -> str:
-    """The dataset whose result.json is the newest; of runs without one, that of the newest recipe.toml."""
+    """The dataset with the newest result.json or, if there is none, with the newest recipe.toml."""
     runs = find_runs()
     if not runs:
-        raise UsageProblem(f"no finished run in {runs_root()}; make one: oltr run dme")
+        raise UsageProblem(f"no finished run in {runs_root()}; start with: oltr run dme")
 
     def age(run: Run) -> tuple[bool, float]:
         finished = run.path / RESULT
@@ -149,11 +149,11 @@ def _newest() -> str:
 
 
 def _nothing(source: Source, patterns: Sequence[str] | None, others: Sequence[Run], earlier: Sequence[Run]) -> str:
-    """The error where there is no finished run: what there is instead, or the command that makes one.
+    """The error if there is no finished run: which runs exist instead, or the command that trains one.
 
     Args:
-        others: runs of what is asked for without a result, or failed.
-        earlier: finished ones on an earlier build of the dataset.
+        others: requested runs without a result, or failed.
+        earlier: finished runs on an earlier build of the dataset.
     """
     name = source.dataset
     if source.recipe is None and not find_runs(dataset=name):
@@ -170,11 +170,11 @@ def _nothing(source: Source, patterns: Sequence[str] | None, others: Sequence[Ru
         if there := by_status.get(status):
             return "; ".join([*parts, f"{some(there)} {'is' if len(there) == 1 else 'are'} {words}"])
     method = patterns[0] if patterns and not set(patterns[0]) & set("*?[") else "dme"
-    return "; ".join([*parts, f"make one: oltr run {method} {source.option}"])
+    return "; ".join([*parts, f"train one: oltr run {method} {source.option}"])
 
 
 def running(run: Run) -> str:
-    """Its status, also where the folder cannot be written and so no lock be tried."""
+    """Its status, also if the folder is read-only, where the lock cannot be tried."""
     try:
         return run.status()
     except (OltrError, OSError):

@@ -1,6 +1,6 @@
-"""What a report says, collected from run folders: runs, tables, curves, classes, mistakes, pictures.
+"""The content of a report, collected from run folders: runs, tables, curves, classes, mistakes, pictures.
 
-A run's numbers are kept in a ``Cache`` by the state of its files, so that watching reads each run once.
+Facts about a run are kept in a ``Cache`` by the state of its files, so that watching reads each run once.
 """
 
 import time
@@ -35,9 +35,9 @@ class Finished:
     """One finished run as the page shows it.
 
     Attributes:
-        metrics: name → value, those that are None left out.
-        numbers: what travels as JSON and the page's script draws: curve, named thresholds, classes, gallery.
-        problem: what could not be read of it; "" where all could.
+        metrics: name → value, without those that are None.
+        numbers: JSON for the script of the page, which draws it: curve, named thresholds, classes, gallery.
+        problem: what could not be read; "" if everything could.
     """
 
     run: Run
@@ -51,7 +51,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows; ``left_out`` says which of the paper's tables and figures it does not, and why."""
+    """All that the page shows; ``left_out`` says which of the paper's tables and figures it omits, and why."""
 
     dataset: str
     made: str
@@ -67,7 +67,7 @@ class Report:
 
 @dataclass
 class Cache:
-    """What was made before, by the state of the files it was made from."""
+    """What was computed before, by the state of the files it was computed from."""
 
     runs: dict[tuple[Any, ...], Finished] = field(default_factory=dict)
     figures: dict[tuple[Any, ...], Picture] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Cache:
 
 
 def state(run: Run) -> tuple[Any, ...]:
-    """Name, and time and size of each file that a report reads of a run; other once any of them changes."""
+    """Name, and time and size of each file that a report reads; differs once any of them changes."""
     stamps: list[tuple[int, int] | None] = []
     for name in FILES:
         try:
@@ -98,19 +98,19 @@ def collect(
     """Read the chosen runs.
 
     Args:
-        table_names: of the paper's tables to lay over them.
-        figure_names: of the paper's figures to draw; None: all that take no minutes.
-        cache: of an earlier call on the same dataset; what it holds is not made again.
+        table_names: tables of the paper to fill with them.
+        figure_names: figures of the paper to draw; None: all that draw quickly.
+        cache: of an earlier call on the same dataset; its content is not computed again.
 
     Raises:
-        UsageProblem: no such table, or patterns that fit none of its rows.
+        UsageProblem: no such table, or patterns that match none of its rows.
     """
     cache = Cache() if cache is None else cache
     cache.album = cache.album or Album(display)
     methods = list(chosen.methods) if chosen.methods else None
     option = chosen.option
     tables = [fill(name, chosen.dataset, methods=methods, source=chosen.source, option=option) for name in table_names]
-    # Of each method the runs that the tables show come first, and so have the pictures: an ablation has other numbers.
+    # For each method, the runs in the tables come first and get the pictures: an ablation has other numbers.
     shown = {(row.method, row.hash) for table in tables for row in table.rows if not row.spec.exact}
     done = sorted(chosen.done, key=lambda pair: (pair[0].method, (pair[0].method, pair[0].hash) not in shown))
     finished = []
@@ -144,7 +144,7 @@ def collect(
 
 
 def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) -> Finished:
-    """One run; what of it cannot be read is named in ``problem``, and the rest is shown."""
+    """One run; what cannot be read is named in ``problem``, and the rest is shown."""
     assert cache.album is not None
     evaluated = evaluation_of(run.path, result)
     own, counts, shots = evaluated.threshold, result.class_counts, evaluated.shots
@@ -185,11 +185,11 @@ def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) ->
 def _check(known: SavedScores, classes: int, run: Run) -> None:
     both = np.concatenate([known.labels, known.prediction])
     if len(both) and not (both.min() >= 0 and both.max() < classes):
-        raise DataProblem(f"{run.scores('test')}: holds classes that its result.json does not know")
+        raise DataProblem(f"{run.scores('test')}: contains classes that are not in its result.json")
 
 
 def _named_thresholds(run: Run, result: RunResult, own: ChosenThreshold) -> tuple[dict[str, float], str]:
-    """Rule → τ, the run's own first; and what is wrong with threshold.json."""
+    """Rule → τ, the run's own first; and what is wrong with threshold.json, if anything."""
     known, problem = [own, result.threshold, *result.other_thresholds.values()], ""
     try:
         if (tuned := read_tuned(run.path)) is not None:

@@ -1,7 +1,7 @@
-"""The most confident mistakes of a run, and thumbnails of them that travel inside the page.
+"""The most confident mistakes of a run, and thumbnails of them that are embedded in the page.
 
-Which samples are rejected depends on τ, which the reader of the page moves. So for each kind of mistake the samples at
-the far end of the confidences are kept, and the page shows those of them that are mistakes at its τ.
+Which samples are rejected depends on τ, which the reader of the page can change. So for each kind of mistake the
+samples with extreme confidences are kept, and the page shows those that are mistakes at the current τ.
 """
 
 import base64
@@ -34,7 +34,7 @@ def find_mistakes(known: SavedScores, open_: SavedScores | None, counts: ClassCo
     """Kind → (split, its scores, the rows of at most PER_KIND samples, the most confident mistake first).
 
     ``known_as_unknown``: known samples of the lowest confidence; ``unknown_as_known``: open ones of the highest;
-    ``tail_as_head``: samples of few-shot classes taken for a many-shot one, the highest confidence first.
+    ``tail_as_head``: samples of few-shot classes classified as a many-shot one, the highest confidence first.
     """
     groups = shot_groups(counts, shots)
     order = np.argsort(known.confidence, kind="stable")
@@ -48,7 +48,7 @@ def find_mistakes(known: SavedScores, open_: SavedScores | None, counts: ClassCo
 
 
 class Album:
-    """Thumbnails of datasets' images, each kept once however many runs show it.
+    """Thumbnails of datasets' images, each kept only once for all runs that show it.
 
     Attributes:
         pictures: data URIs, in the order of first use.
@@ -61,9 +61,9 @@ class Album:
         self._known: dict[tuple[str, str, int], int | None] = {}
 
     def dataset(self, run: Run) -> tuple[str, "OpenedDataset | str"]:
-        """What tells the dataset that ``run`` was made of from others, and the dataset, or why it cannot be opened.
+        """A key for the dataset that ``run`` was made on, and the dataset, or why it cannot be opened.
 
-        Runs of one name may have different images, such as the built-in set with another seed.
+        Datasets of one name may have different images, such as the built-in dataset with another seed.
         """
         from oltr_cli.data.feed.opening import open_dataset
         from oltr_cli.recipe.specs import DataSpec
@@ -82,7 +82,7 @@ class Album:
         return key, self._opened[key]
 
     def picture(self, key: str, dataset: "OpenedDataset", split: str, place: int) -> int | None:
-        """Number of the thumbnail of an image; None when it cannot be decoded."""
+        """Number of the thumbnail of an image; None if it cannot be decoded."""
         where = key, split, place
         if where not in self._known:
             from oltr_cli.drawing.contact_sheet import fit
@@ -100,7 +100,7 @@ class Album:
 
 
 def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[dict[str, list[dict[str, Any]]], str]:
-    """Kind → the samples as the page shows them, and a sentence on what is wrong with their images ("": nothing).
+    """Kind → the samples for the page, and a sentence on what is wrong with their images ("": nothing).
 
     A sample has a picture (its number, or None), confidence, true and predicted class (−1 = open), and a name.
 
@@ -110,9 +110,9 @@ def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[d
     from oltr_cli.figures.networks import places
 
     key, dataset = album.dataset(run)
-    problem = f"The images are not there: {dataset}" if isinstance(dataset, str) else ""
+    problem = f"The images cannot be shown: {dataset}" if isinstance(dataset, str) else ""
     if not isinstance(dataset, str) and digest not in (None, dataset.digest):
-        problem = f"The lists of {run.dataset} have changed since this run; the images are as they are now."
+        problem = f"The lists of {run.dataset} have changed since this run; the images shown may be others."
     shown: dict[str, list[dict[str, Any]]] = {}
     for kind, (split, scores, rows) in found.items():
         at: NDArray[np.int64] | None = None
@@ -120,7 +120,7 @@ def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[d
             try:
                 at = places(scores, dataset.splits[split], str(run.scores(split)))
             except DataProblem as error:
-                problem = f"The images cannot be told: {error}"
+                problem = f"The images cannot be found: {error}"
         shown[kind] = [
             {
                 "picture": None

@@ -1,4 +1,4 @@
-"""A run's numbers that travel inside the page: how each class fares, and how the open-set numbers depend on τ."""
+"""The open-set metrics of a run by τ, in few enough points to be embedded in a page."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from oltr_cli.protocol.metrics import Floats, all_metrics, per_class_accuracy, r
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
-POINTS = 401  # evenly spaced τ, to which the named ones are added
+POINTS = 401  # evenly spaced τ; the named ones are added to them
 NUMBERS = ("f_measure", "f_measure_2019", "overall", *GROUPS)  # open/…
 REJECTED = ("known_rejected", "open_rejected")
 DIGITS = 5
@@ -59,10 +59,10 @@ def _listed(values: Floats) -> list[float | None]:
 def threshold_numbers(
     known: SavedScores, open_: SavedScores, counts: ClassCounts, shots: str, named: dict[str, float]
 ) -> dict[str, list[float] | None]:
-    """``{"tau", *NUMBERS, *REJECTED}``: each (P,), None where it cannot be computed.
+    """``{"tau", *NUMBERS, *REJECTED}``: each (P,), None if it cannot be computed.
 
-    τ rises; it holds every threshold of ``named`` itself, so that a run's own numbers are among them. The τ given are
-    float32 in their shortest decimals: read back, they reject exactly what they rejected here.
+    τ rises and includes every threshold of ``named``, so that the run's own metrics are included. τ are float32 in
+    their shortest decimals: read back, they reject exactly the same samples.
 
     Args:
         known, open_: test samples, neither of them empty.
@@ -75,7 +75,7 @@ def threshold_numbers(
     for tau in extra:
         metrics = all_metrics(known, open_, counts, float(tau), shots)
         values = {name: np.append(numbers, metrics[f"open/{name}"] or 0.0) for name, numbers in values.items()}
-    # Of equal τ the one from all_metrics, which comes last, or the other: they say the same.
+    # Of equal τ either may be used: both have the same metrics.
     tau, first = np.unique(np.append(grid, extra), return_index=True)
     ranks = rank_curve(known, open_)
     at = ranks.accepted_at(tau)

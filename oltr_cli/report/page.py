@@ -1,6 +1,6 @@
-"""A report as one HTML page: style, script, pictures and numbers inside it, and a policy that lets it load nothing.
+"""A report as one HTML page with style, script, pictures and data inside, and a policy that forbids loading anything.
 
-``templates/page.html`` is the page; each of its sections is a template with the name of its anchor.
+``templates/page.html`` is the page; each of its sections is a template named after its anchor.
 """
 
 import base64
@@ -21,14 +21,14 @@ from oltr_cli.report.content import Report
 from oltr_cli.tables import text as words
 from oltr_cli.tables.paper import Column
 
-REFRESH = 10  # seconds after which a watched page loads itself again
+REFRESH = 10  # seconds between reloads of a watched page
 
 
 def render(report: Report, *, watched: bool = False) -> str:
     """The page.
 
     Args:
-        watched: it loads itself again every REFRESH seconds.
+        watched: it reloads itself every REFRESH seconds.
     """
     script = _file("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -37,7 +37,7 @@ def render(report: Report, *, watched: bool = False) -> str:
         .get_template("page.html")
         .render(
             report=report,
-            # Only this very script runs, so that not even a fault in escaping would let another one.
+            # Only this script may run, so that not even a bug in escaping could run another one.
             policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
             "base-uri 'none'; form-action 'none'",
             refresh=REFRESH if watched else None,
@@ -73,17 +73,17 @@ def _templates() -> Environment:
 
 
 def _file(name: str) -> Markup:
-    """A file of our own, to be put in as it is."""
+    """A file of this package, to be inserted unchanged."""
     return Markup(resources.files("oltr_cli.report").joinpath(name).read_text(encoding="utf-8"))
 
 
 def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
-    """What stands above neighbouring columns ("": nothing), and above how many."""
+    """Headings above neighbouring columns ("": none), each with the number of columns."""
     return [(group, len(list(members))) for group, members in groupby(columns, key=lambda column: column.group)]
 
 
 def _best_values(report: Report) -> dict[str, float]:
-    """The best value of each metric in which the runs differ."""
+    """The best value of each metric that differs between the runs."""
     best = {}
     for name in report.metrics:
         values = {one.metrics[name] for one in report.finished if name in one.metrics}

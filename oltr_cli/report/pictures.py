@@ -1,4 +1,4 @@
-"""Pictures inside the page: the paper's figures, as far as the runs are enough for them, and the plots of each run."""
+"""Pictures inside the page: the paper's figures, if the runs suffice for them, and the plots of each run."""
 
 import base64
 import io
@@ -15,16 +15,16 @@ from oltr_cli.report.choose import Chosen
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.tables.which_runs import resolved_recipe
 
-THROUGH_TRAINING = "7"  # the figure that takes every training image through the network
+THROUGH_TRAINING = "7"  # the figure that runs every training image through the network
 PIXELS = 2e8  # of a training set that two cores take through a small network in a minute or two
-LARGE_SVG = 150_000  # bytes from which PNG is smaller: pictures of thousands of points
+LARGE_SVG = 150_000  # bytes above which PNG is smaller: pictures of thousands of points
 PLOT_WIDTH = 840  # pixels; the page shows them at about 620
 COLORS = 128
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture or, where ``uri`` is "", the reason why there is none (``note``)."""
+    """A picture or, if ``uri`` is "", the reason why there is none (``note``)."""
 
     name: str
     title: str
@@ -43,8 +43,8 @@ def paper_figures(
     """The paper's figures of the dataset; nothing is trained for them.
 
     Args:
-        drawn: what was drawn before, by the name of the figure and the ``state`` of the runs it may show; added to.
-        names: those to draw; None: all, but for what would take minutes.
+        drawn: pictures drawn before, by the name of the figure and the ``state`` of the runs it may show; updated.
+        names: those to draw; None: all except those that would take minutes.
     """
     request = Request(chosen.dataset, chosen.source, chosen.option, display=display)
     runs = [run for found in finished_runs(chosen.dataset).values() for run, _ in found]
@@ -54,7 +54,7 @@ def paper_figures(
         for name in wanted:
             bar.advance(0, title=f"figure {name}")
             if name == THROUGH_TRAINING and names is None and _pixels(chosen) > PIXELS:
-                note = "takes all training images through the network, which may take minutes; ask for it by --figures"
+                note = "runs all training images through the network, which may take minutes; request it with --figures"
                 pictures.append(Picture(name, _title(name), "", note, f"oltr figure {name} {request.option}"))
             else:
                 methods = _methods(name, request)
@@ -67,7 +67,7 @@ def paper_figures(
 
 
 def _pixels(chosen: Chosen) -> float:
-    """Of the largest training set of the runs, as the network sees it; 0 where the runs do not say."""
+    """Pixels of the largest training set of the runs, as the network sees it; 0 if unknown."""
     sizes = [0.0]
     for run, result in chosen.done:
         try:
@@ -82,7 +82,7 @@ def _title(name: str) -> str:
 
 
 def _methods(name: str, request: Request) -> set[str]:
-    """Those whose runs a figure shows; none where it is not for this dataset, as drawing it will say."""
+    """The methods whose runs a figure shows; none if it is not for this dataset, which drawing it reports."""
     try:
         return {row.method for row in catalogue.load(name).rows(request)}
     except OltrError:
@@ -118,20 +118,20 @@ def _figure(name: str, request: Request) -> Picture:
 
 
 def run_plots(run: Run) -> list[Picture]:
-    """The pictures in a run's ``plots`` folder; one that cannot be read is left out."""
+    """The pictures in a run's ``plots`` folder, without any that cannot be read."""
     pictures = []
     for path in sorted((run.path / "plots").glob("*.png")):
         try:
             pictures.append(
                 Picture(path.stem, path.stem.replace("-", " "), _uri("image/png", _few_colors(path.read_bytes())))
             )
-        except (OSError, ValueError, SyntaxError):  # what Pillow makes of a broken PNG
+        except (OSError, ValueError, SyntaxError):  # raised by Pillow for a broken PNG
             continue
     return pictures
 
 
 def _few_colors(png: bytes) -> bytes:
-    """The picture with a palette, a third of the bytes; plots have few colours."""
+    """The picture with a palette, at a third of the size; plots have few colours."""
     from PIL import Image
 
     with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:

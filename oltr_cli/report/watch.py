@@ -1,4 +1,4 @@
-"""Keeping a report fresh while runs go on: look at the runs' files every few seconds, write anew when any changed."""
+"""Keeps a report up to date: checks the files of the runs every few seconds, and writes it again if any changed."""
 
 import signal
 import time
@@ -18,15 +18,15 @@ def seen(chosen: Chosen) -> list[object]:
 def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], seconds: float = SECONDS) -> None:
     """Call ``write(chosen, True)`` now and at every change, until Ctrl-C or SIGTERM.
 
-    Then ``write(chosen, False)`` makes it a page that no longer loads itself again, and KeyboardInterrupt goes on up.
+    Then ``write(chosen, False)`` makes it a page that no longer reloads itself, and KeyboardInterrupt is raised.
     """
     before_us = signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = look()
     try:
         before: list[object] | None = None
         while True:
-            # The state from before the files are read: what changes while they are is noticed at the next look.
-            now = seen(chosen)
+            # The state before the files are read: changes during reading are noticed at the next check.
+            now = Seen.of(chosen)
             if now != before:
                 write(chosen, True)
                 before = now

@@ -1,7 +1,7 @@
-"""Checkpoints: plain types and tensors only, written atomically, the one before kept until the new one is in place.
+"""Checkpoints: plain types and tensors, written atomically; the previous one is kept until the new one is in place.
 
-A checkpoint is a zip archive with a CRC-32 of every record, which ``torch.load`` does not look at: it is compared here,
-so that a file damaged on disk is refused instead of used.
+A checkpoint is a zip archive with a CRC-32 of every record, which ``torch.load`` does not check: it is checked here, so
+that a file damaged on disk is refused instead of used.
 """
 
 import pickle
@@ -16,7 +16,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.runs.folder import Run
 
 BEST, LAST = "best.pt", "last.pt"
-# What each file holds beside the identity of its run: format, hash, seed, data_digest.
+# What each file contains besides the identity of its run: format, hash, seed, data_digest.
 _HOLDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     BEST: {"model": dict, "epoch": int, "value": (int, float)},
     LAST: {"model": dict, "progress": dict, "optimizer": dict, "scheduler": dict, "data_digest": str},
@@ -24,7 +24,7 @@ _HOLDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], *, keep_previous: bool = False) -> None:
-    """Write ``content`` to ``path``; with ``keep_previous`` the file that was there becomes ``*.prev.pt``.
+    """Write ``content`` to ``path``; with ``keep_previous`` an existing file becomes ``*.prev.pt``.
 
     Raises:
         OltrError: the disk is full or read-only; the earlier checkpoint is untouched.
@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], *, keep_previous: bool 
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before ``path`` is kept."""
+    """Path of the checkpoint before ``path``."""
     return path.with_suffix(".prev.pt")
 
 
@@ -55,10 +55,10 @@ def load_best(run: Run) -> dict[str, Any]:
 
 
 def load_latest(run: Run) -> tuple[dict[str, Any] | None, str]:
-    """last.pt of a run, or the checkpoint before it when that cannot be used.
+    """last.pt of a run, or the checkpoint before it if last.pt cannot be used.
 
     Returns:
-        the content, None when there is none, and a warning, empty when all is well.
+        the content, None if there is none, and a warning, empty if all is well.
     """
     path = run.path / LAST
     warning = ""
@@ -84,20 +84,20 @@ def _load(path: Path, run: Run, kind: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A file of tensors and plain types; nothing in it is executed."""
+    """Content of a file of tensors and plain types; nothing in it is executed."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise DataProblem(f"{path}: is damaged (the check sum of {damaged} does not match)")
+            raise DataProblem(f"{path}: is damaged (the checksum of {damaged} does not match)")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataProblem(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError:
-        raise DataProblem(f"{path}: holds more than tensors and plain types; it is not loaded") from None
+        raise DataProblem(f"{path}: contains more than tensors and plain types, so it is not loaded") from None
     except DataProblem:
         raise
-    except Exception as error:  # damaged bytes make zipfile, zlib, pickle and torch raise errors of many kinds
+    except Exception as error:  # damaged files make zipfile, zlib, pickle and torch raise many kinds of errors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataProblem(f"{path}: is damaged or not a checkpoint ({reason})") from None
     if not isinstance(content, dict):

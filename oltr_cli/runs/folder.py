@@ -1,10 +1,10 @@
-"""Run directories: ``<root>/<dataset>/<method>/<hash>-s<seed>/``. The files are the truth; all else mirrors them.
+"""Run directories: ``<root>/<dataset>/<method>/<hash>-s<seed>/``. The files are authoritative.
 
 =================  =============================================================================================
-recipe.toml        the resolved recipe; ``environment.json`` says on what it ran
-metrics.jsonl      a line an epoch
+recipe.toml        the resolved recipe; ``environment.json`` describes the machine
+metrics.jsonl      one line per epoch
 last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
-scores/*.npz       val, test, open, open_val; train once something asked for it
+scores/*.npz       val, test, open, open_val; train once something needed it
 embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/pipeline/embeddings.py)
 frozen/            features of its backbone, for runs that start from it with ``train.freeze_backbone``
 result.json        how it ended; absent while unfinished (oltr_cli/runs/result.py)
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
 from oltr_cli.runs.result import RunFailure, RunResult, read_outcome
 
-STUDIES = "studies"  # folder of a dataset's, beside those of its methods
+STUDIES = "studies"  # folder of a dataset, next to those of its methods
 
 
 def runs_root() -> Path:
@@ -43,12 +43,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """``dataset/method/hash-sSEED``: what commands print and take."""
+        """``dataset/method/hash-sSEED``, as commands print and take it."""
         return f"{self.dataset}/{self.method}/{self.hash}-s{self.seed}"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields of its outcome that say which run it is."""
+        """The fields of its outcome that identify the run."""
         return {"run": self.name, "method": self.method, "dataset": self.dataset, "seed": self.seed, "hash": self.hash}
 
     @property
@@ -56,7 +56,7 @@ class Run:
         return self.root / self.name
 
     def outcome(self) -> RunResult | RunFailure | None:
-        """How it ended; None while it has not. Raises DataProblem where result.json is damaged."""
+        """How it ended; None while it has not. Raises DataProblem if result.json is damaged."""
         return read_outcome(self.path)
 
     def result(self) -> RunResult | None:
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def frozen(self) -> Path:
-        """Where features of this run's backbone are kept for runs that train on it frozen."""
+        """Where features of this run's backbone are saved for runs that train with it frozen."""
         return self.path / "frozen"
 
     def embeddings(self, split: str) -> Path:
@@ -78,15 +78,17 @@ class Run:
         return self.path / "embeddings" / f"{split}.npy"
 
     def lock(self) -> FileLock:
-        """Held by the one process that trains this run; the system frees it when that process dies."""
+        """Held by the process that trains this run; the system releases it when that process dies."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OltrError(f"{self.path}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
+            raise OltrError(
+                f"{self.path}: cannot be created ({error.strerror}); set OLTR_RUNS to a writable folder"
+            ) from None
         return FileLock(self.path / ".lock")
 
     def status(self) -> str:
-        """done, failed, damaged (result.json), running, interrupted (a checkpoint waits to be resumed) or new."""
+        """done, failed, damaged (result.json), running, interrupted (with a checkpoint to resume) or new."""
         if not self.path.is_dir():
             return "new"
         try:
@@ -106,7 +108,7 @@ class Run:
 
 
 def run_from_path(path: Path) -> Run | None:
-    """The run whose directory ``path`` is, or None when its name has not the form of one."""
+    """The run whose directory ``path`` is, or None if its name does not have that form."""
     path = path.absolute()
     if len(path.parts) < 4 or "-s" not in path.name:
         return None
@@ -133,8 +135,8 @@ def finished_runs(
     """Method → its finished runs with their results, ordered by name.
 
     Args:
-        dataset: None takes all.
-        damaged: runs whose result.json is damaged are added to it, each with the line that says so.
+        dataset: None for all.
+        damaged: receives the runs whose result.json is damaged, each with its error message.
     """
     finished: Finished = {}
     for run in find_runs(root, dataset):
@@ -150,18 +152,18 @@ def finished_runs(
 
 
 def find_studies() -> dict[str, Path]:
-    """Name → folder of the studies of ``oltr tune`` under ``runs_root()`` that have begun."""
+    """Name → folder of the studies of ``oltr tune`` under ``runs_root()`` that were started."""
     found = (path.parent for path in sorted(runs_root().glob(f"*/{STUDIES}/*/trials/")))
     return {f"{path.parent.parent.name}/{path.name}": path for path in found}
 
 
 def resolve_run(text: str) -> Path:
-    """The directory of the run that ``text`` names: a path, a run name, or any part of one that fits only one run.
+    """The directory of the run that ``text`` names: a path, a run name, or a part of a name that matches only one run.
 
-    Where whole words of names fit, parts of others do not count.
+    If ``text`` matches whole parts of some names, other matches do not count.
 
     Raises:
-        UsageProblem: no run fits, or several do (they are named).
+        UsageProblem: no run matches, or several do (they are named).
     """
     path = Path(text).expanduser()
     if (path / "recipe.toml").is_file():
@@ -174,6 +176,10 @@ def resolve_run(text: str) -> Path:
         return fitting[0].path
     if fitting:
         shown = ", ".join(run.name for run in fitting[:6]) + (", …" if len(fitting) > 6 else "")
-        raise UsageProblem(f"'{text}' fits {len(fitting)} runs: {shown}; name one of them")
-    hint = nearest(text, [run.name for run in runs]) if runs else f"; {runs_root()} holds no runs yet: oltr run dme"
+        raise UsageProblem(f"'{text}' matches {len(fitting)} runs: {shown}; name one of them")
+    hint = (
+        nearest(text, [run.name for run in runs])
+        if runs
+        else f"; there are no runs in {runs_root()} yet; start with: oltr run dme"
+    )
     raise UsageProblem(f"no run '{text}'{hint}")

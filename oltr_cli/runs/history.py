@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object an epoch."""
+"""metrics.jsonl: one JSON object per epoch."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ def as_lines(history: list[dict[str, Any]]) -> str:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; none when there is no file, and no half-written line."""
+    """The rows of a metrics.jsonl, without a half-written line; none if there is no file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""result.json: what a run says once it has ended; threshold.json: the τ that was tuned for it later.
+"""result.json: the outcome of a run that has ended; threshold.json: the τ that was tuned for it later.
 
-Both are read and written here alone. A file of an earlier version lacks fields that came later, which have defaults; a
-field without a default was written by every version.
+Both are read and written only here. Files of earlier versions lack newer fields, which have defaults; fields without a
+default were written by every version.
 """
 
 from pathlib import Path
@@ -25,16 +25,16 @@ from oltr_cli.errors import DataProblem
 
 RESULT, TUNED = "result.json", "threshold.json"
 
-Metrics = dict[str, FiniteFloat | None]  # by name, None where it cannot be computed; see oltr_cli.protocol.catalogue
+Metrics = dict[str, FiniteFloat | None]  # by name, None if it cannot be computed; see oltr_cli.protocol.catalogue
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 T = TypeVar("T")
 
 
 class Record(BaseModel):
-    """Plain values with fixed names, as JSON has them."""
+    """Plain values with fixed names, as in JSON."""
 
     model_config = ConfigDict(frozen=True)
-    ABSENT: ClassVar[frozenset[str]] = frozenset()  # fields that JSON leaves out where they are None
+    ABSENT: ClassVar[frozenset[str]] = frozenset()  # fields that are left out of JSON if they are None
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Record(BaseModel):
 
 
 class ChosenThreshold(Record):
-    """τ and the rule that chose it; ``chosen_by``: of the rule ``tuned``, the rule that the tuning followed."""
+    """τ and the rule that chose it; ``chosen_by``: for the rule ``tuned``, the rule used for tuning."""
 
     ABSENT = frozenset({"chosen_by"})
 
@@ -61,7 +61,7 @@ class ChosenThreshold(Record):
 
 
 class ThresholdOutcome(ChosenThreshold):
-    """The metrics at another τ than the run's own."""
+    """The metrics at a τ other than the run's own."""
 
     metrics: Metrics
 
@@ -70,9 +70,9 @@ class TunedThreshold(Record):
     """threshold.json: τ as ``oltr tune threshold`` saved it.
 
     Attributes:
-        rule: that the tuning followed.
+        rule: used for tuning.
         f_measure_val: at τ on validation; None without open validation samples.
-        study, trials: the Optuna study on the same objective, if there is one, and the trials that it has had.
+        study, trials: the Optuna study on the same objective, if any, and its number of trials.
     """
 
     rule: str
@@ -90,7 +90,7 @@ class TunedThreshold(Record):
 
 
 class DetectorFacts(Record):
-    """A detector on the run under it: parameters, whether open samples chose them, and what it reports of its fit."""
+    """A detector of a run: parameters, whether open samples chose them, and what it reports about its fit."""
 
     name: str
     params: dict[str, Any] = {}
@@ -99,7 +99,7 @@ class DetectorFacts(Record):
 
 
 class IdentificationCounts(Record):
-    """How many probes, identities and distractors there were, and of each group the pairs."""
+    """Numbers of probes, identities and distractors, and of the pairs in each group."""
 
     probes: int
     identities: int
@@ -132,15 +132,15 @@ class RunResult(_Ended):
     """A finished run.
 
     Attributes:
-        other_thresholds: by rule, τ and the metrics there.
+        other_thresholds: by rule, τ and the metrics at it.
         best_validation: closed-set accuracy of ``best_epoch`` on the validation split; None without one.
-        epochs_total, seconds_total: with those of all runs that it starts from.
-        starts_from: name of the run that gave the first weights, or that a detector stands on.
+        epochs_total, seconds_total: including all runs that it starts from.
+        starts_from: name of the run that gave the first weights, or that a detector is used on.
         undecodable: training images that could not be decoded.
         class_counts: training images of each class (K,), by label.
-        class_names: (K,); ``class N`` where the file has none.
+        class_names: (K,); ``class N`` if the file has none.
         data_digest: of the lists or drawings that it was trained on.
-        identification: where the dataset has probes.
+        identification: if the dataset has probes.
     """
 
     ABSENT = frozenset({"detector", "identification"})
@@ -180,12 +180,14 @@ _OUTCOME: TypeAdapter[RunResult | RunFailure] = TypeAdapter(
 
 
 def read_outcome(run_dir: Path) -> RunResult | RunFailure | None:
-    """How the run in ``run_dir`` ended; None while there is no result.json.
+    """How the run in ``run_dir`` ended; None if there is no result.json.
 
     Raises:
         DataProblem: the file is damaged.
     """
-    return _read(run_dir / RESULT, _OUTCOME, "remove it, and the same `oltr run` writes it again from what is kept")
+    return _read(
+        run_dir / RESULT, _OUTCOME, "remove it and repeat the oltr run command, which restores it from the other files"
+    )
 
 
 def read_result(run_dir: Path) -> RunResult:
@@ -196,17 +198,17 @@ def read_result(run_dir: Path) -> RunResult:
     """
     outcome = read_outcome(run_dir)
     if not isinstance(outcome, RunResult):
-        raise DataProblem(f"{run_dir}: is not finished; the same `oltr run` goes on with it")
+        raise DataProblem(f"{run_dir}: is not finished; repeat its oltr run command to continue")
     return outcome
 
 
 def read_tuned(run_dir: Path) -> TunedThreshold | None:
-    """The τ that ``oltr tune threshold`` saved for a run; None when it did not.
+    """The τ that ``oltr tune threshold`` saved for a run; None if it did not.
 
     Raises:
         DataProblem: the file is damaged.
     """
-    return _read(run_dir / TUNED, TypeAdapter(TunedThreshold), "`oltr tune threshold` writes it again")
+    return _read(run_dir / TUNED, TypeAdapter(TunedThreshold), "write it again with: oltr tune threshold")
 
 
 def _read(path: Path, form: TypeAdapter[T], remedy: str) -> T | None:

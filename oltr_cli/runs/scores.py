@@ -1,10 +1,10 @@
-"""Saved scores: what a run's network said about each sample, written once and read by everything later.
+"""Saved scores: the output of a run's network for each sample, written once and read by everything later.
 
-A file ``scores/<split>.npz`` holds, for N samples, K classes and D features:
+A file ``scores/<split>.npz`` contains, for N samples, K classes and D features:
 
 =============  ================  =====================================================================
 prediction     int64 (N,)        arg max over the K known classes, before any rejection
-confidence     float32 (N,)      how surely the sample belongs to a known class; rejected when < τ
+confidence     float32 (N,)      how surely the sample belongs to a known class; rejected if < τ
 labels         int64 (N,)        class, or −1 for an open sample
 logits         float16/32 (N, K) float16 from ``LARGE_LOGITS`` values on; the two rows above come from float32
 features       float16/32 (N, D) optional
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from oltr_cli.base.files import write_atomically
 from oltr_cli.errors import DataProblem
 
-LARGE_LOGITS = 20_000_000  # values; 80 MB as float32
+LARGE_LOGITS = 20_000_000  # number of values; 80 MB as float32
 
 
 @dataclass(frozen=True)
 class SavedScores:
-    """The arrays of one split; see the module's table for shapes."""
+    """The arrays of one split, with shapes as in the table above."""
 
     prediction: NDArray[np.int64]
     confidence: NDArray[np.float32]
@@ -44,7 +44,7 @@ class SavedScores:
         return replace(self, **{name: array[rows] for name, array in vars(self).items() if array is not None})
 
     def save(self, path: Path) -> None:
-        """Write the arrays to ``path`` atomically; logits and features shrink to float16 when they are large."""
+        """Write the arrays to ``path`` atomically; large logits and features are stored as float16."""
         arrays: dict[str, np.ndarray] = {
             "prediction": self.prediction.astype(np.int64),
             "confidence": self.confidence.astype(np.float32),
@@ -63,7 +63,7 @@ class SavedScores:
         """Read one split; nothing in the file is ever unpickled.
 
         Raises:
-            DataProblem: the file is missing, cut short, holds pickled objects, or its arrays do not fit together.
+            DataProblem: the file is missing, truncated, contains pickled objects, or its arrays do not fit together.
         """
         return cls.from_arrays(read_npz(path), path)
 
@@ -71,7 +71,7 @@ class SavedScores:
     def from_arrays(cls, arrays: dict[str, np.ndarray], path: Path) -> "SavedScores":
         """Check and wrap arrays read from ``path`` (named in errors).
 
-        A file with ``logits`` alone gets its prediction and confidence (maximum softmax) from them.
+        If a file has only ``logits``, prediction and confidence (maximum softmax) are computed from them.
         """
         if "labels" not in arrays:
             raise DataProblem(f"{path}: has no array 'labels' (N,); found: {', '.join(sorted(arrays)) or 'nothing'}")
@@ -82,7 +82,7 @@ class SavedScores:
         prediction, confidence = arrays.get("prediction"), arrays.get("confidence")
         if prediction is None or confidence is None:
             if logits is None:
-                raise DataProblem(f"{path}: needs 'prediction' and 'confidence', or 'logits' to make them from")
+                raise DataProblem(f"{path}: needs 'prediction' and 'confidence', or 'logits' to compute them from")
             made_prediction, made_confidence = max_softmax(logits)
             prediction = made_prediction if prediction is None else prediction
             confidence = made_confidence if confidence is None else confidence
@@ -97,7 +97,9 @@ class SavedScores:
         if confidence.ndim != 1 or not np.issubdtype(confidence.dtype, np.floating):
             raise DataProblem(f"{path}: 'confidence' must be floating (N,), not {confidence.dtype} {confidence.shape}")
         if np.isnan(confidence).any():
-            raise DataProblem(f"{path}: 'confidence' holds {int(np.isnan(confidence).sum())} NaN; mend the scores")
+            raise DataProblem(
+                f"{path}: 'confidence' contains {int(np.isnan(confidence).sum())} NaN; all confidences must be numbers"
+            )
         if len(labels) and labels.min() < -1:
             raise DataProblem(f"{path}: label {labels.min()} is below −1 (−1 = open)")
         return cls(
@@ -114,25 +116,25 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz file; pickled ones are refused.
 
     Raises:
-        DataProblem: missing, not an .npz file, cut short, or with pickled objects inside.
+        DataProblem: missing, not an .npz file, truncated, or with pickled objects inside.
     """
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.ndarray):
             with archive:
                 loaded = {name: archive[name] for name in archive.files}
-                # A member that is not .npy comes as bytes; it is none of ours.
+                # A member that is not .npy is read as bytes; oltr writes none.
                 return {name: array for name, array in loaded.items() if isinstance(array, np.ndarray)}
     except FileNotFoundError:
         raise DataProblem(f"{path}: no such file") from None
     except Exception as error:
-        # Broken bytes make zipfile, zlib and numpy's reader of headers each raise kinds of their own.
+        # Damaged files make zipfile, zlib and numpy's header reader raise different kinds of errors.
         raise DataProblem(f"{path}: cannot be read as .npz without pickle ({error})") from None
     raise DataProblem(f"{path}: is a single .npy array; save the arrays by name with np.savez")
 
 
 def max_softmax(logits: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Prediction (N,) and maximum softmax probability (N,) of logits (N, K), in blocks, without a copy of all."""
+    """Prediction (N,) and maximum softmax probability (N,) of logits (N, K), in blocks, without a full copy."""
     prediction = np.empty(len(logits), np.int64)
     confidence = np.empty(len(logits), np.float32)
     for start in range(0, len(logits), 8192):

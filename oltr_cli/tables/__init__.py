@@ -1,1 +1,1 @@
-"""The paper's tables: ``paper`` reads them, ``rows`` says which runs they show, ``fill`` measures, the rest prints."""
+"""The paper's tables: ``paper`` reads them, ``rows`` lists their runs, ``fill`` adds results, the rest prints."""

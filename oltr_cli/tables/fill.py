@@ -1,4 +1,4 @@
-"""A paper's table laid over the finished runs of a dataset: the paper's figure beside mean ± std over the seeds."""
+"""A table of the paper filled with the finished runs of a dataset: the paper's figure next to mean ± std over seeds."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from oltr_cli.protocol.evaluate import Evaluation
     from oltr_cli.protocol.thresholds import ThresholdRule
 
-DAMAGED = "Left out:"  # begins a note
-EARLIER_BUILD = "Left out, as made on an earlier build of"  # begins a note
+DAMAGED = "Left out:"  # start of a note
+EARLIER_BUILD = "Left out because made on an earlier build of"  # start of a note
 
 
 def fill(
@@ -36,32 +36,31 @@ def fill(
     source: str | None = None,
     option: str | None = None,
 ) -> FilledTable:
-    """Lay table ``name`` over the finished runs of ``dataset``.
+    """Fill table ``name`` with the finished runs of ``dataset``.
 
-    A row shows the runs that have the hash of the recipe as it stands. A row that is a method as it is, without
-    assignments of its own, shows another recipe's (``which_runs``) when there is no such run or no recipe; a note says
-    so.
+    A row shows the runs with the hash of the current recipe. If there is no such run or no recipe, a row without
+    assignments shows those of another recipe (``which_runs``), with a note.
 
     Args:
         root: where the runs are; default ``runs_root()``.
-        rule: how τ is chosen, from the saved scores; None takes each run's own result.
+        rule: how τ is chosen, from the saved scores; None uses each run's own result.
         shots: definition of the shot groups.
-        methods: show these rows only, see ``table_rows``.
-        source: the recipe that the runs follow; None: there is none, and nothing can be made.
+        methods: show only these rows, see ``table_rows``.
+        source: the recipe that the runs follow; None: there is none, and nothing can be trained.
         option: how the commands of missing rows name the recipe; default ``--dataset SOURCE``.
 
     Raises:
-        UsageProblem: no such table, no such definition of the shot groups, or a name that fits no method.
+        UsageProblem: unknown table, unknown definition of the shot groups, or a name that matches no method.
     """
     if shots not in DEFINITIONS:
-        raise UsageProblem(f"no shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
+        raise UsageProblem(f"no definition of shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
     table = load_table(name)
     damaged: dict[Run, str] = {}
     finished, elsewhere = on_its_lists(finished_runs(dataset, root, damaged), source)
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
-    # Runs of a row with assignments do not stand in for the method as it is, whether that row is shown or not.
+    # Runs of a row with assignments never replace those of the plain method, whether that row is shown or not.
     claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact}
     notes: list[str] = []
     rows: list[FilledRow] = []
@@ -87,7 +86,9 @@ def fill(
     if elsewhere:
         notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
     if len({digest for row in rows for digest in row.lists}) > 1:
-        notes.append("The lists of the dataset changed between these runs: rows may have been tested on other images.")
+        notes.append(
+            "The lists of the dataset changed between these runs: rows may have been tested on different images."
+        )
     remarks = [*_remarks(table, dataset, shots, rows, source), *notes]
     if leaks:
         remarks.append(f"{TUNED} τ was chosen on the test set itself.")
@@ -95,22 +96,22 @@ def fill(
 
 
 def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], source: str | None) -> list[str]:
-    """What is to be said below the table as a whole."""
+    """Notes on the table as a whole."""
     footnotes = [f for f in table.footnotes if not f.startswith(QUOTED) or any(row.spec.quoted for row in rows)]
     if any(row.tuned_on_open for row in rows) and not any(f.startswith(TUNED) for f in footnotes):
         footnotes.append(f"{TUNED} Open validation samples chose parameters of the detector.")
     if dataset != table.dataset:
         footnotes.append(
-            f"The paper's figures are for {table.dataset_title}: beside {dataset}, only the shape compares."
+            f"The paper's figures are for {table.dataset_title}: only the trend can be compared with {dataset}."
         )
     if shots != "paper":
         many, medium, few = DEFINITIONS[shots]
         footnotes.append(f"Shot groups here, by --shots {shots}: many {many}, medium {medium}, few {few}.")
     by_identity = [i for i, column in enumerate(table.columns) if column.metric.startswith(IDENTIFICATION)]
     if by_identity and not any(row.cells[i].n for row in rows for i in by_identity):
-        footnotes.append("Identification is measured on sets with identities.")
+        footnotes.append("Identification is measured only on datasets with identities.")
     if source is None and any(row.status == "missing" for row in rows):
-        footnotes.append(f"There is no recipe for {dataset}; without one (--recipe FILE) nothing can be run.")
+        footnotes.append(f"There is no recipe for {dataset}; to train missing rows, give one with --recipe FILE.")
     return footnotes
 
 
@@ -122,7 +123,7 @@ def _measure(
     shots: str,
     notes: list[str],
 ) -> FilledRow:
-    """``row`` with the runs' numbers; a run that cannot be evaluated by ``rule`` is left out, and a note says why."""
+    """``row`` with the runs' metrics; a run that cannot be evaluated by ``rule`` is left out, and a note says why."""
     from oltr_cli.protocol.evaluate import evaluation_of
 
     used: list[tuple[Run, RunResult, Evaluation]] = []

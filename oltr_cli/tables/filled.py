@@ -1,4 +1,4 @@
-"""What a filled table is: cells, rows and the table, with the means and what is best among them."""
+"""A filled table: cells, rows and the table, with means and the best of each column."""
 
 from dataclasses import dataclass
 from statistics import mean, stdev
@@ -12,12 +12,12 @@ from oltr_cli.tables.rows import RowSpec
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of the paper beside what the seeds gave, both in the column's unit.
+    """One figure of the paper and the results of the seeds, all in the column's unit.
 
     Attributes:
-        paper: as printed; None where the paper has no such cell.
-        values: one a seed; a metric that cannot be computed (an empty shot group) is left out.
-        quoted: the paper has the figure from elsewhere.
+        paper: as printed; None if the paper has no such cell.
+        values: one per seed; a metric that cannot be computed (an empty shot group) is left out.
+        quoted: the paper quotes the figure from another paper.
     """
 
     paper: str | None
@@ -38,7 +38,7 @@ class Cell:
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation (ddof = 1); None below two seeds."""
+        """Sample standard deviation (ddof = 1); None with fewer than two seeds."""
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
@@ -49,10 +49,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class FilledRow:
-    """A row with its measurements.
+    """A row with its results.
 
-    Status: ``measured``; ``missing``, to be made by ``command`` if there is a recipe; ``left_out``, as the table's
-    notes say; ``unavailable``, a method that is not in this version.
+    Status: ``measured``; ``missing``, to be trained by ``command`` if there is a recipe; ``left_out``, as the table's
+    notes explain; ``unavailable``, a method that is not in this version.
     """
 
     spec: RowSpec
@@ -61,7 +61,7 @@ class FilledRow:
     command: str | None = None
     hash: str | None = None
     seeds: tuple[int, ...] = ()
-    epochs: int | None = None  # with those of the runs it starts from
+    epochs: int | None = None  # including the runs it starts from
     seconds: float | None = None  # training time of one seed, likewise; the mean over the seeds
     devices: tuple[str, ...] = ()
     threshold_rule: str | None = None
@@ -80,18 +80,18 @@ class FilledRow:
 
     @property
     def tuned_on_open(self) -> bool:
-        """Whether open samples chose parameters of it."""
+        """Whether open samples chose any of its parameters."""
         return self.spec.tuned_on_open or (self.detector is not None and self.detector.tuned_on_open)
 
     @property
     def label(self) -> str:
-        """With a † where open samples chose parameters."""
+        """With a † if open samples chose parameters."""
         return f"{self.spec.label} {TUNED}" if self.tuned_on_open and TUNED not in self.spec.label else self.spec.label
 
 
 @dataclass(frozen=True)
 class FilledTable:
-    """A table laid over a dataset's finished runs."""
+    """A table with the finished runs of a dataset."""
 
     name: str
     table: Table
@@ -103,17 +103,17 @@ class FilledTable:
 
     @property
     def comparable(self) -> bool:
-        """Whether the dataset is the paper's, so that a difference to its figures means something."""
+        """Whether the dataset is the paper's, so that a difference to its figures is meaningful."""
         return self.dataset == self.table.dataset
 
     @property
     def grid(self) -> tuple[FilledRow, ...]:
-        """The rows to show: those that the table names, and of all others those with runs; all where these are none."""
+        """The rows to show: those that the table names, and others that have runs; all if that leaves none."""
         shown = tuple(row for row in self.rows if row.spec.named or row.status in ("measured", "left_out"))
         return shown or self.rows
 
     def best(self, column: int, tuned_on_open: bool = False) -> float | None:
-        """The best measured mean of a column, once two rows compete for it; † rows compete among themselves."""
+        """The best measured mean of a column with at least two rows; † rows compete among themselves."""
         means = {
             m for row in self.rows if row.tuned_on_open == tuned_on_open and (m := row.cells[column].mean) is not None
         }

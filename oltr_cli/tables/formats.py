@@ -37,7 +37,7 @@ def save(filled: FilledTable, folder: Path, variant: str = "") -> list[Path]:
 
 
 def _csv(filled: FilledTable) -> str:
-    """One line a row; for each metric the columns paper_, measured_, std_ and n_, empty where there is no number."""
+    """One line per row; for each metric the columns paper_, measured_, std_ and n_, empty if there is no number."""
     out = io.StringIO()
     rows = [_facts(filled, row) for row in filled.rows]
     flat = [

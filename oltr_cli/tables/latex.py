@@ -8,7 +8,7 @@ from oltr_cli.tables.text import by_heading, details, measured, missing, paper, 
 
 
 def latex(filled: FilledTable) -> str:
-    """A table environment; needs the package booktabs and nothing else."""
+    """A table environment; needs only the package booktabs."""
     columns = filled.table.columns
     below = ", the paper's below" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
     lines = [
@@ -35,7 +35,7 @@ def latex(filled: FilledTable) -> str:
     heads, facts, _ = details(filled)
     said = [f"{row[0]}: {'; '.join(map(' '.join, zip(heads[1:], row[1:], strict=True)))}." for row in facts]
     said += remarks(filled)
-    said += [f"{label}: missing, made by {command}" for label, command in missing(filled)]
+    said += [f"{label}: missing; to train it: {command}" for label, command in missing(filled)]
     lines += [rf"\par\smallskip{{\footnotesize {_tex(remark)}\par}}" for remark in said]
     return "\n".join([*(line for line in lines if line), r"\end{table}"]) + "\n"
 
@@ -63,7 +63,7 @@ def _cell(filled: FilledTable, row: FilledRow, column: int) -> str:
 
 _TEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    # "[" in braces: at the start of a row it would be read as the option of the \\ before.
+    # "[" in braces: at the start of a row it would be read as an option of the preceding \\.
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}", "]": "{]}"},
     **{"<": "$<$", ">": "$>$", "≤": r"$\le$", "≥": r"$\ge$", "±": r"$\pm$", "−": "$-$", "→": r"$\to$"},
     **{
@@ -85,5 +85,5 @@ _HYPHENS = re.compile("(?<=-)(?=-)")
 
 
 def _tex(text: str) -> str:
-    """``text`` with LaTeX's own signs escaped; an option's "--" stays two hyphens."""
+    """``text`` with LaTeX's special characters escaped; an option's "--" stays two hyphens."""
     return "{}".join("".join(_TEX.get(sign, sign) for sign in part) for part in _HYPHENS.split(text))

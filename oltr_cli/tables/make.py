@@ -1,4 +1,4 @@
-"""Making the runs that a table or a figure is to show: one that fails costs itself, not those after it."""
+"""Making the runs that a table or a figure shows: if one fails, the others still run."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ Failures = list[tuple[str, OltrError]]  # "row, seed", and why
 def make_rows(
     rows: Sequence[RowSpec], seeds: Iterable[int], recipe: str, option: str, device: str | None, display: Display
 ) -> Failures:
-    """Find or make every run of ``rows`` × ``seeds``; what fails is returned, and the rest goes on.
+    """Find or make every run of ``rows`` × ``seeds``; failures are returned, and the rest still runs.
 
     Args:
         recipe, option: see ``Source``.
@@ -30,8 +30,10 @@ def make_rows(
                 raise
             except OltrError as error:
                 problem = error
-            except Exception as error:  # a method's own code, perhaps not ours: one row's fault is not the others'
-                problem = OltrError(f"{with_type(error)}; see where: {row.command(recipe, option)}")
+            except (
+                Exception
+            ) as error:  # an error in a method's code, which may be an added one: the other rows still run
+                problem = OltrError(f"{with_type(error)}; for the traceback: {row.command(recipe, option)}")
             else:
                 continue
             display.warn(f"{row.key}, seed {seed}: {problem}")
@@ -40,7 +42,7 @@ def make_rows(
 
 
 def warn_of(failures: Failures, display: Display) -> None:
-    """Rows that failed for one reason in one line."""
+    """Warn about rows that failed, those with the same reason in one line."""
     reasons: dict[str, list[str]] = {}
     for what, error in failures:
         reasons.setdefault(str(error), []).append(what)

@@ -5,7 +5,7 @@ from oltr_cli.tables.text import NONE, by_heading, details, difference, measured
 
 
 def markdown(filled: FilledTable) -> str:
-    """Two tables (the paper's with its head in one line, and what stands behind it) and the notes."""
+    """Two tables (the paper's with a one-line heading, and how the rows were measured) and the notes."""
 
     def line(cells: list[str]) -> str:
         return f"| {' | '.join(cells)} |"
@@ -25,7 +25,7 @@ def markdown(filled: FilledTable) -> str:
         lines += ["", line([_md(head) for head in behind]), line(["---"] * len(behind))]
         lines += [line([_md(text) for text in row]) for row in facts]
     below = [_md(note) for note in remarks(filled)]
-    below += [f"{_md(label)}: missing, made by `{command}`" for label, command in missing(filled)]
+    below += [f"{_md(label)}: missing; to train it: `{command}`" for label, command in missing(filled)]
     return "\n".join([*lines, *([""] if below else []), *(f"- {remark}" for remark in below)]) + "\n"
 
 

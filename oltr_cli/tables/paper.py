@@ -1,8 +1,8 @@
-"""The paper's tables as it prints them, from the TOML files in recipes/tables/.
+"""The paper's tables as printed, from the TOML files in recipes/tables/.
 
-A file's columns name a metric, its rows a method and the paper's figures, cell by cell as printed. Rows
-``[[beside]]`` have no figures: readers ask for them next to the paper's. ``oltr_cli.tables.rows`` says which run makes
-a row, ``oltr_cli.tables.fill`` sets measured numbers beside the figures, ``oltr_cli.tables.formats`` makes it text.
+The columns of a file name a metric, its rows a method and the paper's figures, cell by cell as printed. Rows
+``[[beside]]`` have no figures: they are shown next to the paper's. ``oltr_cli.tables.rows`` finds the run of a row,
+``oltr_cli.tables.fill`` adds measured numbers to the figures, ``oltr_cli.tables.formats`` makes it text.
 """
 
 import tomllib
@@ -28,7 +28,7 @@ class _Part(BaseModel):
 
 
 class Column(_Part):
-    """One column: where it stands in the head, and which metric it shows."""
+    """One column: its place in the heading, and the metric it shows."""
 
     name: str
     metric: str
@@ -45,7 +45,7 @@ class Column(_Part):
 
     @property
     def scale(self) -> float:
-        """From a saved metric to the column's unit."""
+        """Factor from a saved metric to the column's unit."""
         return metric(self.metric).scale
 
 
@@ -53,12 +53,12 @@ class Beside(_Part):
     """A row without figures of the paper.
 
     Attributes:
-        method: trained method, ``method+detector``, or a detector with a row of its own.
-        key: names the row in ``--methods`` and JSON, one row of the table only; default ``method``.
+        method: trained method, ``method+detector``, or a detector that has its own row.
+        key: names the row in ``--methods`` and JSON, unique in the table; default ``method``.
         sets: the row is that method with these assignments, as ``--set`` takes them.
         equal_budget: ... and with as many epochs as the recipe's two stages have together.
-        tuned_on_open: open samples chose parameters of it (†); it competes with its like only.
-        group: heading that the row stands below.
+        tuned_on_open: open samples chose its parameters (†); it competes only with other such rows.
+        group: heading of the row.
     """
 
     label: str
@@ -76,7 +76,7 @@ class Beside(_Part):
 
 
 class Row(Beside):
-    """One of the paper's rows; ``figures`` as printed, one a column. ``quoted``: the paper has them from elsewhere."""
+    """One of the paper's rows; ``figures`` as printed, one per column. ``quoted``: quoted from another paper."""
 
     figures: tuple[str, ...]
     quoted: bool = False
@@ -86,7 +86,7 @@ class Table(_Part):
     """One of the paper's tables.
 
     Attributes:
-        other_methods: which methods follow that no row names: all trained ones, those with finished runs, or none.
+        other_methods: which methods that no row names follow: all trained ones, those with finished runs, or none.
     """
 
     label: str
@@ -120,7 +120,7 @@ class Table(_Part):
         return self
 
     def decimals(self, column: int) -> int:
-        """Digits after the point: as the paper prints most figures of the column, or the metric's own."""
+        """Digits after the decimal point: as in most figures of the column, or the metric's own."""
         printed = [figure for row in self.rows if (figure := row.figures[column]) not in (DASH, NO_CELL)]
         if not printed:
             return metric(self.columns[column].metric).digits
@@ -128,16 +128,16 @@ class Table(_Part):
 
 
 def list_tables() -> dict[str, str]:
-    """Name → caption of the paper's tables at hand."""
+    """Name → caption of the available tables of the paper."""
     tables = {name: load_table(name) for name in sorted(_files())}
     return {name: f"{table.label}: {table.caption}" for name, table in tables.items()}
 
 
 def tables_of(dataset: str, metrics: Iterable[str] = ()) -> list[str]:
-    """The tables to lay over the runs of a dataset: the paper's own for it, else the nearest in kind.
+    """The tables to fill with the runs of a dataset: the paper's own for it, otherwise those of the same kind.
 
     Args:
-        metrics: names of what was measured on it; with identification among them, that is the kind.
+        metrics: names of what was measured on it, which decide whether it is an identification dataset.
     """
     tables = {name: load_table(name) for name in sorted(_files())}
     own = [name for name, table in tables.items() if table.dataset == dataset]
@@ -152,7 +152,7 @@ def load_table(name: str) -> Table:
     """The table of that name, for example ``3a``.
 
     Raises:
-        UsageProblem: there is none, or its file does not fit together.
+        UsageProblem: there is none, or its file is inconsistent.
     """
     files = _files()
     if name not in files:

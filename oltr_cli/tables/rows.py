@@ -1,4 +1,4 @@
-"""Which run makes each row of a table: the paper's rows, those beside them, then methods that no row names."""
+"""The rows of a table and their runs: the paper's rows, those next to them, then methods that no row names."""
 
 import shlex
 from collections.abc import Collection, Iterable, Sequence
@@ -19,12 +19,11 @@ class RowSpec:
     """A row before it is filled.
 
     Attributes:
-        key: names the row; ``method``: the canonical name under which its runs are filed.
+        key: names the row; ``method``: the canonical name under which its runs are saved.
         asked: the method as the table or the user names it.
-        figures: of the paper, one a column; None where its table has no such cell.
-        sets, equal_budget: what makes the row another than the method as it is; its runs are then found by their exact
-            hash alone.
-        named: by the table; methods that nobody named are left out of the grid while they have no run.
+        figures: of the paper, one per column; None if its table has no such cell.
+        sets, equal_budget: changes to the plain method; its runs are then found only by their exact hash.
+        named: by the table or the user; other methods are left out of the table while they have no run.
         known: whether the method is in this version.
     """
 
@@ -57,7 +56,7 @@ class RowSpec:
         return [*self.sets, *(equal_budget(self.method, source) if self.equal_budget else ())]
 
     def hash(self, source: str) -> str | None:
-        """Hash of the row's run by the recipe as it stands now; None when that does not resolve."""
+        """Hash of the row's run by the current recipe; None if that does not resolve."""
         from oltr_cli.planning.plan import plan
 
         try:
@@ -66,7 +65,7 @@ class RowSpec:
             return None
 
     def command(self, source: str, option: str) -> str | None:
-        """``oltr run …`` as typed, with ``option`` naming the recipe; None when there is nothing to run."""
+        """``oltr run …`` as typed, with ``option`` naming the recipe; None if there is nothing to run."""
         if not self.known:
             return None
         try:
@@ -79,15 +78,15 @@ class RowSpec:
 
 
 def table_rows(table: Table, measured: Iterable[str], patterns: Sequence[str] | None = None) -> list[RowSpec]:
-    """The rows of ``table`` in their order on the page.
+    """The rows of ``table`` in the order shown.
 
     Args:
-        measured: methods (as filed) that have finished runs.
-        patterns: show these rows only: keys, methods or globs of them, several to a text with commas; a method that is
-            no row follows as a row apart.
+        measured: methods (canonical names) that have finished runs.
+        patterns: show only these rows: keys, methods or globs of them, several separated by commas; a method that is
+            not in the table gets its own row at the end.
 
     Raises:
-        UsageProblem: a pattern that fits nothing.
+        UsageProblem: a pattern that matches nothing.
     """
     rows = [_named(row, table) for row in (*table.rows, *table.beside)]
     there = {row.method for row in rows}
@@ -99,7 +98,7 @@ def table_rows(table: Table, measured: Iterable[str], patterns: Sequence[str] | 
 
 
 def _named(row: Beside, table: Table) -> RowSpec:
-    """A row of the table's file."""
+    """A row from the table's file."""
     try:
         method, known = canonical(canonical(row.method)), True  # twice: a row of its own may stand on an unknown method
     except UsageProblem:
@@ -124,7 +123,7 @@ def _named(row: Beside, table: Table) -> RowSpec:
 
 
 def _apart(names: Iterable[str], table: Table) -> list[RowSpec]:
-    """Methods that the table does not name: those later than the paper, all others, then somebody's own."""
+    """Methods that the table does not name: those later than the paper, all others, then the user's own."""
     methods = list_methods()
 
     def is_own(name: str) -> bool:
@@ -153,7 +152,7 @@ def _trained() -> list[str]:
 
 
 def _pick(rows: list[RowSpec], patterns: Sequence[str], table: Table) -> list[RowSpec]:
-    """The rows that any pattern fits, in the table's order, and asked-for methods that are no row."""
+    """The rows that match any pattern, in the table's order, and requested methods that are not in the table."""
     chosen: set[str] = set()
     added: set[str] = set()
     for pattern in (part.strip() for text in patterns for part in text.split(",")):
@@ -169,12 +168,12 @@ def _pick(rows: list[RowSpec], patterns: Sequence[str], table: Table) -> list[Ro
 
 
 def _names(row: RowSpec) -> set[str]:
-    """What a row answers to: its key, its method, and of a pair the detector."""
+    """The names of a row: its key, its method, and its detector, if any."""
     return {row.key, row.method, row.asked, row.method.rpartition(PLUS)[2]}
 
 
 def _methods_like(pattern: str, names: Collection[str]) -> set[str]:
-    """Methods at hand that a pattern fits, none of which is a row."""
+    """Available methods that match a pattern and are not in the table."""
     methods = list_methods()
     fitting = {name for name in _trained() if fnmatchcase(name, pattern)}
     if fitting:

@@ -1,4 +1,4 @@
-"""A filled table on a terminal, from 80 columns on: each row's measured means, below them ± and the paper's figures."""
+"""A filled table for terminals of 80 columns and more: measured means, below them ± and the figures of the paper."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -11,19 +11,19 @@ from rich.text import Text
 from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.text import by_heading, details, difference, measured, missing, paper, remarks, title
 
-_LABEL_WIDTH = 25  # longest label shown whole
-_NAME_WIDTH = 12  # a longer name of a column goes over two lines
+_LABEL_WIDTH = 25  # longest label shown in full
+_NAME_WIDTH = 12  # longer column names take two lines
 
 
 def screen(filled: FilledTable) -> RenderableType:
-    """The table, what stands behind its rows, what is missing, and the notes."""
+    """The table, how its rows were measured, what is missing, and the notes."""
     parts: list[RenderableType] = [Text(title(filled), style="bold"), _Grid(filled)]
     heads, facts, _ = details(filled)
     if facts:
         parts += [Text(), _plain_table(heads, facts)]
     to_make = missing(filled)
     if to_make:
-        parts += [Text(), _plain_table(("missing", "made by"), to_make)]
+        parts += [Text(), _plain_table(("missing", "to train it"), to_make)]
     below = remarks(filled)
     if below:
         parts += [Text(), *map(Text, below)]
@@ -31,7 +31,7 @@ def screen(filled: FilledTable) -> RenderableType:
 
 
 class _Grid:
-    """The table proper. Laid out by hand: rich's tables have no head that spans columns."""
+    """The table itself. Laid out by hand: headings of rich's tables cannot span columns."""
 
     def __init__(self, filled: FilledTable) -> None:
         self.filled = filled
@@ -53,7 +53,7 @@ class _Grid:
             yield name, list(members)
 
     def _body(self) -> Iterator[tuple[str, str, list[Text]]]:
-        """Lines as (label, style of the label, cells); one without cells is a heading."""
+        """Lines as (label, style of the label, cells); a line without cells is a heading."""
         filled = self.filled
         for heading, rows in by_heading(filled):
             if heading:
@@ -95,7 +95,7 @@ class _Grid:
         yield rule
 
     def _spans(self, gap: int) -> Text:
-        """The line of group names, each between rules over its columns."""
+        """The line of group names, each between rules across its columns."""
         line = Text(" " * self.label_width, no_wrap=True)
         for name, span in self._groups():
             width = sum(self.widths[i] for i in span) + gap * (len(span) - 1)
@@ -111,7 +111,7 @@ class _Grid:
 
 
 def _two_lines(bounds: str) -> tuple[str, str]:
-    """ "≤ 100 & > 20" over two lines, a single bound on the lower."""
+    """ "≤ 100 & > 20" on two lines, a single bound on the lower one."""
     upper, sign, lower = bounds.partition(" & ")
     return (upper, f"& {lower}") if sign else ("", upper)
 

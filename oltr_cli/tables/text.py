@@ -1,6 +1,6 @@
-"""What every format of a filled table says, as text: titles, rounded cells, what stands behind a row, what is missing.
+"""The text that all formats of a filled table share: titles, rounded cells, how rows were measured, what is missing.
 
-Numbers are rounded as the paper rounds; the best measured mean of a column is marked.
+Numbers are rounded as in the paper; the best measured mean of a column is marked.
 """
 
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ from oltr_cli.tables.paper import QUOTED, TUNED
 
 NONE = "–"
 _HEADS = ("row", "recipe", "seeds", "epochs", "detector", "threshold", "τ", "training", "on")
-_ONCE = ("seeds", "threshold", "τ", "on")  # said once for all rows where they agree
+_ONCE = ("seeds", "threshold", "τ", "on")  # shown once for all rows if they agree
 
 Lines = list[tuple[str, ...]]
 
 
 def title(filled: FilledTable) -> str:
-    """Which table, of whom, over what."""
+    """Which table of which paper, for which dataset."""
     table = filled.table
     if not filled.comparable:
-        return f"{table.label} of {table.source}, laid over {filled.dataset}."
+        return f"{table.label} of {table.source}, measured on {filled.dataset}."
     return f"{table.label} of {table.source}: {table.caption}."
 
 
 def by_heading(filled: FilledTable) -> Iterator[tuple[str, list[FilledRow]]]:
-    """The rows to show, in runs of one heading ("" above the paper's own, unless its rows have groups)."""
+    """The rows to show, grouped by heading ("" above the paper's own, unless its rows have groups)."""
     for heading, rows in groupby(filled.grid, key=lambda row: row.spec.heading):
         yield heading, list(rows)
 
 
 def measured(filled: FilledTable, row: FilledRow, column: int) -> tuple[str, str, bool]:
-    """Mean, standard deviation ("" below two seeds) and whether it is the column's best."""
+    """Mean, standard deviation ("" with fewer than two seeds) and whether it is the column's best."""
     cell = row.cells[column]
     if cell.mean is None:
         return NONE, "", False
@@ -46,21 +46,21 @@ def measured(filled: FilledTable, row: FilledRow, column: int) -> tuple[str, str
 
 
 def paper(cell: Cell) -> str:
-    """The paper's figure as printed, its dash as ours, nothing where its table has no such cell."""
+    """The paper's figure as printed, with its dash as an en dash; empty if its table has no such cell."""
     if cell.paper is None:
         return ""
     return NONE if cell.paper_value is None else f"{cell.paper}{QUOTED if cell.quoted else ''}"
 
 
 def difference(filled: FilledTable, cell: Cell, column: int) -> str:
-    """Measured mean − the paper's figure with its sign; "" where they are not comparable."""
+    """Measured mean − the paper's figure with its sign; "" if they are not comparable."""
     if cell.delta is None or not filled.comparable:
         return ""
     return f"{cell.delta:+.{filled.table.decimals(column)}f}".replace("-", "−")
 
 
 def details(filled: FilledTable) -> tuple[tuple[str, ...], Lines, str]:
-    """What stands behind each measured row: heads, a line a row, and a sentence on what is the same in all of them."""
+    """How each row was measured: headings, a line per row, and a sentence on what is the same for all."""
     lines = [_facts(row) for row in filled.rows if row.status == "measured"]
     columns = list(zip(_HEADS, zip(*lines, strict=True), strict=True)) if lines else []
     same = {head: texts[0] for head, texts in columns if head in _ONCE and len(lines) > 1 and len(set(texts)) == 1}
@@ -78,13 +78,13 @@ def _facts(row: FilledRow) -> tuple[str, ...]:
         _detector(row),
         row.threshold_rule or NONE,
         _range(row.thresholds),
-        f"{duration(row.seconds)} a seed" if row.seconds is not None else NONE,
+        f"{duration(row.seconds)} per seed" if row.seconds is not None else NONE,
         ", ".join(row.devices) or NONE,
     )
 
 
 def _detector(row: FilledRow) -> str:
-    """Its name, which fit ran where there are several, and whether it was tuned."""
+    """Its name, which fit was used if there are several, and whether it was tuned."""
     if not row.detector:
         return NONE
     fit = row.detector.report.get("fit")
@@ -92,19 +92,19 @@ def _detector(row: FilledRow) -> str:
 
 
 def missing(filled: FilledTable) -> Lines:
-    """Rows to be made as (label, command); see ``others`` for those that the table does not name."""
+    """Missing rows as (label, command); see ``others`` for those that the table does not name."""
     together = _alike(filled)
     return [(row.label, row.command) for row in filled.rows if row.command and row not in together]
 
 
 def others(filled: FilledTable) -> str:
-    """A sentence for the missing methods that the table does not name: their commands differ in the name alone."""
+    """A sentence for the missing methods that the table does not name: their commands differ only in the name."""
     together = _alike(filled)
     if not together:
         return ""
     first = together[0]
     command = str(first.command).replace(f" run {first.spec.asked} ", " run METHOD ", 1)
-    return f"Not run yet, made by {command}: {', '.join(row.label for row in together)}."
+    return f"Not run yet ({command}): {', '.join(row.label for row in together)}."
 
 
 def _alike(filled: FilledTable) -> list[FilledRow]:
@@ -113,7 +113,7 @@ def _alike(filled: FilledTable) -> list[FilledRow]:
 
 
 def remarks(filled: FilledTable) -> list[str]:
-    """What is to be said below the table, in sentences."""
+    """Notes below the table, as sentences."""
     _, _, same = details(filled)
     unavailable = [row.label for row in filled.rows if row.status == "unavailable"]
     last = f"Not in this version: {', '.join(unavailable)}." if unavailable else ""
@@ -121,6 +121,6 @@ def remarks(filled: FilledTable) -> list[str]:
 
 
 def _range(values: tuple[float, ...]) -> str:
-    """One τ, or from the lowest to the highest of the seeds."""
+    """One τ, or the range from the lowest to the highest of the seeds."""
     low, high = f"{min(values):.4g}", f"{max(values):.4g}"
     return low if low == high else f"{low}–{high}"

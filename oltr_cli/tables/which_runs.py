@@ -1,4 +1,4 @@
-"""Which of a method's finished runs a row shows where those of several recipes or builds lie side by side."""
+"""Which of a method's finished runs a row shows if there are some of several recipes or builds."""
 
 import tomllib
 from typing import Any
@@ -14,7 +14,7 @@ Pairs = list[tuple[Run, RunResult]]
 
 
 def on_its_lists(finished: dict[str, Pairs], source: str | None) -> tuple[dict[str, Pairs], list[Run]]:
-    """Method → the runs on the lists of the recipe ``source``, and the runs on others; see ``lists_of``."""
+    """Method → the runs on the lists of the recipe ``source``, and the runs on other lists; see ``lists_of``."""
     digest = lists_of(source)
     if digest is None:
         return finished, []
@@ -24,19 +24,19 @@ def on_its_lists(finished: dict[str, Pairs], source: str | None) -> tuple[dict[s
 
 
 def choose_recipe(key: str, runs: Pairs, wanted: str | None) -> tuple[Pairs, str]:
-    """The runs of one recipe, by seed, and a note ("": none) when it is not the wanted one or others are left out.
+    """The runs of one recipe, by seed, and a note ("": none) if it is not the wanted one or others are left out.
 
-    Where there is no wanted one, that which is nearest to the method's own parameters stands for it; then the one with
-    most seeds; then the newest.
+    Without runs of the wanted recipe, those nearest to the method's own parameters are shown; of these the recipe with
+    most seeds; of these the newest.
 
     Args:
-        wanted: hash of the recipe as it stands; None: there is no recipe.
+        wanted: hash of the current recipe; None: there is no recipe.
     """
     by_hash: dict[str, Pairs] = {}
     for run, result in runs:
         by_hash.setdefault(run.hash, []).append((run, result))
     if wanted in by_hash:
-        chosen, why = wanted, "the recipe as it stands"
+        chosen, why = wanted, "the current recipe"
     elif len(by_hash) == 1:
         (chosen,), why = by_hash, ""
     else:
@@ -45,35 +45,35 @@ def choose_recipe(key: str, runs: Pairs, wanted: str | None) -> tuple[Pairs, str
     left_out = f" Left out: {', '.join(others)}." if others else ""
     note = ""
     if wanted is not None and chosen != wanted:
-        note = f"{key}: no finished run of the recipe as it stands ({wanted}); shown is {chosen}.{left_out}"
+        note = f"{key}: no finished run of the current recipe ({wanted}); {chosen} is shown.{left_out}"
     elif others:
-        note = f"{key}: shown is {chosen}, {why}.{left_out}"
+        note = f"{key}: {chosen} is shown, {why}.{left_out}"
     assert chosen is not None
     return sorted(by_hash[chosen], key=lambda pair: pair[0].seed), note
 
 
 def _stand_in(by_hash: dict[str, Pairs]) -> tuple[str, str]:
-    """The hash that stands for the method as it is, and by what it was chosen."""
+    """The hash to show for the method, and why it was chosen."""
     differing = _differing({h: pairs[0][0] for h, pairs in by_hash.items()})
     seeds = {h: len(pairs) for h, pairs in by_hash.items()}
     newest = {h: max((run.path / RESULT).stat().st_mtime for run, _ in pairs) for h, pairs in by_hash.items()}
     chosen = min(by_hash, key=lambda h: (differing[h], -seeds[h], -newest[h], h))
     near = [h for h in by_hash if differing[h] == differing[chosen]]
     if len(near) == 1:
-        return chosen, "the one nearest to the method's own parameters"
+        return chosen, "the one closest to the method's own parameters"
     many = [h for h in near if seeds[h] == seeds[chosen]]
     return chosen, "the recipe with most finished seeds" if len(many) == 1 else "the newest"
 
 
 def _differing(runs: dict[str, Run]) -> dict[str, int]:
-    """How many parameters of each run are not the method's own defaults; 0 for all where they do not tell the runs."""
-    params = {h: flatten(resolved_recipe(run).get("params") or {}) for h, run in runs.items()}
+    """How many parameters of each run differ from the method's defaults; 0 for all if the runs do not differ in it."""
+    params = {h: _params(run) for h, run in runs.items()}
     nothing = dict.fromkeys(runs, 0)
     if all(one == next(iter(params.values())) for one in params.values()):
         return nothing
     try:
         own = load_method(next(iter(runs.values())).method.partition(PLUS)[0]).Params()
-    except OltrError:  # a method that is not here any more
+    except OltrError:  # a method that no longer exists
         return nothing
     defaults = flatten(own.model_dump(mode="json", by_alias=True, exclude_none=True))
     return {h: sum(defaults.get(k) != one.get(k) for k in defaults.keys() | one.keys()) for h, one in params.items()}

@@ -1,1 +1,1 @@
-"""MLflow: a mirror of runs; the files in the runs folder are the truth."""
+"""MLflow: a mirror of runs; the files in the runs folder are authoritative."""

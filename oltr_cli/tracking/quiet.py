@@ -1,4 +1,4 @@
-"""MLflow kept quiet: no telemetry, no log lines, no waiting for minutes."""
+"""Keeps MLflow quiet: no telemetry, no log lines, no long waits."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout carries results only
-    # MLflow's own defaults wait for minutes.
+    # By default MLflow waits for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
@@ -20,6 +20,6 @@ def keep_quiet() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in _CHATTY:
-        # A handler that does nothing keeps warnings off stderr, the last resort; the user's handlers still get them.
+        # A handler that does nothing keeps warnings off stderr, the fallback; the user's handlers still get them.
         logging.getLogger(name).addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module=r"(mlflow|alembic|sqlalchemy|urllib3|requests|pydantic)(\.|$)")

@@ -1,7 +1,7 @@
-"""What a run is trained on: images, the features that the run it starts from has saved, or those of a frozen backbone.
+"""What a run is trained on: images, features saved by the run it starts from, or features of a frozen backbone.
 
 The engine does not know which; it asks a feed for batches, for their inputs on the device, for a pass over the whole
-set before the first step, and for the scores of validation.
+training set before the first step, and for the scores of validation.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Feed(Protocol):
 
 
 def make_feed(task: Task, method: Method) -> Feed:
-    """The feed that the task needs; ``method`` is on the device and has the weights of its backbone."""
+    """The feed for the task; ``method`` is on the device and has the weights of its backbone."""
     if issubclass(task.cls, FeatureMethod):
         return FeatureFeed(task)
     return FrozenFeed(task, method) if task.recipe.train.freeze_backbone else ImageFeed(task)
@@ -67,7 +67,7 @@ class Loss(nn.Module):
 
 
 class ImageFeed:
-    """Augmented images, decoded by workers."""
+    """Augmented images, decoded by worker processes."""
 
     given: Given = "images"
 

@@ -1,4 +1,4 @@
-"""What a network starts from: another run, a weight file, or its seed alone."""
+"""What a network starts from: another run, a weight file, or only its seed."""
 
 from pathlib import Path
 

@@ -1,9 +1,8 @@
-"""Features of a frozen backbone: computed once, kept on disk, and read by every head that is trained on them.
+"""Features of a frozen backbone: computed once, saved on disk, and read by every head that is trained on them.
 
 With ``train.freeze_backbone`` the backbone's output for an image is the same in every epoch if its input is: images get
-the evaluation transform, and such a run uses no augmentation. What is kept is the feature map, or its mean over the
-cells for a method that does not need the map (``Method.needs_map``); a fc after the pooling is trained and is not part
-of it.
+the evaluation transform, and such a run uses no augmentation. The feature map is saved, or its mean over the cells for
+a method that does not need the map (``Method.needs_map``); a fc after the pooling is trained and is not part of it.
 
 They are in ``frozen/<key>/`` of the run that the backbone comes from, where all runs that start from it find them. The
 key is a digest of the backbone's weights, the transform, the list and the precision.
@@ -46,7 +45,7 @@ class FrozenFeatures:
 
     Attributes:
         kind: "maps" or "pooled".
-        features: (N, C, h, w) float32, mapped from the file; h = w = 1 where pooled.
+        features: (N, C, h, w) float32, memory-mapped from the file; h = w = 1 if pooled.
         labels: (N,).
         left_out: indices into the split of the images that cannot be decoded.
     """
@@ -70,7 +69,7 @@ def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
     Args:
         method: on the device, with the weights of its backbone in place.
     Raises:
-        DataProblem: an image of another split than train cannot be decoded.
+        DataProblem: an image of a split other than train cannot be decoded.
         OltrError: the disk is full or cannot be written.
     """
     kind: Given = "maps" if method.needs_map else "pooled"
@@ -79,7 +78,7 @@ def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
     folder = home / _key(backbone, images, spec, kind, task.accelerator.mixed_precision)
     side = backbone.map_size(spec.image_size) if kind == "maps" else (1, 1)
     shape = (len(images), backbone.map_channels, *side)
-    # One process computes while the others wait, whether a launcher started them or a person.
+    # One process computes while the others wait, whether they belong to one command or to several.
     with task.accelerator.main_process_first(), _lock(home):
         found = _read(folder, kind, images, shape)
         if found is None:
@@ -177,8 +176,8 @@ def _read(folder: Path, kind: Given, images: Split, shape: Shape) -> FrozenFeatu
 
 
 def _write(folder: Path, shape: Shape, fill: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> None:
-    """Put features and indices into ``folder``; the caller holds the lock of all folders beside it."""
-    for stale in folder.parent.glob(".*.tmp"):  # of any key, from a process that was killed here
+    """Write a temporary folder and rename it to ``folder``; the caller holds the lock."""
+    for stale in folder.parent.glob(".*.tmp"):  # from a process that was killed here
         shutil.rmtree(stale, ignore_errors=True)
     try:
         with new_folder(folder) as new:

@@ -1,4 +1,4 @@
-"""When a run is saved while it trains, and how training resumes from what was saved."""
+"""When a run is saved during training, and how training resumes."""
 
 import math
 import os
@@ -13,15 +13,15 @@ from oltr_cli.method import Method
 from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
 from oltr_cli.training.task import Progress, Task, fill
 
-EVERY = "OLTR_CHECKPOINT_MINUTES"  # variable: minutes between checkpoints inside of an epoch
-LEAST_BETWEEN = 100  # times what writing one takes, so that they cost at most 1 % of the time
+EVERY = "OLTR_CHECKPOINT_MINUTES"  # environment variable: minutes between checkpoints within an epoch
+LEAST_BETWEEN = 100  # times the duration of writing one, so that they cost at most 1 % of the time
 
 
 class Saving:
     """The checkpoints of one run in training.
 
     Attributes:
-        found: content of the checkpoint to resume from; None where training starts from the beginning.
+        found: content of the checkpoint to resume from; None if training starts from the beginning.
     """
 
     def __init__(self, task: Task) -> None:
@@ -32,7 +32,7 @@ class Saving:
             task.display.warn(warning)
         if self.found is not None and self.found["data_digest"] != task.dataset.digest:
             raise DataProblem(
-                f"{self.last}: was begun with other image lists of '{task.run.dataset}'; restore them, or remove "
+                f"{self.last}: was trained with other image lists of '{task.run.dataset}'; restore them, or remove "
                 f"{task.run.path} to start again"
             )
         self._every = checkpoint_seconds()
@@ -40,19 +40,19 @@ class Saving:
 
     @property
     def progress(self) -> Progress:
-        """How far the run had come."""
+        """How far the run was."""
         try:
             return Progress(**self.found["progress"]) if self.found else Progress()
         except TypeError as error:
             raise self._unusable(str(error)) from None
 
     def restore_weights(self, method: Method) -> None:
-        """The weights as they were; nothing where training starts from the beginning."""
+        """Restore the weights, if training resumes."""
         if self.found is not None:
             fill(method, self.found["model"], self.last)
 
     def restore_optimizer(self, optimizer: Optimizer, scheduler: LRScheduler) -> None:
-        """Momentum and learning rates as they were; nothing where training starts from the beginning."""
+        """Restore momentum and learning rates, if training resumes."""
         if self.found is None:
             return
         try:
@@ -63,15 +63,15 @@ class Saving:
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint is so old that the steps since then should be saved."""
+        """Whether the last checkpoint is old enough to save another."""
         return time.monotonic() - self._saved_at > max(self._every, LEAST_BETWEEN * self._cost)
 
     def save_best(self, method: Method, epoch: int, value: float) -> None:
-        """best.pt: the weights after ``epoch``, whose closed-set accuracy on validation is ``value``."""
+        """Write best.pt: the weights after ``epoch``, with the closed-set accuracy ``value`` on validation."""
         self._save(BEST, method, {"epoch": epoch, "value": value})
 
     def save_last(self, method: Method, progress: Progress, optimizer: Optimizer, scheduler: LRScheduler) -> None:
-        """last.pt: all that training needs to go on from this step."""
+        """Write last.pt: everything that training needs to resume from this step."""
         began = time.monotonic()
         state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
         self._save(LAST, method, {"progress": {**vars(progress)}, **state})
@@ -87,13 +87,11 @@ class Saving:
         save_checkpoint(run.path / name, content, keep_previous=name == LAST)
 
     def _unusable(self, reason: str) -> DataProblem:
-        return DataProblem(
-            f"{self.last}: cannot be resumed from ({reason}); remove {self.task.run.path} to start again"
-        )
+        return DataProblem(f"{self.last}: cannot resume from it ({reason}); remove {self.task.run.path} to start again")
 
 
 def checkpoint_seconds() -> float:
-    """Seconds between checkpoints inside of an epoch: five minutes, or what ``$OLTR_CHECKPOINT_MINUTES`` says.
+    """Seconds between checkpoints within an epoch: five minutes, or as set by ``$OLTR_CHECKPOINT_MINUTES``.
 
     Raises:
         UsageProblem: that is not a number above 0.
@@ -104,5 +102,5 @@ def checkpoint_seconds() -> float:
     except ValueError:
         minutes = math.nan
     if not minutes > 0:
-        raise UsageProblem(f"{EVERY}={text}: give minutes above 0, for example 5")
+        raise UsageProblem(f"{EVERY}={text}: give a number of minutes above 0, for example 5")
     return 60 * minutes

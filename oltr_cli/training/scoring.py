@@ -1,4 +1,4 @@
-"""From a trained method and a split to saved scores: the only place where evaluation touches the network."""
+"""From a trained method and a split to saved scores: the only place where evaluation uses the network."""
 
 from collections.abc import Callable, Iterable
 
@@ -32,15 +32,15 @@ def rows_of_split(
     skip_undecodable: bool = False,
     advance: Callable[[int], None] = lambda images: None,
 ) -> list[NDArray]:
-    """What ``keep`` takes of the scores of every image of ``split``, computed in shares by all processes.
+    """What ``keep`` selects from the scores of every image of ``split``, computed by all processes together.
 
     Args:
         method: a module that turns images into ``Scores``.
-        keep: tensors with a row for each image of a batch.
+        keep: returns tensors with one row per image of a batch.
         skip_undecodable: leave out images that cannot be decoded, as training does.
-        advance: told how many images were done.
+        advance: called with the number of images done.
     Returns:
-        The images' places in the split, ascending, then an array for each tensor of ``keep``, with a row an image.
+        The images' indices in the split, ascending, then an array for each tensor of ``keep``, one row per image.
     Raises:
         DataProblem: an image cannot be decoded; the message names it.
     """
@@ -55,7 +55,7 @@ def rows_of_split(
         advance(len(batch.indices) * accelerator.num_processes)
     if accelerator.num_processes > 1:
         parts = gather_object(parts)
-    parts.sort(key=lambda part: part[0][0])  # each batch is a stretch of the split
+    parts.sort(key=lambda part: part[0][0])  # each batch is a contiguous part of the split
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
@@ -70,7 +70,7 @@ def score_split(
     skip_undecodable: bool = False,
     advance: Callable[[int], None] = lambda images: None,
 ) -> SavedScores:
-    """Scores of every image of ``split`` in order; arguments and errors as of ``rows_of_split``.
+    """Scores of every image of ``split`` in order; arguments and errors as for ``rows_of_split``.
 
     Args:
         keep_all: with logits, features and names; validation during training needs only prediction and confidence.
@@ -93,7 +93,7 @@ def score_split(
 def score_features(
     method: FeatureMethod, features: torch.Tensor, labels: np.ndarray, names: np.ndarray | None = None
 ) -> SavedScores:
-    """Scores of features (N, D) that were saved before; logits, features and names are kept if names are given."""
+    """Scores of saved features (N, D); logits, features and names are kept if names are given."""
     method.eval()
     parts = []
     for start in range(0, len(features), FEATURE_BLOCK):

@@ -61,9 +61,7 @@ def test_two_public_classes_are_an_error_that_names_them(tmp_path, no_files):
     file = tmp_path / "two.py"
     file.write_text("from oltr_cli.method import Method\nclass First(Method): pass\nclass Second(First): pass\n")
     added_files.add_file(file)
-    with pytest.raises(
-        UsageProblem, match=r"two.py: has 2 public classes, First and Second; start the names"
-    ) as caught:
+    with pytest.raises(UsageProblem, match=r"two.py: has 2 public classes, First and Second; let the names") as caught:
         METHODS.load("two")
     assert "\n" not in str(caught.value)
 
@@ -94,16 +92,16 @@ def test_names_that_are_taken_or_missing(tmp_path, no_files):
         added_files.add_file(tmp_path / "missing.py")
     add("my_own.py", "class A(Method): pass\n")
     add("my_own.py", "class A(Method): pass\n")  # twice is no trouble
-    with pytest.raises(UsageProblem, match=r"a file for 'my-own' already, .*; rename one"):
+    with pytest.raises(UsageProblem, match=r"is also a file for 'my-own'; rename one"):
         add("elsewhere/my_own.py", "class A(Method): pass\n")
     add("plain.py", "class A(Backbone): pass\n")  # no method, so it does not take the method's name
     assert METHODS.find()["plain"].origin == "built-in"
     assert BACKBONES.find()["plain"].origin == "file"
     add("plain.py", "class A(Method): pass\n")
-    with pytest.raises(UsageProblem, match=r"plain.py: there is a method 'plain' already; rename"):
+    with pytest.raises(UsageProblem, match=r"plain.py: a method 'plain' exists already; rename"):
         METHODS.find()
     add("nets.py", "class A(Backbone):\n    names = ('resnet18',)\n")
-    with pytest.raises(UsageProblem, match=r"nets.py: there is a backbone 'resnet18' already; rename"):
+    with pytest.raises(UsageProblem, match=r"nets.py: a backbone 'resnet18' exists already; rename"):
         BACKBONES.find()
 
 

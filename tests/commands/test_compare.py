@@ -127,7 +127,9 @@ def test_a_dataset_without_a_recipe_is_shown_all_the_same(runs, asked):
     shown = command("--table", "4b", "--dataset", "somewhere")
     assert shown.exit_code == 0
     assert "paper" in shown.stdout
-    assert "There is no recipe for somewhere; without one (--recipe FILE) nothing can be run." in one_line(shown.stdout)
+    assert "There is no recipe for somewhere; to train missing rows, give one with --recipe FILE." in one_line(
+        shown.stdout
+    )
     assert "oltr run" not in shown.stdout + shown.stderr
     made = command("--table", "4b", "--dataset", "somewhere", "--run")
     assert isinstance(made.exception, OltrError)
@@ -232,7 +234,7 @@ def test_commands_to_repeat_it_name_the_added_files(recipe, tmp_path, monkeypatc
     options = ("--dataset", "glyphs-lt", "--methods-from", "own files/my_own.py", "-m", "my-own")
     shown = command(*options, "--run", "--json")
     again = "oltr run my-own --dataset glyphs-lt --methods-from 'own files/my_own.py'"
-    assert f"failed: my-own, seed 0: TypeError; see where: {again}" in one_line(shown.stderr)
+    assert f"failed: my-own, seed 0: TypeError; for the traceback: {again}" in one_line(shown.stderr)
     assert f"next {again}" in one_line(shown.stderr)
     assert [row["command"] for row in json.loads(shown.stdout)["rows"]] == [again]
     monkeypatch.setattr(added_files, "_added", {})

@@ -215,7 +215,7 @@ def test_a_run_without_open_samples_is_said_so(runs):
         (("9",), "no figure '9'"),
         (("8b", "--format", "gif"), "no format 'gif'"),
         (("8b", "--seeds", "2"), "add --run"),
-        (("8a", "--alphas", "1;2"), "numbers with commas"),
+        (("8a", "--alphas", "1;2"), "numbers separated by commas"),
         (("8b", "-d", "somewhere", "-m", "plaim"), "did you mean 'plain'"),
         (("8b", "-d", "somewhere", "--threshold", "best"), "neither a number nor a rule"),
         (("7", "-d", "somewhere", "-m", "plain"), "name 2"),

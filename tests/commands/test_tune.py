@@ -310,7 +310,7 @@ def test_oltr_itself_does_not_import_optuna_for_help():
 
 
 def test_the_thresholds_of_a_table(tmp_path, monkeypatch):
-    """Of the runs that the table shows, by the recipe as it stands, and of no others."""
+    """Of the runs that the table shows, by the current recipe, and of no others."""
     runs = tmp_path / "runs"
     monkeypatch.setenv("OLTR_RUNS", str(runs))
     shown = []
@@ -332,10 +332,10 @@ def test_the_thresholds_of_a_table(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--table", "3a"], "table 3a shows no finished run on imagenet-lt; make them: oltr compare --table 3a"),
+        (["--table", "3a"], "table 3a shows no finished run on imagenet-lt; train them: oltr compare --table 3a"),
         (["--table", "9"], "no table '9'"),
-        (["--table", "3a", "--run", "x"], "--run names one run; leave out --table"),
-        (["--recipe", "x.toml"], "--recipe says whose runs a table shows; add --table"),
+        (["--table", "3a", "--run", "x"], "--run already names one run; leave out --table"),
+        (["--recipe", "x.toml"], "--recipe only applies to --table; add --table"),
     ],
 )
 def test_tables_without_runs(tmp_path, monkeypatch, arguments, message):

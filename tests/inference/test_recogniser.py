@@ -120,7 +120,7 @@ def test_a_rule_chooses_from_the_validation_scores_of_the_run(finished):
     [
         ("nan", "finite"),
         ("inf", "finite"),
-        ("oracle_test", "labels of the test set"),
+        ("oracle_test", "labels of the test"),
         ("val_opne", "val_open"),
         ("tuned", "no tuned"),
     ],

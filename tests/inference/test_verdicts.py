@@ -114,7 +114,7 @@ def test_a_bad_file_is_a_row_and_the_exit_code_is_1(finished, tmp_path):
     done = predict(finished.names["dme"], folder, tmp_path / "nowhere.png", "--json")
     assert isinstance(done.exception, OltrError)
     assert done.exception.exit_code == 1
-    assert str(done.exception) == "2 of 4 images failed; their rows say why"
+    assert str(done.exception) == "2 of 4 images failed; see the errors in their rows"
     told = json.loads(done.stdout)
     assert [row["error"] for row in told["images"]] == [None, "cannot be decoded (not an image)", None, "no such file"]
     assert {row["label"] for row in told["images"] if row["error"]} == {None}

@@ -243,7 +243,7 @@ def test_what_is_missing_or_broken_is_named(cls, train, test):
                 step(replace(scores, **{array: None}))
             broken = getattr(scores, array).copy()
             broken[3, 0] = -np.inf
-            with pytest.raises(DataProblem, match=f"^{name}: the {array} hold NaN or infinity$"):
+            with pytest.raises(DataProblem, match=f"^{name}: the {array} contain NaN or infinity$"):
                 step(replace(scores, **{array: broken}))
     for fit in learns:
         with pytest.raises(DataProblem, match="have no sample"):

@@ -91,8 +91,8 @@ def test_the_papers_row_trains_range_first(oltr, tiny_recipe):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("energy",), "put it on a method"),
-        (("plain", "--detector", "dme"), "no pair"),
+        (("energy",), "add it to a method"),
+        (("plain", "--detector", "dme"), "is not METHOD+DETECTOR"),
         (("plain", "--set", "detector.k=3"), "add --detector"),
         (("plain", "--detector", "knn", "--set", "detector.kk=3"), "did you mean 'k'"),
         (("plain", "--detector", "knn", "--set", "detector.k=-3"), "detector.k"),

@@ -101,7 +101,7 @@ def test_a_long_epoch_is_saved_by_time_too(oltr, tiny_recipe, unbroken, monkeypa
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "often"])
 def test_minutes_that_are_none_are_refused(oltr, tiny_recipe, text):
     done = oltr("run", "plain", "--recipe", tiny_recipe, OLTR_CHECKPOINT_MINUTES=text, check=2)
-    assert f"OLTR_CHECKPOINT_MINUTES={text}: give minutes above 0" in done.stderr
+    assert f"OLTR_CHECKPOINT_MINUTES={text}: give a number of minutes above 0" in done.stderr
 
 
 def test_a_checkpoint_cut_short_falls_back_to_the_one_before(oltr, tiny_recipe, unbroken):

@@ -82,7 +82,7 @@ def test_a_broken_file_is_an_error_of_its_own(tmp_path, no_files, name, text, wo
         ("method.LinearMethod", "pass", "training_loss"),
         ("method.FeatureMethod", "pass", "feature_loss and score_features"),
         ("method.FeatureMethod", "trains = False", "score_features"),
-        ("detector.Detector", "pass", "score"),
+        ("detector.Detector", "pass", "confidence"),
         ("detector.NetworkDetector", "pass", "score_images"),
     ],
 )
@@ -115,13 +115,13 @@ def test_pairs():
     assert registry.canonical("dme+energy") == "dme+energy"
     with pytest.raises(UsageProblem, match="oltr run plain --detector energy"):
         registry.canonical("energy")
-    with pytest.raises(UsageProblem, match="no pair"):
+    with pytest.raises(UsageProblem, match=r"is not METHOD\+DETECTOR"):
         registry.canonical("energy+dme")
     with pytest.raises(UsageProblem, match="did you mean 'energy'"):
         registry.canonical("dme+enrgy")
     with pytest.raises(UsageProblem, match="is a detector"):
         registry.load_method("energy")
-    with pytest.raises(UsageProblem, match="is no detector"):
+    with pytest.raises(UsageProblem, match="is not a detector"):
         registry.load_detector("dme")
 
 

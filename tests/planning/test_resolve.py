@@ -156,7 +156,7 @@ def test_weight_files_count_by_what_they_hold(tmp_path):
 
 def test_a_folder_with_a_recipe_and_a_path_without_are_led_on(tmp_path):
     folder = tmp_path / "my set"
-    with pytest.raises(UsageProblem, match=r"no recipe file .*; start one with: oltr cp \S+ '.*my set\.toml'$"):
+    with pytest.raises(UsageProblem, match=r"no recipe file .*; create it with: oltr cp \S+ '.*my set\.toml'$"):
         find_recipe(str(folder))
     folder.mkdir()
     (folder / "recipe.toml").touch()
@@ -176,7 +176,7 @@ def test_built_in_recipes_resolve_and_round_trip(name, tmp_path):
 def test_missing_recipes(tmp_path):
     with pytest.raises(UsageProblem, match="did you mean 'imagenet-lt'"):
         find_recipe("imagnet-lt")
-    with pytest.raises(UsageProblem, match="start one with: oltr cp"):
+    with pytest.raises(UsageProblem, match="create it with: oltr cp"):
         find_recipe(str(tmp_path / "none.toml"))
     with pytest.raises(UsageProblem, match="cannot be read"):
         read_recipe(Path(tmp_path))

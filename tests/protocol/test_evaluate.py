@@ -131,13 +131,13 @@ def test_a_file_without_open_samples(files):
         ({"labels": np.full(170, -1)}, "no sample of a known class"),
         ({"labels": np.zeros(170)}, "'labels' must be integers"),
         ({"labels": np.zeros(3, int)}, "differ in length"),
-        ({"logits": np.zeros((170, 7), np.float32)}, "logits are of 7 classes, but 6 class counts"),
+        ({"logits": np.zeros((170, 7), np.float32)}, "logits have 7 classes, but 6 class counts"),
         ({"logits": np.full((170, 6), np.nan, np.float32)}, "NaN or infinity; sample 0 is the first of 170"),
         ({"logits": np.full((170, 6), np.inf, np.float32)}, "NaN or infinity"),
         ({"logits": np.zeros((170, 6), int)}, "must be floating"),
-        ({"prediction": np.full(170, -1), "confidence": np.zeros(170)}, "made before any rejection"),
+        ({"prediction": np.full(170, -1), "confidence": np.zeros(170)}, "predictions are made before rejection"),
         ({"prediction": np.full(170, 6), "confidence": np.zeros(170)}, r"sample 0 \(6\)"),
-        ({"confidence": np.r_[np.zeros(169), np.nan]}, "holds 1 NaN"),
+        ({"confidence": np.r_[np.zeros(169), np.nan]}, "contains 1 NaN"),
         ({"confidence": np.r_[np.zeros(169), np.inf]}, "not finite"),
         ({"logits": None}, "needs 'prediction' and 'confidence', or 'logits'"),
         ({"labels": None}, "no array 'labels'"),
@@ -173,7 +173,7 @@ def test_one_class_and_one_sample(tmp_path):
 
 def test_scores_in_the_wrong_split_are_refused():
     known, open_ = parts(mixed(0))
-    with pytest.raises(DataProblem, match="scores of test: a label is no class"):
+    with pytest.raises(DataProblem, match="scores of test: a label is out of range"):
         evaluate_scores(open_, known, COUNTS, FIXED)
     with pytest.raises(DataProblem, match="scores of open: open samples are labelled −1"):
         evaluate_scores(known, known, COUNTS, FIXED)
@@ -320,8 +320,8 @@ def test_the_command_prints_a_table_and_what_to_type_next(files, run_dir, capsys
         ({"target": "scores.npz"}, "--class-counts"),
         ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "val_open"}, "--val FILE.npz"),
         ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "tuned"}, "saved with a run"),
-        ({"target": "dme", "class_counts": "c.txt"}, "belong to a FILE.npz"),
-        ({"target": "dme", "val": "v.npz"}, "belong to a FILE.npz"),
+        ({"target": "dme", "class_counts": "c.txt"}, "are for a FILE.npz"),
+        ({"target": "dme", "val": "v.npz"}, "are for a FILE.npz"),
         ({"target": "dme", "threshold": "val_opn"}, "did you mean 'val_open'"),
         ({"target": "dme", "shots": "cod"}, "did you mean 'code'"),
         ({"target": "no-such-run"}, "no run 'no-such-run'"),

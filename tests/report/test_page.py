@@ -311,7 +311,7 @@ def test_it_says_where_images_or_scores_are_gone(runs, no_figures):
     scores.write_bytes(scores.read_bytes()[:500])
     assert command("--dataset", "somewhere").exit_code == 0
     page = Path("report-somewhere.html").read_text(encoding="utf-8")
-    assert "The images are not there: dataset 'somewhere': no folder" in data_of(page)["runs"][0]["galleryProblem"]
+    assert "The images cannot be shown: dataset 'somewhere': no folder" in data_of(page)["runs"][0]["galleryProblem"]
     assert re.search(r'class="problem">[^<]*dme/0123456789-s1/scores/test.npz: cannot be read', page)
     assert data_of(page)["runs"][1]["curve"] is None
     assert data_of(page)["runs"][0]["gallery"]["tail_as_head"][0]["picture"] is None
@@ -345,7 +345,7 @@ def test_thumbnails_are_shared_and_belong_to_their_samples(runs, no_figures, tin
     data = data_of(Path("report-tiny.html").read_text(encoding="utf-8"))
     assert [one["galleryProblem"] for one in data["runs"]] == [
         "",
-        "The lists of tiny have changed since this run; the images are as they are now.",
+        "The lists of tiny have changed since this run; the images shown may be others.",
     ]
     first, second = (one["gallery"] for one in data["runs"])
     assert len(first["tail_as_head"]) == 8
@@ -378,8 +378,8 @@ def test_without_open_samples_there_is_no_threshold(runs, no_figures):
 def test_nothing_finished_is_one_line_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
     for arguments, line in (
-        ((), "make one: oltr run dme"),
-        (("--dataset", "tiny-imagenet-lt"), "make one: oltr run dme --dataset tiny-imagenet-lt"),
+        ((), "start with: oltr run dme"),
+        (("--dataset", "tiny-imagenet-lt"), "train one: oltr run dme --dataset tiny-imagenet-lt"),
         (("--dataset", "glyphs-lt", "--methods", "plain"), "oltr run plain --dataset glyphs-lt"),
         (("--dataset", "glyphs-lt", "--watch"), "oltr run dme --dataset glyphs-lt"),
         (("--dataset", "glyphs-l"), "did you mean 'glyphs-lt'?"),
@@ -501,7 +501,7 @@ def test_figures_are_chosen_by_name(runs):
     with pytest.raises(UsageProblem, match=r"no figure '9'; known: 3, .*8c, all, none"):
         raise command("--dataset", "somewhere", "--figures", "8b,9").exception
     for words in (("--figures", "6,none"), ("--figures", "None", "--figures", "6")):
-        with pytest.raises(UsageProblem, match="none leaves all of them out"):
+        with pytest.raises(UsageProblem, match="none draws no figure; give it alone"):
             raise command("--dataset", "somewhere", *words).exception
 
 

@@ -24,7 +24,9 @@ def test_parts_will_do_and_several_are_named(root):
     first, second = make_run(root, "mine", "dme", 0), make_run(root, "mine", "dme", 1)
     assert resolve_run("dme/0123456789-s1") == resolve_run("89-s1") == second.path
     assert resolve_run(str(first.path)) == first.path
-    with pytest.raises(UsageProblem, match=r"'mine/dme' fits 2 runs: mine/dme/0123456789-s0, mine/dme/0123456789-s1"):
+    with pytest.raises(
+        UsageProblem, match=r"'mine/dme' matches 2 runs: mine/dme/0123456789-s0, mine/dme/0123456789-s1"
+    ):
         resolve_run("mine/dme")
     with pytest.raises(UsageProblem, match=r"no run 'mine/dm/'"):
         resolve_run("mine/dm/")

@@ -43,7 +43,7 @@ def test_damage_is_one_line_that_names_the_file_and_says_what_to_do(run, content
         run.result()
     line = str(caught.value)
     assert line.startswith(f"{run.path / 'result.json'}: is damaged (")
-    assert line.endswith("; remove it, and the same `oltr run` writes it again from what is kept")
+    assert line.endswith("; remove it and repeat the oltr run command, which restores it from the other files")
     assert "\n" not in line
     assert len(line) < 500
     assert run.status() == "damaged"
@@ -131,7 +131,7 @@ def test_a_damaged_run_costs_a_list_itself_alone(run):
 def test_a_damaged_threshold_is_named_with_the_command_that_writes_it(tmp_path, content):
     assert read_tuned(tmp_path) is None
     (tmp_path / "threshold.json").write_text(content)
-    with pytest.raises(DataProblem, match=r"threshold\.json: is damaged .*`oltr tune threshold` writes it again"):
+    with pytest.raises(DataProblem, match=r"threshold\.json: is damaged .*write it again with: oltr tune threshold"):
         read_tuned(tmp_path)
 
 

@@ -138,7 +138,7 @@ def test_what_is_no_npz_is_refused(tmp_path):
         ({"prediction": np.zeros(5)}, "'prediction' must be integers"),
         ({"prediction": np.zeros(4, int)}, "differ in length"),
         ({"labels": np.array([0, 1, 2, -2, 0])}, "label -2 is below"),
-        ({"confidence": np.array([0.1, np.nan, 0.2, 0.3, np.nan])}, "holds 2 NaN"),
+        ({"confidence": np.array([0.1, np.nan, 0.2, 0.3, np.nan])}, "contains 2 NaN"),
         ({"confidence": np.zeros(5, int)}, "'confidence' must be floating"),
         ({"logits": np.zeros((5, 2), int)}, "'logits' must be floating"),
         ({"logits": np.zeros(5)}, "'logits' must be floating"),

@@ -143,7 +143,7 @@ def test_markdown_has_the_same_columns_in_every_line(runs, name):
 def test_rows_that_nobody_named_stand_in_one_sentence_until_they_have_runs(runs):
     filled = fill("3a", "somewhere", source="somewhere")
     assert [row.spec.key for row in filled.grid][-2:] == ["plain-equal-budget", "mine_100%"]
-    sentence = "Not run yet, made by oltr run METHOD --dataset somewhere: crt, a-old."
+    sentence = "Not run yet (oltr run METHOD --dataset somewhere): crt, a-old."
     for text in (as_text(filled, 200), str(render(filled, "md"))):
         assert sentence in text
     make_run(runs, "somewhere", "crt")
@@ -157,7 +157,7 @@ def test_details_say_once_what_is_the_same_in_all_rows(runs):
     assert heads == ("row", "recipe", "seeds", "epochs", "detector", "training")
     assert same == "All rows: threshold fixed:0.1; τ 0.1; on cpu."
     openmax = next(row for row in facts if row[0] == "+ OpenMax [2]")
-    assert openmax[2:] == ("0", "24", "openmax (libmr)", "1:30 a seed")
+    assert openmax[2:] == ("0", "24", "openmax (libmr)", "1:30 per seed")
     heads, facts, same = details(fill("3a", "somewhere", methods=["dme"]))
     assert heads == ("row", "recipe", "seeds", "epochs", "threshold", "τ", "training", "on")
     assert (len(facts), same) == (1, "")

@@ -97,9 +97,9 @@ def test_picking_in_tables_of_pairs_and_of_one_method(root):
         ("dmee", "no method 'dmee'; did you mean 'dme'"),
         ("plain-equal-bugdet", "did you mean 'plain-equal-budget'"),
         ("zz*", "no method 'zz.'; known: a-old"),
-        ("energy", "energy is a detector; put it on a method"),
+        ("energy", "energy is a detector; add it to a method"),
         ("dme+enrgy", "no method 'enrgy'; did you mean 'energy'"),
-        ("dme+plain", "no pair"),
+        ("dme+plain", r"is not METHOD\+DETECTOR"),
     ],
 )
 def test_a_name_that_fits_nothing_is_refused(root, pattern, message):
@@ -153,16 +153,18 @@ def test_another_rows_runs_do_not_stand_in_for_the_method_as_it_is(root):
     assert "Left out" not in " ".join(filled.notes), "the runs of the other row are shown there"
 
 
-def test_the_recipe_as_it_stands_is_shown_and_others_are_named(root):
+def test_the_current_recipe_is_shown_and_others_are_named(root):
     for seed in (0, 1):
         make_run(root, "here", "dme", seed)
     gone = fill("3a", "here", source="here")
     assert by_key(gone)["dme"].hash == "0123456789"
-    assert any(f"no finished run of the recipe as it stands ({fake_hash('dme')})" in note for note in gone.notes)
+    assert any(f"no finished run of the current recipe ({fake_hash('dme')})" in note for note in gone.notes)
     make_run(root, "here", "dme", 0, fake_hash("dme"))
     filled = fill("3a", "here", source="here")
     assert (by_key(filled)["dme"].hash, by_key(filled)["dme"].seeds) == (fake_hash("dme"), (0,))
-    assert any(f"{fake_hash('dme')}, the recipe as it stands. Left out: 0123456789" in note for note in filled.notes)
+    assert any(
+        f"{fake_hash('dme')} is shown, the current recipe. Left out: 0123456789" in note for note in filled.notes
+    )
     most = fill("3a", "here")
     assert (by_key(most)["dme"].hash, by_key(most)["dme"].seeds) == ("0123456789", (0, 1))
     assert any(f"most finished seeds. Left out: {fake_hash('dme')}" in note for note in most.notes)

@@ -64,7 +64,7 @@ def test_a_run_on_an_earlier_build_is_no_row(built):
     rows = by_key(filled)
     assert (rows["plain"].status, rows["dme"].status) == ("measured", "missing")
     assert rows["dme"].command == "oltr run dme --dataset mine"
-    assert f"Left out, as made on an earlier build of mine: {dme.name}." in filled.notes
+    assert f"Left out because made on an earlier build of mine: {dme.name}." in filled.notes
 
 
 def test_nor_is_it_in_a_report_unless_by_name(built):
@@ -116,7 +116,7 @@ def test_a_run_with_nothing_but_an_earlier_build_is_told_the_reason(built):
     _, dme = built
     with pytest.raises(UsageProblem, match=f"{dme.name} was made on an earlier build of it.*--runs") as caught:
         choose("mine", methods=["dme"])
-    assert str(caught.value).endswith("make one: oltr run dme --dataset mine")
+    assert str(caught.value).endswith("train one: oltr run dme --dataset mine")
 
 
 # --- nothing finished
@@ -135,7 +135,7 @@ def drilling(tmp_path, monkeypatch, root):
 def test_before_any_run_the_recipe_that_was_given_is_in_the_command(drilling, watched):
     with pytest.raises(UsageProblem) as caught:
         choose(None, recipe="drei e.toml", unfinished_will_do=watched)
-    assert str(caught.value) == "no finished run on drilling; make one: oltr run dme --recipe 'drei e.toml'"
+    assert str(caught.value) == "no finished run on drilling; train one: oltr run dme --recipe 'drei e.toml'"
     with pytest.raises(UsageProblem, match="no dataset 'drilling'; did you mean 'zwilling'"):
         choose("drilling")
 
@@ -143,9 +143,9 @@ def test_before_any_run_the_recipe_that_was_given_is_in_the_command(drilling, wa
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (("last.pt",), "is interrupted; the same oltr run goes on"),
-        ((), "is begun, without a checkpoint yet; the same oltr run begins anew"),
-        (("last.pt", "result.json"), "is marked as failed; the same oltr run tries again"),
+        (("last.pt",), "is interrupted; repeat the oltr run command to resume"),
+        ((), "is started, but without a checkpoint yet; repeat the oltr run command to start again"),
+        (("last.pt", "result.json"), "is marked as failed; repeat the oltr run command to try again"),
     ],
 )
 def test_a_run_without_a_result_is_named_with_what_goes_on(drilling, files, said):
@@ -190,7 +190,7 @@ def test_an_ablation_does_not_stand_for_the_method(root):
     whole = with_params(make_run(root, "d", "dme", run_hash="b" * 10), age=60, **OWN)
     chosen, note = choose_recipe("dme", [ablation, more, whole], None)
     assert chosen == [whole]
-    assert note == f"dme: shown is {'b' * 10}, the one nearest to the method's own parameters. Left out: {'a' * 10}."
+    assert note == f"dme: {'b' * 10} is shown, the one closest to the method's own parameters. Left out: {'a' * 10}."
 
 
 def test_then_seeds_count_and_then_the_newest(root):
@@ -207,9 +207,9 @@ def test_the_wanted_recipe_comes_first(root):
     wanted = with_params(make_run(root, "d", "dme", run_hash="a" * 10), age=60, **{**OWN, "attention": "none"})
     other = with_params(make_run(root, "d", "dme", run_hash="b" * 10), **OWN)
     chosen, note = choose_recipe("dme", [wanted, other], "a" * 10)
-    assert (chosen, "the recipe as it stands" in note) == ([wanted], True)
+    assert (chosen, "the current recipe" in note) == ([wanted], True)
     chosen, note = choose_recipe("dme", [wanted, other], "c" * 10)
-    assert (chosen, "no finished run of the recipe as it stands" in note) == ([other], True)
+    assert (chosen, "no finished run of the current recipe" in note) == ([other], True)
 
 
 # --- what to type next

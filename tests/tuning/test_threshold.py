@@ -286,8 +286,8 @@ def test_a_threshold_that_rejects_nothing_is_pointed_out_in_one_line(runs):
     lenient(Run(runs, "glyphs-lt", "plain", "0123456789", 0))
     shown = command("--trials", "2", "--json")
     assert [line for line in shown.stderr.splitlines() if "warning" in line] == [
-        "warning: glyphs-lt/plain/0123456789-s0: on this validation set the best F-measure rejects nothing; "
-        "--rule id_quantile:0.95 rejects 5 % of the known ones"
+        "warning: glyphs-lt/plain/0123456789-s0: the best F-measure on validation rejects nothing; "
+        "to reject 5 % of the known samples, use --rule id_quantile:0.95"
     ]
     for one in json.loads(shown.stdout)["runs"]:
         assert set(one) == {"run", "rule", "value", "f_measure_val", "study"}
@@ -298,7 +298,7 @@ def test_many_such_thresholds_are_one_line_too(runs):
     for seed in range(5):
         lenient(make_run(runs, "elsewhere", "dme", seed))
     (line,) = (line for line in command("-d", "elsewhere", "--trials", "1").stderr.splitlines() if "warning" in line)
-    assert "elsewhere/dme/0123456789-s2 and 2 more: on this" in line
+    assert "elsewhere/dme/0123456789-s2 and 2 more: the best F-measure" in line
 
 
 @pytest.mark.parametrize(
@@ -336,11 +336,11 @@ def test_one_run_that_cannot_be_tuned_does_not_stop_the_others(runs):
     [
         (
             ["--dataset", "nowhere"],
-            "no finished run on nowhere (there are runs on elsewhere, glyphs-lt); make one: oltr run dme",
+            "no finished run on nowhere (there are runs on elsewhere, glyphs-lt); train one: oltr run dme",
         ),
-        (["--method", "plain", "--dataset", "elsewhere"], "make one: oltr run plain --dataset elsewhere"),
+        (["--method", "plain", "--dataset", "elsewhere"], "train one: oltr run plain --dataset elsewhere"),
         (["--method", "plian"], "no method 'plian'; did you mean 'plain'"),
-        (["--run", "dme/0123456789-s2"], "finish it first"),
+        (["--run", "dme/0123456789-s2"], "to finish it first"),
         (["--run", "dme", "--method", "dme"], "leave out --dataset and --method"),
         (["--rule", "oracle_test"], "reads the test set"),
     ],

@@ -1,4 +1,4 @@
-"""``oltr data``: datasets on disk, one module a command."""
+"""``oltr data``: datasets on disk, one module per command."""
 
 import typer
 
@@ -10,14 +10,14 @@ from oltr_cli.commands.data.prepare import prepare_app
 
 data_app = typer.Typer(
     no_args_is_help=True,
-    help="Datasets on disk.",
+    help="Prepare, build, check and inspect datasets on disk.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @data_app.callback()
 def _data() -> None:
-    """Datasets on disk."""
+    """Prepare, build, check and inspect datasets on disk."""
 
 
 data_app.add_typer(prepare_app, name="prepare")

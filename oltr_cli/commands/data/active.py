@@ -30,23 +30,23 @@ def active(
     run: FinishedRun,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="FOLDER…", help="Unlabelled images: folders (with all below), files, patterns"),
+        typer.Argument(metavar="FOLDER…", help="Unlabelled images: folders (searched recursively), files, patterns"),
     ],
-    budget: Annotated[int, typer.Option("--budget", "-n", min=1, help="How many images you are willing to label")],
+    budget: Annotated[int, typer.Option("--budget", "-n", min=1, help="Number of images to choose for labelling")],
     by: Annotated[
         Literal["reachability", "confidence"] | None,
         typer.Option(
             metavar="reachability|confidence",
-            help="What little is known by: the largest distance to the nearest class centroid (dme), or the lowest "
-            "confidence; default the one that finds the run's open validation images better",
+            help="What to rank by: largest distance to the nearest class centroid (reachability, dme only), or lowest "
+            "confidence; default the one that detects the run's open validation images better",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the paths to it, one a line, the least known first")
+        Path | None, typer.Option(metavar="FILE", help="Write the paths to this file, one per line, least known first")
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option("--contact-sheet", metavar="FILE.png", help="Picture of the first 100 images of the answer"),
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Save a picture of the first 100 chosen images"),
     ] = None,
     threshold: ThresholdOption = None,
     format_: Annotated[
@@ -59,10 +59,10 @@ def active(
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Which unlabelled images to label next: those that the run knows least, no two nearly the same.
+    """Choose which unlabelled images to label next: those that the run knows least, without near-duplicates.
 
     Copies, images too similar to a chosen one, and the run's own training images are left out. An image that cannot be
-    read is named, and the exit code is then 1. --threshold is for the suggested labels, as in oltr predict.
+    read is reported, and the exit code is then 1. --threshold is for the suggested labels, as in oltr predict.
 
     ```
     oltr data active mine/dme unsorted --budget 50 --contact-sheet next.png
@@ -76,7 +76,7 @@ def active(
     from oltr_cli.errors import OltrError, UsageProblem
 
     if json_ and format_:
-        raise UsageProblem(f"--json is one object, --format {format_} a row each; give one of them")
+        raise UsageProblem(f"--json prints one object, --format {format_} one row per image; give one of them")
     display = Display(quiet)
     display.starting_torch()
     from oltr_cli.base.machine import default_workers, make_accelerator
@@ -104,7 +104,7 @@ def active(
         title = f"{recogniser.run.name}: what to label next, by {measure.by}"
         display.say(f"[dim]sheet[/] {tiles.save(title, len(chosen.rows))}")
     if hasattr(sys.stdout, "reconfigure"):
-        # Names that are no UTF-8 leave as the bytes that they are on the disk.
+        # Names that are not UTF-8 are written as the bytes that they have on the disk.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     if json_:
         print_json(as_facts(recogniser, chosen, budget))
@@ -117,7 +117,7 @@ def active(
 
 
 def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Display") -> None:
-    """What was left out and why, which files failed, and what to do next."""
+    """Report what was left out and why, which files failed, and what to do next."""
     from rich.markup import escape
 
     from oltr_cli.base.text import counted, visible
@@ -132,30 +132,30 @@ def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Displ
     said = ", ".join(f"{count:,} {what}" for count, what in left_out if count)
     display.say(f"{len(chosen.rows):,} of {counted(counts.images, 'image')}" + (f"; left out: {said}" if said else ""))
     if not len(chosen.rows):
-        display.say("there was nothing to choose from")
+        display.say("no images are left to choose from")
     elif len(chosen.rows) < budget:
-        display.say(f"fewer than the {budget:,} asked for: there are no others that differ")
+        display.say(f"fewer than the {budget:,} requested: no other image is different enough")
     if len(chosen.rows) and not chosen.training_known:
         display.say(
-            "the run's training images are not at hand, and those among these images were not left out: "
+            "the run's training images cannot be read, so any among these images were not left out: "
             f"{escape(visible(chosen.training_problem))}"
         )
     for source in chosen.failed[:SHOWN]:
         display.warn(f"{visible(source.path)}: {visible(source.problem)}")
     if len(chosen.failed) > SHOWN:
-        display.warn(f"and {len(chosen.failed) - SHOWN:,} more that failed; --json names all")
+        display.warn(f"and {len(chosen.failed) - SHOWN:,} more failed; --json lists all")
     if len(chosen.rows):
         display.say(f"[dim]next[/]  {escape(visible(_next(data)))}")
 
 
 def _next(data: "DataSpec") -> str:
-    """The chosen images belong to those that are trained on: a dataset of them alone would forget all else."""
-    if data.lists_digest is not None:  # that of oltr data build
+    """Add the chosen images to the training images: training on them alone would forget everything else."""
+    if data.lists_digest is not None:  # set by oltr data build
         return (
             f"sort them into the class folders or the CSV that '{data.name}' was built from (below {data.root}), "
             "and repeat its oltr data build command with --force"
         )
     return (
-        f"sort them into class folders beside the training images of '{data.name}', and build a dataset of all: "
+        f"sort them into class folders next to the training images of '{data.name}', and build a dataset of all: "
         "oltr data build --images FOLDER --as-is --out NAME"
     )

@@ -18,48 +18,47 @@ _TAIL, _SPLIT, _RECIPE = "The tail", "The split", "The recipe"
 
 def build(
     images: Annotated[Path, typer.Option(help="Folder of class folders, or a CSV of path,label")],
-    out: Annotated[str, typer.Option(help="Name of the dataset: it goes to $OLTR_DATA/NAME. Or a folder's path")],
+    out: Annotated[str, typer.Option(help="Name of the dataset, written to $OLTR_DATA/NAME; or a folder's path")],
     open_: Annotated[
         Path | None,
-        typer.Option("--open", help="Images of no known class; in folders by kind, where there are several"),
+        typer.Option("--open", help="Images of no known class, in one folder per kind if there are several kinds"),
     ] = None,
     open_classes: Annotated[
         str,
         typer.Option(
-            metavar="NAMES|N", help="Classes of --images to set aside as unknown: names with commas, or how many"
+            metavar="NAMES|N",
+            help="Classes of --images to set aside as unknown: names separated by commas, or how many",
         ),
     ] = "",
     as_is: Annotated[
         bool,
-        typer.Option("--as-is", help="Use every image, with the tail that nature gave", rich_help_panel=_TAIL),
+        typer.Option("--as-is", help="Use every image, with the class sizes they come in", rich_help_panel=_TAIL),
     ] = False,
     alpha: Annotated[
         float | None,
-        typer.Option(
-            help="Exponent of the Pareto tail that is drawn; smaller is steeper. Default 6", rich_help_panel=_TAIL
-        ),
+        typer.Option(help="Exponent of the Pareto tail to draw; smaller is steeper. Default 6", rich_help_panel=_TAIL),
     ] = None,
     maximum: Annotated[
         int | None,
         typer.Option(
-            "--max", help="Training images of the largest class, if it has them. Default 1280", rich_help_panel=_TAIL
+            "--max", help="Training images of the largest class, if it has enough. Default 1280", rich_help_panel=_TAIL
         ),
     ] = None,
     minimum: Annotated[
         int | None,
         typer.Option(
-            "--min", help="Training images of the smallest class, if it has them. Default 5", rich_help_panel=_TAIL
+            "--min", help="Training images of the smallest class, if it has enough. Default 5", rich_help_panel=_TAIL
         ),
     ] = None,
-    val: Annotated[float, typer.Option(help="Share for validation", rich_help_panel=_SPLIT)] = 0.1,
-    test: Annotated[float, typer.Option(help="Share for the test", rich_help_panel=_SPLIT)] = 0.2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all that is drawn", rich_help_panel=_SPLIT)] = 0,
+    val: Annotated[float, typer.Option(help="Share of images for validation", rich_help_panel=_SPLIT)] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of images for the test", rich_help_panel=_SPLIT)] = 0.2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices", rich_help_panel=_SPLIT)] = 0,
     image_size: Annotated[
         int | None,
         typer.Option(
             min=16,
             max=1024,
-            help="Pixels a side. Default 64, with --weights 224, at most what the images have",
+            help="Image side in pixels. Default 64, with --weights 224, at most that of the images",
             rich_help_panel=_RECIPE,
         ),
     ] = None,
@@ -73,7 +72,7 @@ def build(
         bool | None,
         typer.Option(
             "--decode/--no-decode",
-            help="Decode every pixel, not only headers and ends. Default where all files together have up to 500 MB",
+            help="Decode every image fully, not only its header and end. Default if all files have up to 500 MB",
         ),
     ] = None,
     force: Annotated[
@@ -82,17 +81,18 @@ def build(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Make a dataset of your own photographs; every other command then takes its name.
+    """Build a dataset from your own photographs; all other commands then take its name.
 
-    No image is moved, copied or changed. Unreadable files, copies, and images that stand in two classes are left out
-    and named.
+    No image is moved, copied or changed. Unreadable files, copies, and images in two classes are left out and
+    reported.
 
-    With --as-is each class holds out its shares, at least one image for the test: of two images one is tested, of
-    three one validated as well, and one alone is trained on. Without it validation and test have equally many images
-    of each class, as the field's benchmarks have, and training images are drawn to form a Pareto tail.
+    With --as-is, each class holds out its shares, at least one image for the test: with two images, one goes to the
+    test; with three, one to the test and one to validation; a single image is used for training. Without --as-is,
+    validation and test have the same number of images of each class, as in the field's benchmarks, and training
+    images are drawn to form a Pareto tail.
 
     ```
-    oltr data build --images photos --open strangers --as-is --out mine
+    oltr data build --images photos --open others --as-is --out mine
     oltr data build --images list.csv --as-is --open-classes moth,wasp --out bugs
     oltr data build --images photos --max 500 --min 5 --open-classes 10 --out tail
     ```
@@ -124,13 +124,13 @@ def build(
 
 
 def _folder(out: str) -> Path:
-    """Where a name, or a path with a slash, leads."""
+    """The folder that a name, or a path with a slash, stands for."""
     from oltr_cli.errors import UsageProblem
     from oltr_cli.recipe.home import data_home
 
     path = Path(out).expanduser()
     if not path.name:
-        raise UsageProblem(f"--out '{out}': is no name; a dataset is called by its folder's name")
+        raise UsageProblem(f"--out '{out}': not a valid name; a dataset is named after its folder")
     return path if "/" in out else data_home() / path
 
 
@@ -142,12 +142,12 @@ def _tail(as_is: bool, alpha: float | None, maximum: int | None, minimum: int | 
     given = {"alpha": alpha, "maximum": maximum, "minimum": minimum}
     chosen = {name: value for name, value in given.items() if value is not None}
     if as_is and chosen:
-        raise UsageProblem("--as-is keeps the tail that nature gave; leave out --alpha, --max and --min, or --as-is")
+        raise UsageProblem("--as-is draws no tail; leave out --alpha, --max and --min, or --as-is")
     return None if as_is else Tail(**chosen)  # type: ignore[arg-type]  # a fraction and two whole numbers in one dict
 
 
 def _aside(text: str) -> tuple[str, ...] | int:
-    """``10`` is how many; ``moth,wasp`` are names, and so is ``10,``."""
+    """``10`` is a number of classes; ``moth,wasp`` are names, and so is ``10,``."""
     if text.strip().isascii() and text.strip().isdecimal():
         return int(text)
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -159,7 +159,7 @@ def _print(built: "Built") -> None:
     print(f"{built.name}: {counted(built.classes, 'class')} in {built.folder}")
     for split, count in built.counts.items():
         fewest, most = built.per_class.get(split, (0, 0))
-        spread = f"  {fewest}–{most} a class" if fewest < most else f"  {most} a class" if most else ""
+        spread = f"  {fewest}–{most} per class" if fewest < most else f"  {most} per class" if most else ""
         unused = f"; {built.unused:,} more are not used (--as-is uses all)" if split == "train" and built.unused else ""
         print(f"  {split:<8} {count:>8,}{spread}{unused}")
     print("  classes  " + ", ".join(f"{count} {group}-shot" for group, count in built.shots.items()))
@@ -173,9 +173,11 @@ def _next(built: "Built", display: "Display") -> None:
     from oltr_cli.recipe.files import BUILT_RECIPE
     from oltr_cli.recipe.home import data_home
 
-    display.say(f"wrote {', '.join(built.written)}" if built.written else "nothing to write: all was there already")
+    display.say(
+        f"wrote {', '.join(built.written)}" if built.written else "nothing to write: everything is already there"
+    )
     if built.kept:
-        display.say(f"the recipe that was there is kept as {built.kept}; what was edited in it is not in the new one")
+        display.say(f"the earlier recipe is kept as {built.kept}; the new one does not have its edits")
     if built.folder.parent == data_home().absolute():
         where = f"--dataset {shlex.quote(built.name)}"
     else:

@@ -22,18 +22,20 @@ def check(
     root: Root = None,
     lists: Lists = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image; implies --content")] = False,
-    content: Annotated[bool, typer.Option("--content", help="Look for files with the same bytes")] = False,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read files; default one a core")] = None,
+    content: Annotated[bool, typer.Option("--content", help="Find files with the same content")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Number of processes that read files; default one per core")
+    ] = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Check a dataset before it is trained on: counts, labels, files, duplicates; everything that is wrong, at once.
+    """Check a dataset before training: counts, labels, files, duplicates. All problems are reported at once.
 
-    Nothing is changed. Exit code 3 when something is wrong, 0 for warnings alone.
+    Nothing is changed. The exit code is 3 if there is an error, 0 if there are only warnings.
 
     ```
     oltr data check tiny-imagenet-lt
-    oltr data check tiny-imagenet-lt --decode           every pixel, and copies under other names
+    oltr data check tiny-imagenet-lt --decode           decode all images, and find copies under other names
     oltr data check places-lt --lists downloads/Places_LT --root /data/places365
     oltr data check mine.toml --json
     ```
@@ -67,7 +69,7 @@ def _next(checked: "Checked", name: str, again: str) -> str:
     preparers = {command.name for command in prepare_app.registered_commands}
     if any(finding.kind in ("no_folder", "no_lists", "no_list") for finding in checked.findings) and name in preparers:
         return f"oltr data prepare {name} --help"
-    return escape(f"mend what is named above, then: oltr data check {again}")
+    return escape(f"fix the errors above, then: oltr data check {again}")
 
 
 def _facts(checked: "Checked") -> dict[str, Any]:
@@ -129,4 +131,4 @@ def _verdict(checked: "Checked") -> str:
     ]
     if checked.count("error"):
         return f"[red]✗[/] {', '.join(parts)}"
-    return f"[green]✓[/] nothing is wrong{f'; {parts[0]}' if parts else ''}"
+    return f"[green]✓[/] no errors{f'; {parts[0]}' if parts else ''}"

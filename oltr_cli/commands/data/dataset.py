@@ -10,16 +10,18 @@ if TYPE_CHECKING:
 
     from oltr_cli.recipe.specs import DataSpec
 
-Name = Annotated[str, typer.Argument(help="Dataset: built-in, built by oltr data build, or a recipe file")]
-Root = Annotated[Path | None, typer.Option(help="Folder that the lists' paths start from; default $OLTR_DATA/NAME")]
+Name = Annotated[str, typer.Argument(help="Dataset: built-in, made by oltr data build, or a recipe file")]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder that paths in the lists are relative to; default $OLTR_DATA/NAME")
+]
 Lists = Annotated[Path | None, typer.Option(help="Folder of the list files; default the recipe's, or ROOT")]
 
 
 def named_dataset(name: str, root: Path | None, lists: Path | None) -> "tuple[DataSpec, Path, Path]":
-    """What the recipe of that name says of its data, and the folders of images and of lists.
+    """The data section of the recipe of that name, and the folders of images and of lists.
 
     Raises:
-        UsageProblem: no such recipe, or one that says what cannot be.
+        UsageProblem: no such recipe, or invalid values in it.
     """
     from pydantic import ValidationError
 
@@ -48,7 +50,7 @@ def same_dataset(name: str, root: Path | None, lists: Path | None) -> str:
 
 
 def span(low: int, high: int) -> str:
-    """``5–450``, or one number where they are the same."""
+    """``5–450``, or one number if they are the same."""
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 

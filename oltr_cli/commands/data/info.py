@@ -19,14 +19,19 @@ def info(
     lists: Lists = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR|FILE.png", help="Where pictures go; default NAME-info in this folder"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR|FILE.png",
+            help="Where to save pictures; default NAME-info in the current folder",
+        ),
     ] = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Look at a dataset: its long tail as numbers and as a curve, and images from head to tail.
+    """Show a dataset: its long tail as numbers and as a curve, and images from head to tail.
 
-    Writes frequency.png and images.png, or one picture with both. Images that are missing are no obstacle.
+    Writes frequency.png and images.png, or one picture with both. Missing images are skipped.
 
     ```
     oltr data info glyphs-lt
@@ -48,12 +53,12 @@ def info(
     try:
         look = look_at(spec, images, where, display)
     except DataProblem as problem:
-        raise DataProblem(f"{problem}\neverything that is wrong: oltr data check {again}") from None
+        raise DataProblem(f"{problem}\nto see all problems: oltr data check {again}") from None
     found = facts(look)
     written = write_pictures(look, out.expanduser() if out else Path(f"{look.name}-info"))
     if found["missing"]:
         display.warn(
-            f"{counted(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing below {images}"
+            f"{counted(found['missing'], 'image')} {'is' if found['missing'] == 1 else 'are'} missing in {images}"
         )
     if json_:
         print_json({**found, "written": written})
@@ -82,9 +87,9 @@ def _sets(root: Path | None, lists: Path | None) -> str:
 
 
 def _print(found: dict[str, Any], console: "Console") -> None:
-    """Counts by split, then by shot group, then how uneven the classes are."""
+    """Counts by split, then by shot group, then how imbalanced the classes are."""
     console.print(f"[bold]{found['dataset']}[/]")
-    table = numbers("split", "images", "classes", "a class")
+    table = _table("split", "images", "classes", "per class")
     for split, row in found["splits"].items():
         low, high = row["fewest"], row["most"]
         spread = "–" if low is None else span(low, high)
@@ -101,7 +106,7 @@ def _print(found: dict[str, Any], console: "Console") -> None:
     factor = found["imbalance_factor"]
     images = "image" if spread["max"] == 1 else "images"
     console.print(
-        f"\n{span(spread['min'], spread['max'])} training {images} a class, median {spread['median']:g}; "
+        f"\n{span(spread['min'], spread['max'])} training {images} per class, median {spread['median']:g}; "
         f"imbalance factor {factor:.4g}",
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""``oltr tune search``, which ``oltr tune METHOD`` and ``oltr tune PARAM…`` stand for."""
+"""``oltr tune search``; ``oltr tune METHOD`` and ``oltr tune PARAM…`` are short for it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,34 +12,41 @@ from oltr_cli.commands.printing import print_json
 def search(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="METHOD|PARAM", help="What to tune; a method alone: all that it states"),
+        typer.Argument(
+            metavar="METHOD|PARAM",
+            help="What to tune; a method's name alone: all parameters that it declares as tunable",
+        ),
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Method to tune; default dme")] = None,
     dataset: Dataset = None,
-    recipe: Annotated[str | None, typer.Option(help="Recipe file of your own")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Your own recipe file")] = None,
     detector: Annotated[str | None, typer.Option(help="Tune this open-set detector on the method")] = None,
     ranges: Annotated[
         list[str] | None,
         typer.Option("--range", metavar="KEY=LOW:HIGH[:log]", help="Also KEY=A,B,C for choices; repeatable"),
     ] = None,
     space: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML with a line a key, such as lambda = '0.001:1:log'")
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file with one line per key, such as lambda = '0.001:1:log'"),
     ] = None,
     objective: Annotated[
         str | None,
         typer.Option(help="Metric on validation; default open/f_measure, or closed/overall without open images"),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Trials of the study, earlier ones and others' included")] = 20,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Total trials of the study, including earlier ones and other workers'")
+    ] = 20,
     timeout: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Begin no trial after 90s, 30m or 2h; a running one ends")
+        str | None,
+        typer.Option(metavar="TIME", help="Start no trial after, e.g., 90s, 30m or 2h; a running one finishes"),
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune/--no-prune", help="Cut trials short that fall behind")] = True,
+    prune: Annotated[bool, typer.Option("--prune/--no-prune", help="Stop trials early that fall behind")] = True,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Database for workers without a common disk, as Optuna takes it")
+        str | None, typer.Option(metavar="URL", help="Optuna database URL, for workers that do not share a disk")
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. train.freeze_backbone=true; repeatable"),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.freeze_backbone=true; repeatable"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of every trial")] = 0,
     device: Device = None,
@@ -49,19 +56,19 @@ def search(
     json_: Annotated[bool, typer.Option("--json", help="Print the study as one JSON object")] = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Search for the best values of a recipe's numbers, on validation data; `search` may be left out.
+    """Search for the best values of a recipe's numbers on validation data; the word `search` may be left out.
 
-    Each trial trains the method from the runs that all trials share, and takes the best threshold there is for it.
-    The first has the recipe's own values. Ctrl-C and the same command go on; the same command in a second shell, or
-    on a machine that shares the runs folder, helps.
+    Each trial trains the method from the runs that all trials share, and is judged at its best threshold. The first
+    trial has the recipe's own values. Repeat the command to continue after Ctrl-C; run it in a second shell, or on a
+    machine that shares the runs folder, to add a worker.
 
     ```
-    oltr tune lambda                  λ of dme on the built-in set
+    oltr tune lambda                  λ of dme on the built-in dataset
     oltr tune lambda --set train.freeze_backbone=true
-    oltr tune focal --trials 10       all that focal states
+    oltr tune focal --trials 10       every parameter that focal declares as tunable
     oltr tune lambda margin --range margin=1:30 --objective closed/overall
     oltr tune --method range --range weight=0.001:0.1:log --range epochs=3:8
-    oltr tune energy --method dme     a detector's own, on a finished run
+    oltr tune energy --method dme     a detector's parameters, on a finished run
     ```
     """
     from oltr_cli.base.display import Display

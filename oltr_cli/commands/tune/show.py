@@ -10,12 +10,12 @@ from oltr_cli.commands.printing import print_json
 
 def show(
     study: Annotated[
-        str | None, typer.Argument(help="Name of the study, or a part that fits one; default the newest")
+        str | None, typer.Argument(help="Study: its name or a unique part of it; default the newest")
     ] = None,
-    storage: Annotated[str | None, typer.Option(metavar="URL", help="The database that the search was given")] = None,
+    storage: Annotated[str | None, typer.Option(metavar="URL", help="Database given to the search")] = None,
     json_: Json = False,
 ) -> None:
-    """Show what a search found: all trials, the best, and how much each key matters.
+    """Show the results of a search: all trials, the best one, and how much each key matters.
 
     Writes best.toml, a recipe with the best trial's values, and pictures into the study's folder: history.png, and
     slice-KEY.png with the objective against each tuned key.

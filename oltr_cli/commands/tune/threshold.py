@@ -19,25 +19,30 @@ if TYPE_CHECKING:
 
 def threshold(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Tune all finished runs on it; default glyphs-lt")
+        str | None, typer.Option("--dataset", "-d", help="Dataset whose finished runs to tune; default glyphs-lt")
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method's runs")] = None,
-    run: Annotated[str | None, typer.Option(help="Only this run: a path, a name, or a part that fits one")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Only this run: its folder, its name, or a part of its name that is unique")
+    ] = None,
     table: Annotated[
         str | None,
-        typer.Option("--table", "-t", help="All runs that this table of the paper shows; default on its own dataset"),
+        typer.Option(
+            "--table", "-t", help="All runs that this table of the paper shows, by default on its own dataset"
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="With --table: the recipe file whose runs it shows")] = None,
     rule: Annotated[
-        str, typer.Option(help="val_open (best F-measure on validation) or id_quantile:Q (accept a share Q of known)")
+        str,
+        typer.Option(help="val_open (best F-measure on validation) or id_quantile:Q (accept a share Q of the known)"),
     ] = "val_open",
-    trials: Annotated[int, typer.Option(min=1, help="Trials of the Optuna study, earlier calls' included")] = 50,
+    trials: Annotated[int, typer.Option(min=1, help="Total trials of the Optuna study, including earlier calls")] = 50,
     json_: Json = False,
 ) -> None:
     """Choose the rejection threshold τ of finished runs from their saved validation scores; nothing is trained.
 
-    The exact optimum is kept in the run's folder, for `--threshold tuned` of evaluate and compare. An Optuna study
-    on the same objective stands beside it.
+    The exact optimum is saved in the run's folder; use it with `--threshold tuned`. An Optuna study on the same
+    objective is saved next to it.
 
     ```
     oltr tune threshold
@@ -55,7 +60,7 @@ def threshold(
     if table is not None:
         selected, then = _of_table(table, dataset, recipe, method, run)
     elif recipe is not None:
-        raise UsageProblem("--recipe says whose runs a table shows; add --table")
+        raise UsageProblem("--recipe only applies to --table; add --table")
     else:
         selected, then = _selected(dataset, method, run, display), ""
     done: list[Tuned] = []
@@ -85,16 +90,16 @@ def threshold(
 
 
 def _rejecting_nothing(runs: "list[str]") -> str:
-    """What to say of runs whose best threshold on validation lets everything pass."""
+    """The warning for runs whose best threshold on validation rejects nothing."""
     names = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
     return (
-        f"{names}: on this validation set the best F-measure rejects nothing; --rule id_quantile:0.95 rejects 5 % of "
-        "the known ones"
+        f"{names}: the best F-measure on validation rejects nothing; to reject 5 % of the known samples, use "
+        "--rule id_quantile:0.95"
     )
 
 
 def _selected(dataset: str | None, method: str | None, run: str | None, display: "Display") -> "list[Run]":
-    """The finished runs that the options ask for, of all those on the dataset as it is built now."""
+    """The finished runs that the options select, of those on the current build of the dataset."""
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.planning.source import Source
@@ -104,13 +109,13 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
 
     if run is not None:
         if dataset or method:
-            raise UsageProblem("--run names one run; leave out --dataset and --method")
+            raise UsageProblem("--run already names one run; leave out --dataset and --method")
         path = resolve_run(run)
         one = run_from_path(path.resolve())
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
         if one.result() is None:
-            raise UsageProblem(f"{one.name} is {one.status()}; finish it first, with the command that began it")
+            raise UsageProblem(f"{one.name} is {one.status()}; repeat its oltr run command to finish it first")
         return [one]
     name = dataset or "glyphs-lt"
     damaged: dict[Run, str] = {}
@@ -118,7 +123,7 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     for problem in damaged.values():
         display.warn(problem)
     if elsewhere:
-        display.warn(f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; --run names one")
+        display.warn(f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; use --run to tune one")
     on_dataset = [r for runs in finished.values() for r, _ in runs]
     found = [r for r in on_dataset if method in (None, r.method)]
     if found:
@@ -129,7 +134,7 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     others = {r.dataset for r in find_runs()}
     hint = f" (there are runs on {', '.join(sorted(others))})" if others - {name} else ""
     raise UsageProblem(
-        f"no finished run{f' of {method}' if method else ''} on {name}{hint}; make one: "
+        f"no finished run{f' of {method}' if method else ''} on {name}{hint}; train one: "
         f"oltr run {method or 'dme'} --dataset {name}"
     )
 
@@ -144,20 +149,20 @@ def _of_table(
     from oltr_cli.tables.paper import load_table
 
     if run is not None:
-        raise UsageProblem("--run names one run; leave out --table")
+        raise UsageProblem("--run already names one run; leave out --table")
     source = find_source(dataset, recipe, load_table(name).dataset)
     on = source.dataset
     filled = fill(name, on, methods=None if method is None else [method], source=source.recipe, option=source.option)
     found = [one for row in filled.rows for one in row.runs(on)]
     again = f"oltr compare --table {name} {source.option}"
     if not found:
-        raise UsageProblem(f"table {name} shows no finished run on {on}; make them: {again} --run")
+        raise UsageProblem(f"table {name} shows no finished run on {on}; train them: {again} --run")
     # Rows may share a run.
     return list(dict.fromkeys(found)), f"{again} --threshold tuned"
 
 
 def _table(done: "list[Tuned]", width: int) -> "Table":
-    """Names and the exact optimum are whole at any width; what Optuna found goes where there is none for it."""
+    """Names and the exact optimum are never cut; Optuna's results are left out if they do not fit."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,7 +1,7 @@
-"""The contract of backbones, one file each in this folder; docs/adding-a-backbone.md walks through one.
+"""The contract of backbones, one file each in this folder; docs/adding-a-backbone.md explains how to add one.
 
-A backbone turns images into a feature map. What follows the map, and what is done without it when features were kept
-of a frozen network, is the same for all and stands here.
+A backbone turns images into a feature map. What follows the map, and how saved features of a frozen network replace
+it, is the same for all and is defined here.
 """
 
 from abc import abstractmethod
@@ -17,25 +17,25 @@ from oltr_cli.recipe.backbones import BACKBONES
 from oltr_cli.recipe.specs import BackboneSpec
 
 Given = Literal["images", "maps", "pooled"]
-_OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that hold for every backbone
+_OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
 
 
 class Backbone(nn.Module):
     """Base of all backbones: images (B, 3, H, W) to pooled features (B, D).
 
     A subclass builds its layers in ``__init__(spec)``, after ``super().__init__(spec)``, sets ``map_channels``, and
-    gives ``compute_map`` and ``map_size``. The class attributes are read from the file's text: write them as literals.
+    defines ``compute_map`` and ``map_size``. Class attributes are read from the file's text: write them as literals.
 
     Class attributes:
-        names: what a recipe calls it, where that is not the file's name; with several, ``spec.name`` says which.
+        names: its names in recipes, if not the file's name; if there are several, ``spec.name`` says which.
         source: paper that introduced it.
-        keys: which of the recipe's stem, width and final_relu it makes use of; others must keep their defaults.
+        keys: which of the recipe's stem, width and final_relu it uses; others must keep their defaults.
         torchvision: name → file of torchvision's weights for it, for ``backbone.weights = "torchvision"``.
 
     Attributes:
         map_channels: C, channels of the feature map.
-        inputs: what is passed as images at the moment; see ``taking``.
-        extra_fc: the layer behind the pooling, if there is one; see ``build_backbone``.
+        inputs: what is currently passed as images; see ``taking``.
+        extra_fc: the layer after the pooling, if any; see ``build_backbone``.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -67,15 +67,15 @@ class Backbone(nn.Module):
         return self.map_channels if self.extra_fc is None else self.extra_fc.out_features
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """The feature map (B, C, h, w) of images (B, 3, H, W); maps that were computed before come back as they are."""
+        """The feature map (B, C, h, w) of images (B, 3, H, W); maps computed before are returned unchanged."""
         if self.inputs == "maps":
             return images
         if self.inputs == "pooled":
-            raise RuntimeError("only pooled features were kept: the method's needs_map must be true")
+            raise RuntimeError("only pooled features were saved: the method's needs_map must be true")
         return self.compute_map(images)
 
     def pool(self, feature_map: Tensor) -> Tensor:
-        """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU where there is one: (B, D)."""
+        """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU, if any: (B, D)."""
         v = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
         if self.extra_fc is not None:
             v = self.extra_fc(v)
@@ -88,7 +88,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def taking(self, inputs: Given) -> Iterator[None]:
-        """While entered, what is passed as images was computed before: maps (B, C, h, w), or means (B, C, 1, 1)."""
+        """Inside this context, inputs are not images but maps (B, C, h, w) computed before, or means (B, C, 1, 1)."""
         before, self.inputs = self.inputs, inputs
         try:
             yield
@@ -100,8 +100,8 @@ def load_backbone(spec: BackboneSpec) -> type[Backbone]:
     """Import the class that ``spec`` names.
 
     Raises:
-        UsageProblem: there is no such backbone, its file cannot be imported or lacks something, or ``spec`` sets a key
-            that it makes no use of.
+        UsageProblem: there is no such backbone, its file cannot be imported or is incomplete, or ``spec`` sets a key
+            that it does not use.
     """
     cls = BACKBONES.load(spec.name)
     if not issubclass(cls, Backbone):
@@ -115,7 +115,7 @@ def load_backbone(spec: BackboneSpec) -> type[Backbone]:
     if unused:
         defaults = " ".join(f"--set backbone.{key}={str(value).lower()}" for key, value in unused.items())
         raise UsageProblem(
-            f"backbone '{spec.name}' does not use {' and '.join(unused)}; go back to the default: {defaults}"
+            f"backbone '{spec.name}' does not use {' and '.join(unused)}; restore the default: {defaults}"
         )
     return cls
 
@@ -124,10 +124,10 @@ def build_backbone(spec: BackboneSpec, *, extra_fc: bool = False) -> Backbone:
     """The network that ``spec`` names, with random weights from torch's generator.
 
     With ``extra_fc`` a Linear(C, C) and a ReLU follow the pooling, as in stage 2 of the authors' ImageNet-LT recipe
-    (512 to 512). With ``spec.fc`` a Linear(C, D) does in every method and stage, as in their Places-LT recipe (2048 to
-    512); it is the same layer, so ``extra_fc`` then adds nothing, and stage 2 inherits it.
+    (512 to 512). With ``spec.fc`` a Linear(C, D) follows in every method and stage, as in their Places-LT recipe (2048
+    to 512); it is the same layer, so ``extra_fc`` then adds nothing, and stage 2 inherits it.
 
-    ``spec.weights`` is not read here: ``oltr_cli.networks.weights.load_weights`` does, once a run really starts.
+    ``spec.weights`` is not read here but by ``oltr_cli.networks.weights.load_weights``, when a run starts.
 
     Raises:
         UsageProblem: see ``load_backbone``.

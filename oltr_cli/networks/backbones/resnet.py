@@ -1,8 +1,8 @@
-"""ResNets out of torchvision's blocks.
+"""ResNets made of torchvision's blocks.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, Table 1, in torchvision's variant (the
-stride of a bottleneck sits in its 3x3 convolution). ResNet-10 is one basic block a stage, [1, 1, 1, 1], as in the
-long-tailed recognition literature. Submodules carry torchvision's names, so its state dicts load by name.
+stride of a bottleneck is in its 3x3 convolution). ResNet-10 has one basic block per stage, [1, 1, 1, 1], as in the
+long-tailed recognition literature. Submodules have torchvision's names, so its state dicts load by name.
 """
 
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from oltr_cli.recipe.specs import BackboneSpec
 
 
 class _OpenBasicBlock(BasicBlock):
-    """torchvision's basic block without the ReLU behind the addition."""
+    """torchvision's basic block without the ReLU after the addition."""
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
@@ -24,7 +24,7 @@ class _OpenBasicBlock(BasicBlock):
 
 
 class _OpenBottleneck(Bottleneck):
-    """torchvision's bottleneck without the ReLU behind the addition."""
+    """torchvision's bottleneck without the ReLU after the addition."""
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
@@ -47,17 +47,17 @@ _LAYOUTS: dict[str, tuple[_Block, _Block, tuple[int, int, int, int]]] = {
 
 
 class ResNet(Backbone):
-    """Six depths; convolutions begin by He's fan-out rule.
+    """ResNets of six depths; convolutions are initialised by He's fan-out rule.
 
     Attributes:
-        stride: pixels of the image to a cell of the feature map, along each side.
+        stride: pixels of the image per cell of the feature map, along each side.
     """
 
     names = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
     source = "He et al., CVPR 2016"
     keys = ("stem", "width", "final_relu")
-    # The first published weights of each are meant (IMAGENET1K_V1, trained as in He et al. 2016), which is what the
-    # literature on long tails starts from.
+    # The first published weights of each (IMAGENET1K_V1, trained as in He et al. 2016), with which the literature on
+    # long tails starts.
     torchvision: ClassVar[dict[str, str]] = {
         "resnet18": "resnet18-f37072fd.pth",
         "resnet34": "resnet34-b627a593.pth",
@@ -77,7 +77,7 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(spec.width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem == "imagenet" else nn.Identity()
-        # The last ReLU is that of the fc where the recipe has one.
+        # The last ReLU is that of the fc, if the recipe has one.
         last = block if spec.final_relu or spec.fc else open_block
         w, deep = spec.width, int(block.expansion)
         self.layer1 = _stage([block] * depths[0], w, w, stride=1)
@@ -102,7 +102,7 @@ class ResNet(Backbone):
 
 
 def _stage(blocks: list[_Block], channels_in: int, planes: int, *, stride: int) -> nn.Sequential:
-    """Blocks in a row; the first has the stride and, where shapes change, a 1x1 convolution on its shortcut."""
+    """A sequence of blocks; the first has the stride and, if shapes change, a 1x1 convolution on its shortcut."""
     channels = planes * blocks[0].expansion
     shortcut = None
     if stride != 1 or channels_in != channels:

@@ -47,7 +47,7 @@ def test_by_command(home, tmp_path):
     root = photos(tmp_path / "in", {"a": 6, "b": 5, "c": 4, "7": 3})
     done = invoke("--images", root, "--as-is", "--open-classes", "7,", "--out", "mine")
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[:2] == [f"mine: 3 classes in {home / 'mine'}", "  train           9  2–4 a class"]
+    assert done.stdout.splitlines()[:2] == [f"mine: 3 classes in {home / 'mine'}", "  train           9  2–4 per class"]
     assert "next  oltr run dme --dataset mine" in done.stderr
     again = invoke("--images", root, "--open-classes", "1", "--max", 2, "--min", 1, "--out", "tail", "--json", "-q")
     report = json.loads(again.stdout)

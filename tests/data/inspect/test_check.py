@@ -71,7 +71,7 @@ def test_nothing_is_wrong(tiny):
     assert sorted(tiny.rglob("*")) == before
     code, text = run("tiny", "--decode")
     assert code == 0
-    assert "✓ nothing is wrong" in text
+    assert "✓ no errors" in text
 
 
 def test_lists_other_than_those_of_the_recipe_are_an_error(tiny):
@@ -244,7 +244,7 @@ def test_warnings_alone_are_no_failure(tiny):
     code, facts, found = check()
     assert (code, facts["ok"], facts["warnings"]) == (0, True, 1)
     assert found["classes_without_images", "val"]["message"] == "1 class without images, labels: 4"
-    assert "✓ nothing is wrong; 1 warning" in run("tiny")[1]
+    assert "✓ no errors; 1 warning" in run("tiny")[1]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_text_and_the_next_command(tiny):
     assert rows["train"] == ["train", "45", "5", "1–24"]
     assert rows["val"] == ["val", "15", "5", "3"]
     assert rows["medium"] == ["medium", "20–100", "1", "24", "53.3", "%"]
-    assert "1–24 training images a class, median 6; imbalance factor 24" in result.stdout
+    assert "1–24 training images per class, median 6; imbalance factor 24" in result.stdout
     assert "wrote tiny-info/frequency.png, tiny-info/images.png" in result.stderr
     assert "next  oltr run dme --dataset tiny" in result.stderr
 
@@ -89,7 +89,7 @@ def test_the_text_and_the_next_command(tiny):
 def test_one_training_image_of_each_class(tiny):
     rows = {row.rpartition(" ")[2]: row for row in (tiny / "train.txt").read_text().splitlines()}
     (tiny / "train.txt").write_text("".join(f"{row}\n" for row in rows.values()))
-    assert "\n1 training image a class, median 1;" in run("tiny").stdout
+    assert "\n1 training image per class, median 1;" in run("tiny").stdout
 
 
 def test_one_picture_of_both(tiny, tmp_path):

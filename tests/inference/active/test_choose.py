@@ -237,8 +237,8 @@ def test_a_folder_without_images(finished, tmp_path):
     assert "without images" in told["failed"][0]["error"]
     done = call(finished.names["plain"], tmp_path, "--budget", 3)
     assert done.stdout.split() == ["confidence", "nearest", "label", "image"]
-    assert "there was nothing to choose from" in done.stderr
-    assert "no others that differ" not in done.stderr
+    assert "no images are left to choose from" in done.stderr
+    assert "no other image is different enough" not in done.stderr
     assert "next" not in done.stderr
 
 
@@ -246,7 +246,7 @@ def test_one_image_and_a_large_budget(finished, folder):
     done = call(finished.names["dme"], folder / "03.png", "--budget", 50)
     assert done.exit_code == 0, done.exception
     assert done.stdout.splitlines()[1].endswith("03.png")
-    assert "fewer than the 50 asked for" in done.stderr
+    assert "fewer than the 50 requested" in done.stderr
 
 
 def test_training_images_are_left_out_where_they_are_known(finished, folder, tmp_path, monkeypatch, all_differ):
@@ -259,7 +259,7 @@ def test_training_images_are_left_out_where_they_are_known(finished, folder, tmp
     assert without["training_images_left_out"] is False
     assert "seen.png" in {Path(one["image"]).name for one in without["images"]}
     said = call(finished.names["plain"], folder, "--budget", 1).stderr
-    assert "not at hand, and those among these images were not left out: dataset 'tiny': no " in said
+    assert "cannot be read, so any among these images were not left out: dataset 'tiny': no " in said
     monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
     make_tiny_dataset(tmp_path / "data" / "tiny")
     told = answer(finished.names["plain"], folder, "--budget", 100)
@@ -280,7 +280,7 @@ def test_lists_of_another_build_leave_nothing_out(finished, folder, tmp_path, mo
     told = answer(finished.names[method], folder, "--budget", 3)
     assert (told["training_images_left_out"], told["counts"]["training"]) == (False, 0)
     said = call(finished.names[method], folder, "--budget", 3).stderr
-    assert f"not at hand, and those among these images were not left out: dataset 'tiny': the lists in {root}" in said
+    assert f"cannot be read, so any among these images were not left out: dataset 'tiny': the lists in {root}" in said
     assert "are not those that the run was trained on" in said
 
 

@@ -1,4 +1,4 @@
-"""``oltr data prepare NAME``: bring what was downloaded into the form that a built-in recipe reads.
+"""``oltr data prepare NAME``: bring a download into the form that a built-in recipe reads.
 
 To add a dataset: a module ``oltr_cli/data/prepare/X.py`` that returns a ``Prepared`` (``common.py`` beside it), and a
 command in ``lists.py``: an entry if a folder is all that it needs, else a function that ends with ``report``.

@@ -46,15 +46,18 @@ LONG_TAILED = {
 def cifar100(
     root: Annotated[Path | None, typer.Option(help=_CIFAR100)] = None,
     open_: Annotated[
-        Path | None, typer.Option("--open", help="Tiny ImageNet, its val, or any folder of images of no known class")
+        Path | None,
+        typer.Option(
+            "--open", help="Open images: Tiny ImageNet, its val folder, or any folder of images of no known class"
+        ),
     ] = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
     """CIFAR-100 against Tiny ImageNet resized to 32×32, the data of Table 2.
 
-    Writes the lists, and the open images as PNG in ROOT/open; what is there already stays. Validation is 10 images a
-    class of the official test set, since the paper trains on all 50,000 training images.
+    Writes the lists, and the open images as PNG in ROOT/open; existing files stay. Validation is 10 images per class
+    of the official test set, since the paper trains on all 50,000 training images.
 
     ```
     oltr data prepare cifar100 --open tiny-imagenet-200

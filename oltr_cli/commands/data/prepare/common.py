@@ -1,4 +1,4 @@
-"""What all commands ``oltr data prepare NAME`` share: the group they belong to, their folder, their report."""
+"""What all commands ``oltr data prepare NAME`` share: their group, their folder and their report."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 prepare_app = typer.Typer(
     no_args_is_help=True,
-    help="Write the lists (and the images, where they must be changed) that a built-in recipe reads.",
+    help="Write the lists, and images if they must be converted, that a built-in recipe reads.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @prepare_app.callback()
 def _prepare() -> None:
-    """Write the lists (and the images, where they must be changed) that a built-in recipe reads."""
+    """Write the lists, and images if they must be converted, that a built-in recipe reads."""
 
 
 def prepared_root(name: str, given: Path | None) -> Path:
-    """The folder that was given, or ``$OLTR_DATA/NAME``."""
+    """The given folder, or ``$OLTR_DATA/NAME``."""
     from oltr_cli.recipe.home import data_home
 
     return given.expanduser() if given else data_home() / name
 
 
 def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "Display", as_json: bool) -> None:
-    """Print what lies there now, what this call did, and the command to go on with."""
+    """Print what the dataset contains, what this call wrote, and the next command."""
     import shlex
     from dataclasses import asdict
 
@@ -50,7 +50,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
             print(f"  {split:<11} {count:>8,}  {meaning[split]}")
     written = [f"{counted(count, 'image')} in {folder}/" for folder, count in prepared.images_written.items() if count]
     written += prepared.lists_written
-    display.say(f"wrote {', '.join(written)}" if written else "nothing to write: all was there already")
+    display.say(f"wrote {', '.join(written)}" if written else "nothing to write: everything is already there")
     elsewhere = prepared.root.resolve() != (data_home() / name).resolve()
     where = f" --set data.root={shlex.quote(str(prepared.root))}" if elsewhere else ""
     if prepared.list_folder != prepared.root:
