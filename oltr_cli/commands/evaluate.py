@@ -62,6 +62,7 @@ def evaluate(
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
+    run_dir = None
     shot_groups([], shots)  # a misspelt definition is refused before anything is read
     if target.endswith(".npz"):
         if class_counts is None:
@@ -73,29 +74,30 @@ def evaluate(
             raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
         result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
     else:
-        from oltr_cli.runs.folder import resolve_run
+        from oltr_cli.base.display import Display
+        from oltr_cli.commands.named_run import named_run
 
         if class_counts is not None or val is not None:
             raise UsageProblem("--class-counts and --val belong to a FILE.npz; a run knows its own")
-        result = evaluate_run(resolve_run(target), rule, shots)
+        run_dir = named_run(target, Display())
+        result = evaluate_run(run_dir, rule, shots)
     if json_:
         print_json(result.as_json())
         return
     Console(highlight=False).print(table(result))
     Console(stderr=True, highlight=False).print(
-        "[dim]next[/]", _next_command(target, result, class_counts), markup=True, soft_wrap=True
+        "[dim]next[/]", _next_command(target, run_dir, result, class_counts), markup=True, soft_wrap=True
     )
 
 
-def _next_command(target: str, result: "Evaluation", class_counts: Path | None) -> str:
+def _next_command(target: str, run_dir: Path | None, result: "Evaluation", class_counts: Path | None) -> str:
     """What to type next: while τ is not chosen on validation data, that; then the paper's table or bare numbers."""
     from oltr_cli.commands.next_steps import WITHOUT_OPEN, compare_command
-    from oltr_cli.runs.folder import resolve_run
 
     on_validation = result.threshold.rule.startswith(("id_quantile", "val_open", "tuned"))
-    if result.run is not None:
+    if run_dir is not None and result.run is not None:
         if not on_validation:
-            has_open_val = (resolve_run(target) / "scores" / "open_val.npz").exists()
+            has_open_val = (run_dir / "scores" / "open_val.npz").exists()
             return shlex.join(["oltr", "tune", "threshold", "--run", target, *([] if has_open_val else WITHOUT_OPEN)])
         dataset = result.run.split("/")[0]
         return compare_command(dataset, f"--dataset {shlex.quote(dataset)}", result.metrics)

@@ -17,7 +17,12 @@ Dataset = Annotated[
 DecodingWorkers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the best there is")]
 FinishedRun = Annotated[
-    str, typer.Argument(metavar="RUN", help="A finished run: its folder, its name, or a part that fits one")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A finished run: its folder, its name or a part of it; of several, the one of the recipe as it is now. "
+        "NAME@latest: the one that finished last",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Loading processes; results do not depend on it")]

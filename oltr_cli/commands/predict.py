@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from oltr_cli.commands.named_run import named_run
 from oltr_cli.commands.options import (
     BatchSize,
     DecodingWorkers,
@@ -95,7 +96,7 @@ def predict(
     from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
 
     tiles = Sheet(sheet) if sheet else None
-    recogniser = Recogniser.load(run, make_accelerator(device).device, threshold)
+    recogniser = Recogniser.load(named_run(run, display), make_accelerator(device).device, threshold)
     if explain:
         check_explains(recogniser)
     written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)

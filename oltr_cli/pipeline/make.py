@@ -155,7 +155,9 @@ class _Session:
         from oltr_cli.base.machine import describe
 
         write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
-        write_json(p.run.path / "environment.json", describe(self.accelerator, self.networks.workers))
+        made_on = describe(self.accelerator, self.networks.workers)
+        start = {"starts_from": p.parent.name if p.parent else None}
+        write_json(p.run.path / "environment.json", {**made_on, **start})
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
         try:

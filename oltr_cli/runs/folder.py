@@ -14,14 +14,15 @@ plots/             pictures
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
-from oltr_cli.runs.result import RunFailure, RunResult, read_outcome
+from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.runs.result import RESULT, RunFailure, RunResult, read_outcome
 
 STUDIES = "studies"  # folder of a dataset's, beside those of its methods
 
@@ -76,6 +77,13 @@ class Run:
     def embeddings(self, split: str) -> Path:
         """Where the embeddings of ``split`` are saved."""
         return self.path / "embeddings" / f"{split}.npy"
+
+    def changed(self) -> float:
+        """When it ended, in seconds since 1970; of an unfinished run, when it was last written to."""
+        for name in (RESULT, "last.pt", "recipe.toml"):
+            with suppress(OSError):
+                return (self.path / name).stat().st_mtime
+        return 0.0
 
     def lock(self) -> FileLock:
         """Held by the one process that trains this run; the system frees it when that process dies."""
@@ -153,27 +161,3 @@ def find_studies() -> dict[str, Path]:
     """Name → folder of the studies of ``oltr tune`` under ``runs_root()`` that have begun."""
     found = (path.parent for path in sorted(runs_root().glob(f"*/{STUDIES}/*/trials/")))
     return {f"{path.parent.parent.name}/{path.name}": path for path in found}
-
-
-def resolve_run(text: str) -> Path:
-    """The directory of the run that ``text`` names: a path, a run name, or any part of one that fits only one run.
-
-    Where whole words of names fit, parts of others do not count.
-
-    Raises:
-        UsageProblem: no run fits, or several do (they are named).
-    """
-    path = Path(text).expanduser()
-    if (path / "recipe.toml").is_file():
-        return path
-    runs = find_runs()
-    exact = [run for run in runs if run.name == text.strip("/")]
-    whole = [run for run in runs if f"/{text.strip('/')}/" in f"/{run.name}/"]  # dme/ before dme+energy/
-    fitting = exact or whole or [run for run in runs if text in run.name]
-    if len(fitting) == 1:
-        return fitting[0].path
-    if fitting:
-        shown = ", ".join(run.name for run in fitting[:6]) + (", …" if len(fitting) > 6 else "")
-        raise UsageProblem(f"'{text}' fits {len(fitting)} runs: {shown}; name one of them")
-    hint = nearest(text, [run.name for run in runs]) if runs else f"; {runs_root()} holds no runs yet: oltr run dme"
-    raise UsageProblem(f"no run '{text}'{hint}")

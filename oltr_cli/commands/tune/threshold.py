@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands.named_run import named_run
 from oltr_cli.commands.options import Json
 from oltr_cli.commands.printing import print_json
 
@@ -98,14 +99,14 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.planning.source import Source
-    from oltr_cli.runs.folder import Run, find_runs, finished_runs, resolve_run, run_from_path
+    from oltr_cli.runs.folder import Run, find_runs, finished_runs, run_from_path
     from oltr_cli.tables.fill import EARLIER_BUILD
     from oltr_cli.tables.which_runs import on_its_lists
 
     if run is not None:
         if dataset or method:
             raise UsageProblem("--run names one run; leave out --dataset and --method")
-        path = resolve_run(run)
+        path = named_run(run, display)
         one = run_from_path(path.resolve())
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
