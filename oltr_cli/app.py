@@ -20,6 +20,7 @@ from oltr_cli.commands.figure import figure
 from oltr_cli.commands.ls import cp, ls
 from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
+from oltr_cli.commands.rm import rm
 from oltr_cli.commands.run import run
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
@@ -67,6 +68,7 @@ app.add_typer(data_app, name="data")
 app.command()(ls)
 app.command()(show)
 app.command()(cp)
+app.command()(rm)
 app.command()(ui)
 
 
