@@ -55,6 +55,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from oltr_cli.base.display import Display
     from oltr_cli.errors import UsageProblem
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
     from oltr_cli.protocol.screen import table
@@ -68,13 +69,14 @@ def evaluate(
         if class_counts is None:
             raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
         rule = rule or ThresholdRule.parse(PAPER_RULE)
-        if rule.name == "tuned":
-            raise UsageProblem("threshold tuned is saved with a run; for a file take fixed, id_quantile or val_open")
+        if rule.name in ("tuned", "own"):
+            raise UsageProblem(
+                f"threshold {rule.name} is saved with a run; for a file take fixed, id_quantile or val_open"
+            )
         if val is None and "val" in rule.splits:
             raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
         result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
     else:
-        from oltr_cli.base.display import Display
         from oltr_cli.commands.named_run import named_run
 
         if class_counts is not None or val is not None:
@@ -85,6 +87,8 @@ def evaluate(
         print_json(result.as_json())
         return
     Console(highlight=False).print(table(result))
+    if threshold is None and result.threshold.rule == "tuned":
+        Display().say("[dim]τ as oltr tune threshold chose it; --threshold own shows the run's own rule[/]")
     Console(stderr=True, highlight=False).print(
         "[dim]next[/]", _next_command(target, run_dir, result, class_counts), markup=True, soft_wrap=True
     )

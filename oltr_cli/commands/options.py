@@ -51,7 +51,8 @@ ThresholdOption = Annotated[
         "--threshold",
         metavar="τ|RULE",
         help="A sample with a confidence below τ is unknown. A number, id_quantile:0.95, val_open, tuned (by oltr tune "
-        "threshold), or oracle_test (read off the test set, marked †); default the run's own",
+        "threshold), own (the rule of the run's method or detector), or oracle_test (read off the test set, marked †); "
+        "default tuned where there is one, else own",
     ),
 ]
 

@@ -84,11 +84,11 @@ def run(
         return
     from rich.console import Console
 
-    from oltr_cli.protocol.evaluate import Evaluation
+    from oltr_cli.protocol.evaluate import evaluation_of
     from oltr_cli.protocol.screen import table
 
     console = Console(highlight=False)
-    console.print(table(Evaluation.of(result)))
+    console.print(table(evaluation_of(planned[-1].run.path, result)))
     if result.detector:
         console.print(_detector(result.detector), soft_wrap=True)
     if result.other_thresholds:

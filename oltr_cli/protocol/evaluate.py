@@ -9,7 +9,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, tuned_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
 from oltr_cli.runs.scores import SavedScores, read_npz
 
@@ -64,7 +64,7 @@ def evaluate_scores(
 
     Raises:
         DataProblem: labels or predictions that are no classes, or a split missing that the rule reads.
-        UsageProblem: no such definition of the shot groups, or the rule is ``tuned``.
+        UsageProblem: no such definition of the shot groups, or the rule is ``tuned`` or ``own``.
     """
     groups = shot_groups(class_counts, shots)
     num_classes = len(class_counts)
@@ -129,11 +129,9 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
         file = run_dir / "scores" / f"{split}.npz"
         return SavedScores.load(file) if file.exists() else None
 
-    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), rule or default_threshold(run_dir, result)
-    val = open_val = None
-    if rule is not None:
-        val, open_val = (read(split) if split in rule.splits else None for split in ("val", "open_val"))
-        chosen = tuned_threshold(run_dir) if rule.name == "tuned" else rule
+    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), saved_threshold(run_dir, result, rule)
+    read_for_rule = chosen.splits if isinstance(chosen, ThresholdRule) else ()
+    val, open_val = (read(split) if split in read_for_rule else None for split in ("val", "open_val"))
     evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val)
     own = {name: value for name, value in result.metrics.items() if name.startswith(IDENTIFICATION)}
     return evaluated.model_copy(
@@ -149,7 +147,10 @@ def evaluation_of(
     run_dir: Path, result: RunResult, rule: ThresholdRule | None = None, shots: str = "paper"
 ) -> Evaluation:
     """``evaluate_run`` of a run whose ``result`` is at hand: no scores are read where it has what is asked for."""
-    wanted = default_threshold(run_dir, result).rule if rule is None else rule.text
+    if rule is None:
+        wanted = default_threshold(run_dir, result).rule
+    else:
+        wanted = result.threshold.rule if rule.name == "own" else rule.text
     if wanted == result.threshold.rule and shots == result.shots:
         return Evaluation.of(result)
     return evaluate_run(run_dir, rule, shots)

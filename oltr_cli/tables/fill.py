@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from oltr_cli.protocol.thresholds import ThresholdRule
 
 DAMAGED = "Left out:"  # begins a note
+TUNED_TAU = "τ is the tuned one of runs that have one; --threshold own shows each run's own rule."
 EARLIER_BUILD = "Left out, as made on an earlier build of"  # begins a note
 
 
@@ -44,7 +45,8 @@ def fill(
 
     Args:
         root: where the runs are; default ``runs_root()``.
-        rule: how τ is chosen, from the saved scores; None takes each run's own result.
+        rule: how τ is chosen, from the saved scores; None takes what was tuned for a run, else its own; see
+            ``default_threshold``.
         shots: definition of the shot groups.
         methods: show these rows only, see ``table_rows``.
         source: the recipe that the runs follow; None: there is none, and nothing can be made.
@@ -82,6 +84,8 @@ def fill(
             row = replace(row, command=spec.command(source, option or f"--dataset {source}"))
         rows.append(row)
     leaks = rule is not None and rule.marks_test_leak
+    if rule is None and any("tuned" in (row.threshold_rule or "") for row in rows):
+        notes.append(TUNED_TAU)
     shown = {spec.method for spec in specs}
     notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if run.method in shown]
     if elsewhere:
@@ -153,7 +157,8 @@ def _measure(
         epochs=max(result.epochs_total or 0 for result in results) or None,
         seconds=mean(seconds) if seconds else None,
         devices=tuple(sorted({result.device for result in results if result.device})),
-        threshold_rule=thresholds[0].rule + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
+        threshold_rule=" and ".join(dict.fromkeys(threshold.rule for threshold in thresholds))
+        + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
         thresholds=tuple(threshold.value for threshold in thresholds),
         detector=results[0].detector,
         lists=tuple(sorted({result.data_digest for result in results if result.data_digest})),

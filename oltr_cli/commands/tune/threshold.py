@@ -37,8 +37,9 @@ def threshold(
 ) -> None:
     """Choose the rejection threshold τ of finished runs from their saved validation scores; nothing is trained.
 
-    The exact optimum is kept in the run's folder, for `--threshold tuned` of evaluate and compare. An Optuna study
-    on the same objective stands beside it.
+    The exact optimum is kept in the run's folder. From then on every command shows the run at it, and the run's plots
+    are drawn again; `--threshold own` shows the run's own rule. An Optuna study on the same objective is kept beside
+    it.
 
     ```
     oltr tune threshold
@@ -65,6 +66,7 @@ def threshold(
         for one in selected:
             try:
                 done.append(tune_threshold(one, parsed, trials))
+                _redraw(one, display)
             except OltrError as error:
                 problems.append(error)
             bar.advance()
@@ -83,6 +85,20 @@ def threshold(
         display.warn(str(problem))
     if problems:
         raise problems[-1]
+
+
+def _redraw(run: "Run", display: "Display") -> None:
+    """The run's plots at the new τ, where it has plots."""
+    from oltr_cli.errors import OltrError
+
+    if not (run.path / "plots").is_dir():
+        return
+    from oltr_cli.drawing.run_plots import save_run_plots
+
+    try:
+        save_run_plots(run.path)
+    except (OltrError, OSError, ValueError) as error:
+        display.warn(f"plots of {run.name} were not drawn again: {error}")
 
 
 def _rejecting_nothing(runs: "list[str]") -> str:
