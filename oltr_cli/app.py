@@ -90,6 +90,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as leaving:
+        # Typer makes a silent exit of Ctrl-C; a command that has said so itself leaves without this cause.
+        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        raise
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
     except Exception:

@@ -185,7 +185,8 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
         request.display.warn(f"figure {name}: {problem}")
     if done.drawn:
         names = list(FIGURES)
-        after = names[names.index(done.drawn[-1]["figure"]) + 1 :]
+        ruled_out = {name for name, _ in done.problems}
+        after = [name for name in names[names.index(done.drawn[-1]["figure"]) + 1 :] if name not in ruled_out]
         report = f"report --dataset {request.dataset}{given_files()}"
         following = f"figure {after[0]} {request.option}" if after else report
         request.display.say(f"[dim]next[/]  oltr {escape(following)}")

@@ -21,7 +21,6 @@ UNFINISHED = {
     "interrupted": "interrupted; the same oltr run goes on",
     "failed": "marked as failed; the same oltr run tries again",
     "damaged": f"damaged ({RESULT}); remove that file, and the same oltr run writes it again",
-    "new": "begun, without a checkpoint yet; the same oltr run begins anew",
     "unfinished": "not finished; the same oltr run goes on",
 }
 

@@ -94,7 +94,7 @@ class Run:
         return FileLock(self.path / ".lock")
 
     def status(self) -> str:
-        """done, failed, damaged (result.json), running, interrupted (a checkpoint waits to be resumed) or new."""
+        """done, failed, damaged (result.json), running, interrupted (begun, and to be gone on with) or new."""
         if not self.path.is_dir():
             return "new"
         try:
@@ -110,7 +110,8 @@ class Run:
             return "running"
         if outcome is not None:
             return "failed"
-        return "interrupted" if (self.path / "last.pt").exists() or (self.path / "last.prev.pt").exists() else "new"
+        begun = ("recipe.toml", "last.pt", "last.prev.pt")
+        return "interrupted" if any((self.path / name).exists() for name in begun) else "new"
 
 
 def run_from_path(path: Path) -> Run | None:

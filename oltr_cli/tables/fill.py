@@ -63,8 +63,11 @@ def fill(
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
+    # A row whose assignments are what the recipe says anyway is the method as it is.
+    plain = {s.method: replace(s, sets=(), equal_budget=False).hash(source) for s in hashes if source and s.exact}
+    as_it_is = {s for s, run_hash in hashes.items() if run_hash is not None and run_hash == plain.get(s.method)}
     # Runs of a row with assignments do not stand in for the method as it is, whether that row is shown or not.
-    claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact}
+    claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact and s not in as_it_is}
     notes: list[str] = []
     rows: list[FilledRow] = []
     for spec in specs:
@@ -74,7 +77,7 @@ def fill(
         runs = [
             (run, result)
             for run, result in finished.get(spec.method, ())
-            if run.hash == wanted or (not spec.exact and (spec.method, run.hash) not in claimed)
+            if run.hash == wanted or ((not spec.exact or spec in as_it_is) and (spec.method, run.hash) not in claimed)
         ]
         if runs:
             chosen, note = choose_recipe(spec.key, runs, wanted)

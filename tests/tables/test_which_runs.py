@@ -144,7 +144,7 @@ def test_before_any_run_the_recipe_that_was_given_is_in_the_command(drilling, wa
     ("files", "said"),
     [
         (("last.pt",), "is interrupted; the same oltr run goes on"),
-        ((), "is begun, without a checkpoint yet; the same oltr run begins anew"),
+        ((), "is interrupted; the same oltr run goes on"),
         (("last.pt", "result.json"), "is marked as failed; the same oltr run tries again"),
     ],
 )
