@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, ThresholdOption
 
 if TYPE_CHECKING:
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
 
 def compare(
     table: Annotated[
-        str | None, typer.Option("--table", "-t", help="Table of the paper; default the dataset's. See: oltr ls tables")
+        str | None,
+        typer.Option(
+            "--table",
+            "-t",
+            autocompletion=complete.tables,
+            help="Table of the paper; default the dataset's. See: oltr ls tables",
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Lay the table over this dataset; default the table's own")
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            autocompletion=complete.datasets,
+            help="Lay the table over this dataset; default the table's own",
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Lay it over the runs of a recipe file of your own")] = None,
     methods: Annotated[

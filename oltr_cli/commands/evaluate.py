@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Json, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
@@ -18,6 +19,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN|FILE.npz",
+            autocompletion=complete.runs,
             help="A run (its folder, its name or a part of it), or a file of scores: labels with −1 = open, and "
             "logits, or prediction and confidence.",
             show_default=False,
@@ -56,7 +58,7 @@ def evaluate(
     from rich.console import Console
 
     from oltr_cli.base.display import Display
-    from oltr_cli.errors import UsageProblem
+    from oltr_cli.errors import DataProblem, UsageProblem
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
     from oltr_cli.protocol.screen import table
     from oltr_cli.protocol.shots import shot_groups
@@ -66,6 +68,8 @@ def evaluate(
     run_dir = None
     shot_groups([], shots)  # a misspelt definition is refused before anything is read
     if target.endswith(".npz"):
+        if not Path(target).expanduser().exists():
+            raise DataProblem(f"{target}: no such file")
         if class_counts is None:
             raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
         rule = rule or ThresholdRule.parse(PAPER_RULE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
@@ -20,7 +21,10 @@ def figure(
     figures: Annotated[
         list[str], typer.Argument(metavar="FIGURE…", help="3, 4, 5, 6, 7, 8a, 8b, 8c; 8: its three parts; all")
     ],
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Of its runs; default glyphs-lt")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", autocompletion=complete.datasets, help="Of its runs; default glyphs-lt"),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Of the runs of a recipe file of your own")] = None,
     methods: Annotated[
         list[str] | None,

@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
+from oltr_cli.commands import complete
+
 METHODS_FLAGS = ("--methods", "--method", "-m")
 
 BatchSize = Annotated[int, typer.Option(min=1, help="Images that the network takes at once")]
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", "-d", help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets"
+        "--dataset",
+        "-d",
+        help="Built in, or built by oltr data build; default glyphs-lt. See: oltr ls datasets",
+        autocompletion=complete.datasets,
     ),
 ]
 DecodingWorkers = Annotated[int | None, typer.Option(min=0, help="Decoding processes; results do not depend on it")]
@@ -20,6 +25,7 @@ FinishedRun = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
+        autocompletion=complete.runs,
         help="A finished run: its folder, its name or a part of it; of several, the one of the recipe as it is now. "
         "NAME@latest: the one that finished last",
     ),

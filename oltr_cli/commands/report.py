@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 def report(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Of its runs; default that of the newest finished run")
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            autocompletion=complete.datasets,
+            help="Of its runs; default that of the newest finished run",
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Of the runs of a recipe file of your own; missing ones are named with it")
@@ -32,7 +39,12 @@ def report(
     ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option("--table", "-t", help="Tables of the paper to lay over the runs; default by dataset"),
+        typer.Option(
+            "--table",
+            "-t",
+            autocompletion=complete.tables,
+            help="Tables of the paper to lay over the runs; default by dataset",
+        ),
     ] = None,
     figures: Annotated[
         list[str] | None,

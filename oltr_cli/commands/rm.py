@@ -5,11 +5,17 @@ from typing import Annotated
 
 import typer
 
+from oltr_cli.commands import complete
+
 
 def rm(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME", help="Runs, each by a part of its name that fits no other, and studies"),
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=complete.runs,
+            help="Runs, each by a part of its name that fits no other, and studies",
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
 ) -> None:

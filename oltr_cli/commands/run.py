@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
 from oltr_cli.commands.printing import print_json
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    method: Annotated[str, typer.Argument(help="Method to run, for example dme; see: oltr ls methods")],
+    method: Annotated[
+        str,
+        typer.Argument(autocompletion=complete.methods, help="Method to run, for example dme; see: oltr ls methods"),
+    ],
     dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Recipe file of your own; start one with: oltr cp")] = None,
     detector: Annotated[
@@ -59,7 +63,7 @@ def run(
     from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
-    from oltr_cli.planning.plan import plan
+    from oltr_cli.planning.plan import check_words, plan
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
@@ -69,6 +73,7 @@ def run(
         method = f"{method}+{detector}"
     if weights is not None:
         sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
+    check_words(method, source, sets or [])
     if is_main_process():
         display.starting_torch()
     planned = plan(method, source, sets or [], seed)
@@ -123,11 +128,12 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
         return
     from oltr_cli.base.text import counted
 
-    print(f"{planned[-1].run.dataset}: {images:,} training images of {counted(classes, 'class')}")
+    print(f"{planned[-1].run.dataset}: {counted(images, 'training image')} of {counted(classes, 'class')}")
     for row in rows:
         origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
         work = (
-            f"{row['epochs']} epochs × {row['steps_per_epoch']} steps = {row['steps']:,} steps, "
+            f"{counted(row['epochs'], 'epoch')} × {counted(row['steps_per_epoch'], 'step')} = "
+            f"{counted(row['steps'], 'step')}, "
             f"{row['sampler']} sampling"
             if row["epochs"]
             else "nothing to train"
@@ -171,16 +177,22 @@ def _next_steps(
 ) -> None:
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
+    from oltr_cli.base.text import counted
     from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 
     dataset, path = result.dataset, planned[-1].run.path
     has_open_val = planned[-1].run.scores("open_val").exists()
     if result.undecodable:
         shown = ", ".join(result.undecodable[:3])
-        display.warn(f"{len(result.undecodable)} training images could not be decoded and were replaced: {shown}")
+        images = counted(len(result.undecodable), "training image")
+        display.warn(f"{images} could not be decoded and others of their classes took their place: {shown}")
     display.say(f"\n[dim]run[/]   {path}{'  [dim](was finished already)[/]' if was_there else ''}")
     display.say(f"[dim]plots[/] {path / 'plots'}")
-    display.say(f"[dim]next[/]  {escape(compare_command(dataset, option, result.metrics))}")
+    following = compare_command(dataset, option, result.metrics)
+    if planned[-1].link.recipe.data.lists_digest is not None:  # photographs of the user's own, by oltr data build
+        following = f"{shlex.join(['oltr', 'predict', f'{dataset}/{result.method}'])} IMAGES{given_files()}"
+    display.say(f"[dim]next[/]  {escape(following)}")
     if planned[-1].run.scores("val").exists():
         command = tune_threshold_command(dataset, result.method, has_open_val=has_open_val)
         display.say(f"      {escape(command)}")

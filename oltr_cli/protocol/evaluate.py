@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.metrics import all_metrics
@@ -163,7 +164,8 @@ def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]
     if logits is not None and logits.ndim == 2:
         if logits.shape[1] != num_classes:
             raise DataProblem(
-                f"{path}: logits are of {logits.shape[1]} classes, but {num_classes} class counts are given"
+                f"{path}: logits are of {counted(logits.shape[1], 'class')}, "
+                f"but {counted(num_classes, 'class count')} given"
             )
         if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
             _refuse(~np.isfinite(logits).all(axis=1), path, "logits hold NaN or infinity")
@@ -179,7 +181,7 @@ def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]
 
 def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
     """Refuse labels and predictions that are no classes; ``allowed``: −1 = open samples, 0 = known, None = both."""
-    classes = f"there are {num_classes} classes, 0 … {num_classes - 1}"
+    classes = f"known are {counted(num_classes, 'class')}, 0 … {num_classes - 1}"
     if allowed == -1:
         _refuse(scores.labels != -1, where, "open samples are labelled −1, but this label is not", scores.labels)
     else:

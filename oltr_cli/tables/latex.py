@@ -4,7 +4,7 @@ import re
 from itertools import groupby
 
 from oltr_cli.tables.filled import FilledRow, FilledTable
-from oltr_cli.tables.text import by_heading, details, measured, missing, paper, remarks, title
+from oltr_cli.tables.text import by_heading, details, measured, missing, named, paper, remarks, title
 
 
 def latex(filled: FilledTable) -> str:
@@ -33,7 +33,7 @@ def latex(filled: FilledTable) -> str:
                 lines.append(" & ".join([r"\quad\textit{paper}", *figures]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     heads, facts, _ = details(filled)
-    said = [f"{row[0]}: {'; '.join(map(' '.join, zip(heads[1:], row[1:], strict=True)))}." for row in facts]
+    said = [f"{row[0]}: {'; '.join(map(named, heads[1:], row[1:]))}." for row in facts]
     said += remarks(filled)
     said += [f"{label}: missing, made by {command}" for label, command in missing(filled)]
     lines += [rf"\par\smallskip{{\footnotesize {_tex(remark)}\par}}" for remark in said]

@@ -327,6 +327,7 @@ def test_the_command_prints_a_table_and_what_to_type_next(files, run_dir, capsys
         ({"target": "scores.npz"}, "--class-counts"),
         ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "val_open"}, "--val FILE.npz"),
         ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "tuned"}, "saved with a run"),
+        ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "own"}, "saved with a run"),
         ({"target": "dme", "class_counts": "c.txt"}, "belong to a FILE.npz"),
         ({"target": "dme", "val": "v.npz"}, "belong to a FILE.npz"),
         ({"target": "dme", "threshold": "val_opn"}, "did you mean 'val_open'"),
@@ -334,8 +335,16 @@ def test_the_command_prints_a_table_and_what_to_type_next(files, run_dir, capsys
         ({"target": "no-such-run"}, "no run 'no-such-run'"),
     ],
 )
-def test_misuse_is_one_line_and_exit_code_2(run_dir, options, says):
+def test_misuse_is_one_line_and_exit_code_2(run_dir, options, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scores.npz").touch()
     with pytest.raises(OltrError, match=says) as caught:
         evaluate(**options)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"class_counts": "c.txt"}])
+def test_a_file_that_does_not_exist_is_named_first(options):
+    with pytest.raises(DataProblem, match=r"nosuch\.npz: no such file"):
+        evaluate(target="nosuch.npz", **options)

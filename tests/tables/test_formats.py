@@ -14,7 +14,7 @@ from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.formats import render, save
 from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.tables.rows import OWN, RowSpec
-from oltr_cli.tables.text import details
+from oltr_cli.tables.text import details, named
 from tests.helpers.fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
 METRICS = [column.metric for column in load_table("3a").columns]
@@ -250,3 +250,7 @@ def test_saving_writes_every_format(runs, tmp_path):
     for path in paths:
         assert path.read_text(encoding="utf-8") == str(render(filled, path.suffix[1:])).rstrip("\n") + "\n"
     assert {path.name for path in (tmp_path / "results").iterdir()} == {path.name for path in paths}
+
+
+def test_a_single_seed_is_not_a_number_of_seeds():
+    assert (named("seeds", "0"), named("seeds", "0, 1"), named("epochs", "24")) == ("seed 0", "seeds 0, 1", "epochs 24")

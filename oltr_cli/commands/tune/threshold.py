@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.named_run import named_run
 from oltr_cli.commands.options import Json
 from oltr_cli.commands.printing import print_json
@@ -20,13 +21,21 @@ if TYPE_CHECKING:
 
 def threshold(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Tune all finished runs on it; default glyphs-lt")
+        str | None,
+        typer.Option(
+            "--dataset", "-d", autocompletion=complete.datasets, help="Tune all finished runs on it; default glyphs-lt"
+        ),
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method's runs")] = None,
     run: Annotated[str | None, typer.Option(help="Only this run: a path, a name, or a part that fits one")] = None,
     table: Annotated[
         str | None,
-        typer.Option("--table", "-t", help="All runs that this table of the paper shows; default on its own dataset"),
+        typer.Option(
+            "--table",
+            "-t",
+            autocompletion=complete.tables,
+            help="All runs that this table of the paper shows; default on its own dataset",
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="With --table: the recipe file whose runs it shows")] = None,
     rule: Annotated[
@@ -61,6 +70,7 @@ def threshold(
     else:
         selected, then = _selected(dataset, method, run, display), ""
     done: list[Tuned] = []
+    last = max(selected, key=lambda one: one.changed())  # what was trained last is what is worked on
     problems: list[OltrError] = []
     with display.bar("tuning τ", len(selected), "runs") as bar:
         for one in selected:
@@ -80,7 +90,7 @@ def threshold(
             console.print(_table(done, console.width), crop=False)
         if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
-        display.say(f"[dim]next[/]  {then or f'oltr evaluate {done[-1].run} --threshold tuned'}")
+        display.say(f"[dim]next[/]  {then or f'oltr evaluate {last.name}'}")
     for problem in problems[:-1]:
         display.warn(str(problem))
     if problems:
