@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -108,7 +108,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
     from oltr_cli.data.feed.sampling import steps_per_epoch
 
     images, classes = _size(planned[-1], display)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for p in planned:
         train = p.link.recipe.train
         steps = steps_per_epoch(images, train.batch_size)
