@@ -125,6 +125,12 @@ def remarks(filled: FilledTable) -> list[str]:
     return [sentence for sentence in (same, *filled.notes, others(filled), last) if sentence]
 
 
+def two_lines(bounds: str) -> tuple[str, str]:
+    """ "≤ 100 & > 20" over two lines, a single bound on the lower."""
+    upper, sign, lower = bounds.partition(" & ")
+    return (upper, f"& {lower}") if sign else ("", upper)
+
+
 def _range(values: tuple[float, ...]) -> str:
     """One τ, or from the lowest to the highest of the seeds."""
     low, high = f"{min(values):.4g}", f"{max(values):.4g}"
