@@ -17,14 +17,16 @@ from oltr_cli.commands.data import data_app
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.export import export
 from oltr_cli.commands.figure import figure
+from oltr_cli.commands.hints import hint
 from oltr_cli.commands.ls import cp, ls
 from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
+from oltr_cli.commands.rm import rm
 from oltr_cli.commands.run import run
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
-from oltr_cli.errors import OltrError
+from oltr_cli.errors import OltrError, UsageProblem
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,7 +57,7 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, export, compare, figure, report, ls, show, cp, ui):
+for command in (run, evaluate, predict, export, compare, figure, report, ls, show, cp, rm, ui):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
@@ -79,6 +81,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as leaving:
+        # Typer makes a silent exit of Ctrl-C; a command that has said so itself leaves without this cause.
+        if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+        elif leaving.code == UsageProblem.exit_code and (meant := hint(leaving.__context__, sys.argv[1:])):
+            print(f"hint: {meant}", file=sys.stderr)
+        raise
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
     except Exception:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, ThresholdOption
 
 if TYPE_CHECKING:
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
 
 def compare(
     table: Annotated[
-        str | None, typer.Option("--table", "-t", help="Table of the paper; default the dataset's. See: oltr ls tables")
+        str | None,
+        typer.Option(
+            "--table",
+            "-t",
+            autocompletion=complete.tables,
+            help="Table of the paper; default the dataset's. See: oltr ls tables",
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Dataset whose runs fill the table; default the table's own")
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            autocompletion=complete.datasets,
+            help="Dataset whose runs fill the table; default the table's own",
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Fill the table with the runs of your own recipe file")] = None,
     methods: Annotated[

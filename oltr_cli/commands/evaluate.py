@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Json, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
@@ -18,6 +19,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RUN|FILE.npz",
+            autocompletion=complete.runs,
             help="A run (its folder, its name or a part of it), or a file of scores: labels with −1 = open, and "
             "logits, or prediction and confidence.",
             show_default=False,
@@ -57,49 +59,55 @@ def evaluate(
     """
     from rich.console import Console
 
-    from oltr_cli.errors import UsageProblem
+    from oltr_cli.base.display import Display
+    from oltr_cli.errors import DataProblem, UsageProblem
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
     from oltr_cli.protocol.screen import table
     from oltr_cli.protocol.shots import shot_groups
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
+    run_dir = None
     shot_groups([], shots)  # refuse a misspelt definition before anything is read
     if target.endswith(".npz"):
+        if not Path(target).expanduser().exists():
+            raise DataProblem(f"{target}: no such file")
         if class_counts is None:
             raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
         rule = rule or ThresholdRule.parse(PAPER_RULE)
-        if rule.name == "tuned":
+        if rule.name in ("tuned", "own"):
             raise UsageProblem(
-                "threshold tuned is saved with a run; for a file use a number, id_quantile:Q or val_open"
+                f"threshold {rule.name} is saved with a run; for a file use a number, id_quantile:Q or val_open"
             )
         if val is None and "val" in rule.splits:
             raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
         result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
     else:
-        from oltr_cli.runs.folder import resolve_run
+        from oltr_cli.commands.named_run import named_run
 
         if class_counts is not None or val is not None:
             raise UsageProblem("--class-counts and --val are for a FILE.npz; a run has both already")
-        result = evaluate_run(resolve_run(target), rule, shots)
+        run_dir = named_run(target, Display())
+        result = evaluate_run(run_dir, rule, shots)
     if json_:
         print_json(result.as_json())
         return
     Console(highlight=False).print(table(result))
+    if threshold is None and result.threshold.rule == "tuned":
+        Display().say("[dim]τ as oltr tune threshold chose it; --threshold own shows the run's own rule[/]")
     Console(stderr=True, highlight=False).print(
-        "[dim]next[/]", _next_command(target, result, class_counts), markup=True, soft_wrap=True
+        "[dim]next[/]", _next_command(target, run_dir, result, class_counts), markup=True, soft_wrap=True
     )
 
 
-def _next_command(target: str, result: "Evaluation", class_counts: Path | None) -> str:
+def _next_command(target: str, run_dir: Path | None, result: "Evaluation", class_counts: Path | None) -> str:
     """The next command: choose τ on validation data if it is not yet, then the paper's table, or JSON for a file."""
     from oltr_cli.commands.next_steps import WITHOUT_OPEN, compare_command
-    from oltr_cli.runs.folder import resolve_run
 
     on_validation = result.threshold.rule.startswith(("id_quantile", "val_open", "tuned"))
-    if result.run is not None:
+    if run_dir is not None and result.run is not None:
         if not on_validation:
-            has_open_val = (resolve_run(target) / "scores" / "open_val.npz").exists()
+            has_open_val = (run_dir / "scores" / "open_val.npz").exists()
             return shlex.join(["oltr", "tune", "threshold", "--run", target, *([] if has_open_val else WITHOUT_OPEN)])
         dataset = result.run.split("/")[0]
         return compare_command(dataset, f"--dataset {shlex.quote(dataset)}", result.metrics)

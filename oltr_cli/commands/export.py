@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from oltr_cli.commands.named_run import named_run
 from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
@@ -55,7 +56,7 @@ def export(
     from oltr_cli.inference.recogniser import Recogniser
 
     require_packages(to)
-    recogniser = Recogniser.load(run, threshold=threshold)
+    recogniser = Recogniser.load(named_run(run, display), threshold=threshold)
     file = (out or Path()).expanduser()
     if file.is_dir():
         file /= default_file(recogniser, to)

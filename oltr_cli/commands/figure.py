@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
@@ -21,7 +22,10 @@ def figure(
         list[str], typer.Argument(metavar="FIGURE…", help="3, 4, 5, 6, 7, 8a, 8b, 8c; 8 for its three parts; or all")
     ],
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Dataset whose runs to draw; default glyphs-lt")
+        str | None,
+        typer.Option(
+            "--dataset", "-d", autocompletion=complete.datasets, help="Dataset whose runs to draw; default glyphs-lt"
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Draw the runs of your own recipe file")] = None,
     methods: Annotated[
@@ -192,7 +196,8 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
         request.display.warn(f"figure {name}: {problem}")
     if done.drawn:
         names = list(FIGURES)
-        after = names[names.index(done.drawn[-1]["figure"]) + 1 :]
+        ruled_out = {name for name, _ in done.problems}
+        after = [name for name in names[names.index(done.drawn[-1]["figure"]) + 1 :] if name not in ruled_out]
         report = f"report --dataset {request.dataset}{given_files()}"
         following = f"figure {after[0]} {request.option}" if after else report
         request.display.say(f"[dim]next[/]  oltr {escape(following)}")

@@ -117,9 +117,7 @@ def _list(kind: str) -> list[dict[str, Any]]:
         from oltr_cli.runs.folder import find_studies
 
         return [_study_facts(name, path) for name, path in find_studies().items()]
-    from oltr_cli.runs.folder import find_runs
-
-    return [_run_facts(run) for run in find_runs()]
+    return _runs()
 
 
 def _measured() -> dict[str, dict[str, int]]:
@@ -135,18 +133,30 @@ def _measured() -> dict[str, dict[str, int]]:
     return counts
 
 
-def _run_facts(run: "Run") -> dict[str, Any]:
-    from oltr_cli.errors import DataProblem
+def _runs() -> list[dict[str, Any]]:
+    """All runs; ``differs``: the settings in which the runs of a method do not agree."""
+    from itertools import groupby
 
-    try:
-        result = run.result()
-    except DataProblem:  # its status says so
-        result = None
+    from oltr_cli.planning.which_run import differences
+    from oltr_cli.runs.folder import find_runs
+
+    rows = []
+    for _, group in groupby(find_runs(), key=lambda run: (run.dataset, run.method)):
+        rows += [_run_facts(run, differs) for run, differs in differences(list(group)).items()]
+    return rows
+
+
+def _run_facts(run: "Run", differs: dict[str, Any]) -> dict[str, Any]:
+    from oltr_cli.planning.which_run import result_of, when
+
+    result = result_of(run)  # none where it is damaged: its status says so
     return {
         "name": run.name,
         "status": run.status(),
+        "date": when(run),
         "epochs": result.epochs if result else None,
         **{name: result.metrics.get(name) if result else None for name in RUN_METRICS},
+        "differs": differs,
     }
 
 
@@ -194,14 +204,15 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
         begin = "oltr tune lambda" if kind == "studies" else "oltr run dme"
         return Text(f"no {kind} yet: {begin}", "italic")
     table = Table(title=kind, title_justify="left", box=None, pad_edge=False, header_style="dim")
-    for place, column in enumerate(rows[0]):
+    shown = [column for column in rows[0] if column != "differs" or any(row[column] for row in rows)]
+    for place, column in enumerate(shown):
         # Names are meant to be copied: two-line headings leave room for them, and only sentences are folded.
         whole = place == 0 or not any(" " in _cell(row[column]) for row in rows)
         head = column.replace("_", "-").replace("/", "\n")
         table.add_column(head, overflow="fold", no_wrap=whole, min_width=None if whole else 16)
     for row in rows:
         table.add_row(
-            *(_cell(value) for value in row.values()), style="red" if row.get("status") in ("failed", "damaged") else ""
+            *(_cell(row[column]) for column in shown), style="red" if row.get("status") in ("failed", "damaged") else ""
         )
     return table
 
@@ -219,4 +230,8 @@ def print_table(console: "Console", table: "Table | Text") -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, dict):
+        from oltr_cli.planning.which_run import in_words
+
+        return in_words(value)
     return f"{value:.3f}" if isinstance(value, float) else str(value)

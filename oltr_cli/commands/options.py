@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from oltr_cli.commands import complete
+
 METHODS_FLAGS = ("--methods", "--method", "-m")
 
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch of the network")]
@@ -14,6 +16,7 @@ Dataset = Annotated[
         "--dataset",
         "-d",
         help="Built-in dataset, or one made by oltr data build; default glyphs-lt. See: oltr ls datasets",
+        autocompletion=complete.datasets,
     ),
 ]
 DecodingWorkers = Annotated[
@@ -21,7 +24,13 @@ DecodingWorkers = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the fastest available")]
 FinishedRun = Annotated[
-    str, typer.Argument(metavar="RUN", help="Finished run: its folder, its name, or a part of its name that is unique")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        autocompletion=complete.runs,
+        help="Finished run: its folder, its name, or part of its name; if several match, the current recipe. "
+        "NAME@latest: the one that finished last",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Number of loading processes; does not change results")]
@@ -50,7 +59,8 @@ ThresholdOption = Annotated[
         "--threshold",
         metavar="τ|RULE",
         help="τ: samples with a lower confidence are unknown. A number, id_quantile:0.95, val_open, tuned (saved by "
-        "oltr tune threshold), or oracle_test (best on the test set itself, marked †); default the run's own",
+        "oltr tune threshold), own (the rule of the run's method or detector), or oracle_test (best on the test set "
+        "itself, marked †); default tuned if there is one, else own",
     ),
 ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from oltr_cli.commands.named_run import named_run
 from oltr_cli.commands.options import (
     BatchSize,
     DecodingWorkers,
@@ -94,6 +95,7 @@ def predict(
     from rich.markup import escape
 
     from oltr_cli.base.machine import default_workers, make_accelerator
+    from oltr_cli.base.text import counted
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
     from oltr_cli.inference.recogniser import Recogniser
@@ -102,7 +104,7 @@ def predict(
     from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
 
     tiles = Sheet(sheet) if sheet else None
-    recogniser = Recogniser.load(run, make_accelerator(device).device, threshold)
+    recogniser = Recogniser.load(named_run(run, display), make_accelerator(device).device, threshold)
     if explain:
         check_explains(recogniser)
     written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
@@ -131,7 +133,7 @@ def predict(
             finally:
                 out.write(written.end(totals, complete))
     except KeyboardInterrupt:
-        display.say(f"stopped after {totals.images:,} images")
+        display.say(f"stopped after {counted(totals.images, 'image')}")
         raise typer.Exit(130) from None
     except BrokenPipeError:
         out.abandon()
@@ -181,12 +183,14 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
     from rich.markup import escape
 
     from oltr_cli.base.added_files import given_files
+    from oltr_cli.base.text import counted
     from oltr_cli.errors import OltrError
 
     if not totals.images:
         display.warn("the list on stdin is empty")
     display.say(
-        f"{totals.images:,} images: {totals.known:,} known, {totals.unknown:,} unknown, {totals.failed:,} failed"
+        f"{counted(totals.images, 'image')}: {totals.known:,} known, {totals.unknown:,} unknown, "
+        f"{totals.failed:,} failed"
     )
     can_tune = all(recogniser.run.scores(split).exists() for split in ("val", "open_val"))
     if may_tune and can_tune and not recogniser.rule.startswith("tuned"):
@@ -195,4 +199,4 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
         command = shlex.join(["oltr", "export", run, "--to", "onnx"]) + given_files()
     display.say(f"[dim]next[/]  {escape(command)}")
     if totals.failed:
-        raise OltrError(f"{totals.failed:,} of {totals.images:,} images failed; see the errors in their rows")
+        raise OltrError(f"{totals.failed:,} of {counted(totals.images, 'image')} failed; see the errors in their rows")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 def report(
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Dataset whose runs to show; default that of the newest finished run"),
+        typer.Option(
+            "--dataset",
+            "-d",
+            autocompletion=complete.datasets,
+            help="Dataset whose runs to show; default that of the newest finished run",
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Show the runs of your own recipe file, and how to train the missing ones")
@@ -37,7 +43,10 @@ def report(
     table: Annotated[
         list[str] | None,
         typer.Option(
-            "--table", "-t", help="Table of the paper to compare the runs with; repeatable; default by dataset"
+            "--table",
+            "-t",
+            autocompletion=complete.tables,
+            help="Table of the paper to compare the runs with; repeatable; default by dataset",
         ),
     ] = None,
     figures: Annotated[

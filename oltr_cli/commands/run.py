@@ -3,10 +3,11 @@
 import json
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
 from oltr_cli.commands.printing import print_json
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    method: Annotated[str, typer.Argument(help="Method to run, for example dme; see: oltr ls methods")],
+    method: Annotated[
+        str,
+        typer.Argument(autocompletion=complete.methods, help="Method to run, for example dme; see: oltr ls methods"),
+    ],
     dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Your own recipe file; create one with: oltr cp")] = None,
     detector: Annotated[
@@ -61,7 +65,7 @@ def run(
     from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
-    from oltr_cli.planning.plan import plan
+    from oltr_cli.planning.plan import check_words, plan
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
@@ -71,6 +75,7 @@ def run(
         method = f"{method}+{detector}"
     if weights is not None:
         sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
+    check_words(method, source, sets or [])
     if is_main_process():
         display.starting_torch()
     planned = plan(method, source, sets or [], seed)
@@ -86,11 +91,11 @@ def run(
         return
     from rich.console import Console
 
-    from oltr_cli.protocol.evaluate import Evaluation
+    from oltr_cli.protocol.evaluate import evaluation_of
     from oltr_cli.protocol.screen import table
 
     console = Console(highlight=False)
-    console.print(table(Evaluation.of(result)))
+    console.print(table(evaluation_of(planned[-1].run.path, result)))
     if result.detector:
         console.print(_detector(result.detector), soft_wrap=True)
     if result.other_thresholds:
@@ -105,7 +110,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
     from oltr_cli.data.feed.sampling import steps_per_epoch
 
     images, classes = _size(planned[-1], display)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for p in planned:
         train = p.link.recipe.train
         steps = steps_per_epoch(images, train.batch_size)
@@ -125,11 +130,12 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
         return
     from oltr_cli.base.text import counted
 
-    print(f"{planned[-1].run.dataset}: {images:,} training images of {counted(classes, 'class')}")
+    print(f"{planned[-1].run.dataset}: {counted(images, 'training image')} of {counted(classes, 'class')}")
     for row in rows:
         origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
         work = (
-            f"{row['epochs']} epochs × {row['steps_per_epoch']} steps = {row['steps']:,} steps, "
+            f"{counted(row['epochs'], 'epoch')} × {counted(row['steps_per_epoch'], 'step')} = "
+            f"{counted(row['steps'], 'step')}, "
             f"{row['sampler']} sampling"
             if row["epochs"]
             else "nothing to train"
@@ -173,16 +179,22 @@ def _next_steps(
 ) -> None:
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
+    from oltr_cli.base.text import counted
     from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 
     dataset, path = result.dataset, planned[-1].run.path
     has_open_val = planned[-1].run.scores("open_val").exists()
     if result.undecodable:
         shown = ", ".join(result.undecodable[:3])
-        display.warn(f"{len(result.undecodable)} training images could not be decoded and were replaced: {shown}")
+        images = counted(len(result.undecodable), "training image")
+        display.warn(f"{images} could not be decoded and were replaced by others of their class: {shown}")
     display.say(f"\n[dim]run[/]   {path}{'  [dim](was already finished)[/]' if was_there else ''}")
     display.say(f"[dim]plots[/] {path / 'plots'}")
-    display.say(f"[dim]next[/]  {escape(compare_command(dataset, option, result.metrics))}")
+    following = compare_command(dataset, option, result.metrics)
+    if planned[-1].link.recipe.data.lists_digest is not None:  # photographs of the user's own, by oltr data build
+        following = f"{shlex.join(['oltr', 'predict', f'{dataset}/{result.method}'])} IMAGES{given_files()}"
+    display.say(f"[dim]next[/]  {escape(following)}")
     if planned[-1].run.scores("val").exists():
         command = tune_threshold_command(dataset, result.method, has_open_val=has_open_val)
         display.say(f"      {escape(command)}")

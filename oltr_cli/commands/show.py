@@ -4,12 +4,15 @@ from typing import Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Json, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Recipe (built-in name or file), or method")],
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete.shown, help="Recipe (built-in name or file), or method")
+    ],
     method: Annotated[
         str, typer.Option("--method", "-m", help="Method to resolve a recipe for, or METHOD+DETECTOR")
     ] = "dme",
@@ -83,14 +86,14 @@ def _show_method(name: str, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from oltr_cli.commands.ls import as_table
+    from oltr_cli.commands.ls import as_table, print_table
 
     console = Console(highlight=False)
     start = cls.starts_from or ("works on any method" if info.kind == "detector" else "nothing")
     console.print(f"[bold]{name}[/]  [dim]{info.family} · {info.source} · starts from {start}[/]\n")
     console.print(about + "\n", markup=False)
     if params:
-        console.print(as_table("parameters", params))
+        print_table(console, as_table("parameters", params))
     for row in figures:
         shown = ", ".join(f"{column} {figure}" for column, figure in row["figures"].items())
         console.print(

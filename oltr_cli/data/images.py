@@ -43,6 +43,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
 
@@ -99,9 +100,18 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
     except (DataProblem, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise DataProblem(f"{path}: cannot be decoded (not an image)") from None
+        raise DataProblem(f"{path}: {_unidentified(path)}") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
         raise DataProblem(f"{path}: cannot be decoded ({first_line(error)})") from None
+
+
+def _unidentified(path: Path) -> str:
+    """Why Pillow knows no format for a file; phones write HEIC, which names itself in bytes 4 to 12."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
+        return "is a HEIC photograph, which cannot be decoded; save it as JPEG (heif-convert FILE.HEIC FILE.jpg)"
+    return "cannot be decoded (not an image)"
 
 
 def _ends_as_it_should(image: Image.Image, file: IO[bytes]) -> bool:

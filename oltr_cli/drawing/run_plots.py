@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from oltr_cli.drawing.style import BANDS, BLUES, INKS, LINES, PERCENT, STYLES, legend_below, mark, plain_log, save_pngs
 from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
+from oltr_cli.protocol.thresholds import default_threshold
 from oltr_cli.runs.history import read_history
 from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
@@ -29,7 +30,7 @@ def save_run_plots(run_dir: Path) -> list[Path]:
         DataProblem: the run is not finished, or a file of its results or scores is broken.
     """
     result = read_result(run_dir)
-    counts, shots, tau = result.class_counts, result.shots, result.threshold.value
+    counts, shots, tau = result.class_counts, result.shots, default_threshold(run_dir, result).value
     title = f"{result.method} on {result.dataset}, seed {result.seed}"
     test, open_ = (_scores(run_dir, split) for split in ("test", "open"))
     history = read_history(run_dir / "metrics.jsonl")
@@ -86,7 +87,7 @@ def accuracy_by_threshold(
     shots: str = "paper",
     tau: float | None = None,
 ) -> Figure:
-    """F-measure and open-set accuracy, overall and by shot group, against τ, with the chosen τ marked."""
+    """F-measure and open-set accuracy, overall and by shot group, against τ, with τ marked."""
     curve = threshold_curve(test, open_, shot_groups(class_counts, shots))
     figure, axes = _one()
     x = curve["tau"]
@@ -100,7 +101,7 @@ def accuracy_by_threshold(
             label = "accuracy, overall" if name == "overall" else f"accuracy, {name}-shot"
             axes.plot(x, accuracy, color=color, ls=dashes, marker=marker, markevery=20, label=label)
     if tau is not None and np.isfinite(tau):
-        mark(axes, tau, f"chosen τ = {tau:.3g}")
+        mark(axes, tau, f"τ = {tau:.3g}")
     axes.set(ylim=(0.0, None), title=title)
     axes.margins(x=0.02)
     axes.set_xlabel("threshold τ on the confidence (rejected below)")

@@ -27,7 +27,7 @@ class Request:
         option: the option that gives a command that recipe.
         methods: instead of the figure's own; patterns as ``oltr compare --methods`` takes them.
         seed: draw only the runs of this seed.
-        rule: how τ is chosen from the saved scores; None takes each run's own.
+        rule: how τ is chosen from the saved scores; None takes the tuned one of runs that have one, else their own.
         images: names of test images to show, or parts that match only one.
         alphas: power values of Figure 8 (a).
         lot: seed of all random choices.

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from oltr_cli.base.text import counted
 from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import UsageProblem
 from oltr_cli.figures.curves import Curve, panel, rows_of
@@ -113,7 +114,7 @@ def gather(request: Request) -> Gathered[Data]:
         n = min(len(values) for values in values_at)
         curves.append(Curve.over(method, np.array(alphas), np.array([values[:n] for values in values_at]).T))
     shown = tuple({tail.alpha: tail for _, tail, _ in points}.values())
-    note = f"closed-set accuracy; every α has {shown[0].images:,} training images, give or take rounding"
+    note = f"closed-set accuracy; every α has {counted(shown[0].images, 'training image')}, give or take rounding"
     return Gathered(Data(tuple(curves), shown), tuple(run for found in runs.values() for run, _ in found), (note,))
 
 

@@ -20,11 +20,12 @@ from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
+from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, tuned_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, saved_threshold
 from oltr_cli.recipe.files import known_recipes, read_toml
 from oltr_cli.recipe.specs import Recipe
-from oltr_cli.runs.folder import Run, resolve_run, run_from_path
+from oltr_cli.runs.folder import Run, run_from_path
 from oltr_cli.runs.result import RESULT, ChosenThreshold, RunResult
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.task import load_best
@@ -70,7 +71,7 @@ class Recogniser:
     def load(
         cls, run: str | Path, device: str | torch.device = "cpu", threshold: float | str | None = None
     ) -> "Recogniser":
-        """The finished run that ``run`` names (a path, a name, a part of one).
+        """The finished run that ``run`` names (see ``resolve_run``).
 
         Args:
             threshold: τ to use, or the rule by which to choose it from the run's validation scores; None takes what
@@ -200,16 +201,15 @@ def _training_scores(run: Run, detector: str) -> SavedScores:
 
 
 def _threshold(run: Run, result: RunResult, given: float | str | None) -> ChosenThreshold:
-    if given is None:
-        return default_threshold(run.path, result, tuned_first=True)
-    rule = ThresholdRule.parse(str(given))
-    if rule.marks_test_leak:
+    rule = None if given is None else ThresholdRule.parse(str(given))
+    if rule is not None and rule.marks_test_leak:
         raise UsageProblem(f"threshold {rule.text} reads the labels of the test set; use val_open or id_quantile:0.95")
-    if rule.name == "tuned":
-        return tuned_threshold(run.path)
+    chosen = saved_threshold(run.path, result, rule)
+    if not isinstance(chosen, ThresholdRule):
+        return chosen
     val, open_val = (
-        SavedScores.load(run.scores(split)) if split in rule.splits and run.scores(split).exists() else None
+        SavedScores.load(run.scores(split)) if split in chosen.splits and run.scores(split).exists() else None
         for split in ("val", "open_val")
     )
-    tau = choose_threshold(rule, val=val, open_val=open_val, test=None, open_test=None)
-    return ChosenThreshold(rule=rule.text, value=tau)
+    tau = choose_threshold(chosen, val=val, open_val=open_val, test=None, open_test=None)
+    return ChosenThreshold(rule=chosen.text, value=tau)

@@ -13,7 +13,7 @@ from filelock import Timeout
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
-from oltr_cli.base.text import visible
+from oltr_cli.base.text import counted, visible
 from oltr_cli.errors import DataProblem, OltrError, Stopped, first_line
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.planning.resolve import flatten
@@ -158,7 +158,9 @@ class _Session:
         from oltr_cli.base.machine import describe
 
         write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
-        write_json(p.run.path / "environment.json", describe(self.accelerator, self.networks.workers))
+        made_on = describe(self.accelerator, self.networks.workers)
+        start = {"starts_from": p.parent.name if p.parent else None}
+        write_json(p.run.path / "environment.json", {**made_on, **start})
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
         try:
@@ -205,7 +207,8 @@ class _Session:
         if issubclass(p.cls, FeatureMethod):
             assert p.parent is not None
             self.networks.training(self.networks.planned[p.parent])
-        how = f"{recipe.train.epochs} epochs, {recipe.train.sampler} sampling" if p.cls.trains else "nothing to train"
+        epochs = counted(recipe.train.epochs, "epoch")
+        how = f"{epochs}, {recipe.train.sampler} sampling" if p.cls.trains else "nothing to train"
         on = ", on saved features" if issubclass(p.cls, FeatureMethod) else ""
         self.display.say(f"[bold]{p.run.name}[/]: {how}{on}")
         task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.networks.workers, self.display)

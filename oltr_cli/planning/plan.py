@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oltr_cli.errors import UsageProblem
 from oltr_cli.planning.registry import PLUS, canonical, load_detector, method_chain
-from oltr_cli.planning.resolve import Link, resolve_chain
+from oltr_cli.planning.resolve import TABLES, Link, keys_of, parse_set, resolve_chain
 from oltr_cli.recipe.files import find_recipe, read_recipe
 from oltr_cli.runs.folder import Run, runs_root
 
@@ -50,6 +51,20 @@ def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[Planned]:
         run = Run(runs_root(), link.recipe.data.name, link.recipe.method, link.hash, seed)
         planned.append(Planned(run, link, cls, planned[-1].run if planned else None))
     return planned
+
+
+def check_words(method: str, recipe: str, sets: list[str]) -> None:
+    """Find without torch, which takes seconds to import, what ``plan`` would find wrong with names and keys.
+
+    Raises:
+        UsageProblem: no such method, detector or recipe, a recipe that is no TOML, or a key without its table.
+    """
+    canonical(method)
+    read_recipe(find_recipe(recipe))
+    for key, _ in map(parse_set, sets):
+        full = [f"{table}.{key}" for table, model in TABLES.items() if key in keys_of(model)]
+        if full:
+            raise UsageProblem(f"--set {key}: unknown key; did you mean '{full[0]}'?")
 
 
 def equal_budget(method: str, recipe: str) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from oltr_cli.method import Method
 
 SECTIONS = ("data", "backbone", "train", "params")
+TABLES: dict[str, type[BaseModel]] = {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec}
 SHARED = ("data", "backbone")  # must agree along a chain of runs
 
 
@@ -74,7 +75,7 @@ def resolve_chain(
         if head == "detector":
             raise UsageProblem(f"--set {key}: no detector is given; add --detector NAME")
         if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
-            hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in _keys(model)])
+            hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in keys_of(model)])
             raise UsageProblem(f"--set {key}: unknown key{hint}")
     links: list[Link] = []
     for position, (name, cls) in enumerate(chain):
@@ -157,10 +158,11 @@ def _backbone_problems(spec: BackboneSpec) -> list[str]:
 
 
 def _models(cls: "type[Method]") -> dict[str, type[BaseModel]]:
-    return {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec, "params": cls.Params}
+    return {**TABLES, "params": cls.Params}
 
 
-def _keys(model: type[BaseModel]) -> list[str]:
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys that a table of a recipe may have."""
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
@@ -194,7 +196,7 @@ def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str,
         inner = model
         for part in location[:-1]:
             inner = inner.model_fields[part].annotation  # type: ignore[assignment]
-        return f"unknown key '{dotted}'{where}{nearest(location[-1], _keys(inner))}"
+        return f"unknown key '{dotted}'{where}{nearest(location[-1], keys_of(inner))}"
     message = error["msg"].removeprefix("Value error, ")
     given = f", not {error['input']!r}" if error["type"] != "value_error" and location else ""
     return f"{dotted}: {message[0].lower()}{message[1:]}{given}{where}"

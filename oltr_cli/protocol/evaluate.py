@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, tuned_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
 from oltr_cli.runs.scores import SavedScores, read_npz
 
@@ -64,7 +65,7 @@ def evaluate_scores(
 
     Raises:
         DataProblem: labels or predictions out of range, or a missing split that the rule reads.
-        UsageProblem: unknown definition of the shot groups, or the rule is ``tuned``.
+        UsageProblem: unknown definition of the shot groups, or the rule is ``tuned`` or ``own``.
     """
     groups = shot_groups(class_counts, shots)
     num_classes = len(class_counts)
@@ -129,11 +130,9 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
         file = run_dir / "scores" / f"{split}.npz"
         return SavedScores.load(file) if file.exists() else None
 
-    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), rule or default_threshold(run_dir, result)
-    val = open_val = None
-    if rule is not None:
-        val, open_val = (read(split) if split in rule.splits else None for split in ("val", "open_val"))
-        chosen = tuned_threshold(run_dir) if rule.name == "tuned" else rule
+    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), saved_threshold(run_dir, result, rule)
+    read_for_rule = chosen.splits if isinstance(chosen, ThresholdRule) else ()
+    val, open_val = (read(split) if split in read_for_rule else None for split in ("val", "open_val"))
     evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val)
     own = {name: value for name, value in result.metrics.items() if name.startswith(IDENTIFICATION)}
     return evaluated.model_copy(
@@ -149,7 +148,10 @@ def evaluation_of(
     run_dir: Path, result: RunResult, rule: ThresholdRule | None = None, shots: str = "paper"
 ) -> Evaluation:
     """``evaluate_run`` for a run whose ``result`` is loaded: scores are read only if it lacks what is requested."""
-    wanted = default_threshold(run_dir, result).rule if rule is None else rule.text
+    if rule is None:
+        wanted = default_threshold(run_dir, result).rule
+    else:
+        wanted = result.threshold.rule if rule.name == "own" else rule.text
     if wanted == result.threshold.rule and shots == result.shots:
         return Evaluation.of(result)
     return evaluate_run(run_dir, rule, shots)
@@ -162,7 +164,8 @@ def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]
     if logits is not None and logits.ndim == 2:
         if logits.shape[1] != num_classes:
             raise DataProblem(
-                f"{path}: logits have {logits.shape[1]} classes, but {num_classes} class counts are given"
+                f"{path}: logits have {counted(logits.shape[1], 'class')}, "
+                f"but {counted(num_classes, 'class count')} were given"
             )
         if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
             _refuse(~np.isfinite(logits).all(axis=1), path, "logits contain NaN or infinity")
@@ -178,7 +181,7 @@ def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]
 
 def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
     """Reject labels and predictions out of range; ``allowed``: −1 = open samples, 0 = known, None = both."""
-    classes = f"there are {num_classes} classes, 0 … {num_classes - 1}"
+    classes = f"there are {counted(num_classes, 'known class')}, 0 … {num_classes - 1}"
     if allowed == -1:
         _refuse(scores.labels != -1, where, "open samples are labelled −1, but this label is not", scores.labels)
     else:

@@ -5,8 +5,11 @@ fixed:0.1        any finite number, also just 0.1; the paper uses 0.1
 id_quantile:q    the largest τ that accepts at least the share q of closed validation; needs no open data
 val_open         the F-measure's optimum on closed validation and open *validation* classes
 oracle_test      the F-measure's optimum on the test set itself: reads the answers, so its numbers carry a †
-tuned            what ``oltr tune threshold`` saved
+tuned            what ``oltr tune threshold`` saved for the run
+own              the rule of the run's method or detector, fixed:0.1 or id_quantile:0.95
 ===============  =========================================================================================
+
+Where nobody says which, it is ``tuned`` once that is saved, and ``own`` before: ``default_threshold``.
 
 Confidences exactly at τ are accepted; see ``oltr_cli.protocol.metrics``.
 """
@@ -29,6 +32,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "val_open": ("val", "open_val"),
     "oracle_test": ("test", "open"),
     "tuned": (),
+    "own": (),
 }
 PAPER_RULE = "fixed:0.1"
 _WITH_NUMBER = {"fixed": PAPER_RULE, "id_quantile": "id_quantile:0.95"}
@@ -43,7 +47,8 @@ class ThresholdRule:
 
     @classmethod
     def parse(cls, text: str) -> "ThresholdRule":
-        """Read a number, ``fixed:0.1``, ``id_quantile:0.95``, ``val_open``, ``oracle_test`` or ``tuned``.
+        """Read a number, ``fixed:0.1``, ``id_quantile:0.95``, ``val_open``, ``oracle_test``, ``tuned`` or
+        ``own``.
 
         Raises:
             UsageProblem: no such rule, or its number is missing, not allowed or out of range.
@@ -80,29 +85,36 @@ class ThresholdRule:
         return self.name == "oracle_test"
 
 
-def default_threshold(run_dir: Path, result: RunResult, *, tuned_first: bool = False) -> ChosenThreshold:
-    """The default τ of a finished run: the run's own.
+def saved_threshold(run_dir: Path, result: RunResult, rule: ThresholdRule | None) -> ChosenThreshold | ThresholdRule:
+    """τ of a finished run if ``rule`` means one that is saved with it, else ``rule`` itself.
 
     Args:
-        tuned_first: prefer the one that ``oltr tune threshold`` saved for the run, if any.
+        rule: None takes ``default_threshold``.
 
     Raises:
+        UsageProblem: the rule is ``tuned``, and none was saved.
         DataProblem: threshold.json is to be read and is damaged.
     """
-    tuned = read_tuned(run_dir) if tuned_first else None
-    return tuned.chosen if tuned else result.threshold
-
-
-def tuned_threshold(run_dir: Path) -> ChosenThreshold:
-    """τ of a finished run by the rule ``tuned``.
-
-    Raises:
-        UsageProblem: none is saved. DataProblem: threshold.json is damaged.
-    """
+    if rule is None:
+        return default_threshold(run_dir, result)
+    if rule.name == "own":
+        return result.threshold
+    if rule.name != "tuned":
+        return rule
     tuned = read_tuned(run_dir)
     if tuned is None:
         raise UsageProblem(f"{run_dir}: no tuned threshold is saved here; choose one with: oltr tune threshold")
     return tuned.chosen
+
+
+def default_threshold(run_dir: Path, result: RunResult) -> ChosenThreshold:
+    """τ of a finished run when nobody says which: the tuned one once there is one, the run's own before.
+
+    Raises:
+        DataProblem: threshold.json is damaged.
+    """
+    tuned = read_tuned(run_dir)
+    return tuned.chosen if tuned else result.threshold
 
 
 def _number(text: str) -> float | None:
@@ -166,7 +178,7 @@ def choose_threshold(
 
     Raises:
         DataProblem: a split that the rule reads is missing or empty.
-        UsageProblem: the rule is ``tuned``, which does not follow from scores; see ``tuned_threshold``.
+        UsageProblem: the rule is ``tuned`` or ``own``, which does not follow from scores; see ``saved_threshold``.
     """
     given = {"val": val, "open_val": open_val, "test": test, "open": open_test}
     read = {name: scores for name in rule.splits if (scores := given[name]) is not None and len(scores)}
@@ -178,8 +190,8 @@ def choose_threshold(
             f"threshold {rule.text} reads {' and '.join(rule.splits)}, but there are no scores of "
             f"{' and '.join(missing)}; give them, or use another rule, such as {other}"
         )
-    if rule.name == "tuned":
-        raise UsageProblem("no tuned threshold is saved here; choose one with: oltr tune threshold")
+    if rule.name in ("tuned", "own"):
+        raise UsageProblem(f"threshold {rule.text} is saved with a run, not with scores")
     if rule.name == "fixed":
         return rule.argument or 0.0
     if rule.name == "id_quantile":

@@ -7,8 +7,9 @@ from pathlib import Path
 from oltr_cli.base.text import some
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.planning.source import Source, find_source, lists_of
+from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.recipe.files import known_recipes
-from oltr_cli.runs.folder import Run, find_runs, finished_runs, resolve_run, runs_root
+from oltr_cli.runs.folder import Run, find_runs, finished_runs, runs_root
 from oltr_cli.runs.result import RESULT, RunResult
 from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
@@ -20,7 +21,6 @@ UNFINISHED = {
     "interrupted": "interrupted; repeat the oltr run command to resume",
     "failed": "marked as failed; repeat the oltr run command to try again",
     "damaged": f"damaged ({RESULT}); remove that file and repeat the oltr run command to restore it",
-    "new": "started, but without a checkpoint yet; repeat the oltr run command to start again",
     "unfinished": "not finished; repeat the oltr run command to continue",
 }
 

@@ -14,7 +14,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.catalogue import METRICS
-from oltr_cli.protocol.evaluate import evaluation_of
+from oltr_cli.protocol.evaluate import Evaluation, evaluation_of
 from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.report.choose import Chosen, with_all
 from oltr_cli.report.facts import Unfinished, facts, unfinished
@@ -146,7 +146,10 @@ def collect(
 def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) -> Finished:
     """One run; what cannot be read is named in ``problem``, and the rest is shown."""
     assert cache.album is not None
-    evaluated = evaluation_of(run.path, result)
+    try:
+        evaluated = evaluation_of(run.path, result)
+    except OltrError:  # threshold.json or the scores are damaged, which is found again below
+        evaluated = Evaluation.of(result)
     own, counts, shots = evaluated.threshold, result.class_counts, evaluated.shots
     named, problem = _named_thresholds(run, result, own)
     numbers: dict[str, Any] = {
@@ -189,7 +192,7 @@ def _check(known: SavedScores, classes: int, run: Run) -> None:
 
 
 def _named_thresholds(run: Run, result: RunResult, own: ChosenThreshold) -> tuple[dict[str, float], str]:
-    """Rule → τ, the run's own first; and what is wrong with threshold.json, if anything."""
+    """Rule → τ, the one that the page opens with first; and what is wrong with threshold.json, if anything."""
     known, problem = [own, result.threshold, *result.other_thresholds.values()], ""
     try:
         if (tuned := read_tuned(run.path)) is not None:

@@ -26,7 +26,7 @@ def watch(look: Callable[[], Chosen], write: Callable[[Chosen, bool], None], sec
         before: list[object] | None = None
         while True:
             # The state before the files are read: changes during reading are noticed at the next check.
-            now = Seen.of(chosen)
+            now = seen(chosen)
             if now != before:
                 write(chosen, True)
                 before = now

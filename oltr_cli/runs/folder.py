@@ -14,14 +14,15 @@ plots/             pictures
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
-from oltr_cli.runs.result import RunFailure, RunResult, read_outcome
+from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.runs.result import RESULT, RunFailure, RunResult, read_outcome
 
 STUDIES = "studies"  # folder of a dataset, next to those of its methods
 
@@ -77,6 +78,13 @@ class Run:
         """Where the embeddings of ``split`` are saved."""
         return self.path / "embeddings" / f"{split}.npy"
 
+    def changed(self) -> float:
+        """When it ended, in seconds since 1970; of an unfinished run, when it was last written to."""
+        for name in (RESULT, "last.pt", "recipe.toml"):
+            with suppress(OSError):
+                return (self.path / name).stat().st_mtime
+        return 0.0
+
     def lock(self) -> FileLock:
         """Held by the process that trains this run; the system releases it when that process dies."""
         try:
@@ -88,7 +96,7 @@ class Run:
         return FileLock(self.path / ".lock")
 
     def status(self) -> str:
-        """done, failed, damaged (result.json), running, interrupted (with a checkpoint to resume) or new."""
+        """done, failed, damaged (result.json), running, interrupted (started, and can be resumed) or new."""
         if not self.path.is_dir():
             return "new"
         try:
@@ -104,7 +112,8 @@ class Run:
             return "running"
         if outcome is not None:
             return "failed"
-        return "interrupted" if (self.path / "last.pt").exists() or (self.path / "last.prev.pt").exists() else "new"
+        begun = ("recipe.toml", "last.pt", "last.prev.pt")
+        return "interrupted" if any((self.path / name).exists() for name in begun) else "new"
 
 
 def run_from_path(path: Path) -> Run | None:
@@ -155,31 +164,3 @@ def find_studies() -> dict[str, Path]:
     """Name → folder of the studies of ``oltr tune`` under ``runs_root()`` that were started."""
     found = (path.parent for path in sorted(runs_root().glob(f"*/{STUDIES}/*/trials/")))
     return {f"{path.parent.parent.name}/{path.name}": path for path in found}
-
-
-def resolve_run(text: str) -> Path:
-    """The directory of the run that ``text`` names: a path, a run name, or a part of a name that matches only one run.
-
-    If ``text`` matches whole parts of some names, other matches do not count.
-
-    Raises:
-        UsageProblem: no run matches, or several do (they are named).
-    """
-    path = Path(text).expanduser()
-    if (path / "recipe.toml").is_file():
-        return path
-    runs = find_runs()
-    exact = [run for run in runs if run.name == text.strip("/")]
-    whole = [run for run in runs if f"/{text.strip('/')}/" in f"/{run.name}/"]  # dme/ before dme+energy/
-    fitting = exact or whole or [run for run in runs if text in run.name]
-    if len(fitting) == 1:
-        return fitting[0].path
-    if fitting:
-        shown = ", ".join(run.name for run in fitting[:6]) + (", …" if len(fitting) > 6 else "")
-        raise UsageProblem(f"'{text}' matches {len(fitting)} runs: {shown}; name one of them")
-    hint = (
-        nearest(text, [run.name for run in runs])
-        if runs
-        else f"; there are no runs in {runs_root()} yet; start with: oltr run dme"
-    )
-    raise UsageProblem(f"no run '{text}'{hint}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from oltr_cli.protocol.thresholds import ThresholdRule
 
 DAMAGED = "Left out:"  # start of a note
+TUNED_TAU = "τ is the tuned one of runs that have one; --threshold own shows each run's own rule."
 EARLIER_BUILD = "Left out because made on an earlier build of"  # start of a note
 
 
@@ -43,7 +44,8 @@ def fill(
 
     Args:
         root: where the runs are; default ``runs_root()``.
-        rule: how τ is chosen, from the saved scores; None uses each run's own result.
+        rule: how τ is chosen, from the saved scores; None uses the τ tuned for a run, else its own; see
+            ``default_threshold``.
         shots: definition of the shot groups.
         methods: show only these rows, see ``table_rows``.
         source: the recipe that the runs follow; None: there is none, and nothing can be trained.
@@ -60,8 +62,11 @@ def fill(
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
-    # Runs of a row with assignments never replace those of the plain method, whether that row is shown or not.
-    claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact}
+    # A row whose assignments are what the recipe says anyway is the method as it is.
+    plain = {s.method: replace(s, sets=(), equal_budget=False).hash(source) for s in hashes if source and s.exact}
+    as_it_is = {s for s, run_hash in hashes.items() if run_hash is not None and run_hash == plain.get(s.method)}
+    # Runs of a row with assignments do not stand in for the method as it is, whether that row is shown or not.
+    claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact and s not in as_it_is}
     notes: list[str] = []
     rows: list[FilledRow] = []
     for spec in specs:
@@ -71,7 +76,7 @@ def fill(
         runs = [
             (run, result)
             for run, result in finished.get(spec.method, ())
-            if run.hash == wanted or (not spec.exact and (spec.method, run.hash) not in claimed)
+            if run.hash == wanted or ((not spec.exact or spec in as_it_is) and (spec.method, run.hash) not in claimed)
         ]
         if runs:
             chosen, note = choose_recipe(spec.key, runs, wanted)
@@ -81,6 +86,8 @@ def fill(
             row = replace(row, command=spec.command(source, option or f"--dataset {source}"))
         rows.append(row)
     leaks = rule is not None and rule.marks_test_leak
+    if rule is None and any("tuned" in (row.threshold_rule or "") for row in rows):
+        notes.append(TUNED_TAU)
     shown = {spec.method for spec in specs}
     notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if run.method in shown]
     if elsewhere:
@@ -154,7 +161,8 @@ def _measure(
         epochs=max(result.epochs_total or 0 for result in results) or None,
         seconds=mean(seconds) if seconds else None,
         devices=tuple(sorted({result.device for result in results if result.device})),
-        threshold_rule=thresholds[0].rule + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
+        threshold_rule=" and ".join(dict.fromkeys(threshold.rule for threshold in thresholds))
+        + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
         thresholds=tuple(threshold.value for threshold in thresholds),
         detector=results[0].detector,
         lists=tuple(sorted({result.data_digest for result in results if result.data_digest})),

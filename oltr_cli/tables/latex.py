@@ -1,20 +1,24 @@
-"""A filled table in LaTeX with booktabs: the measured mean ± sample standard deviation, the paper's figure below it."""
+"""A filled table in LaTeX with booktabs: the measured mean ± sample standard deviation, the paper's figure below it.
+
+It fits over both columns of a page. What is for the author alone, such as recipes and the commands of missing rows, is
+in comments.
+"""
 
 import re
 from itertools import groupby
 
 from oltr_cli.tables.filled import FilledRow, FilledTable
-from oltr_cli.tables.text import by_heading, details, measured, missing, paper, remarks, title
+from oltr_cli.tables.text import by_heading, details, measured, missing, named, others, paper, remarks, title, two_lines
 
 
 def latex(filled: FilledTable) -> str:
-    """A table environment; needs only the package booktabs."""
+    """A table* environment; needs only the package booktabs."""
     columns = filled.table.columns
     below = ", the paper's below" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
     lines = [
         r"% \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering\small\setlength{\tabcolsep}{4pt}",
+        r"\begin{table*}",
+        r"\centering\small\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_tex(title(filled))} Measured mean $\pm$ standard deviation over seeds{below}.}}",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
@@ -27,17 +31,20 @@ def latex(filled: FilledTable) -> str:
             lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{_tex(heading)}}}}} \\")
         for row in rows:
             cells = [_cell(filled, row, i) for i in range(len(columns))]
-            lines.append(" & ".join([_tex(row.label), *cells]) + r" \\")
+            lines.append(" & ".join([_tex(_CITED.sub("", row.label)), *cells]) + r" \\")
             if any(map(paper, row.cells)):
                 figures = (rf"\textit{{{_tex(text)}}}" if (text := paper(cell)) else "" for cell in row.cells)
                 lines.append(" & ".join([r"\quad\textit{paper}", *figures]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     heads, facts, _ = details(filled)
-    said = [f"{row[0]}: {'; '.join(map(' '.join, zip(heads[1:], row[1:], strict=True)))}." for row in facts]
-    said += remarks(filled)
+    said = [f"{row[0]}: {'; '.join(map(named, heads[1:], row[1:]))}." for row in facts]
     said += [f"{label}: missing; to train it: {command}" for label, command in missing(filled)]
-    lines += [rf"\par\smallskip{{\footnotesize {_tex(remark)}\par}}" for remark in said]
-    return "\n".join([*(line for line in lines if line), r"\end{table}"]) + "\n"
+    unmade = others(filled)
+    said += [unmade] if unmade else []
+    printed = [remark for remark in remarks(filled) if remark != unmade]
+    lines += [rf"\par\smallskip{{\footnotesize {_tex(remark)}\par}}" for remark in printed]
+    lines += [f"% {remark}" for remark in said]
+    return "\n".join([*(line for line in lines if line), r"\end{table*}"]) + "\n"
 
 
 def _head(filled: FilledTable) -> list[str]:
@@ -50,9 +57,10 @@ def _head(filled: FilledTable) -> list[str]:
         rules.append(rf"\cmidrule(lr){{{first}-{last}}}" if group else "")
         first = last + 1
     lines = [" & ".join(["", *spans]) + r" \\", "".join(rules)] if any(rules) else []
-    if any(c.bounds for c in columns):
-        lines.append(" & ".join(["", *(_tex(c.bounds) for c in columns)]) + r" \\")
-    return [*lines, " & ".join(["Methods", *(_tex(c.name) for c in columns)]) + r" \\"]
+    for bounds in zip(*(two_lines(c.bounds) for c in columns), strict=True):
+        if any(bounds):
+            lines.append(" & ".join(["", *map(_tex, bounds)]) + r" \\")
+    return [*lines, " & ".join(["Methods", *(_tex(c.name.removesuffix("-shot")) for c in columns)]) + r" \\"]
 
 
 def _cell(filled: FilledTable, row: FilledRow, column: int) -> str:
@@ -81,6 +89,7 @@ _TEX = {
 }
 
 
+_CITED = re.compile(r" \[\d+\]$")  # in the paper's list of references
 _HYPHENS = re.compile("(?<=-)(?=-)")
 
 

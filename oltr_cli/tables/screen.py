@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from oltr_cli.tables.filled import FilledTable
-from oltr_cli.tables.text import by_heading, details, difference, measured, missing, paper, remarks, title
+from oltr_cli.tables.text import by_heading, details, difference, measured, missing, paper, remarks, title, two_lines
 
 _LABEL_WIDTH = 25  # longest label shown in full
 _NAME_WIDTH = 12  # longer column names take two lines
@@ -36,7 +36,7 @@ class _Grid:
     def __init__(self, filled: FilledTable) -> None:
         self.filled = filled
         columns = filled.table.columns
-        heads = [[*_two_lines(c.bounds), *wrap(c.name.removesuffix("-shot"), _NAME_WIDTH)] for c in columns]
+        heads = [[*two_lines(c.bounds), *wrap(c.name.removesuffix("-shot"), _NAME_WIDTH)] for c in columns]
         self.depth = max(map(len, heads), default=0)
         self.heads = [[""] * (self.depth - len(head)) + head for head in heads]
         self.lines = list(self._body())
@@ -108,12 +108,6 @@ class _Grid:
         for cell, width in zip(cells, self.widths, strict=True):
             line.append(" " * (gap + width - cell.cell_len)).append_text(cell)
         return line
-
-
-def _two_lines(bounds: str) -> tuple[str, str]:
-    """ "≤ 100 & > 20" on two lines, a single bound on the lower one."""
-    upper, sign, lower = bounds.partition(" & ")
-    return (upper, f"& {lower}") if sign else ("", upper)
 
 
 def _plain_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RichTable:

@@ -65,8 +65,13 @@ def details(filled: FilledTable) -> tuple[tuple[str, ...], Lines, str]:
     columns = list(zip(_HEADS, zip(*lines, strict=True), strict=True)) if lines else []
     same = {head: texts[0] for head, texts in columns if head in _ONCE and len(lines) > 1 and len(set(texts)) == 1}
     kept = [(h, texts) for h, texts in columns if h not in same and (h != "detector" or set(texts) != {NONE})]
-    sentence = f"All rows: {'; '.join(f'{head} {text}' for head, text in same.items())}." if same else ""
+    sentence = f"All rows: {'; '.join(named(head, text) for head, text in same.items())}." if same else ""
     return tuple(h for h, _ in kept), list(zip(*(texts for _, texts in kept), strict=True)), sentence
+
+
+def named(head: str, text: str) -> str:
+    """A fact in a sentence: ``epochs 24``, and ``seed 0`` of a single one."""
+    return f"seed {text}" if head == "seeds" and text.isdigit() else f"{head} {text}"
 
 
 def _facts(row: FilledRow) -> tuple[str, ...]:
@@ -118,6 +123,12 @@ def remarks(filled: FilledTable) -> list[str]:
     unavailable = [row.label for row in filled.rows if row.status == "unavailable"]
     last = f"Not in this version: {', '.join(unavailable)}." if unavailable else ""
     return [sentence for sentence in (same, *filled.notes, others(filled), last) if sentence]
+
+
+def two_lines(bounds: str) -> tuple[str, str]:
+    """ "≤ 100 & > 20" over two lines, a single bound on the lower."""
+    upper, sign, lower = bounds.partition(" & ")
+    return (upper, f"& {lower}") if sign else ("", upper)
 
 
 def _range(values: tuple[float, ...]) -> str:

@@ -67,7 +67,7 @@ def _stand_in(by_hash: dict[str, Pairs]) -> tuple[str, str]:
 
 def _differing(runs: dict[str, Run]) -> dict[str, int]:
     """How many parameters of each run differ from the method's defaults; 0 for all if the runs do not differ in it."""
-    params = {h: _params(run) for h, run in runs.items()}
+    params = {h: flatten(resolved_recipe(run).get("params") or {}) for h, run in runs.items()}
     nothing = dict.fromkeys(runs, 0)
     if all(one == next(iter(params.values())) for one in params.values()):
         return nothing

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.machine import default_workers, make_accelerator
+from oltr_cli.base.text import counted
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.pipeline.make import make_runs
 from oltr_cli.planning.plan import Planned, plan
@@ -88,7 +89,7 @@ class _BarsOnly(Display):
 
 def _introduce(study: Study, total: int, own: bool, display: Display) -> None:
     about, begun = study.about, len(study.trials())
-    display.say(f"[bold]{study.name}[/]: {about.objective} on validation; {begun} of {total} trials started")
+    display.say(f"[bold]{study.name}[/]: {about.objective} on validation; {begun} of {counted(total, 'trial')} started")
     for dimension in about.space:
         display.say(f"  {dimension.key} in {dimension.text}")
     if not own and not begun:

@@ -19,6 +19,11 @@ from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 if TYPE_CHECKING:
     import optuna
 
+# By the name of a database in an address: the drivers for it, each with its form of the address and its package.
+DRIVERS = {
+    "postgresql": {"postgresql+psycopg2": "psycopg2-binary", "postgresql+psycopg": "'psycopg[binary]'"},
+    "mysql": {"mysql+pymysql": "pymysql"},
+}
 BEAT = 60  # seconds
 DEAD_AFTER = 300
 
@@ -84,8 +89,22 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
         return optuna.storages.RDBStorage(
             url, heartbeat_interval=BEAT, grace_period=DEAD_AFTER, heartbeat_stale_trial_callback=when_dead
         )
-    except (ImportError, ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+    except ImportError as error:
+        raise UsageProblem(f"--storage {without_secrets(url)}: {_no_driver(url, error)}") from None
+    except (ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(first_line(error))}") from None
+
+
+def _no_driver(url: str, error: ImportError) -> str:
+    """Which module a database needs, and how its address names another that may be installed."""
+    cause = error.__cause__
+    module = cause.name if isinstance(cause, ImportError) else None
+    what = f"the Python module '{module}' is not installed" if module else first_line(error)
+    for name, drivers in DRIVERS.items():
+        if url.startswith(name):
+            ways = (f"{form}://… after pip install {package}" for form, package in drivers.items())
+            return f"{what}; write {', or '.join(ways)}"
+    return what
 
 
 def check_database(url: str) -> None:

@@ -84,6 +84,8 @@ class Worker:
                 files = record(self.study, self.display.warn)
         with suppress(Exception, KeyboardInterrupt):
             self.nest.close("KILLED", files, best)
+        if isinstance(error, KeyboardInterrupt):
+            self.display.say(f"stopped; the same command continues {self.study.name}")
 
     def _loop(self) -> None:
         began = time.monotonic()
@@ -140,7 +142,7 @@ class Worker:
         except _Pruned:
             seconds = sum(row["seconds"] for row in rows)
             self.study.end(claim, "PRUNED", {"epochs": len(rows), "seconds": seconds, "host": socket.gethostname()})
-            self._say(claim, began, remark=f"[dim]behind the others: cut short after epoch {len(rows)}[/]")
+            self._say(claim, began, seconds, remark=f"[dim]behind the others: cut short after epoch {len(rows)}[/]")
             return "FINISHED", {}
         except (Stopped, TrialLost):
             raise
@@ -159,7 +161,7 @@ class Worker:
         self.study.end(claim, "COMPLETE", {**outcome.as_json(), "host": socket.gethostname()}, value)
         best = self.study.best()
         remark = "[green]best[/]" if best is not None and best.number == claim.number else ""
-        self._say(claim, began, value, outcome.threshold, remark)
+        self._say(claim, began, outcome.seconds, value, outcome.threshold, remark)
         tau = {} if outcome.threshold is None else {"threshold": outcome.threshold}
         return "FINISHED", {**{f"val/{name}": v for name, v in outcome.metrics.items()}, **tau}
 
@@ -170,12 +172,23 @@ class Worker:
         return "FAILED", {}
 
     def _say(
-        self, claim: Claim, began: float, value: float | None = None, tau: float | None = None, remark: str = ""
+        self,
+        claim: Claim,
+        began: float,
+        seconds: float | None = None,
+        value: float | None = None,
+        tau: float | None = None,
+        remark: str = "",
     ) -> None:
-        seconds = time.monotonic() - began
-        self.seconds.append(seconds)
+        """A line about a trial that ended; ``seconds`` of training, as the study's table shows them."""
+        passed = time.monotonic() - began
+        self.seconds.append(passed)
         left = self.total - len(self.study.trials())
         if left > 0:
             eta = duration(left * sum(self.seconds) / len(self.seconds))
             remark = f"{remark}  [dim]{left} to go, {eta} for one worker[/]"
-        self.display.say(line(self.study.about, claim.number, claim.values, value, tau, seconds, remark))
+        self.display.say(
+            line(
+                self.study.about, claim.number, claim.values, value, tau, passed if seconds is None else seconds, remark
+            )
+        )

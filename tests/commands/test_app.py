@@ -334,3 +334,17 @@ def test_version_and_completion(oltr):
         text=True,
     )
     assert "evaluate" in shown.stdout
+
+
+def test_ctrl_c_outside_of_training_is_said(monkeypatch, capsys):
+    from oltr_cli import app
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oltr_cli.commands.ls._list", interrupted)
+    monkeypatch.setattr("sys.argv", ["oltr", "ls", "runs"])
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

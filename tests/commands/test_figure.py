@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from oltr_cli.commands.figure import figure
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped, UsageProblem
 from oltr_cli.figures import catalogue
+from oltr_cli.runs.folder import find_runs
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import fake_methods, fake_plan, make_run
 
@@ -243,3 +244,13 @@ def test_a_damaged_run_is_a_note_and_the_others_are_drawn(runs):
     assert [name.rpartition("/")[2] for name in drawn["runs"]] == ["0123456789-s0"] * 2
     assert any("dme/0123456789-s1/result.json: is damaged" in note for note in drawn["notes"])
     assert any("fixed:-0.5" in note for note in drawn["notes"])
+
+
+def test_the_next_figure_is_none_of_those_that_could_not_be_drawn(runs):
+    for run in find_runs():  # without the folders of open samples there is no 8c
+        s = SavedScores.load(run.scores("open"))
+        SavedScores(s.prediction, s.confidence, s.labels).save(run.scores("open"))
+    done = command("8b", "8c", "--dataset", "somewhere", "--methods", "plain,dme")
+    assert "figure 8b" in done.stdout
+    assert "warning: figure 8c:" in done.stderr
+    assert "next oltr report --dataset somewhere" in " ".join(done.stderr.split())

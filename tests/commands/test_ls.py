@@ -33,3 +33,17 @@ def test_a_damaged_run_has_its_own_line(tmp_path, monkeypatch):
     assert "damaged" in command("runs")
     measured = {row["name"]: row["measured"] for row in json.loads(command("methods", "--json"))["methods"]}
     assert (measured["plain"], measured["dme"], measured["range"]) == ({"mine": 1}, {}, {})
+
+
+def test_runs_of_one_method_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    make_run(tmp_path / "runs", "mine", "plain")
+    assert "differs" not in command("runs")
+    for run_hash, epochs in (("aaaaaaaaaa", 3), ("bbbbbbbbbb", 6)):
+        run = make_run(tmp_path / "runs", "mine", "dme", run_hash=run_hash)
+        (run.path / "recipe.toml").write_text(f'method = "dme"\n[train]\nepochs = {epochs}\nbatch_size = 8\n')
+    rows = json.loads(command("runs", "--json"))["runs"]
+    assert [row["differs"] for row in rows] == [{"train.epochs": 3}, {"train.epochs": 6}, {}]
+    assert all(row["date"][:2] == "20" for row in rows)
+    lines = command("runs").splitlines()
+    assert any("dme/bbbbbbbbbb" in line and "train.epochs=6" in line for line in lines)

@@ -3,14 +3,18 @@
 import hashlib
 import json
 import os
+from types import SimpleNamespace
 
 import torch
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base.display import Display
+from oltr_cli.commands.run import _next_steps
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.planning import plan, resolve
 from oltr_cli.recipe.specs import BackboneSpec
+from tests.helpers.fake_runs import make_run
 
 
 def test_it_plans_once_and_reads_a_weight_file_once(tmp_path, tiny_data, tiny_recipe, monkeypatch):
@@ -44,3 +48,14 @@ def test_it_plans_once_and_reads_a_weight_file_once(tmp_path, tiny_data, tiny_re
     again = plan.plan("plain", str(tiny_recipe), [f"backbone.weights={json.dumps(str(weights))}"], 0)[0].link.hash
     assert again != weight_hash
     assert calls["file_digest"] == 2
+
+
+def test_on_photographs_of_the_users_own_the_next_step_is_to_predict(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    made = make_run(tmp_path, "mine", "dme")
+    display = Display()
+    for digest, says in (("ab", "oltr predict mine/dme IMAGES"), (None, "oltr compare --table 3a --dataset mine")):
+        recipe = SimpleNamespace(data=SimpleNamespace(lists_digest=digest))
+        planned = [SimpleNamespace(run=made, link=SimpleNamespace(recipe=recipe))]
+        _next_steps(made.result(), planned, display, True, "--dataset mine")
+        assert f"next  {says}" in capsys.readouterr().err

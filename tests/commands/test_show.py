@@ -27,3 +27,12 @@ def test_parameters_are_printed_with_their_descriptions(monkeypatch):
     lines = CliRunner().invoke(app, ["show", "dme"]).stdout.splitlines()
     (line,) = [line for line in lines if line.startswith("params.repel_weight")]
     assert line.rstrip().endswith("weight of the repelling term inside L_LM")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_no_word_is_broken_at_any_width(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = CliRunner().invoke(app, ["show", "dme"]).stdout.split()
+    params = json.loads(CliRunner().invoke(app, ["show", "dme", "--json"]).stdout)["params"]
+    words = {word for param in params for word in f"{param['key']} {param['type']} {param['about']}".split()}
+    assert words <= set(shown)

@@ -293,3 +293,9 @@ def test_no_file_is_handed_to_another_program(tmp_path):
     assert not {"EPS", "PDF", "WMF"} & set(FORMATS)
     (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
     refused(tmp_path / "x.jpg", "not an image")
+
+
+def test_a_photograph_of_a_phone_is_named_with_what_to_do(tmp_path):
+    photo = tmp_path / "IMG_0001.HEIC"
+    photo.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    refused(photo, "is a HEIC photograph, .*heif-convert")

@@ -129,7 +129,7 @@ def test_threshold_shows_the_metrics_at_each_tau():
         x, y = lines[label]
         for i in range(0, len(x), 17):
             assert y[i] == pytest.approx(all_metrics(test, open_, COUNTS, float(x[i]))[metric], abs=1e-12)
-    assert set(lines["chosen τ = 0.4"][0]) == {TAU}
+    assert set(lines["τ = 0.4"][0]) == {TAU}
 
 
 def test_training_shows_the_history_and_its_best_epoch():

@@ -97,6 +97,10 @@ def test_the_threshold_is_the_tuned_one_then_the_runs_own_and_a_given_one_first(
     (path / "threshold.json").write_text('{"rule": "val_open", "value": 0.4}')
     assert (Recogniser.load(path).threshold, Recogniser.load(path).rule) == (0.4, "tuned, by val_open")
     assert Recogniser.load(path, threshold="tuned").threshold == 0.4
+    assert (Recogniser.load(path, threshold="own").threshold, Recogniser.load(path, threshold="own").rule) == (
+        0.1,
+        "fixed:0.1",
+    )
     assert (Recogniser.load(path, threshold=-2).threshold, Recogniser.load(path, threshold=-2).rule) == (
         -2.0,
         "fixed:-2.0",

@@ -18,7 +18,7 @@ from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.screen import table
 from oltr_cli.protocol.thresholds import ThresholdRule, best_f_measure, quantile_threshold
 from oltr_cli.runs.folder import run_from_path
-from oltr_cli.runs.result import ChosenThreshold
+from oltr_cli.runs.result import ChosenThreshold, read_result
 from oltr_cli.runs.scores import SavedScores, max_softmax
 from tests.helpers.fake_runs import a_failure, a_result
 
@@ -193,7 +193,7 @@ def test_a_run_is_read_from_its_saved_scores(run_dir):
     assert quantile.shots == "code"
 
 
-def test_the_runs_own_rule_holds_where_none_is_given(run_dir, capsys):
+def test_the_tuned_threshold_holds_where_none_is_given_and_the_runs_own_before(run_dir, capsys):
     open_, val = (SavedScores.load(run_dir / "scores" / f"{name}.npz") for name in ("open", "val"))
     tau = quantile_threshold(val, 0.95)
     own = evaluate_run(run_dir, ThresholdRule.parse("id_quantile:0.95"))
@@ -201,13 +201,20 @@ def test_the_runs_own_rule_holds_where_none_is_given(run_dir, capsys):
     assert len(open_)
     assert own.metrics != evaluate_run(run_dir, FIXED).metrics
     (run_dir / "scores" / "val.npz").unlink()  # τ is known
-    (run_dir / "threshold.json").write_text('{"rule": "val_open", "value": 0.375}')
-    assert evaluate_run(run_dir) == own.model_copy(
-        update={"threshold": ChosenThreshold(rule="id_quantile:0.95", value=tau)}
-    )
+    as_it_was = own.model_copy(update={"threshold": ChosenThreshold(rule="id_quantile:0.95", value=tau)})
+    assert evaluate_run(run_dir) == as_it_was
     assert evaluate_run(run_dir, shots="code").threshold.value == tau
-    evaluate("dme", json_=True)
+    (run_dir / "threshold.json").write_text('{"rule": "val_open", "value": 0.375}')
+    assert evaluate_run(run_dir).threshold == ChosenThreshold(rule="tuned", value=0.375, chosen_by="val_open")
+    result = read_result(run_dir)
+    assert evaluation_of(run_dir, result).threshold.value == 0.375
+    by_own_rule = ThresholdRule.parse("own")
+    assert evaluate_run(run_dir, by_own_rule) == as_it_was
+    assert evaluation_of(run_dir, result, by_own_rule).metrics == own.metrics
+    evaluate("dme", threshold="own", json_=True)
     assert json.loads(capsys.readouterr().out)["threshold"] == {"rule": "id_quantile:0.95", "value": tau}
+    evaluate("dme")
+    assert "--threshold own shows the run's own rule" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_result_at_hand_is_taken_where_it_is_what_is_asked_for(run_dir):
@@ -320,6 +327,7 @@ def test_the_command_prints_a_table_and_what_to_type_next(files, run_dir, capsys
         ({"target": "scores.npz"}, "--class-counts"),
         ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "val_open"}, "--val FILE.npz"),
         ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "tuned"}, "saved with a run"),
+        ({"target": "scores.npz", "class_counts": "c.txt", "threshold": "own"}, "saved with a run"),
         ({"target": "dme", "class_counts": "c.txt"}, "are for a FILE.npz"),
         ({"target": "dme", "val": "v.npz"}, "are for a FILE.npz"),
         ({"target": "dme", "threshold": "val_opn"}, "did you mean 'val_open'"),
@@ -327,8 +335,16 @@ def test_the_command_prints_a_table_and_what_to_type_next(files, run_dir, capsys
         ({"target": "no-such-run"}, "no run 'no-such-run'"),
     ],
 )
-def test_misuse_is_one_line_and_exit_code_2(run_dir, options, says):
+def test_misuse_is_one_line_and_exit_code_2(run_dir, options, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scores.npz").touch()
     with pytest.raises(OltrError, match=says) as caught:
         evaluate(**options)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"class_counts": "c.txt"}])
+def test_a_file_that_does_not_exist_is_named_first(options):
+    with pytest.raises(DataProblem, match=r"nosuch\.npz: no such file"):
+        evaluate(target="nosuch.npz", **options)

@@ -61,6 +61,7 @@ def naive_f_measure(known: SavedScores, open_: SavedScores, tau: float) -> float
         ("val_open", "val_open", None),
         ("oracle_test", "oracle_test", None),
         ("tuned", "tuned", None),
+        ("own", "own", None),
     ],
 )
 def test_rules_are_read_and_written_back(text, name, argument):
@@ -206,6 +207,7 @@ def test_a_missing_or_empty_split_is_named(text, missing, says, empty):
     assert "\n" not in str(caught.value)
 
 
-def test_tuned_without_a_saved_value_says_how_to_get_one():
-    with pytest.raises(UsageProblem, match="oltr tune threshold"):
-        choose_threshold(ThresholdRule.parse("tuned"), val=None, open_val=None, test=None, open_test=None)
+@pytest.mark.parametrize("rule", ["tuned", "own"])
+def test_a_rule_about_what_is_saved_with_a_run_needs_one(rule):
+    with pytest.raises(UsageProblem, match="is saved with a run"):
+        choose_threshold(ThresholdRule.parse(rule), val=None, open_val=None, test=None, open_test=None)

@@ -526,9 +526,14 @@ def test_a_watched_run_is_read_once_and_again_when_it_changes(runs, no_figures, 
     assert len(read) == 6  # test and open of three runs
     (runs / "somewhere/plain/0123456789-s0/threshold.json").write_text('{"value": 0.33, "rule": "val_open"}')
     made = collect(choose("somewhere"), [], Display(quiet=True), cache)
-    assert len(read) == 8
-    assert made.finished[2].numbers["named"][-1] == {"rule": "tuned, by val_open", "tau": 0.33}
+    assert len(read) == 10  # test and open of one run, for its metrics at the tuned τ and for its curves
+    assert made.finished[2].numbers["own"] == 0.33
+    assert made.finished[2].numbers["named"][0] == {"rule": "tuned, by val_open", "tau": 0.33}
     assert 0.33 in made.finished[2].numbers["curve"]["tau"]
+    (runs / "somewhere/plain/0123456789-s0/threshold.json").write_text("{")
+    made = collect(choose("somewhere"), [], Display(quiet=True), cache)
+    assert made.finished[2].numbers["own"] == 0.1
+    assert "threshold.json: is damaged" in made.finished[2].problem
 
 
 def test_a_reader_never_sees_half_a_page(runs, no_figures):

@@ -1,32 +1,18 @@
-"""How runs are named: in full, in part, and which of several are meant."""
+"""The status of a run, read from what its folder holds."""
 
 import pytest
 
-from oltr_cli.errors import UsageProblem
-from oltr_cli.runs.folder import resolve_run
-from tests.helpers.fake_runs import make_run
+from oltr_cli.runs.folder import Run
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
-
-
-def test_a_detector_on_a_method_does_not_make_the_methods_name_ambiguous(root):
-    dme, pair = make_run(root, "mine", "dme"), make_run(root, "mine", "dme+energy")
-    for text in ("mine/dme", "mine/dme/", "dme", dme.name):
-        assert resolve_run(text) == dme.path
-    assert resolve_run("dme+energy") == resolve_run("energy") == pair.path
-
-
-def test_parts_will_do_and_several_are_named(root):
-    first, second = make_run(root, "mine", "dme", 0), make_run(root, "mine", "dme", 1)
-    assert resolve_run("dme/0123456789-s1") == resolve_run("89-s1") == second.path
-    assert resolve_run(str(first.path)) == first.path
-    with pytest.raises(
-        UsageProblem, match=r"'mine/dme' matches 2 runs: mine/dme/0123456789-s0, mine/dme/0123456789-s1"
-    ):
-        resolve_run("mine/dme")
-    with pytest.raises(UsageProblem, match=r"no run 'mine/dm/'"):
-        resolve_run("mine/dm/")
+@pytest.mark.parametrize(
+    ("files", "status"), [((), "new"), (("recipe.toml",), "interrupted"), (("recipe.toml", "last.pt"), "interrupted")]
+)
+def test_a_run_that_was_begun_and_that_nobody_works_on_is_interrupted(tmp_path, files, status):
+    run = Run(tmp_path, "mine", "dme", "0123456789", 0)
+    run.path.mkdir(parents=True)
+    for name in files:
+        (run.path / name).touch()
+    assert run.status() == status
+    with run.lock():
+        assert run.status() == "running"

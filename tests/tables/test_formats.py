@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 
 import pytest
 from rich.console import Console
@@ -14,11 +15,13 @@ from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.formats import render, save
 from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.tables.rows import OWN, RowSpec
-from oltr_cli.tables.text import details
+from oltr_cli.tables.text import details, named
 from tests.helpers.fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
 METRICS = [column.metric for column in load_table("3a").columns]
 OPENMAX = {"name": "openmax", "params": {}, "tuned_on_open": False, "report": {"fit": "libmr"}}
+
+LATEX = shutil.which("pdflatex") or shutil.which("tectonic") or ""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,10 @@ def test_one_seed_shows_no_standard_deviation():
     assert as_text(small_table("closed/few")).count("±") == 2  # the line's label and its one number
 
 
+def without_comments(latex: str) -> str:
+    return "\n".join(line for line in latex.splitlines() if not line.startswith("%"))
+
+
 def test_latex_is_escaped_and_balanced():
     latex = str(render(small_table("closed/few"), "tex"))
     assert r"100\% of it \& more" in latex
@@ -97,11 +104,12 @@ def test_latex_is_escaped_and_balanced():
     assert r"\textasciitilde{}b\textasciicircum{}" in latex
     assert r"new\textbackslash{}one" in latex
     assert r"$\tau$ $<$ 1" in latex
-    assert "oltr run c -{}-dataset here" in latex
+    assert "% new\\one: missing, made by oltr run c --dataset here" in latex.splitlines()
+    latex = without_comments(latex)
     body = latex.split("\n", 1)[1]
     assert not set(body) & set("≤≥±–†τ−→")
-    opened = re.findall(r"\\(?:begin|end)\{(\w+)\}", latex)
-    assert opened == ["table", "tabular", "tabular", "table"]
+    opened = re.findall(r"\\(?:begin|end)\{([\w*]+)\}", latex)
+    assert opened == ["table*", "tabular", "tabular", "table*"]
     unescaped = re.sub(r"\\[{}\\]", "", body)
     assert unescaped.count("{") == unescaped.count("}")
     assert body.count("$") % 2 == 0
@@ -112,10 +120,10 @@ def test_latex_is_escaped_and_balanced():
 @pytest.mark.parametrize("name", list_tables())
 def test_every_latex_row_has_a_cell_a_column(runs, name):
     filled = fill(name, "somewhere")
-    latex = str(render(filled, "tex"))
+    latex = without_comments(str(render(filled, "tex")))
     lines = [line for line in latex.split("\n") if line.endswith(r" \\") and "multicolumn" not in line]
     columns = filled.table.columns
-    bounds = any(c.bounds for c in columns)
+    bounds = any(c.bounds for c in columns) + any("&" in c.bounds for c in columns)
     paper = [row for row in filled.grid if any(cell.paper for cell in row.cells)]
     assert len(lines) == 1 + bounds + len(filled.grid) + len(paper)
     assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {1 + len(columns)}
@@ -250,3 +258,31 @@ def test_saving_writes_every_format(runs, tmp_path):
     for path in paths:
         assert path.read_text(encoding="utf-8") == str(render(filled, path.suffix[1:])).rstrip("\n") + "\n"
     assert {path.name for path in (tmp_path / "results").iterdir()} == {path.name for path in paths}
+
+
+def test_a_single_seed_is_not_a_number_of_seeds():
+    assert (named("seeds", "0"), named("seeds", "0, 1"), named("epochs", "24")) == ("seed 0", "seeds 0, 1", "epochs 24")
+
+
+def test_latex_prints_what_is_for_readers_alone(runs):
+    latex = str(render(fill("3a", "somewhere", source="somewhere"), "tex"))
+    printed = without_comments(latex)
+    assert "made by" in latex
+    assert "oltr run" not in printed
+    assert "Plain Model &" in printed
+    assert "-shot" not in printed
+
+
+@pytest.mark.skipif(not LATEX, reason="neither pdflatex nor tectonic is here")
+@pytest.mark.parametrize("name", list_tables())
+def test_latex_fits_over_two_columns(runs, name, tmp_path):
+    table = str(render(fill(name, "somewhere", source="somewhere"), "tex"))
+    document = (
+        r"\documentclass[twocolumn]{article}\usepackage{booktabs}\begin{document}" + f"\n{table}" + r"\end{document}"
+    )
+    (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+    options = ["-interaction=nonstopmode", "-halt-on-error"] if LATEX.endswith("pdflatex") else ["--keep-logs"]
+    done = subprocess.run([LATEX, *options, "table.tex"], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    log = (tmp_path / "table.log").read_text(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    assert "Overfull" not in log

@@ -140,6 +140,13 @@ def test_rows_with_assignments_are_found_by_their_exact_hash(root):
     assert without_recipe["attention-none"].status == "missing", "without a recipe there is no hash to find it by"
 
 
+def test_a_row_whose_assignments_change_nothing_is_not_missing_beside_the_method_as_it_is(root):
+    make_run(root, "here", "dme", 0, "ffff000000")
+    rows = by_key(fill("5", "here", source="here"))
+    assert rows["calibrator"].hash == rows["attention-modulated"].hash == "ffff000000"
+    assert rows["attention-none"].status == "missing"
+
+
 def test_another_rows_runs_do_not_stand_in_for_the_method_as_it_is(root):
     for seed in (0, 1, 2):
         make_run(root, "here", "plain", seed, fake_hash("plain", "train.epochs=28"))

@@ -144,7 +144,7 @@ def test_before_any_run_the_recipe_that_was_given_is_in_the_command(drilling, wa
     ("files", "said"),
     [
         (("last.pt",), "is interrupted; repeat the oltr run command to resume"),
-        ((), "is started, but without a checkpoint yet; repeat the oltr run command to start again"),
+        ((), "is interrupted; repeat the oltr run command to resume"),
         (("last.pt", "result.json"), "is marked as failed; repeat the oltr run command to try again"),
     ],
 )

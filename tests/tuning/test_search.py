@@ -491,3 +491,23 @@ def test_a_recipe_that_changes_on_the_way_is_noticed(ask, root, tmp_path, monkey
 def test_a_word_that_is_nothing_is_answered_with_the_nearest(ask, root):
     with pytest.raises(UsageProblem, match="no key 'fokal' to tune; did you mean 'focal'"):
         search(ask(params=("fokal",)), QUIET)
+
+
+def test_a_trials_time_is_the_one_that_the_study_keeps(ask, monkeypatch):
+    quick(monkeypatch, lambda values, epoch: 0.5)
+    whole = iter(range(0, 100_000, 1000))
+    monkeypatch.setattr("oltr_cli.tuning.worker.time.monotonic", lambda: float(next(whole)))
+    told = Told()
+    search(ask(total=1), told)
+    (line,) = (line for line in told.lines if line.split()[:1] == ["0"])
+    assert "1.0 s" in line
+
+
+def test_ctrl_c_between_trials_is_said(ask, monkeypatch):
+    monkeypatch.setattr(
+        "oltr_cli.tuning.study.Study.claim", lambda self, total: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    told = Told()
+    with pytest.raises(KeyboardInterrupt):
+        search(ask(total=1), told)
+    assert any("the same command continues" in line for line in told.lines)

@@ -15,7 +15,7 @@ from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import ChosenThreshold
 from oltr_cli.runs.scores import SavedScores
-from oltr_cli.tables.fill import fill
+from oltr_cli.tables.fill import TUNED_TAU, fill
 from oltr_cli.tuning.threshold import JOURNAL, tune_threshold, tuning_rule
 from tests.helpers.fake_runs import edit_result, make_run
 
@@ -146,7 +146,13 @@ def test_the_choice_is_kept_where_evaluate_and_compare_find_it(tmp_path):
     }
     evaluated = evaluate_run(run.path, rule)
     assert evaluated.threshold == ChosenThreshold(rule="tuned", value=tuned.value, chosen_by="val_open")
-    row = next(r for r in fill("3a", "glyphs-lt", root=root, rule=rule).rows if r.method == "dme")
+    for asked in (rule, None):
+        filled = fill("3a", "glyphs-lt", root=root, rule=asked)
+        row = next(r for r in filled.rows if r.method == "dme")
+        assert row.thresholds == (tuned.value,)
+        assert (TUNED_TAU in filled.notes) == (asked is None)
+    own = fill("3a", "glyphs-lt", root=root, rule=ThresholdRule.parse("own"))
+    assert next(r for r in own.rows if r.method == "dme").thresholds == (0.1,)
     assert row.thresholds == (tuned.value,)
     assert row.threshold_rule == "tuned, by val_open"
     assert row.cells[7].mean == pytest.approx(evaluated.metrics["open/f_measure"])
@@ -256,7 +262,7 @@ def test_command_tunes_all_finished_runs_of_the_default_dataset(runs):
         assert read_json(runs / one["run"] / "threshold.json")["value"] == one["value"]
         assert one["study"]["trials"] == 3
     assert sorted(runs.glob("*/*/*/threshold.json")) == sorted(runs / name / "threshold.json" for name in names)
-    assert "oltr evaluate glyphs-lt/plain/0123456789-s0 --threshold tuned" in shown.stderr.replace("\n", "")
+    assert "oltr evaluate glyphs-lt/plain/0123456789-s0" in shown.stderr.replace("\n", "")
 
 
 def test_command_shows_exact_and_searched_side_by_side(runs):
@@ -373,3 +379,12 @@ def test_no_column_stands_for_a_search_that_was_not_made(tmp_path, monkeypatch):
     options = ["threshold", "--dataset", "mine", "--trials", "1"]
     assert "Optuna" in CliRunner().invoke(tune_app, options).stdout
     assert "Optuna" not in CliRunner().invoke(tune_app, [*options, "--rule", "id_quantile:0.95"]).stdout
+
+
+def test_plots_that_are_there_are_drawn_again(runs, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("oltr_cli.drawing.run_plots.save_run_plots", lambda path: drawn.append(path))
+    plotted = runs / "glyphs-lt/dme/0123456789-s1"
+    (plotted / "plots").mkdir()
+    assert command("--trials", "1").exit_code == 0
+    assert drawn == [plotted]

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import time
 
 import pytest
@@ -233,6 +234,15 @@ def test_a_database_that_cannot_be_had_is_one_line(url):
         open_database(url, lambda study, trial: None)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("--storage ")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@host/x", "postgresql+psycopg2://host/x"])
+def test_a_driver_that_is_missing_is_named_with_the_forms_of_the_address(url, monkeypatch):
+    for module in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageProblem, match=r"'psycopg2?'.*postgresql\+psycopg2://.*postgresql\+psycopg://") as caught:
+        open_database(url, lambda study, trial: None)
     assert "secret" not in str(caught.value)
 
 

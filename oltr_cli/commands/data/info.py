@@ -89,7 +89,7 @@ def _sets(root: Path | None, lists: Path | None) -> str:
 def _print(found: dict[str, Any], console: "Console") -> None:
     """Counts by split, then by shot group, then how imbalanced the classes are."""
     console.print(f"[bold]{found['dataset']}[/]")
-    table = _table("split", "images", "classes", "per class")
+    table = numbers("split", "images", "classes", "per class")
     for split, row in found["splits"].items():
         low, high = row["fewest"], row["most"]
         spread = "–" if low is None else span(low, high)

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
+from oltr_cli.commands.named_run import named_run
 from oltr_cli.commands.options import Json
 from oltr_cli.commands.printing import print_json
 
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
 
 def threshold(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Dataset whose finished runs to tune; default glyphs-lt")
+        str | None,
+        typer.Option(
+            "--dataset",
+            "-d",
+            autocompletion=complete.datasets,
+            help="Dataset whose finished runs to tune; default glyphs-lt",
+        ),
     ] = None,
     method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method's runs")] = None,
     run: Annotated[
@@ -28,7 +36,10 @@ def threshold(
     table: Annotated[
         str | None,
         typer.Option(
-            "--table", "-t", help="All runs that this table of the paper shows, by default on its own dataset"
+            "--table",
+            "-t",
+            autocompletion=complete.tables,
+            help="All runs that this table of the paper shows, by default on its own dataset",
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="With --table: the recipe file whose runs it shows")] = None,
@@ -41,8 +52,8 @@ def threshold(
 ) -> None:
     """Choose the rejection threshold τ of finished runs from their saved validation scores; nothing is trained.
 
-    The exact optimum is saved in the run's folder; use it with `--threshold tuned`. An Optuna study on the same
-    objective is saved next to it.
+    The exact optimum is saved in the run's folder. From then on every command uses it for this run, and the run's plots
+    are redrawn; `--threshold own` uses the run's own rule. An Optuna study on the same objective is saved next to it.
 
     ```
     oltr tune threshold
@@ -64,11 +75,13 @@ def threshold(
     else:
         selected, then = _selected(dataset, method, run, display), ""
     done: list[Tuned] = []
+    last = max(selected, key=lambda one: one.changed())  # what was trained last is what is worked on
     problems: list[OltrError] = []
     with display.bar("tuning τ", len(selected), "runs") as bar:
         for one in selected:
             try:
                 done.append(tune_threshold(one, parsed, trials))
+                _redraw(one, display)
             except OltrError as error:
                 problems.append(error)
             bar.advance()
@@ -82,11 +95,25 @@ def threshold(
             console.print(_table(done, console.width), crop=False)
         if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
-        display.say(f"[dim]next[/]  {then or f'oltr evaluate {done[-1].run} --threshold tuned'}")
+        display.say(f"[dim]next[/]  {then or f'oltr evaluate {last.name}'}")
     for problem in problems[:-1]:
         display.warn(str(problem))
     if problems:
         raise problems[-1]
+
+
+def _redraw(run: "Run", display: "Display") -> None:
+    """The run's plots at the new τ, where it has plots."""
+    from oltr_cli.errors import OltrError
+
+    if not (run.path / "plots").is_dir():
+        return
+    from oltr_cli.drawing.run_plots import save_run_plots
+
+    try:
+        save_run_plots(run.path)
+    except (OltrError, OSError, ValueError) as error:
+        display.warn(f"plots of {run.name} were not drawn again: {error}")
 
 
 def _rejecting_nothing(runs: "list[str]") -> str:
@@ -103,14 +130,14 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.planning.source import Source
-    from oltr_cli.runs.folder import Run, find_runs, finished_runs, resolve_run, run_from_path
+    from oltr_cli.runs.folder import Run, find_runs, finished_runs, run_from_path
     from oltr_cli.tables.fill import EARLIER_BUILD
     from oltr_cli.tables.which_runs import on_its_lists
 
     if run is not None:
         if dataset or method:
             raise UsageProblem("--run already names one run; leave out --dataset and --method")
-        path = resolve_run(run)
+        path = named_run(run, display)
         one = run_from_path(path.resolve())
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")

@@ -1,0 +1,38 @@
+"""What the shell offers after Tab: names of methods, datasets, tables and runs; nothing heavy is imported."""
+
+
+def methods(incomplete: str) -> list[str]:
+    """Methods and detectors."""
+    from oltr_cli.planning.registry import list_methods
+
+    return [name for name in list_methods() if name.startswith(incomplete)]
+
+
+def datasets(incomplete: str) -> list[str]:
+    """Built-in datasets, those built here, and those that runs are of."""
+    from oltr_cli.recipe.files import known_recipes
+    from oltr_cli.runs.folder import find_runs
+
+    names = {*known_recipes(), *(run.dataset for run in find_runs())}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def shown(incomplete: str) -> list[str]:
+    """What ``oltr show`` takes: recipes and methods."""
+    return [*datasets(incomplete), *methods(incomplete)]
+
+
+def tables(incomplete: str) -> list[tuple[str, str]]:
+    """The paper's tables, with their captions."""
+    from oltr_cli.tables.paper import list_tables
+
+    return [(name, caption) for name, caption in list_tables().items() if name.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """``dataset/method`` of what was run here; once that is typed, the names of its runs."""
+    from oltr_cli.runs.folder import find_runs
+
+    found = find_runs()
+    names = [run.name if incomplete.count("/") > 1 else f"{run.dataset}/{run.method}" for run in found]
+    return sorted({name for name in names if name.startswith(incomplete)})
