@@ -9,9 +9,9 @@ import numpy as np
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.files import (
-    Located,
     copy_findings,
     decode_findings,
+    elsewhere_findings,
     file_sizes,
     missing_findings,
     size_findings,
@@ -91,7 +91,8 @@ def check_dataset(
     read, in_lists = scan_lists(lists)
     if lists != root or root.is_dir():
         found += in_lists
-    files: Located = {split: find_files(root, names) for split, names in read.names.items()}
+    located = find_files(root, read.names)
+    files = located.files
     found += label_findings(read, lists)
     found += open_findings(read, checked.published)
     if checked.published and read.names:
@@ -99,7 +100,8 @@ def check_dataset(
     found += _name_findings(read, root, lists)
     found += _digest_findings(spec, lists)
     found += repeated_paths(read, files)
-    found += missing_findings(read, files)
+    found += missing_findings(read, located)
+    found += elsewhere_findings(read, located)
     sizes = file_sizes(root, files, display)
     found += size_findings(files, sizes)
     if content or decode:

@@ -12,14 +12,16 @@ from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
+from oltr_cli.data.lists.locate import Found, why_not_found
 from oltr_cli.errors import DataProblem
 
 Located = dict[str, list[str | None]]  # by split: where each listed path is below the root
 _EVERY = 500  # files between two steps of the bar: a look at a file's size takes microseconds
 
 
-def missing_findings(read: Lists, files: Located) -> Iterator[Finding]:
+def missing_findings(read: Lists, located: Found) -> Iterator[Finding]:
     """Listed files that are missing, and folders that are missing entirely, as after an interrupted download."""
+    files = located.files
     for split, names in read.names.items():
         missing = [name for name, file in zip(names, files[split], strict=True) if file is None]
         if not missing:
@@ -30,7 +32,17 @@ def missing_findings(read: Lists, files: Located) -> Iterator[Finding]:
             gone = [folder for folder in dict.fromkeys(map(_folder, missing)) if folder not in there]
             if gone and len(missing) > 1:
                 message += f", {counted(len(gone), 'folder')} entirely ({some(gone)})"
-        yield Finding("error", "missing_files", f"{message}: {some(missing)}", (split,), len(missing))
+        message += f": {some(missing)}{why_not_found(missing[0], located)}"
+        yield Finding("error", "missing_files", message, (split,), len(missing))
+
+
+def elsewhere_findings(read: Lists, located: Found) -> Iterator[Finding]:
+    """Images that are in the other layout than their list, as ``val/<class>/x`` for ``val/x``."""
+    for split, names in read.names.items():
+        pairs = [f"{name} is {located.elsewhere[name]}" for name in names if name in located.elsewhere]
+        if pairs:
+            message = f"{counted(len(pairs), 'image')} found elsewhere than listed: {some(pairs)}"
+            yield Finding("note", "found_elsewhere", message, (split,), len(pairs))
 
 
 def _folder(name: str) -> str:

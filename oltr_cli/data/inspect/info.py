@@ -54,8 +54,8 @@ def look_at(spec: DataSpec, root: Path, lists: Path, display: Display) -> Look:
     read = read_lists(spec.name, lists)
     splits: dict[str, Any] = {}
     missing = {}
-    for split, names in read.names.items():
-        found = find_files(root, names)
+    for split, found in find_files(root, read.names).files.items():
+        names = read.names[split]
         missing[split] = found.count(None)
         files = [file or name for file, name in zip(found, names, strict=True)]
         splits[split] = ListSplit(root, read.labels[split], names, files)

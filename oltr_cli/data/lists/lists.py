@@ -112,10 +112,10 @@ def open_lists(
     read = read_lists(name, lists, only)
     attributes = lists / "attributes.txt"
     groups = read_groups(attributes, read.names["probe"]) if "probe" in read.names and attributes.is_file() else {}
-    splits = {}
-    for split, names in read.names.items():
-        located = locate(root, names, read.paths[split])
-        splits[split] = ListSplit(root, read.labels[split], names, located, groups if split == "probe" else {})
+    splits = {
+        split: ListSplit(root, read.labels[split], read.names[split], files, groups if split == "probe" else {})
+        for split, files in locate(root, read.names, read.paths).items()
+    }
     texts = {split: path.read_bytes() for split, path in read.paths.items()}
     if groups:
         texts["attributes"] = attributes.read_bytes()

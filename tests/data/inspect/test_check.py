@@ -164,11 +164,28 @@ def test_an_image_in_two_places(tiny, split, row, kind, severity):
     assert code == (3 if severity == "error" else 0)
 
 
-def test_an_image_under_both_path_styles(tiny):
+def test_an_image_that_a_listed_folder_holds_is_not_found_under_another_name(tiny):
+    """``test/only.png`` is missing, whatever ``test/c0`` holds: that folder is listed itself."""
     shutil.copy(tiny / "test/c0/0.png", tiny / "test/c0/only.png")
-    write(tiny, "test", [*lines(tiny, "test"), "test/only.png 0", "test/c0/only.png 0"])
-    _, _, found = check()
-    assert found["repeated_paths", "test"]["message"] == "1 image listed more than once: test/c0/only.png"
+    write(tiny, "test", [*lines(tiny, "test"), "test/only.png 0"])
+    code, _, found = check()
+    assert (code, found["missing_files", "test"]["message"]) == (3, "1 of 21 images missing: test/only.png")
+
+
+def test_images_found_elsewhere_than_listed_are_counted_and_named(tiny):
+    for i in range(4):
+        (tiny / f"kept/{i}").mkdir(parents=True)
+        shutil.copy(tiny / f"val/c0/{i % 3}.png", tiny / f"kept/{i}/{i}.png")
+    write(tiny, "val", [*lines(tiny, "val"), *(f"kept/{i}.png 0" for i in range(4))])
+    code, _, found = check()
+    assert (code, found["found_elsewhere", "val"]["count"]) == (0, 4)
+    assert found["found_elsewhere", "val"]["message"].startswith(
+        "4 images found elsewhere than listed: kept/0.png is kept/0/0.png, kept/1.png is"
+    )
+    shutil.copy(tiny / "kept/0/0.png", tiny / "kept/1/0.png")
+    code, _, found = check()
+    assert code == 3
+    assert "kept/0.png, which could be kept/0/0.png, kept/1/0.png; list" in found["missing_files", "val"]["message"]
 
 
 def test_published_counts(tiny, monkeypatch):
@@ -394,5 +411,5 @@ def test_many_files_are_checked_without_a_loop_over_folders(tmp_path, monkeypatc
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(located.os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
-    assert located.find_files(tmp_path, names) == names
+    assert located.find_files(tmp_path, {"train": names}).files == {"train": names}
     assert len(listed) == 20

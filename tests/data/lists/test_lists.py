@@ -65,6 +65,31 @@ def test_flat_paths_in_class_folders_and_the_other_way_round(small):
     assert split.image(2).shape == (3, 4, 4)
 
 
+def test_a_missing_image_is_not_replaced_by_one_of_another_class(small):
+    """Neither from a class folder inside its own or above it, nor from any folder while others are where listed."""
+    touch(small, "owls/0.png", "owls/tawny/0.png", "owls/tawny/1.png", "owls/other/1.png", "up/lone/2.png", "up/3.png")
+    for rows, lost in [
+        (["owls/0.png 0", "owls/1.png 0", "owls/tawny/0.png 1"], "owls/1.png"),
+        (["owls/1.png 0", "owls/tawny/0.png 1", "owls/tawny/5.png 1"], "owls/tawny/5.png"),
+        (["owls/1.png 0", "owls/tawny/0.png 1", "owls/other/1.png 1"], "owls/1.png"),
+        (["owls/0.png 0", "owls/tawny/9.png 1"], "owls/tawny/9.png"),
+        (["up/lone/2.png 0", "up/lone/3.png 1"], "up/lone/3.png"),
+    ]:
+        write(small, "train", rows)
+        with pytest.raises(DataProblem, match=rf"1 of \d images? not found .* first is {lost}$"):
+            opened(small)
+
+
+def test_a_name_that_fits_several_files_is_an_error(small):
+    touch(small, "photos/a/0.png", "photos/b/0.png", "flat/0.png")
+    write(small, "val", ["photos/0.png 0"])
+    with pytest.raises(DataProblem, match=r"photos/0\.png, which could be photos/a/0\.png, photos/b/0\.png; list the"):
+        opened(small)
+    write(small, "val", ["flat/x/0.png 0", "flat/y/0.png 1"])  # both can only be flat/0.png
+    with pytest.raises(DataProblem, match=r"2 of 2 images not found .* flat/x/0\.png, which could be flat/0\.png;"):
+        opened(small)
+
+
 def test_names_with_spaces_unicode_and_blank_lines(small):
     touch(small, "a/ein Bär.png")
     write(small, "val", ["a/ein Bär.png 0", "", "  v/1.png   1  "])
