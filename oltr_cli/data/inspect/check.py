@@ -27,7 +27,9 @@ from oltr_cli.data.inspect.lists import (
     shot_counts,
 )
 from oltr_cli.data.inspect.published import PUBLISHED, Published
-from oltr_cli.data.lists.lists import OPTIONAL, class_names, not_those_of_the_recipe, other_digest
+from oltr_cli.data.lists.class_names import class_names
+from oltr_cli.data.lists.list_file import read_lines
+from oltr_cli.data.lists.lists import OPTIONAL, not_those_of_the_recipe, other_digest
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec
@@ -139,10 +141,10 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
         return []
     classes = max(0, int(read.labels["train"].max()) + 1)
     try:
-        lines = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
+        lines = sum(bool(line.strip()) for line in read_lines(path))
         names = class_names(root, lists, classes) if classes <= lines else []
-    except (DataProblem, OSError, UnicodeDecodeError) as error:
-        return [Finding("error", "class_names", f"{path.name}: cannot be read ({error})")]
+    except DataProblem as problem:
+        return [Finding("error", "class_names", str(problem))]
     if lines != classes:
         message = f"{path.name} has {counted(lines, 'name')} for {counted(classes, 'class')}"
         return [Finding("warning", "class_names", message if names else f"{message} and is not used")]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.lists.lists import ListSplit, class_names, read_lists
+from oltr_cli.data.lists.class_names import class_names
+from oltr_cli.data.lists.lists import ListSplit, read_lists
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, shot_groups

@@ -55,6 +55,10 @@ def why_not_found(name: str, found: Found) -> str:
     """What is known about a listed name that was not found, to follow it in a message; or ""."""
     if name in found.unclear:
         return f", which could be {some(found.unclear[name])}; list the images with the folders they are in"
+    if place := name.find("\\") + 1:
+        return f" (character {place} is a backslash; write / between folders)"
+    if odd := [mark for mark in (name[0], name[-1]) if mark in "\"',;"]:
+        return f" ({odd[0]} is read as part of the path; lines are 'path label')"
     return ""
 
 

@@ -269,7 +269,7 @@ def test_warnings_alone_are_no_failure(tiny):
     [
         (b"a\nb\n", "warning", "classes.txt has 2 names for 5 classes and is not used"),
         (b"a\nb\nc\nd\ne\nf\n", "warning", "classes.txt has 6 names for 5 classes"),
-        (b"n1 crane\nn2 b\nn3 c\nn4 crane\nn5 e\n", "note", "several classes share a name: crane"),
+        (b"0 crane\n1 b\n2 c\n3 crane\n4 e\n", "note", "several classes share a name: crane"),
         (b"\xff\xfe\x80\n", "error", "classes.txt: cannot be read"),
     ],
 )
@@ -277,7 +277,7 @@ def test_class_names(tiny, text, severity, message):
     (tiny / "classes.txt").write_bytes(text)
     code, _, found = check()
     assert found[("class_names",)]["severity"] == severity
-    assert found[("class_names",)]["message"].startswith(message)
+    assert message in found[("class_names",)]["message"]
     assert code == (3 if severity == "error" else 0)
 
 
@@ -313,7 +313,7 @@ def test_labels_that_are_far_too_large(tiny):
     write(tiny, "train", [*lines(tiny, "train"), "train/c0/1.png 999999999999", "train/c0/2.png " + "9" * 30])
     _, facts, found = check()
     assert "no training image for label 5, 6, 7, 8, 9, … although" in found["labels", "train"]["message"]
-    assert found["bad_lines", "train"]["message"].endswith("is not 'relative/path label'")
+    assert found["bad_lines", "train"]["message"].endswith("a label is -1, or up to 18 digits from 0 to 9")
     assert facts["classes"] == 6
 
 

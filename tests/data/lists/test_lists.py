@@ -98,9 +98,26 @@ def test_names_with_spaces_unicode_and_blank_lines(small):
     assert labels.tolist() == [0, 1]
 
 
-def test_classes_txt(small):
-    (small / "classes.txt").write_text("n01 gold fish\nn02 newt\n")
-    assert opened(small)[1] == ["gold fish", "newt"]
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        (["n01440764 gold fish", "n01443537"], ["gold fish", "n01443537"]),
+        (["000000 gold fish", "000001 newt"], ["gold fish", "newt"]),  # as build writes them
+        (["0003 gold fish", "0007 newt"], ["gold fish", "newt"]),  # as prepare does where classes are set aside
+        (["polar bear", "brown bear"], ["polar bear", "brown bear"]),
+        (["1914 penny", "1915 penny"], ["1914 penny", "1915 penny"]),
+        (["0 penny", "1 dime"], ["penny", "dime"]),  # labels
+        (["0 penny", "2 dime"], ["0 penny", "2 dime"]),
+        (["only one"], ["class 0", "class 1"]),
+        (["000000 penny", "penny"], ["000000 penny", "penny"]),
+        (["n01 gold fish", "7 spot ladybird"], ["n01 gold fish", "7 spot ladybird"]),
+        (["/a/airfield 0", "/d/desert/sand 1"], ["airfield", "desert/sand"]),  # Places365's
+        (["\ufeffpolar bear", ""], ["polar bear", "class 1"]),
+    ],
+)
+def test_names_of_several_words_lose_only_ids_and_the_numbers_of_build(small, lines, names):
+    (small / "classes.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert opened(small)[1] == names
 
 
 def test_classes_txt_that_is_no_text(small):
@@ -129,7 +146,24 @@ def test_open_lists_are_optional(small):
         ("train", [""], "lists no image"),
         ("train", ["a/0.png 0", "b/0.png 2"], r"no training image for label 1 .*go up to 2"),
         ("train", ["a/0.png 0", "b/0.png 99999999999"], r"no training image for label 1, 2, 3, 4, 5, … although"),
-        ("train", ["a/0.png 0", "b/0.png " + "9" * 30], r"train\.txt:2"),
+        ("train", ["a/0.png 0", "b/0.png " + "9" * 30], r"train\.txt:2: .* up to 18 digits"),
+        *(
+            ("train", ["a/0.png 0", f"b/0.png {label}"], rf"train\.txt:2: 'b/0\.png .*' has {wrong}")
+            for label, wrong in [
+                ("0_1", "no valid label"),
+                ("١", "no valid label"),
+                ("+1", "no valid label"),
+                ("-2", "no valid label"),
+                ("\u22121", "no valid label"),
+                ("\xa01", r"the character U\+00A0 before the label"),
+            ]
+        ),
+        ("train", ["a/0.png 0", "b/0.png\t1"], r"train\.txt:2: 'b/0\.png\\t1' has a tab before the label"),
+        ("train", ["a/0.png,0"], r"train\.txt:1: 'a/0\.png,0' has a comma before the label"),
+        ("train", ["a/0.png;0"], r"train\.txt:1: 'a/0\.png;0' has a semicolon before the label"),
+        ("train", ["a/0.png, 0", "b/0.png, 1"], r"is a/0\.png, \(, is read as part of the path"),
+        ("train", ["a\\0.png 0", "b\\0.png 1"], r"is a\\0\.png \(character 2 is a backslash; write /"),
+        ("train", ["a/0.png 0", "\ufeffb/0.png 1"], r"train\.txt:2: .* begins with a byte-order mark"),
         ("train", ["a/0.png 0", "b/0.png -1"], r"label -1 in a training list"),
         ("train", ["a/0.png 0", "b/9.png 1"], r"1 of 2 images not found below .*first is b/9\.png"),
         ("val", ["v/0.png 0", "v/1.png 5"], r"val\.txt: label 5 has no training image"),
@@ -151,6 +185,16 @@ def test_missing_folder_and_missing_list(small, tmp_path):
         open_lists("x", tmp_path / "nowhere", tmp_path / "nowhere")
     (small / "test.txt").unlink()
     with pytest.raises(DataProblem, match=r"no list test\.txt"):
+        opened(small)
+
+
+def test_a_byte_order_mark_at_the_start_is_read_away(small):
+    before = opened(small)[0]
+    for path in small.glob("*.txt"):
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert {split: s.files for split, s in opened(small)[0].items()} == {split: s.files for split, s in before.items()}
+    (small / "val.txt").write_text("v/0.png 0\n", encoding="utf-16")
+    with pytest.raises(DataProblem, match=r"val\.txt: cannot be read \(it is UTF-16 text; save it as UTF-8\)"):
         opened(small)
 
 
