@@ -12,6 +12,7 @@ from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
+from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED
 from oltr_cli.data.lists.locate import Found, why_not_found
 from oltr_cli.errors import DataProblem
 
@@ -83,7 +84,11 @@ def _are(what: str, count: int) -> str:
 def copy_findings(
     root: Path, read: Lists, files: Located, sizes: dict[str, int], workers: int, display: Display
 ) -> Iterator[Finding]:
-    """Files with the same bytes; only those of equal size are read."""
+    """Files with the same bytes; only those of equal size are read.
+
+    An error where training sees what is tested, or an image is both known and open; published sets have copies of every
+    other kind.
+    """
     by_size: dict[int, list[str]] = defaultdict(list)
     for file, size in sizes.items():
         if size > 0:
@@ -105,12 +110,14 @@ def copy_findings(
     pairs: dict[tuple[tuple[str, ...], bool], list[str]] = defaultdict(list)
     for group in copies:
         splits = tuple(split for split in files if any(split in uses[file] for file in group))
-        known = {uses[file][split] for file in group for split in uses[file] if split in ("train", "val", "test")}
+        known = {uses[file][split] for file in group for split in uses[file] if split in REQUIRED}
         pairs[splits, len(known) > 1].append(" = ".join(group[:2]))
     for (splits, torn), groups in pairs.items():
         message = f"{counted(len(groups), 'image')} listed as several files with the same bytes"
         message += " under different labels" if torn else ""
-        yield Finding("warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
+        known, open_ = set(splits) & set(REQUIRED), set(splits) & set(OPTIONAL)
+        leak = known and (open_ or ("train" in known and len(known) > 1))
+        yield Finding("error" if leak else "warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
 
 
 def content_digest(file: Path) -> str:

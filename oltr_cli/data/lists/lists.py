@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.data.lists.class_names import class_names
 from oltr_cli.data.lists.identities import IDENTIFICATION, check_identification, read_groups
+from oltr_cli.data.lists.leaks import check_leaks
 from oltr_cli.data.lists.list_file import find_list, read_list
 from oltr_cli.data.lists.locate import locate
 from oltr_cli.errors import DataProblem
@@ -104,7 +105,8 @@ def open_lists(
     Returns:
         the splits, the class names (from ``classes.txt`` where there is one), and a digest of the lists' text.
     Raises:
-        DataProblem: a list or an image is missing, or the labels do not fit together; one line that names it.
+        DataProblem: a list or an image is missing, an image is in two lists, or the labels do not fit together; one
+            line that names it.
     """
     if not root.is_dir():
         raise DataProblem(
@@ -113,9 +115,11 @@ def open_lists(
     read = read_lists(name, lists, only)
     attributes = lists / "attributes.txt"
     groups = read_groups(attributes, read.names["probe"]) if "probe" in read.names and attributes.is_file() else {}
+    files = locate(root, read.names, read.paths)
+    check_leaks(read.paths, files, read.labels)
     splits = {
-        split: ListSplit(root, read.labels[split], read.names[split], files, groups if split == "probe" else {})
-        for split, files in locate(root, read.names, read.paths).items()
+        split: ListSplit(root, read.labels[split], read.names[split], found, groups if split == "probe" else {})
+        for split, found in files.items()
     }
     texts = {split: path.read_bytes() for split, path in read.paths.items()}
     if groups:

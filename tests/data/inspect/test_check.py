@@ -152,8 +152,8 @@ def test_all_problems_come_at_once(tiny):
         ("train", "val/c0/0.png 0", ("shared_paths", "train", "val"), "error"),
         ("train", "open/c7/0.png 0", ("shared_paths", "train", "open"), "error"),
         ("val", "open_val/c11/0.png 0", ("shared_paths", "val", "open_val"), "error"),
-        ("val", "test/c0/0.png 0", ("shared_paths", "val", "test"), "warning"),
-        ("open_val", "open/c7/0.png -1", ("shared_paths", "open", "open_val"), "warning"),
+        ("val", "test/c0/0.png 0", ("shared_paths", "val", "test"), "error"),
+        ("open_val", "open/c7/0.png -1", ("shared_paths", "open", "open_val"), "error"),
         ("val", "val/c0/./0.png 0", ("repeated_paths", "val"), "warning"),
     ],
 )
@@ -224,12 +224,20 @@ def test_copies_are_found_by_content_alone(tiny):
     shutil.copy(source, tiny / "train/c0/1.png")
     shutil.copy(tiny / "train/c0/2.png", tiny / "train/c1/2.png")
     shutil.copy(tiny / "train/c0/3.png", tiny / "test/c0/3.png")
+    shutil.copy(tiny / "val/c0/1.png", tiny / "open/c7/0.png")
+    shutil.copy(tiny / "val/c0/2.png", tiny / "test/c0/2.png")
     assert check()[2] == {}
     for option in ("--content", "--decode"):
         code, facts, _ = check("tiny", option, "--workers", "0")
         copies = {(*f["splits"], "different" in f["message"]): f["message"] for f in facts["findings"]}
-        assert code == 0
-        assert set(copies) == {("train", False), ("train", True), ("train", "test", False)}
+        assert code == 3
+        assert {splits: f["severity"] for splits, f in zip(copies, facts["findings"], strict=True)} == {
+            ("train", "test", False): "error",
+            ("val", "open", False): "error",
+            ("train", False): "warning",
+            ("train", True): "warning",
+            ("val", "test", False): "warning",
+        }
         assert "train/c0/0.png = train/c0/1.png" in copies["train", False]
         assert "train/c0/2.png = train/c1/2.png" in copies["train", True]
 

@@ -21,12 +21,12 @@ def touch(root, *names):
 @pytest.fixture
 def small(tmp_path):
     """Two classes, all five lists."""
-    touch(tmp_path, "a/0.png", "a/1.png", "b/0.png", "v/0.png", "v/1.png", "o/0.png")
+    touch(tmp_path, "a/0.png", "a/1.png", "b/0.png", "v/0.png", "v/1.png", "t/0.png", "t/1.png", "o/0.png", "p/0.png")
     write(tmp_path, "train", ["a/0.png 0", "a/1.png 0", "b/0.png 1"])
     write(tmp_path, "val", ["v/0.png 0", "v/1.png 1"])
-    write(tmp_path, "test", ["v/1.png 1", "v/0.png 0"])
+    write(tmp_path, "test", ["t/1.png 1", "t/0.png 0"])
     write(tmp_path, "open", ["o/0.png -1"])
-    write(tmp_path, "open_val", ["o/0.png -1"])
+    write(tmp_path, "open_val", ["p/0.png -1"])
     return tmp_path
 
 
@@ -42,6 +42,24 @@ def test_reads_labels_names_and_images(small):
     assert splits["test"].image(0).shape == (3, 4, 4)
     write(small, "val", ["v/0.png 0", "v/1.png 1", "v/1.png 1"])
     assert opened(small)[2] != digest
+
+
+@pytest.mark.parametrize(
+    ("split", "row", "message"),
+    [
+        ("test", "a/0.png 0", r"test\.txt: 1 image also in train\.txt, so training sees what is tested: a/0\.png; rem"),
+        ("open", "./b//0.png -1", r"open\.txt: 1 image also in train\.txt.*: b/0\.png"),
+        ("open", "v/0.png -1", r"open\.txt: 1 image also in val\.txt, both known and open: v/0\.png"),
+        ("test", "v/0.png 0", r"test\.txt: 1 image also in val\.txt, so what is tested also chooses"),
+        ("open_val", "o/0.png -1", r"open_val\.txt: 1 image also in open\.txt, so what"),
+        ("train", "b/./0.png 0", r"train\.txt: 1 image under different labels: b/0\.png; keep one line"),
+    ],
+)
+def test_an_image_in_two_lists_or_under_two_labels_is_refused(small, split, row, message):
+    rows = (small / f"{split}.txt").read_text().splitlines()
+    write(small, split, [*rows, row])
+    with pytest.raises(DataProblem, match=message):
+        opened(small)
 
 
 def test_official_names(small):
