@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from rich.cells import cell_len, set_cell_size
 
-from oltr_cli.base.text import json_text, number, visible
+from oltr_cli.base.text import json_text, number, spreadsheet_cell, visible
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdicts import EXPLAINED, UNKNOWN, Ranked, Reasons, Totals, Verdict
 
@@ -148,8 +148,9 @@ def _objects(ranked: Ranked, value: str) -> list[dict[str, Any]]:
 
 
 def csv_line(cells: list[Any]) -> Line:
+    """One line; text that a spreadsheet would take for a formula is guarded, see ``spreadsheet_cell``."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
+    csv.writer(line, lineterminator="").writerow(map(spreadsheet_cell, cells))
     return line.getvalue(), ""
 
 

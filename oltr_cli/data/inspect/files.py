@@ -115,8 +115,8 @@ def copy_findings(
     for (splits, torn), groups in pairs.items():
         message = f"{counted(len(groups), 'image')} listed as several files with the same bytes"
         message += " under different labels" if torn else ""
-        known, open_ = set(splits) & set(REQUIRED), set(splits) & set(OPTIONAL)
-        leak = known and (open_ or ("train" in known and len(known) > 1))
+        closed = {*splits} & {*REQUIRED}
+        leak = closed and ({*splits} & {*OPTIONAL} or ("train" in closed and len(closed) > 1))
         yield Finding("error" if leak else "warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
 
 
