@@ -27,7 +27,7 @@ from oltr_cli.data.inspect.lists import (
     shot_counts,
 )
 from oltr_cli.data.inspect.published import PUBLISHED, Published
-from oltr_cli.data.lists.class_names import class_names
+from oltr_cli.data.lists.class_names import called_unknown, class_names, names_alike
 from oltr_cli.data.lists.list_file import read_lines
 from oltr_cli.data.lists.lists import OPTIONAL, not_those_of_the_recipe, other_digest
 from oltr_cli.data.lists.locate import find_files
@@ -148,8 +148,17 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
     if lines != classes:
         message = f"{path.name} has {counted(lines, 'name')} for {counted(classes, 'class')}"
         return [Finding("warning", "class_names", message if names else f"{message} and is not used")]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    return [Finding("note", "class_names", f"several classes share a name: {some(twice)}")] if twice else []
+    findings = []
+    if alike := names_alike(names):
+        shown = some([" = ".join(f"'{name}'" for name in group) for group in alike])
+        message = f"class names that differ only in case or blanks: {shown}; make them one class, or rename them"
+        findings.append(Finding("warning", "names_alike", message, count=len(alike)))
+    for name in called_unknown(names):
+        message = f"a class is called '{name}', as an image that is rejected; rename it in {path.name}"
+        findings.append(Finding("warning", "called_unknown", message))
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        findings.append(Finding("note", "class_names", f"several classes share a name: {some(twice)}"))
+    return findings
 
 
 def _digest_findings(spec: DataSpec, lists: Path) -> list[Finding]:

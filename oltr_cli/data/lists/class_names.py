@@ -1,6 +1,7 @@
 """Names of classes, from ``classes.txt``."""
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def class_names(root: Path, lists: Path, num_classes: int) -> list[str]:
             if len(lines) == num_classes:
                 return [name or f"class {label}" for label, name in enumerate(_names(lines))]
     return [f"class {label}" for label in range(num_classes)]
+
+
+def names_alike(names: Iterable[str]) -> list[list[str]]:
+    """Different names that differ only in case or blanks, in groups."""
+    groups: dict[str, dict[str, None]] = {}
+    for name in names:
+        groups.setdefault(" ".join(name.split()).casefold(), {})[name] = None
+    return [list(group) for group in groups.values() if len(group) > 1]
+
+
+def called_unknown(names: Iterable[str]) -> list[str]:
+    """Names that read like the label of an image that is rejected."""
+    return [name for name in names if name.strip().casefold() == "unknown"]
 
 
 def _names(lines: list[str]) -> list[str]:

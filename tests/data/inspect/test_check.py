@@ -317,6 +317,16 @@ def test_lists_that_cannot_be_read(tiny):
     assert {key for key in check()[2] if key[0] == "no_list"} == {("no_list", "val"), ("no_list", "test")}
 
 
+def test_names_that_are_easily_mistaken(tiny):
+    (tiny / "classes.txt").write_text("Robin\nrobin\nROBIN \nwren\nUnknown\n")
+    _, _, found = check()
+    assert {kind: f["severity"] for (kind,), f in found.items()} == {
+        "names_alike": "warning",
+        "called_unknown": "warning",
+    }
+    assert "blanks: 'Robin' = 'robin' = 'ROBIN'; make them" in found[("names_alike",)]["message"]
+
+
 def test_labels_that_are_far_too_large(tiny):
     write(tiny, "train", [*lines(tiny, "train"), "train/c0/1.png 999999999999", "train/c0/2.png " + "9" * 30])
     _, facts, found = check()
