@@ -12,6 +12,7 @@ import typer
 
 from oltr_cli import __version__
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, guard_streams
+from oltr_cli.base.text import visible_lines
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
 from oltr_cli.commands.evaluate import evaluate
@@ -76,7 +77,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except OltrError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

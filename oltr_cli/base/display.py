@@ -7,21 +7,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from oltr_cli.base.text import visible_lines
+
 _COLUMNS = (("epoch", 7), ("loss", 8), ("val", 6), ("many", 6), ("med.", 6), ("few", 6), ("images/s", 9), ("time", 7))
+
+
+class SafeConsole(Console):
+    """A console that spells out control characters of names, paths and errors instead of sending them to the terminal.
+
+    They are replaced where text becomes segments, whatever it was part of: a line, a table, a bar.
+    """
+
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None) -> None:
+        super().__init__(stderr=stderr, file=file, highlight=False, emoji=False)  # 0.1:100:log is a range
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible_lines(text), style, control)
 
 
 class Display:
     """Writes to ``console`` (stderr); ``quiet`` shows warnings only."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, emoji=False)  # 0.1:100:log is a range
+        self.console = SafeConsole(stderr=True)
         self.quiet = quiet
 
     def say(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """Words and numbers for people: shortened lists, plurals, numbers with only the digits they need, JSON."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,23 @@ def shortest(value: "float | np.float32") -> float:
 def visible(text: str) -> str:
     """``text`` with line breaks and other control characters escaped: a file name must not move the cursor."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """``visible``, but line breaks stay."""
+    return text if text.isprintable() else "\n".join(map(visible, text.split("\n")))
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def spreadsheet_cell(cell: Any) -> Any:
+    """A cell of a CSV file that no spreadsheet takes for a formula: text that looks like one gets a ``'`` in front.
+
+    To undo it, remove one ``'`` where text begins with ``'`` and then, after any more of them, one of ``= + - @``, a
+    tab or a carriage return.
+    """
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def json_text(value: Any) -> str:

@@ -121,12 +121,11 @@ def compare(
 
 
 def _print(filled: "FilledTable", fmt: str) -> None:
-    from rich.console import Console
-
+    from oltr_cli.base.display import SafeConsole
     from oltr_cli.tables.formats import render
 
     if fmt == "rich":
-        Console(highlight=False).print(render(filled, fmt))
+        SafeConsole().print(render(filled, fmt))
     else:
         sys.stdout.write(str(render(filled, fmt)).rstrip("\n") + "\n")
 

@@ -57,9 +57,7 @@ def evaluate(
     oltr evaluate scores.npz --class-counts counts.txt  scores from elsewhere
     ```
     """
-    from rich.console import Console
-
-    from oltr_cli.base.display import Display
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import DataProblem, UsageProblem
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
     from oltr_cli.protocol.screen import table
@@ -92,10 +90,10 @@ def evaluate(
     if json_:
         print_json(result.as_json())
         return
-    Console(highlight=False).print(table(result))
+    SafeConsole().print(table(result))
     if threshold is None and result.threshold.rule == "tuned":
         Display().say("[dim]τ as oltr tune threshold chose it; --threshold own shows the run's own rule[/]")
-    Console(stderr=True, highlight=False).print(
+    SafeConsole(stderr=True).print(
         "[dim]next[/]", _next_command(target, run_dir, result, class_counts), markup=True, soft_wrap=True
     )
 

@@ -41,9 +41,9 @@ def ls(
     if json_:
         print_json(listed)
         return
-    from rich.console import Console
+    from oltr_cli.base.display import SafeConsole
 
-    console = Console(highlight=False)
+    console = SafeConsole()
     for number, (name, rows) in enumerate(listed.items()):
         if number:
             console.print()

@@ -154,11 +154,11 @@ class _Output:
             # Names that are not UTF-8 are written as the bytes that they have on the disk.
             stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if stdout.isatty():
-            from rich.console import Console
+            from oltr_cli.base.display import SafeConsole
 
             # If both are the terminal, rows are printed above the bar.
             barred = display.console.is_terminal and not display.quiet
-            self.console = display.console if barred else Console(file=stdout, highlight=False)
+            self.console = display.console if barred else SafeConsole(file=stdout)
 
     def write(self, lines: "list[Line]") -> None:
         if not lines:

@@ -89,12 +89,11 @@ def run(
     if json_:
         print_json(result.as_json())
         return
-    from rich.console import Console
-
+    from oltr_cli.base.display import SafeConsole
     from oltr_cli.protocol.evaluate import evaluation_of
     from oltr_cli.protocol.screen import table
 
-    console = Console(highlight=False)
+    console = SafeConsole()
     console.print(table(evaluation_of(planned[-1].run.path, result)))
     if result.detector:
         console.print(_detector(result.detector), soft_wrap=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib import rc_context
 
 from oltr_cli.base.files import write_atomically, write_text
+from oltr_cli.base.text import spreadsheet_cell
 from oltr_cli.drawing.style import RC
 from oltr_cli.errors import UsageProblem, nearest
 
@@ -84,7 +85,7 @@ def as_csv(gathered: "Gathered", about: Sequence[str]) -> str:
         out.write(f"# {' '.join(line.split())}\n")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([["" if value is None else value for value in row] for row in rows])
+    writer.writerows([["" if value is None else spreadsheet_cell(value) for value in row] for row in rows])
     return out.getvalue()
 
 

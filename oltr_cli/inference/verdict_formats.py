@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from oltr_cli.base.text import json_text, number, visible
+from oltr_cli.base.text import json_text, number, spreadsheet_cell, visible
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdicts import EXPLAINED, UNKNOWN, Ranked, Reasons, Totals, Verdict
 
@@ -134,8 +134,9 @@ def cell(text: str, width: int) -> str:
 
 
 def csv_line(cells: list[Any]) -> Line:
+    """One line; text that a spreadsheet would take for a formula is guarded, see ``spreadsheet_cell``."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
+    csv.writer(line, lineterminator="").writerow(map(spreadsheet_cell, cells))
     return line.getvalue(), ""
 
 

@@ -24,7 +24,7 @@ from oltr_cli.commands.predict import predict as predict_command
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageStream
-from oltr_cli.inference.verdict_formats import FORMATS, Whole
+from oltr_cli.inference.verdict_formats import FORMATS, Whole, csv_line
 from oltr_cli.inference.verdicts import Reasons, Totals, Verdict
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
@@ -390,3 +390,7 @@ def state(process):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "-"
+
+
+def test_csv_lines_guard_text_that_a_spreadsheet_would_run():
+    assert csv_line(["=cmd|' /C calc'!A0", -0.5, "-x.jpg", "owl"])[0] == "'=cmd|' /C calc'!A0,-0.5,'-x.jpg,owl"

@@ -52,6 +52,12 @@ def build(
     ] = None,
     val: Annotated[float, typer.Option(help="Share of images for validation", rich_help_panel=_SPLIT)] = 0.1,
     test: Annotated[float, typer.Option(help="Share of images for the test", rich_help_panel=_SPLIT)] = 0.2,
+    as_classes: Annotated[
+        bool,
+        typer.Option(
+            "--as-classes", help="Folders train, valid and test are part of class names", rich_help_panel=_SPLIT
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices", rich_help_panel=_SPLIT)] = 0,
     image_size: Annotated[
         int | None,
@@ -110,6 +116,7 @@ def build(
         Held(val, test),
         seed,
         decode,
+        as_classes,
         Sizing(image_size, backbone, weights),
     )
     display = Display(quiet)

@@ -40,7 +40,7 @@ def check(
     oltr data check mine.toml --json
     ```
     """
-    from oltr_cli.base.display import Display
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.base.machine import cores
     from oltr_cli.data.inspect.check import check_dataset
 
@@ -51,9 +51,7 @@ def check(
     if json_:
         print_json(_facts(checked))
     else:
-        from rich.console import Console
-
-        _print(checked, Console(highlight=False))
+        _print(checked, SafeConsole())
     display.say(f"[dim]next[/]  {_next(checked, name, same_dataset(name, root, lists))}")
     if checked.count("error"):
         raise typer.Exit(3)

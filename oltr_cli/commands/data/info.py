@@ -41,7 +41,7 @@ def info(
     """
     from rich.markup import escape
 
-    from oltr_cli.base.display import Display
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.base.text import counted
     from oltr_cli.data.inspect.info import facts, look_at
     from oltr_cli.data.inspect.pictures import write_pictures
@@ -63,9 +63,7 @@ def info(
     if json_:
         print_json({**found, "written": written})
     else:
-        from rich.console import Console
-
-        _print(found, Console(highlight=False))
+        _print(found, SafeConsole())
     display.say(f"wrote {', '.join(map(str, written))}")
     following = f"oltr run dme {_as_run(name)}{_sets(root, lists)}"
     display.say(f"[dim]next[/]  {escape(f'oltr data check {again}' if found['missing'] else following)}")

@@ -71,7 +71,7 @@ def search(
     oltr tune energy --method dme     a detector's parameters, on a finished run
     ```
     """
-    from oltr_cli.base.display import Display
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import UsageProblem
     from oltr_cli.tuning.request import Request, method_and_params, seconds
 
@@ -103,9 +103,7 @@ def search(
     if json_:
         print_json(summarise(study))
     else:
-        from rich.console import Console
-
-        console = Console(highlight=False, emoji=False)
+        console = SafeConsole()
         console.print(tables(study, console.width), crop=False)
     display.say(f"[dim]study[/] {study.path}")
     shown = f"oltr tune show {study.name}" + (f" --storage {storage}" if storage else "")

@@ -25,7 +25,7 @@ def show(
     oltr tune show dme-lambda --json
     ```
     """
-    from oltr_cli.base.display import Display
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.tuning.best import record
     from oltr_cli.tuning.summary import next_commands, open_study, summarise, tables
 
@@ -35,9 +35,7 @@ def show(
     if json_:
         print_json({**summarise(found), "files": files})
     else:
-        from rich.console import Console
-
-        console = Console(highlight=False, emoji=False)
+        console = SafeConsole()
         console.print(tables(found, console.width), crop=False)
     for number, file in enumerate(files):
         display.say(f"[dim]{'wrote' if not number else '     '}[/] {file}")

@@ -62,7 +62,7 @@ def threshold(
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
     ```
     """
-    from oltr_cli.base.display import Display
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
 
@@ -89,9 +89,7 @@ def threshold(
         if json_:
             print_json({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]})
         else:
-            from rich.console import Console
-
-            console = Console(highlight=False)
+            console = SafeConsole()
             console.print(_table(done, console.width), crop=False)
         if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))

@@ -6,13 +6,14 @@ request.
 """
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median_low
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.build.find import class_folders, find_photographs
+from oltr_cli.data.build.find import class_folders, find_photographs, split_folders
 from oltr_cli.data.build.recipe import Sizing, recipe_text
 from oltr_cli.data.build.screen import Checked
 from oltr_cli.data.build.split import (
@@ -20,12 +21,15 @@ from oltr_cli.data.build.split import (
     Photographs,
     Splits,
     Tail,
+    draw_tail,
     set_aside,
+    split_as_given,
     split_as_is,
     split_open,
     split_with_tail,
 )
 from oltr_cli.data.build.write import check_folder, write_dataset
+from oltr_cli.data.lists.class_names import called_unknown, names_alike
 from oltr_cli.data.lists.lists import digest_of
 from oltr_cli.data.prepare.common import as_lines
 from oltr_cli.errors import DataProblem, UsageProblem
@@ -41,6 +45,7 @@ class Wish:
 
     Attributes:
         tail: the Pareto tail to draw; None uses all images, with the class sizes they come in.
+        as_classes: folders called train, valid, test, … are parts of class names, not splits.
         open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
         held: share of each class's images that is held out.
         decode: decode every file in full; None: only where that is quick.
@@ -53,6 +58,7 @@ class Wish:
     held: Held = field(default_factory=Held)
     seed: int = 0
     decode: bool | None = None
+    as_classes: bool = False
     sizing: Sizing = field(default_factory=Sizing)
 
 
@@ -99,11 +105,17 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     checked.keep_readable(wish.decode, display)
     checked.keep_one_of_each(display)
     aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
+    if checked.given:  # a class may have lost its training images: unreadable ones, copies
+        known = {name: files for name, files in known.items() if any(checked.given[f] == "train" for f in files)}
     if len(known) < 2:
         raise DataProblem(
             f"{wish.images}: {counted(len(known), 'known class')} with readable images; at least two are needed"
         )
-    if wish.tail is None:
+    if checked.given:
+        splits = split_as_given(known, checked.given, wish.held, wish.seed)
+        if wish.tail is not None:
+            draw_tail(splits["train"], wish.seed, wish.tail)
+    elif wish.tail is None:
         splits = split_as_is(known, wish.held, wish.seed)
     else:
         splits = split_with_tail(known, wish.held, wish.seed, wish.tail)
@@ -112,6 +124,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
             f"{wish.images}: no class has three readable images, one each for training, validation and test"
         )
     classes = list(known)
+    _point_out_names(classes, wish, built)
     open_, open_val = _open(aside, checked.foreign, wish, built)
     _point_out_small(splits, classes, built)
     _point_out_large(checked.sides, built)
@@ -148,7 +161,10 @@ def _find(wish: Wish, built: Built) -> Checked:
             raise UsageProblem("--images and --open are the same folder; use --open-classes to set classes aside")
         inside = foreign_images
     known = find_photographs(images, "--images", inside, built.warnings)
+    given: dict[Path, str] = {}
     if images.is_dir():
+        if not wish.as_classes:
+            known, given = split_folders(known, built.warnings)
         known = class_folders(known, images, built.warnings)
     foreign: Photographs = {}
     if foreign_images is not None:
@@ -166,7 +182,7 @@ def _find(wish: Wish, built: Built) -> Checked:
             str(path).encode()
         except UnicodeEncodeError:
             raise DataProblem(f"{str(path)!r}: the path of this folder is not UTF-8; rename it") from None
-    return Checked(known, foreign, root, built.warnings)
+    return Checked(known, foreign, root, built.warnings, given)
 
 
 def _open(aside: Photographs, foreign: Photographs, wish: Wish, built: Built) -> tuple[list[Path], list[Path]]:
@@ -188,6 +204,27 @@ def _open(aside: Photographs, foreign: Photographs, wish: Wish, built: Built) ->
             "better than it is on new kinds; sort open images into one folder per kind"
         )
     return open_, open_val
+
+
+def _point_out_names(classes: list[str], wish: Wish, built: Built) -> None:
+    """Warn about classes that are easily mistaken for each other, or for the answer "unknown"."""
+    for group in names_alike(classes):
+        folders = [wish.images / name for name in sorted(group, key=lambda name: name != " ".join(name.split()))]
+        if all(folder.is_dir() for folder in folders):
+            first, *others = (shlex.quote(str(folder)) for folder in folders)
+            remedy = " && ".join(f"mv -n {other}/* {first}/" for other in others)
+        else:
+            remedy = f"write one of them throughout {wish.images}"
+        built.warnings.append(
+            f"classes whose names differ only in case or blanks: {', '.join(map(repr, group))}; if they are one class: "
+            f"{remedy}, and build again"
+        )
+    for name in called_unknown(classes):
+        built.warnings.append(
+            f"the class '{name}' has the name of what predict rejects; if its images show nothing known, build again "
+            f"with --open-classes {shlex.quote(name)}, otherwise rename it (in CSV and JSON the field 'unknown' tells "
+            "them apart)"
+        )
 
 
 def _point_out_small(splits: Splits, classes: list[str], built: Built) -> None:

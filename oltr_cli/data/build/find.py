@@ -7,11 +7,16 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from oltr_cli.base.text import some
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import SUFFIXES
 from oltr_cli.errors import DataProblem
 
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS archives and network drives add to folders of photographs
 
 
@@ -67,6 +72,46 @@ def class_folders(found: Photographs, source: Path, warnings: list[str]) -> Phot
     if nested:
         warnings.append(f"class folders inside another class folder, counted as classes of their own: {some(nested)}")
     return classes
+
+
+def split_folders(classes: Photographs, warnings: list[str]) -> tuple[Photographs, dict[Path, str]]:
+    """Classes and the split of each file, if the outermost folders are ``train``, ``valid``, ``test`` and the like.
+
+    They are if train/ has class folders and there are no other folders than those of splits, or another split has a
+    class of the same name.
+
+    Returns:
+        (``classes``, nothing) where the outermost folders are not splits.
+    """
+    of_split: dict[str, Photographs] = defaultdict(dict)
+    others: list[str] = []  # not in a class folder of a split
+    for place, files in classes.items():
+        top, _, name = place.partition("/")
+        if name and top.lower() in SPLIT_FOLDERS:
+            of_split[top][name] = files
+        else:
+            others.append(place)
+    training = {name for top, found in of_split.items() if SPLIT_FOLDERS[top.lower()] == "train" for name in found}
+    held_out = {name for top, found in of_split.items() if SPLIT_FOLDERS[top.lower()] != "train" for name in found}
+    tops = {place.partition("/")[0] for place in classes}
+    only_splits = len(tops) > 1 and all(top.lower() in SPLIT_FOLDERS for top in tops)
+    if not training or not (only_splits or training & held_out):
+        return classes, {}
+    known: dict[str, list[Path]] = defaultdict(list)
+    given: dict[Path, str] = {}
+    for top, found in of_split.items():
+        for name, files in found.items():
+            known[name] += files
+            given |= dict.fromkeys(files, SPLIT_FOLDERS[top.lower()])
+    warnings.append(
+        f"{', '.join(f'{top}/' for top in of_split)} are taken for splits, with {counted(len(known), 'class')} in "
+        "them; with --as-classes they are part of the class names"
+    )
+    if others:
+        warnings.append(f"left out, folders that are not classes of a split: {some(others)}")
+    if without := sorted(set(known) - training):
+        warnings.append(f"left out, classes without a folder in the training split: {some(without)}")
+    return {name: sorted(known[name]) for name in sorted(training)}, given
 
 
 def listable(name: str) -> bool:

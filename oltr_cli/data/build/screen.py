@@ -21,11 +21,20 @@ class Checked:
 
     Attributes:
         root: the folder that holds all of them; names in warnings start from it.
+        given: the split of each known file, where its folder says it; else empty.
         sides: shorter side in pixels of every known image that can be read.
     """
 
-    def __init__(self, known: Photographs, foreign: Photographs, root: Path, warnings: list[str]) -> None:
+    def __init__(
+        self,
+        known: Photographs,
+        foreign: Photographs,
+        root: Path,
+        warnings: list[str],
+        given: dict[Path, str] | None = None,
+    ) -> None:
         self.known, self.foreign, self.root, self.warnings = known, foreign, root, warnings
+        self.given = given or {}
         self.sides: list[int] = []
         self._prefix = len(str(root / "x")) - 1
 

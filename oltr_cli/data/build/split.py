@@ -5,7 +5,7 @@ which a disk lists it; adding images later leaves most of the others in their sp
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -102,11 +102,30 @@ def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail) -> Sp
         enough = len(files) - val - test >= tail.minimum
         numbers[name] = (val, test) if enough else (min(val, small_val), min(test, small_test))
     splits = _split(known, numbers, seed)
-    train = splits["train"]
+    draw_tail(splits["train"], seed, tail)
+    return splits
+
+
+def split_as_given(known: Photographs, given: Mapping[Path, str], held: Held, seed: int) -> Splits:
+    """Each file in the split that ``given`` names; validation or test, if it has no file, comes out of training."""
+    splits: Splits = {"train": {}, "val": {}, "test": {}}
+    for name, files in known.items():
+        for path in files:
+            splits[given[path]].setdefault(name, []).append(path)
+    val, test = not splits["val"], not splits["test"]
+    if val or test:
+        shares = {name: held.of(len(files)) for name, files in splits["train"].items()}
+        numbers = {name: (share[0] * val, share[1] * test) for name, share in shares.items()}
+        drawn = _split(splits["train"], numbers, seed)
+        splits |= {split: drawn[split] for split in ("train", *["val"] * val, *["test"] * test)}
+    return splits
+
+
+def draw_tail(train: Photographs, seed: int, tail: Tail) -> None:
+    """Keep those training images that form ``tail``."""
     ranked = sorted(train, key=lambda name: (-len(train[name]), derive(seed, "rank", name), name))
     for name, count in zip(ranked, tail.counts([len(train[name]) for name in ranked]), strict=True):
         train[name] = sorted(_shuffled(train[name], seed, "tail", name)[:count])
-    return splits
 
 
 def split_open(groups: Photographs, seed: int) -> tuple[list[Path], list[Path]]:

@@ -9,9 +9,9 @@ import numpy as np
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.files import (
-    Located,
     copy_findings,
     decode_findings,
+    elsewhere_findings,
     file_sizes,
     missing_findings,
     size_findings,
@@ -27,7 +27,9 @@ from oltr_cli.data.inspect.lists import (
     shot_counts,
 )
 from oltr_cli.data.inspect.published import PUBLISHED, Published
-from oltr_cli.data.lists.lists import OPTIONAL, class_names, not_those_of_the_recipe, other_digest
+from oltr_cli.data.lists.class_names import called_unknown, class_names, names_alike
+from oltr_cli.data.lists.list_file import read_lines
+from oltr_cli.data.lists.lists import OPTIONAL, not_those_of_the_recipe, other_digest
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec
@@ -91,7 +93,8 @@ def check_dataset(
     read, in_lists = scan_lists(lists)
     if lists != root or root.is_dir():
         found += in_lists
-    files: Located = {split: find_files(root, names) for split, names in read.names.items()}
+    located = find_files(root, read.names)
+    files = located.files
     found += label_findings(read, lists)
     found += open_findings(read, checked.published)
     if checked.published and read.names:
@@ -99,7 +102,8 @@ def check_dataset(
     found += _name_findings(read, root, lists)
     found += _digest_findings(spec, lists)
     found += repeated_paths(read, files)
-    found += missing_findings(read, files)
+    found += missing_findings(read, located)
+    found += elsewhere_findings(read, located)
     sizes = file_sizes(root, files, display)
     found += size_findings(files, sizes)
     if content or decode:
@@ -137,15 +141,24 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
         return []
     classes = max(0, int(read.labels["train"].max()) + 1)
     try:
-        lines = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
+        lines = sum(bool(line.strip()) for line in read_lines(path))
         names = class_names(root, lists, classes) if classes <= lines else []
-    except (DataProblem, OSError, UnicodeDecodeError) as error:
-        return [Finding("error", "class_names", f"{path.name}: cannot be read ({error})")]
+    except DataProblem as problem:
+        return [Finding("error", "class_names", str(problem))]
     if lines != classes:
         message = f"{path.name} has {counted(lines, 'name')} for {counted(classes, 'class')}"
         return [Finding("warning", "class_names", message if names else f"{message} and is not used")]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    return [Finding("note", "class_names", f"several classes share a name: {some(twice)}")] if twice else []
+    findings = []
+    if alike := names_alike(names):
+        shown = some([" = ".join(f"'{name}'" for name in group) for group in alike])
+        message = f"class names that differ only in case or blanks: {shown}; make them one class, or rename them"
+        findings.append(Finding("warning", "names_alike", message, count=len(alike)))
+    for name in called_unknown(names):
+        message = f"a class is called '{name}', as an image that is rejected; rename it in {path.name}"
+        findings.append(Finding("warning", "called_unknown", message))
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        findings.append(Finding("note", "class_names", f"several classes share a name: {some(twice)}"))
+    return findings
 
 
 def _digest_findings(spec: DataSpec, lists: Path) -> list[Finding]:

@@ -12,14 +12,17 @@ from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
+from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED
+from oltr_cli.data.lists.locate import Found, why_not_found
 from oltr_cli.errors import DataProblem
 
 Located = dict[str, list[str | None]]  # by split: where each listed path is below the root
 _EVERY = 500  # files between two steps of the bar: a look at a file's size takes microseconds
 
 
-def missing_findings(read: Lists, files: Located) -> Iterator[Finding]:
+def missing_findings(read: Lists, located: Found) -> Iterator[Finding]:
     """Listed files that are missing, and folders that are missing entirely, as after an interrupted download."""
+    files = located.files
     for split, names in read.names.items():
         missing = [name for name, file in zip(names, files[split], strict=True) if file is None]
         if not missing:
@@ -30,7 +33,17 @@ def missing_findings(read: Lists, files: Located) -> Iterator[Finding]:
             gone = [folder for folder in dict.fromkeys(map(_folder, missing)) if folder not in there]
             if gone and len(missing) > 1:
                 message += f", {counted(len(gone), 'folder')} entirely ({some(gone)})"
-        yield Finding("error", "missing_files", f"{message}: {some(missing)}", (split,), len(missing))
+        message += f": {some(missing)}{why_not_found(missing[0], located)}"
+        yield Finding("error", "missing_files", message, (split,), len(missing))
+
+
+def elsewhere_findings(read: Lists, located: Found) -> Iterator[Finding]:
+    """Images that are in the other layout than their list, as ``val/<class>/x`` for ``val/x``."""
+    for split, names in read.names.items():
+        pairs = [f"{name} is {located.elsewhere[name]}" for name in names if name in located.elsewhere]
+        if pairs:
+            message = f"{counted(len(pairs), 'image')} found elsewhere than listed: {some(pairs)}"
+            yield Finding("note", "found_elsewhere", message, (split,), len(pairs))
 
 
 def _folder(name: str) -> str:
@@ -71,7 +84,11 @@ def _are(what: str, count: int) -> str:
 def copy_findings(
     root: Path, read: Lists, files: Located, sizes: dict[str, int], workers: int, display: Display
 ) -> Iterator[Finding]:
-    """Files with the same bytes; only those of equal size are read."""
+    """Files with the same bytes; only those of equal size are read.
+
+    An error where training sees what is tested, or an image is both known and open; published sets have copies of every
+    other kind.
+    """
     by_size: dict[int, list[str]] = defaultdict(list)
     for file, size in sizes.items():
         if size > 0:
@@ -93,12 +110,14 @@ def copy_findings(
     pairs: dict[tuple[tuple[str, ...], bool], list[str]] = defaultdict(list)
     for group in copies:
         splits = tuple(split for split in files if any(split in uses[file] for file in group))
-        known = {uses[file][split] for file in group for split in uses[file] if split in ("train", "val", "test")}
+        known = {uses[file][split] for file in group for split in uses[file] if split in REQUIRED}
         pairs[splits, len(known) > 1].append(" = ".join(group[:2]))
     for (splits, torn), groups in pairs.items():
         message = f"{counted(len(groups), 'image')} listed as several files with the same bytes"
         message += " under different labels" if torn else ""
-        yield Finding("warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
+        closed = {*splits} & {*REQUIRED}
+        leak = closed and ({*splits} & {*OPTIONAL} or ("train" in closed and len(closed) > 1))
+        yield Finding("error" if leak else "warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
 
 
 def content_digest(file: Path) -> str:

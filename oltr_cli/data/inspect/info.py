@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.lists.lists import ListSplit, class_names, read_lists
+from oltr_cli.data.lists.class_names import class_names
+from oltr_cli.data.lists.lists import ListSplit, read_lists
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, shot_groups
@@ -54,8 +55,8 @@ def look_at(spec: DataSpec, root: Path, lists: Path, display: Display) -> Look:
     read = read_lists(spec.name, lists)
     splits: dict[str, Any] = {}
     missing = {}
-    for split, names in read.names.items():
-        found = find_files(root, names)
+    for split, found in find_files(root, read.names).files.items():
+        names = read.names[split]
         missing[split] = found.count(None)
         files = [file or name for file, name in zip(found, names, strict=True)]
         splits[split] = ListSplit(root, read.labels[split], names, files)

@@ -1,9 +1,8 @@
 """What the lists of a dataset contain, and everything that is wrong with them, in one go; no image is looked for."""
 
-import posixpath
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding, Severity
 from oltr_cli.data.inspect.published import Published
 from oltr_cli.data.lists.identities import IDENTIFICATION, identification_problems, read_groups
+from oltr_cli.data.lists.leaks import in_two_lists, is_leak, one_spelling, two_labels, why
 from oltr_cli.data.lists.list_file import find_list, scan_list
 from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED, label_problems
 from oltr_cli.errors import DataProblem
@@ -146,45 +146,19 @@ def repeated_paths(read: Lists, files: dict[str, list[str | None]]) -> Iterator[
         files: by split, where each listed path was found; None: nowhere.
     """
     keys = {
-        split: [_one_spelling(file or name) for file, name in zip(files[split], names, strict=True)]
+        split: one_spelling([file or name for file, name in zip(files[split], names, strict=True)])
         for split, names in read.names.items()
     }
-    sets = {split: set(paths) for split, paths in keys.items()}
     for split, paths in keys.items():
-        if len(sets[split]) == len(paths):
-            continue
-        labels: dict[str, set[int]] = {}
-        again = []
-        for path, label in zip(paths, read.labels[split].tolist(), strict=True):
-            if path in labels:
-                again.append(path)
-            labels.setdefault(path, set()).add(label)
-        torn = [path for path, own in labels.items() if len(own) > 1]
-        if torn:
+        if torn := two_labels(paths, read.labels[split].tolist()):
             message = f"{counted(len(torn), 'image')} under different labels: {some(torn)}"
             yield Finding("error", "contradicting_labels", message, (split,), len(torn))
+        times = Counter(paths)
+        again = [path for path, count in times.items() for _ in range(count - 1)]
         if len(torn) < len(again):
             message = f"{counted(len(again), 'image')} listed more than once: {some(again)}"
             yield Finding("warning", "repeated_paths", message, (split,), len(again))
-    for one, other in combinations(sets, 2):
-        both = sets[one] & sets[other]
-        if both and not (
-            other in IDENTIFICATION and one in ("train", *IDENTIFICATION)
-        ):  # reported by identification_problems
-            severity, why = _shared(one, other)
-            message = f"{counted(len(both), 'image')} in both lists{why}: {some(sorted(both))}"
-            yield Finding(severity, "shared_paths", message, (one, other), len(both))
-
-
-def _one_spelling(path: str) -> str:
-    """``a//b`` and ``a/./b`` are ``a/b``; few paths have either."""
-    return posixpath.normpath(path) if "//" in path or "./" in path else path
-
-
-def _shared(one: str, other: str) -> tuple[Severity, str]:
-    """How bad an image in two splits is, and why."""
-    if one == "train":
-        return "error", ", so training sees what is tested"
-    if other in OPTIONAL and one not in OPTIONAL:
-        return "error", ", both known and open"
-    return "warning", ""
+    for one, other, both in in_two_lists(keys):
+        severity: Severity = "error" if is_leak(one, other) else "warning"
+        message = f"{counted(len(both), 'image')} in both lists{why(one, other)}: {some(both)}"
+        yield Finding(severity, "shared_paths", message, (one, other), len(both))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.data.lists.list_file import read_lines
 from oltr_cli.errors import DataProblem
 
 IDENTIFICATION = ("probe", "distractors")  # both or neither
@@ -64,11 +65,7 @@ def read_groups(path: Path, names: list[str]) -> dict[str, NDArray[np.bool_]]:
     """
     place = {name: i for i, name in enumerate(names)}
     groups: dict[str, NDArray[np.bool_]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataProblem(f"{path}: cannot be read ({error})") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         name, _, group = (part.strip() for part in line.strip().rpartition(" "))

@@ -1,12 +1,20 @@
 """One list file: found by its name, read line by line, with all that is wrong in it."""
 
+import codecs
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.text import visible
 from oltr_cli.errors import DataProblem
+
+_LABEL = re.compile(r"-1|[0-9]{1,18}")  # int() takes 0_1, +1 and the digits of every script as well
+_NEARLY_LABEL = re.compile(r"[-+\u2212]?[\d_]+")
+_OTHER_SEPARATOR = re.compile(r".*\S([,;:|]|(?! )\s)\s*(?:-1|[0-9]{1,18})|.*\S ((?! )\s)(?:-1|[0-9]{1,18})")
+_SEPARATORS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", ":": "a colon", "|": "a bar"}
 
 
 def find_list(folder: Path, split: str) -> Path | None:
@@ -48,38 +56,58 @@ def scan_list(path: Path) -> ListLines:
     names: list[str] = []
     labels: list[int] = []
     problems: list[tuple[int, str, str]] = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                text = line.strip()
-                if not text:
-                    continue
-                # The label is the last word: file names may hold spaces.
-                name, _, word = text.rpartition(" ")
-                name = name.strip()
-                label = _integer(word)
-                if label is None or not name:
-                    problems.append((number, text[:80], "is not 'relative/path label'"))
-                elif leads_outside(name):
-                    problems.append((number, name[:80], "leads outside the dataset's folder"))
-                else:
-                    names.append(name)
-                    labels.append(label)
-    except FileNotFoundError:
-        raise DataProblem(f"{path}: no such list") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataProblem(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(read_lines(path), 1):
+        text = line.strip()
+        if not text:
+            continue
+        # The label is the last word: file names may hold spaces.
+        name, _, word = text.rpartition(" ")
+        name = name.strip()
+        if not name or not _LABEL.fullmatch(word):
+            problems.append((number, _start(text), _not_a_line(text, word)))
+        elif name[0] == "\ufeff":
+            problems.append((number, _start(text), "begins with a byte-order mark (U+FEFF); remove it"))
+        elif leads_outside(name):
+            problems.append((number, _start(name), "leads outside the dataset's folder"))
+        else:
+            names.append(name)
+            labels.append(int(word))
     if not names and not problems:
         raise DataProblem(f"{path}: lists no images")
     return ListLines(names, np.array(labels, dtype=np.int64), problems)
 
 
-def _integer(word: str) -> int | None:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        DataProblem: it cannot be read.
+    """
     try:
-        value = int(word)
-    except ValueError:
-        return None
-    return value if -(2**63) <= value < 2**63 else None
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except FileNotFoundError:
+        raise DataProblem(f"{path}: no such list") from None
+    except UnicodeDecodeError as error:
+        utf16 = error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        reason = "it is UTF-16 text; save it as UTF-8" if utf16 else f"not UTF-8 text: {error}"
+        raise DataProblem(f"{path}: cannot be read ({reason})") from None
+    except OSError as error:
+        raise DataProblem(f"{path}: cannot be read ({error})") from None
+
+
+def _start(text: str) -> str:
+    """The first 80 characters, with spaces and controls other than a blank spelled out."""
+    return visible(text[:80])
+
+
+def _not_a_line(text: str, word: str) -> str:
+    """Why a line is not a path and a label, naming the character that stands in the wrong place."""
+    if _NEARLY_LABEL.fullmatch(word):
+        return "has no valid label; a label is -1, or up to 18 digits from 0 to 9"
+    if match := _OTHER_SEPARATOR.fullmatch(text):
+        mark = match[1] or match[2]
+        return f"has {_SEPARATORS.get(mark) or f'the character U+{ord(mark):04X}'} before the label; put a blank there"
+    return "is not 'relative/path label'"
 
 
 def leads_outside(name: str) -> bool:

@@ -7,7 +7,7 @@ the same images (``val/x.JPEG`` and ``val/<class>/x.JPEG``).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.data.lists.class_names import class_names
 from oltr_cli.data.lists.identities import IDENTIFICATION, check_identification, read_groups
+from oltr_cli.data.lists.leaks import check_leaks
 from oltr_cli.data.lists.list_file import find_list, read_list
 from oltr_cli.data.lists.locate import locate
 from oltr_cli.errors import DataProblem
@@ -103,7 +105,8 @@ def open_lists(
     Returns:
         the splits, the class names (from ``classes.txt`` where there is one), and a digest of the lists' text.
     Raises:
-        DataProblem: a list or an image is missing, or the labels do not fit together; one line that names it.
+        DataProblem: a list or an image is missing, an image is in two lists, or the labels do not fit together; one
+            line that names it.
     """
     if not root.is_dir():
         raise DataProblem(
@@ -112,10 +115,12 @@ def open_lists(
     read = read_lists(name, lists, only)
     attributes = lists / "attributes.txt"
     groups = read_groups(attributes, read.names["probe"]) if "probe" in read.names and attributes.is_file() else {}
-    splits = {}
-    for split, names in read.names.items():
-        located = locate(root, names, read.paths[split])
-        splits[split] = ListSplit(root, read.labels[split], names, located, groups if split == "probe" else {})
+    files = locate(root, read.names, read.paths)
+    check_leaks(read.paths, files, read.labels)
+    splits = {
+        split: ListSplit(root, read.labels[split], read.names[split], found, groups if split == "probe" else {})
+        for split, found in files.items()
+    }
     texts = {split: path.read_bytes() for split, path in read.paths.items()}
     if groups:
         texts["attributes"] = attributes.read_bytes()
@@ -216,18 +221,3 @@ def _some(values: NDArray[np.int64]) -> str:
     if len(different) == 1:
         return f"label {different[0]}"
     return f"labels {', '.join(map(str, different[:5]))}{', …' if len(different) > 5 else ''}"
-
-
-def class_names(root: Path, lists: Path, num_classes: int) -> list[str]:
-    """Names by label from ``classes.txt`` (one line per class; a leading WordNet id is dropped), else ``class 0`` …"""
-    candidates: Iterable[Path] = (lists / "classes.txt", root / "classes.txt")
-    for path in candidates:
-        if path.is_file():
-            try:
-                lines = path.read_text(encoding="utf-8").splitlines()[:num_classes]
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataProblem(f"{path}: cannot be read ({error})") from None
-            if len(lines) == num_classes:
-                split = [line.split(maxsplit=1) for line in lines]
-                return [" ".join(words[1:] or words) or f"class {i}" for i, words in enumerate(split)]
-    return [f"class {label}" for label in range(num_classes)]

@@ -162,7 +162,7 @@ def _groups(faces: Faces, path: Path) -> list[str]:
         people |= {image: [image] for image in every}
         people |= {image.removeprefix(f"{faces.probe_folder}/"): [image] for image in every}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataProblem(f"--attributes {path}: cannot be read ({error})") from None
     found: dict[str, None] = {}

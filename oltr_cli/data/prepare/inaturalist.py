@@ -29,13 +29,17 @@ from oltr_cli.data.prepare.common import (
     write_recipe,
 )
 from oltr_cli.data.prepare.folders import file_problems
-from oltr_cli.data.prepare.inaturalist_json import Listed, category_names, read_json_list
+from oltr_cli.data.prepare.inaturalist_json import Listed, category_names, read_json_list, read_text_list
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
 from oltr_cli.recipe.home import data_home
 
 NAME = "inaturalist2018"
 CLASSES = 8142
 IMAGES = {"train2018.json": 437_513, "val2018.json": 24_426}
+LISTS = {
+    "train2018.json": "iNaturalist18_train.txt",
+    "val2018.json": "iNaturalist18_val.txt",
+}  # used if there is no JSON
 PER_CLASS = 3  # images in val2018.json; one of them is validation
 OPEN_VAL = 0.3  # of the classes set aside
 ARCHIVE, TORCHVISION = "train_val2018", "2018"  # the folder as the archive has it, and as torchvision renames it
@@ -55,7 +59,8 @@ def prepare_inaturalist2018(
     """Write the lists; return the name of the dataset and what is there now.
 
     Args:
-        root: holds ``train2018.json``, ``val2018.json`` and ``train_val2018/``, which torchvision calls ``2018/``.
+        root: holds ``train2018.json``, ``val2018.json`` (or the lists ``iNaturalist18_train.txt``, ``…_val.txt`` of the
+            literature) and ``train_val2018/``, which torchvision calls ``2018/``.
         lists: where the lists go; None: ``root``.
         open_classes: how many classes to set aside, or a supercategory; "" none.
     Raises:
@@ -67,7 +72,12 @@ def prepare_inaturalist2018(
     if problems := _missing_parts(root):
         raise DataProblem(several(str(root), problems))
     images = ARCHIVE if (root / ARCHIVE).is_dir() else TORCHVISION
-    train, val = (read_json_list(root / file, ARCHIVE, images, display) for file in IMAGES)
+    train, val = (
+        read_json_list(root / file, ARCHIVE, images, display)
+        if (root / file).is_file()
+        else read_text_list(root / LISTS[file], ARCHIVE, images)
+        for file in IMAGES
+    )
     if problems := [*_wrong_counts(train, val)]:
         raise DataProblem(several(str(root), problems))
     aside = _set_aside(open_classes, train) if open_classes else []
@@ -78,7 +88,11 @@ def prepare_inaturalist2018(
     listed = dict(zip(IMAGES, (train.names, val.names), strict=True))
     if problems := file_problems(root, listed, display):
         raise DataProblem(several(str(root), problems))
-    prepared = Prepared(root, CLASSES - len(aside), lists=folder, origin=ORIGIN)
+    origin = dict(ORIGIN)
+    for file in IMAGES:
+        if not (root / file).is_file():
+            origin = {split: text.replace(file, LISTS[file]) for split, text in origin.items()}
+    prepared = Prepared(root, CLASSES - len(aside), lists=folder, origin=origin)
     if not (root / "categories.json").is_file():
         prepared.warnings.append(
             f"categories.json is missing, so species are named by number; it comes in {ADDRESS}/categories.json.tar.gz"
@@ -108,8 +122,11 @@ def _missing_parts(root: Path) -> list[str]:
     if not any(folders_in(root / name) for name in (ARCHIVE, TORCHVISION)):
         problems.append(f"no images in {ARCHIVE}/ or {TORCHVISION}/; unpack {ADDRESS}/{ARCHIVE}.tar.gz here (120 GB)")
     for file in IMAGES:
-        if not (root / file).is_file():
-            problems.append(f"no {file}; unpack {ADDRESS}/{file}.tar.gz here (26 MB); torchvision does not download it")
+        if not (root / file).is_file() and not (root / LISTS[file]).is_file():
+            problems.append(
+                f"no {file}; unpack {ADDRESS}/{file}.tar.gz here (26 MB; torchvision does not download it), or add "
+                f"{LISTS[file]}"
+            )
     return problems
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.lists.list_file import leads_outside
+from oltr_cli.base.text import visible
+from oltr_cli.data.lists.list_file import leads_outside, read_list
 from oltr_cli.errors import DataProblem
 
 
@@ -58,6 +59,30 @@ def read_json_list(path: Path, listed_in: str, images: str, display: Display) ->
             f"{path}: {len(content['images']):,} images but {len(names):,} annotations of {len(set(names)):,}; each "
             "image must have one"
         )
+    return Listed(_renamed(path, names, listed_in, images), categories, supercategories, titles)
+
+
+def read_text_list(path: Path, listed_in: str, images: str) -> Listed:
+    """The same of a list file of the literature, ``train_val2018/Plantae/7477/x.jpg 7477``.
+
+    Raises:
+        DataProblem: not such a list, an image listed twice, or labels that are not the folders' numbers.
+    """
+    names, categories = read_list(path)
+    if len(set(names)) != len(names):
+        raise DataProblem(f"{path}: lists an image twice")
+    supercategories = {}
+    for name, category in zip(names, categories.tolist(), strict=True):
+        parts = name.split("/")
+        if len(parts) != 4 or parts[2] != str(category):
+            raise DataProblem(f"{path}: '{visible(name[:80])} {category}' is not '{listed_in}/KIND/LABEL/image label'")
+        supercategories[category] = parts[1]
+    numbers = {category: str(category) for category in supercategories}
+    return Listed(_renamed(path, names, listed_in, images), categories, supercategories, numbers)
+
+
+def _renamed(path: Path, names: list[str], listed_in: str, images: str) -> list[str]:
+    """``names`` with the folder ``images`` for ``listed_in``, once each is found to be in it."""
     for name in names:
         if not isinstance(name, str) or not name or "\n" in name or "\r" in name or leads_outside(name):
             raise DataProblem(f"{path}: {str(name)[:80]!r} is not an image path")
@@ -65,7 +90,7 @@ def read_json_list(path: Path, listed_in: str, images: str, display: Display) ->
             raise DataProblem(f"{path}: lists {name[:80]}, not images of {listed_in}/; is it from another year?")
     if images != listed_in:
         names = [images + name.removeprefix(listed_in) for name in names]
-    return Listed(names, categories, supercategories, titles)
+    return names
 
 
 def category_names(root: Path, listed: Listed) -> dict[int, str]:

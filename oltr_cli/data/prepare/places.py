@@ -6,6 +6,9 @@ Otherwise training images are drawn with exactly the published number of each cl
 Labels are those of the authors' lists: the order of the classes' paths with "/" read as "_". Places365's own numbers
 differ from it in five classes (desert/sand, desert/vegetation, desert_road, field/wild, field_road), in
 ``places365_val.txt`` for one; the authors' test list has them turned over, so that all of their lists agree.
+
+The same lists are in circulation with flattened paths, for example in Kang et al.'s classifier-balancing:
+``train/desert-sand/x.jpg`` for ``data_256/d/desert/sand/x.jpg``, ``val/desert-sand/x.jpg`` for ``val_256/x.jpg``.
 """
 
 from collections.abc import Callable
@@ -44,12 +47,19 @@ def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepa
     counts = published_counts(COUNTS)
     classes = list(counts)
     official = read_official(NAME, PREFIX, (made.folder, root), list(counts.values()))
+    flat = {path.partition("/")[2].replace("/", "-"): path for path in classes}
+
+    def class_of(path: str) -> str:
+        """``data_256/d/desert/sand/x.jpg`` → ``d/desert/sand``; "" for a path that names no class."""
+        folder = path.partition("/")[2].rpartition("/")[0]
+        return flat.get(folder, folder)
+
     for listed in official.values():
         made.problems += label_problems(listed, classes, class_of)
     made.fail_if_wrong()
     train_folder = next((name for name in TRAIN_FOLDERS if (root / name).is_dir()), TRAIN_FOLDERS[0])
     val_folder = next((name for name in VAL_FOLDERS if (root / name).is_dir()), VAL_FOLDERS[0])
-    rename = _renamer({TRAIN_FOLDERS[0]: train_folder, VAL_FOLDERS[0]: val_folder})
+    rename = _renamer(train_folder, val_folder, {} if (root / "train").is_dir() else flat)
     for split in ("train", "val"):
         if split in official:
             made.take(split, official[split], rename)
@@ -73,18 +83,17 @@ def prepare_places_lt(root: Path, lists: Path | None, display: Display) -> Prepa
     return made.finish(len(classes), [path.partition("/")[2] for path in classes], display)
 
 
-def class_of(path: str) -> str:
-    """``data_256/d/desert/sand/x.jpg`` → ``d/desert/sand``; "" for a path that names no class."""
-    return path.partition("/")[2].rpartition("/")[0]
-
-
-def _renamer(folders: dict[str, str]) -> Callable[[str], str] | None:
-    """Listed path → path with the first folder's name here; None if all names are as listed."""
-    if all(listed == here for listed, here in folders.items()):
-        return None
+def _renamer(train_folder: str, val_folder: str, flat: dict[str, str]) -> Callable[[str], str]:
+    """Listed path → path with the names that folders have here; ``flat``: class in a flattened path → its folder."""
+    folders = {TRAIN_FOLDERS[0]: train_folder, VAL_FOLDERS[0]: val_folder}
 
     def rename(path: str) -> str:
         first, slash, rest = path.partition("/")
+        name, _, file = rest.rpartition("/")
+        if first == "train" and name in flat:
+            return f"{train_folder}/{flat[name]}/{file}"
+        if first == "val" and name in flat:
+            return f"{val_folder}/{file}"
         return f"{folders.get(first, first)}{slash}{rest}"
 
     return rename

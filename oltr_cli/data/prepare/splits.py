@@ -48,7 +48,7 @@ class SplitLists:
             if_none: what to do if all of the images are missing.
         """
         names = [rename(name) for name in listed.names] if rename else listed.names
-        found = find_files(self.root, names)
+        found = find_files(self.root, {split: names}).files[split]
         if None in found:
             self.problems.append(self._missing(listed.path, names, found, if_none))
             return
@@ -71,7 +71,7 @@ class SplitLists:
         if not path.is_file():
             return False
         names, _ = read_list(path)
-        found = find_files(self.root, names)
+        found = find_files(self.root, {split: names}).files[split]
         if None in found:
             self.problems.append(self._missing(path, names, found, ""))
         self._files[split], self._origin[split] = found, "already there, unchanged"

@@ -7,6 +7,7 @@ import pytest
 
 from oltr_cli.data.build import find as build_find
 from oltr_cli.data.build.find import listable
+from oltr_cli.data.build.split import Tail
 from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.planning.plan import plan
@@ -202,3 +203,51 @@ def test_one_path_under_two_labels_is_of_none_and_twice_under_one_is_one(build, 
     report = build(table(rows() + "pics/0.png,b\npics/1.png,b\n"))
     assert sum(report.counts.values()) == 9
     assert said(report, "the same image in several classes").endswith("(1): 0.png")
+
+
+def of_files(folder):
+    """split → {(path, label)}."""
+    return {split: set(pairs) for split, pairs in lists(folder).items()}
+
+
+@pytest.mark.parametrize("tail", [None, Tail(minimum=3)])
+def test_split_folders_are_splits_and_not_classes(build, tmp_path, tail):
+    root = photos(tmp_path / "kg", {f"{top}/{c}": 3 for top in ("train", "Valid", "test") for c in ("cat", "dog")})
+    report = build(root, tail=tail)
+    assert (report.folder / "classes.txt").read_text() == "000000 cat\n000001 dog\n"
+    assert said(report, "are taken for splits").startswith("Valid/, test/, train/ are taken for splits, with 2 classes")
+    for split, top in (("train", "train"), ("val", "Valid"), ("test", "test")):
+        everything = {(f"{top}/{c}/{i:03}.png", label) for label, c in enumerate(("cat", "dog")) for i in range(3)}
+        assert of_files(report.folder)[split] == everything
+    other = build(root, "other", as_classes=True)
+    assert other.classes == 6
+    assert not any("splits" in warning for warning in other.warnings)
+
+
+def test_a_split_that_has_no_folder_is_drawn_from_training(build, tmp_path):
+    root = photos(tmp_path / "in", {"train/a": 20, "train/b": 20, "test/a": 4, "test/b": 4, "test/c": 2, "test": 3})
+    report = build(root)
+    assert report.counts == {"train": 36, "val": 4, "test": 8}
+    assert said(report, "without a folder in the training split").endswith(": c")
+    assert said(report, "not classes of a split").endswith(": test")
+    assert {name.split("/")[0] for name, _ in lists(report.folder)["val"]} == {"train"}
+
+
+def test_a_class_called_train_is_no_split(build, tmp_path):
+    assert build(photos(tmp_path / "in", {"train/steam": 4, "train/diesel": 4, "car": 4})).classes == 3
+    assert build(photos(tmp_path / "two", {"train": 4, "test": 4}), "two").classes == 2
+
+
+def test_names_that_are_easily_mistaken_are_pointed_out(build, tmp_path):
+    root = photos(tmp_path / "my photos", {"Robin": 4, "robin": 4, "ROBIN ": 4, "wren": 4, "Unknown": 4})
+    report = build(root)
+    alike = said(report, "differ only in case or blanks")
+    assert "'ROBIN ', 'Robin', 'robin'" in alike
+    assert f"mv -n '{root}/robin'/* '{root}/Robin'/ && mv -n '{root}/ROBIN '/* '{root}/Robin'/, and build" in alike
+    assert "build again with --open-classes Unknown" in said(report, "the name of what predict rejects")
+    assert not any(
+        "case" in w or "predict" in w for w in build(root, "o", open_classes=("Unknown", "robin", "ROBIN ")).warnings
+    )
+    table = tmp_path / "t.csv"
+    table.write_text("".join(f"{root}/{c}/00{i}.png,{c}\n" for c in ("Robin", "robin") for i in range(4)))
+    assert f"write one of them throughout {table}, and build" in said(build(table, "t"), "differ only in case")

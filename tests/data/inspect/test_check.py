@@ -152,8 +152,8 @@ def test_all_problems_come_at_once(tiny):
         ("train", "val/c0/0.png 0", ("shared_paths", "train", "val"), "error"),
         ("train", "open/c7/0.png 0", ("shared_paths", "train", "open"), "error"),
         ("val", "open_val/c11/0.png 0", ("shared_paths", "val", "open_val"), "error"),
-        ("val", "test/c0/0.png 0", ("shared_paths", "val", "test"), "warning"),
-        ("open_val", "open/c7/0.png -1", ("shared_paths", "open", "open_val"), "warning"),
+        ("val", "test/c0/0.png 0", ("shared_paths", "val", "test"), "error"),
+        ("open_val", "open/c7/0.png -1", ("shared_paths", "open", "open_val"), "error"),
         ("val", "val/c0/./0.png 0", ("repeated_paths", "val"), "warning"),
     ],
 )
@@ -164,11 +164,28 @@ def test_an_image_in_two_places(tiny, split, row, kind, severity):
     assert code == (3 if severity == "error" else 0)
 
 
-def test_an_image_under_both_path_styles(tiny):
+def test_an_image_that_a_listed_folder_holds_is_not_found_under_another_name(tiny):
+    """``test/only.png`` is missing, whatever ``test/c0`` holds: that folder is listed itself."""
     shutil.copy(tiny / "test/c0/0.png", tiny / "test/c0/only.png")
-    write(tiny, "test", [*lines(tiny, "test"), "test/only.png 0", "test/c0/only.png 0"])
-    _, _, found = check()
-    assert found["repeated_paths", "test"]["message"] == "1 image listed more than once: test/c0/only.png"
+    write(tiny, "test", [*lines(tiny, "test"), "test/only.png 0"])
+    code, _, found = check()
+    assert (code, found["missing_files", "test"]["message"]) == (3, "1 of 21 images missing: test/only.png")
+
+
+def test_images_found_elsewhere_than_listed_are_counted_and_named(tiny):
+    for i in range(4):
+        (tiny / f"kept/{i}").mkdir(parents=True)
+        shutil.copy(tiny / f"val/c0/{i % 3}.png", tiny / f"kept/{i}/{i}.png")
+    write(tiny, "val", [*lines(tiny, "val"), *(f"kept/{i}.png 0" for i in range(4))])
+    code, _, found = check()
+    assert (code, found["found_elsewhere", "val"]["count"]) == (0, 4)
+    assert found["found_elsewhere", "val"]["message"].startswith(
+        "4 images found elsewhere than listed: kept/0.png is kept/0/0.png, kept/1.png is"
+    )
+    shutil.copy(tiny / "kept/0/0.png", tiny / "kept/1/0.png")
+    code, _, found = check()
+    assert code == 3
+    assert "kept/0.png, which could be kept/0/0.png, kept/1/0.png; list" in found["missing_files", "val"]["message"]
 
 
 def test_published_counts(tiny, monkeypatch):
@@ -207,12 +224,20 @@ def test_copies_are_found_by_content_alone(tiny):
     shutil.copy(source, tiny / "train/c0/1.png")
     shutil.copy(tiny / "train/c0/2.png", tiny / "train/c1/2.png")
     shutil.copy(tiny / "train/c0/3.png", tiny / "test/c0/3.png")
+    shutil.copy(tiny / "val/c0/1.png", tiny / "open/c7/0.png")
+    shutil.copy(tiny / "val/c0/2.png", tiny / "test/c0/2.png")
     assert check()[2] == {}
     for option in ("--content", "--decode"):
         code, facts, _ = check("tiny", option, "--workers", "0")
         copies = {(*f["splits"], "different" in f["message"]): f["message"] for f in facts["findings"]}
-        assert code == 0
-        assert set(copies) == {("train", False), ("train", True), ("train", "test", False)}
+        assert code == 3
+        assert {splits: f["severity"] for splits, f in zip(copies, facts["findings"], strict=True)} == {
+            ("train", "test", False): "error",
+            ("val", "open", False): "error",
+            ("train", False): "warning",
+            ("train", True): "warning",
+            ("val", "test", False): "warning",
+        }
         assert "train/c0/0.png = train/c0/1.png" in copies["train", False]
         assert "train/c0/2.png = train/c1/2.png" in copies["train", True]
 
@@ -252,7 +277,7 @@ def test_warnings_alone_are_no_failure(tiny):
     [
         (b"a\nb\n", "warning", "classes.txt has 2 names for 5 classes and is not used"),
         (b"a\nb\nc\nd\ne\nf\n", "warning", "classes.txt has 6 names for 5 classes"),
-        (b"n1 crane\nn2 b\nn3 c\nn4 crane\nn5 e\n", "note", "several classes share a name: crane"),
+        (b"0 crane\n1 b\n2 c\n3 crane\n4 e\n", "note", "several classes share a name: crane"),
         (b"\xff\xfe\x80\n", "error", "classes.txt: cannot be read"),
     ],
 )
@@ -260,7 +285,7 @@ def test_class_names(tiny, text, severity, message):
     (tiny / "classes.txt").write_bytes(text)
     code, _, found = check()
     assert found[("class_names",)]["severity"] == severity
-    assert found[("class_names",)]["message"].startswith(message)
+    assert message in found[("class_names",)]["message"]
     assert code == (3 if severity == "error" else 0)
 
 
@@ -292,11 +317,21 @@ def test_lists_that_cannot_be_read(tiny):
     assert {key for key in check()[2] if key[0] == "no_list"} == {("no_list", "val"), ("no_list", "test")}
 
 
+def test_names_that_are_easily_mistaken(tiny):
+    (tiny / "classes.txt").write_text("Robin\nrobin\nROBIN \nwren\nUnknown\n")
+    _, _, found = check()
+    assert {kind: f["severity"] for (kind,), f in found.items()} == {
+        "names_alike": "warning",
+        "called_unknown": "warning",
+    }
+    assert "blanks: 'Robin' = 'robin' = 'ROBIN'; make them" in found[("names_alike",)]["message"]
+
+
 def test_labels_that_are_far_too_large(tiny):
     write(tiny, "train", [*lines(tiny, "train"), "train/c0/1.png 999999999999", "train/c0/2.png " + "9" * 30])
     _, facts, found = check()
     assert "no training image for label 5, 6, 7, 8, 9, … although" in found["labels", "train"]["message"]
-    assert found["bad_lines", "train"]["message"].endswith("is not 'relative/path label'")
+    assert found["bad_lines", "train"]["message"].endswith("a label is -1, or up to 18 digits from 0 to 9")
     assert facts["classes"] == 6
 
 
@@ -394,5 +429,5 @@ def test_many_files_are_checked_without_a_loop_over_folders(tmp_path, monkeypatc
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(located.os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
-    assert located.find_files(tmp_path, names) == names
+    assert located.find_files(tmp_path, {"train": names}).files == {"train": names}
     assert len(listed) == 20

@@ -21,12 +21,12 @@ def touch(root, *names):
 @pytest.fixture
 def small(tmp_path):
     """Two classes, all five lists."""
-    touch(tmp_path, "a/0.png", "a/1.png", "b/0.png", "v/0.png", "v/1.png", "o/0.png")
+    touch(tmp_path, "a/0.png", "a/1.png", "b/0.png", "v/0.png", "v/1.png", "t/0.png", "t/1.png", "o/0.png", "p/0.png")
     write(tmp_path, "train", ["a/0.png 0", "a/1.png 0", "b/0.png 1"])
     write(tmp_path, "val", ["v/0.png 0", "v/1.png 1"])
-    write(tmp_path, "test", ["v/1.png 1", "v/0.png 0"])
+    write(tmp_path, "test", ["t/1.png 1", "t/0.png 0"])
     write(tmp_path, "open", ["o/0.png -1"])
-    write(tmp_path, "open_val", ["o/0.png -1"])
+    write(tmp_path, "open_val", ["p/0.png -1"])
     return tmp_path
 
 
@@ -42,6 +42,24 @@ def test_reads_labels_names_and_images(small):
     assert splits["test"].image(0).shape == (3, 4, 4)
     write(small, "val", ["v/0.png 0", "v/1.png 1", "v/1.png 1"])
     assert opened(small)[2] != digest
+
+
+@pytest.mark.parametrize(
+    ("split", "row", "message"),
+    [
+        ("test", "a/0.png 0", r"test\.txt: 1 image also in train\.txt, so training sees what is tested: a/0\.png; rem"),
+        ("open", "./b//0.png -1", r"open\.txt: 1 image also in train\.txt.*: b/0\.png"),
+        ("open", "v/0.png -1", r"open\.txt: 1 image also in val\.txt, both known and open: v/0\.png"),
+        ("test", "v/0.png 0", r"test\.txt: 1 image also in val\.txt, so what is tested also chooses"),
+        ("open_val", "o/0.png -1", r"open_val\.txt: 1 image also in open\.txt, so what"),
+        ("train", "b/./0.png 0", r"train\.txt: 1 image under different labels: b/0\.png; keep one line"),
+    ],
+)
+def test_an_image_in_two_lists_or_under_two_labels_is_refused(small, split, row, message):
+    rows = (small / f"{split}.txt").read_text().splitlines()
+    write(small, split, [*rows, row])
+    with pytest.raises(DataProblem, match=message):
+        opened(small)
 
 
 def test_official_names(small):
@@ -65,6 +83,31 @@ def test_flat_paths_in_class_folders_and_the_other_way_round(small):
     assert split.image(2).shape == (3, 4, 4)
 
 
+def test_a_missing_image_is_not_replaced_by_one_of_another_class(small):
+    """Neither from a class folder inside its own or above it, nor from any folder while others are where listed."""
+    touch(small, "owls/0.png", "owls/tawny/0.png", "owls/tawny/1.png", "owls/other/1.png", "up/lone/2.png", "up/3.png")
+    for rows, lost in [
+        (["owls/0.png 0", "owls/1.png 0", "owls/tawny/0.png 1"], "owls/1.png"),
+        (["owls/1.png 0", "owls/tawny/0.png 1", "owls/tawny/5.png 1"], "owls/tawny/5.png"),
+        (["owls/1.png 0", "owls/tawny/0.png 1", "owls/other/1.png 1"], "owls/1.png"),
+        (["owls/0.png 0", "owls/tawny/9.png 1"], "owls/tawny/9.png"),
+        (["up/lone/2.png 0", "up/lone/3.png 1"], "up/lone/3.png"),
+    ]:
+        write(small, "train", rows)
+        with pytest.raises(DataProblem, match=rf"1 of \d images? not found .* first is {lost}$"):
+            opened(small)
+
+
+def test_a_name_that_fits_several_files_is_an_error(small):
+    touch(small, "photos/a/0.png", "photos/b/0.png", "flat/0.png")
+    write(small, "val", ["photos/0.png 0"])
+    with pytest.raises(DataProblem, match=r"photos/0\.png, which could be photos/a/0\.png, photos/b/0\.png; list the"):
+        opened(small)
+    write(small, "val", ["flat/x/0.png 0", "flat/y/0.png 1"])  # both can only be flat/0.png
+    with pytest.raises(DataProblem, match=r"2 of 2 images not found .* flat/x/0\.png, which could be flat/0\.png;"):
+        opened(small)
+
+
 def test_names_with_spaces_unicode_and_blank_lines(small):
     touch(small, "a/ein Bär.png")
     write(small, "val", ["a/ein Bär.png 0", "", "  v/1.png   1  "])
@@ -73,9 +116,26 @@ def test_names_with_spaces_unicode_and_blank_lines(small):
     assert labels.tolist() == [0, 1]
 
 
-def test_classes_txt(small):
-    (small / "classes.txt").write_text("n01 gold fish\nn02 newt\n")
-    assert opened(small)[1] == ["gold fish", "newt"]
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        (["n01440764 gold fish", "n01443537"], ["gold fish", "n01443537"]),
+        (["000000 gold fish", "000001 newt"], ["gold fish", "newt"]),  # as build writes them
+        (["0003 gold fish", "0007 newt"], ["gold fish", "newt"]),  # as prepare does where classes are set aside
+        (["polar bear", "brown bear"], ["polar bear", "brown bear"]),
+        (["1914 penny", "1915 penny"], ["1914 penny", "1915 penny"]),
+        (["0 penny", "1 dime"], ["penny", "dime"]),  # labels
+        (["0 penny", "2 dime"], ["0 penny", "2 dime"]),
+        (["only one"], ["class 0", "class 1"]),
+        (["000000 penny", "penny"], ["000000 penny", "penny"]),
+        (["n01 gold fish", "7 spot ladybird"], ["n01 gold fish", "7 spot ladybird"]),
+        (["/a/airfield 0", "/d/desert/sand 1"], ["airfield", "desert/sand"]),  # Places365's
+        (["\ufeffpolar bear", ""], ["polar bear", "class 1"]),
+    ],
+)
+def test_names_of_several_words_lose_only_ids_and_the_numbers_of_build(small, lines, names):
+    (small / "classes.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert opened(small)[1] == names
 
 
 def test_classes_txt_that_is_no_text(small):
@@ -104,7 +164,24 @@ def test_open_lists_are_optional(small):
         ("train", [""], "lists no image"),
         ("train", ["a/0.png 0", "b/0.png 2"], r"no training image for label 1 .*go up to 2"),
         ("train", ["a/0.png 0", "b/0.png 99999999999"], r"no training image for label 1, 2, 3, 4, 5, … although"),
-        ("train", ["a/0.png 0", "b/0.png " + "9" * 30], r"train\.txt:2"),
+        ("train", ["a/0.png 0", "b/0.png " + "9" * 30], r"train\.txt:2: .* up to 18 digits"),
+        *(
+            ("train", ["a/0.png 0", f"b/0.png {label}"], rf"train\.txt:2: 'b/0\.png .*' has {wrong}")
+            for label, wrong in [
+                ("0_1", "no valid label"),
+                ("١", "no valid label"),
+                ("+1", "no valid label"),
+                ("-2", "no valid label"),
+                ("\u22121", "no valid label"),
+                ("\xa01", r"the character U\+00A0 before the label"),
+            ]
+        ),
+        ("train", ["a/0.png 0", "b/0.png\t1"], r"train\.txt:2: 'b/0\.png\\t1' has a tab before the label"),
+        ("train", ["a/0.png,0"], r"train\.txt:1: 'a/0\.png,0' has a comma before the label"),
+        ("train", ["a/0.png;0"], r"train\.txt:1: 'a/0\.png;0' has a semicolon before the label"),
+        ("train", ["a/0.png, 0", "b/0.png, 1"], r"is a/0\.png, \(, is read as part of the path"),
+        ("train", ["a\\0.png 0", "b\\0.png 1"], r"is a\\0\.png \(character 2 is a backslash; write /"),
+        ("train", ["a/0.png 0", "\ufeffb/0.png 1"], r"train\.txt:2: .* begins with a byte-order mark"),
         ("train", ["a/0.png 0", "b/0.png -1"], r"label -1 in a training list"),
         ("train", ["a/0.png 0", "b/9.png 1"], r"1 of 2 images not found below .*first is b/9\.png"),
         ("val", ["v/0.png 0", "v/1.png 5"], r"val\.txt: label 5 has no training image"),
@@ -126,6 +203,16 @@ def test_missing_folder_and_missing_list(small, tmp_path):
         open_lists("x", tmp_path / "nowhere", tmp_path / "nowhere")
     (small / "test.txt").unlink()
     with pytest.raises(DataProblem, match=r"no list test\.txt"):
+        opened(small)
+
+
+def test_a_byte_order_mark_at_the_start_is_read_away(small):
+    before = opened(small)[0]
+    for path in small.glob("*.txt"):
+        path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert {split: s.files for split, s in opened(small)[0].items()} == {split: s.files for split, s in before.items()}
+    (small / "val.txt").write_text("v/0.png 0\n", encoding="utf-16")
+    with pytest.raises(DataProblem, match=r"val\.txt: cannot be read \(it is UTF-16 text; save it as UTF-8\)"):
         opened(small)
 
 

@@ -102,6 +102,31 @@ def test_labels_are_category_ids_and_training_is_the_official_list(tmp_path, mon
     assert splits["val"].image(0).shape == (3, 9, 9)
 
 
+def test_the_lists_of_the_literature_do_without_json(root, tmp_path):
+    listed = {"train": rows_of_json(root / "train2018.json"), "val": rows_of_json(root / "val2018.json")}
+    prepare(root)
+    expected = {split: rows(root, split) for split in ("train", "val", "test")}
+    other = tmp_path / "other"
+    other.mkdir()
+    (root / "train_val2018").rename(other / "train_val2018")
+    for split, labels in listed.items():
+        text = "".join(f"{name} {label}\n" for name, label in labels.items())
+        (other / f"iNaturalist18_{split}.txt").write_text(text)
+    _, prepared = prepare(other)
+    assert {split: rows(other, split) for split in expected} == expected
+    assert prepared.origin["train"] == "iNaturalist18_train.txt"
+    assert (other / "classes.txt").read_text() == (root / "classes.txt").read_text()
+    (other / "iNaturalist18_val.txt").write_text("train_val2018/Plantae/0/x.jpg 1\n")
+    with pytest.raises(DataProblem, match=r"iNaturalist18_val\.txt: 'train_val2018/Plantae/0/x\.jpg 1' is not"):
+        prepare(other)
+
+
+def rows_of_json(path):
+    content = json.loads(path.read_text())
+    category = {one["image_id"]: one["category_id"] for one in content["annotations"]}
+    return {image["file_name"]: category[image["id"]] for image in content["images"]}
+
+
 def test_the_published_counts_are_those_it_makes():
     facts = PUBLISHED["inaturalist2018"]
     assert facts.images == {"train": 437_513, "val": 8_142, "test": 2 * 8_142}

@@ -105,6 +105,26 @@ def test_folders_by_other_names(tmp_path, train, val):
     assert (len(splits["open"]), names[3]) == (2, "desert/sand")
 
 
+@pytest.mark.parametrize("splits", [("train", "val", "test"), ("val", "test")])
+def test_flattened_paths_are_the_same_lists(root, splits):
+    def flattened(split):
+        for name, label in official(split):
+            first, name = ("val" if split == "test" else "train"), name.rpartition("/")[2]
+            yield f"{first}/{CLASSES[label][2:].replace('/', '-')}/{name}", label
+
+    for split in splits:
+        write_list(root / f"Places_LT_{split}.txt", list(flattened(split)))
+    prepare_places_lt(root, None, QUIET)
+    for split in splits:
+        assert listed(root, split) == dict(official(split))
+    if "train" not in splits:
+        assert not listed(root, "train").keys() & listed(root, "val").keys()
+    wrong = [(name, (label + 1) % 5 if "desert-sand" in name else label) for name, label in flattened("val")]
+    write_list(root / "Places_LT_val.txt", wrong)
+    with pytest.raises(DataProblem, match=r"Places_LT_val\.txt"):
+        prepare_places_lt(root, None, QUIET)
+
+
 def test_a_list_of_places365_does_not_hide_the_official_one(root):
     """``places365_val.txt`` ends as ``Places_LT_val.txt`` does: the lists that are meant get names of their own."""
     write_official(root, "train", "val", "test")
