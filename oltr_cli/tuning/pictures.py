@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from oltr_cli.drawing.style import INKS, legend_below, plain_log, save_pngs
 from oltr_cli.tuning.space import Dimension
 from oltr_cli.tuning.study import Study
-from oltr_cli.tuning.trial_lines import shown
+from oltr_cli.tuning.summary import shown
 
 BEST, OTHER = INKS[2], INKS[1]
 NOISE = 0.02  # chance alone, with a few thousand validation images

@@ -19,7 +19,7 @@ from oltr_cli.tuning.request import Request
 from oltr_cli.tuning.space import check_space, check_written, own_values, read_space
 from oltr_cli.tuning.storage import check_database, named_faults
 from oltr_cli.tuning.study import Study
-from oltr_cli.tuning.trial_lines import header
+from oltr_cli.tuning.summary import header
 
 if TYPE_CHECKING:
     from oltr_cli.tuning.trial import Workbench

@@ -1,6 +1,6 @@
-"""What a study found, as plain numbers and as tables."""
+"""What a study found, as plain numbers and as tables; its trials as lines, printed as they end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import ROUNDED
@@ -13,10 +13,11 @@ from oltr_cli.base.display import duration, fitted
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.planning.source import lists_of
 from oltr_cli.runs.folder import find_studies, runs_root
+from oltr_cli.tuning.about import About
 from oltr_cli.tuning.best import run_command, search_command
 from oltr_cli.tuning.claim import OUTCOME, REASON
+from oltr_cli.tuning.space import Value
 from oltr_cli.tuning.study import Study, load_study
-from oltr_cli.tuning.trial_lines import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ STATES = {"COMPLETE": "finished", "PRUNED": "cut short", "FAIL": "failed", "RUNN
 INTERRUPTED = "interrupted"  # counts as running, but no worker has it
 SHORT = {"open/f_measure": "open/F"}
 BESIDE = ("closed/overall", "closed/few", "open/f_measure")  # shown for each trial besides the objective
+VALUE = 15  # width of the objective in the line of a trial
 
 
 def find_study(text: str | None) -> "Path":
@@ -196,3 +198,35 @@ def _beside(trial: "FrozenTrial") -> dict[str, str]:
 
 def _head(name: str) -> str:
     return SHORT.get(name, name).replace("/", "\n", 1)
+
+
+def header(about: About) -> str:
+    """The head of the lines."""
+    names = " ".join(f"{d.name:>{_width(d.name)}}" for d in about.space)
+    return f"[dim]{'trial':>5} {names} {about.objective.partition('/')[2]:>{VALUE}} {'τ':>8} {'time':>7}[/]"
+
+
+def line(
+    about: About,
+    number: int,
+    values: Mapping[str, Value],
+    value: float | None,
+    tau: float | None,
+    seconds: float,
+    remark: str = "",
+) -> str:
+    """One trial; without a value, ``remark`` says why."""
+    tried = " ".join(f"{escape(shown(values[d.key])):>{_width(d.name)}}" for d in about.space)
+    result = f"{'–' if value is None else f'{value:.4f}':>{VALUE}} {'–' if tau is None else f'{tau:.4f}':>8}"
+    return f"{number:>5} {tried} {result} {duration(seconds):>7}  {remark}".rstrip()
+
+
+def shown(value: Value | None) -> str:
+    """A tried value in four digits."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _width(name: str) -> int:
+    return max(9, len(name))

@@ -20,8 +20,8 @@ from oltr_cli.tuning.claim import Claim, TrialLost
 from oltr_cli.tuning.mlflow import Nest
 from oltr_cli.tuning.storage import Heartbeat, storage_faults
 from oltr_cli.tuning.study import Study
+from oltr_cli.tuning.summary import line
 from oltr_cli.tuning.trial import Outcome, Workbench
-from oltr_cli.tuning.trial_lines import line
 
 SELECTED_BY = "val/closed/overall"  # of an epoch's row; compared for pruning
 FIRST_FAILURES = 3  # this many without a success end the command
