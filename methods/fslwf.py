@@ -14,7 +14,7 @@ images with the other base classes as memory, and classifies further images of t
 base classes, among all base classes.
 Deviation: the features come from plain, after a ReLU, as in all rows; the source trains its own and omits the last ReLU
 (``backbone.final_relu=false``). Base weights start at the class means of z instead of at random.
-One learning-rate schedule spans both stages. N is drawn anew in each step, where the source trains one generator for
+One learning-rate schedule spans both stages. N is drawn again in each step; the source trains one generator for
 each N. The number of fake novel classes is ``fake_share`` of those in the batch; the source has 250 of 389, and dropout
 on the features.
 """

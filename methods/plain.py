@@ -1,4 +1,4 @@
-"""Plain model: softmax cross-entropy with instance-balanced sampling, the stage 1 that all other rows start from.
+"""Plain model: softmax cross-entropy on instance-balanced batches, the stage 1 that all other rows start from.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, as the row "Plain Model" of Table 3.
 The paper, ImageNet-LT, ResNet-10: many 40.9, medium 10.7, few 0.4, overall 20.9 (closed), F-measure 0.295.

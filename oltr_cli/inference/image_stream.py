@@ -1,7 +1,7 @@
 """Images from anywhere, decoded and cropped in worker processes, in order, and never more than a few batches ahead.
 
 Dataset splits are loaded by ``oltr_cli.data.feed.loading``, which knows beforehand what comes. Here paths arrive while
-the work goes on (from a pipe, perhaps hours apart), and a file that is no image must not stop the rest.
+the work goes on (from a pipe, perhaps hours apart), and a file that is not an image must not stop the rest.
 """
 
 import queue

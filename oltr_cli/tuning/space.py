@@ -93,7 +93,7 @@ def read_space(p: Planned, params: Sequence[str], ranges: Sequence[str], file: P
     """The space that a command line asks for, sorted by key.
 
     Args:
-        p: the method that is tuned, with the recipe as it stands.
+        p: the method that is tuned, with the current recipe.
         params: keys that are tuned in the range which the method states; none, and nothing else given: all of those.
         ranges: ``KEY=LOW:HIGH[:log]`` or ``KEY=A,B,C``; they go before the file's, and those before the method's.
     Raises:
