@@ -7,6 +7,7 @@ from oltr_cli.commands.data.build import build
 from oltr_cli.commands.data.check import check
 from oltr_cli.commands.data.info import info
 from oltr_cli.commands.data.prepare import prepare_app
+from oltr_cli.commands.data.rename import rename
 
 data_app = typer.Typer(
     no_args_is_help=True,
@@ -25,3 +26,4 @@ data_app.command()(build)
 data_app.command()(check)
 data_app.command()(info)
 data_app.command()(active)
+data_app.command()(rename)
