@@ -22,6 +22,7 @@ from pydantic import (
 
 from oltr_cli.base.files import write_json
 from oltr_cli.errors import DataProblem
+from oltr_cli.runs.class_names import read_class_names
 
 RESULT, TUNED = "result.json", "threshold.json"
 
@@ -180,14 +181,19 @@ _OUTCOME: TypeAdapter[RunResult | RunFailure] = TypeAdapter(
 
 
 def read_outcome(run_dir: Path) -> RunResult | RunFailure | None:
-    """How the run in ``run_dir`` ended; None if there is no result.json.
+    """How the run in ``run_dir`` ended, with the class names as they are now; None if there is no result.json.
 
     Raises:
-        DataProblem: the file is damaged.
+        DataProblem: the file is damaged, or that of renamed classes.
     """
-    return _read(
+    outcome = _read(
         run_dir / RESULT, _OUTCOME, "remove it and repeat the oltr run command, which restores it from the other files"
     )
+    if isinstance(outcome, RunResult):
+        names = read_class_names(run_dir.absolute().parents[1]).get(outcome.data_digest or "")
+        if names is not None and len(names) == len(outcome.class_counts):
+            return outcome.model_copy(update={"class_names": names})
+    return outcome
 
 
 def read_result(run_dir: Path) -> RunResult:

@@ -7,6 +7,7 @@ from oltr_cli.commands.data.build import build
 from oltr_cli.commands.data.check import check
 from oltr_cli.commands.data.info import info
 from oltr_cli.commands.data.prepare import prepare_app
+from oltr_cli.commands.data.rename import rename
 
 data_app = typer.Typer(
     no_args_is_help=True,
@@ -21,5 +22,5 @@ def _data() -> None:
 
 
 data_app.add_typer(prepare_app, name="prepare")
-for command in (build, check, info, active):
+for command in (build, check, info, active, rename):
     data_app.command()(command)

@@ -1,0 +1,37 @@
+"""class_names.json beside a dataset's runs: class names as they are now, for runs whose result has the earlier ones.
+
+The file maps the digest of a dataset's lists to the names (K,) by label. ``oltr data rename`` writes it, and whatever
+reads a result (oltr_cli/runs/result.py) gets these names.
+"""
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from oltr_cli.base.files import write_json
+from oltr_cli.errors import DataProblem
+
+CLASS_NAMES = "class_names.json"
+_FORM: TypeAdapter[dict[str, list[str]]] = TypeAdapter(dict[str, list[str]])
+
+
+def read_class_names(folder: Path) -> dict[str, list[str]]:
+    """Digest → names in ``folder``, that of a dataset's runs; empty where no class was renamed.
+
+    Raises:
+        DataProblem: the file is damaged.
+    """
+    path = folder / CLASS_NAMES
+    try:
+        return _FORM.validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise DataProblem(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError:
+        raise DataProblem(f"{path}: is damaged; remove it, and rename the classes again") from None
+
+
+def write_class_names(folder: Path, names: dict[str, list[str]]) -> None:
+    """Replace the names in ``folder``."""
+    write_json(folder / CLASS_NAMES, names)
