@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -14,8 +13,8 @@ from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
 from oltr_cli.errors import DataProblem, OltrError, Stopped, first_line
+from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.planning.resolve import flatten
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
@@ -60,6 +59,10 @@ def make_runs(
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         warn_of_other_lists(planned[-1], results[-1], display)
+        if is_main_process():
+            for p, result in zip(planned, results, strict=True):
+                if result is not None:
+                    complete(p.run, result, display, track)
         return results[-1]
     display.starting_torch()
     from oltr_cli.data.feed.opening import open_dataset
@@ -76,6 +79,8 @@ def make_runs(
             result = session.make(p)
         else:
             display.say(f"[dim]{p.run.name} is finished[/]")
+            if is_main_process():
+                complete(p.run, result, display, track)
     assert result is not None
     return result
 
@@ -121,6 +126,7 @@ class _Session:
             if result is not None:
                 return result
             if self.accelerator.is_main_process:
+                remove_stray_files(p.run)
                 self._record_recipe(p)
             try:
                 with named_shortages():
@@ -166,19 +172,16 @@ class _Session:
     def _make_and_record(self, p: Planned) -> RunResult:
         from oltr_cli.tracking.tracker import Tracker
 
-        recipe = p.link.recipe
         tracker = Tracker.start(
             p.run,
-            flatten(recipe.as_toml()),
-            {"method": recipe.method, "dataset": recipe.data.name, "hash": p.link.hash, "seed": str(p.run.seed)},
-            {"name": recipe.data.name, "digest": self.dataset.digest, "num_train": len(self.dataset.splits["train"])},
+            *facts(p.run, p.link.recipe.as_toml(), self.dataset.digest, len(self.dataset.splits["train"])),
             enabled=self.track and self.accelerator.is_main_process,
             warn=self.display.warn,
         )
         status: Status = "FAILED"
         try:
             result = self._detect(p) if p.is_detector else self._train_and_score(p, tracker)
-            pictures = self._pictures(p.run)
+            pictures = draw_plots(p.run, self.display) if self.accelerator.is_main_process else []
             status = "FINISHED"
         except (Stopped, KeyboardInterrupt):
             status = "KILLED"
@@ -206,7 +209,7 @@ class _Session:
         on = ", on saved features" if issubclass(p.cls, FeatureMethod) else ""
         self.display.say(f"[bold]{p.run.name}[/]: {how}{on}")
         task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.networks.workers, self.display)
-        progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
+        progress = train(task, lambda row: tracker.epoch(numbers(row), row["epoch"]))
         began = time.monotonic()
         network = self.networks.network(p)
         with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in self._splits())) as bar:
@@ -260,18 +263,6 @@ class _Session:
         self.accelerator.wait_for_everyone()
         return result
 
-    def _pictures(self, run: Run) -> list[Path]:
-        """The run's plots; one that cannot be drawn costs a warning, not the run."""
-        if not self.accelerator.is_main_process:
-            return []
-        from oltr_cli.drawing.run_plots import save_run_plots
-
-        try:
-            return save_run_plots(run.path)
-        except (OltrError, OSError, ValueError) as error:
-            self.display.warn(f"plots of {run.name} were not drawn: {error}")
-            return []
-
 
 @contextmanager
 def named_shortages() -> Iterator[None]:
@@ -289,7 +280,3 @@ def named_shortages() -> Iterator[None]:
         if "can't allocate memory" in text:
             raise OltrError(f"out of memory; lower train.batch_size ({text})") from error
         raise
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name != "epoch"}
