@@ -12,6 +12,7 @@ import typer
 
 from oltr_cli import __version__
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, guard_streams
+from oltr_cli.base.text import visible
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
 from oltr_cli.commands.evaluate import evaluate
@@ -90,7 +91,11 @@ def main() -> None:
         sys.exit(130)
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno and error.filename is not None:
+            # No permission, a folder in the place of a file, a full disk: what the system says of it is all there is.
+            print(f"error: {visible(str(error.filename))}: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
         # A fault of ours, or of somebody's method. Its traceback holds the loader, whose workers ignore SIGTERM, and
         # the interpreter would wait for them for ever on its way out: they end once the traceback is let go.
         traceback.print_exc()

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from oltr_cli.base.locks import Lock
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
 from oltr_cli.runs.result import RunFailure, RunResult, read_outcome
 
@@ -77,13 +78,13 @@ class Run:
         """Where the embeddings of ``split`` are saved."""
         return self.path / "embeddings" / f"{split}.npy"
 
-    def lock(self) -> FileLock:
+    def lock(self) -> Lock:
         """Held by the one process that trains this run; the system frees it when that process dies."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OltrError(f"{self.path}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
-        return FileLock(self.path / ".lock")
+        return Lock(self.path / ".lock")
 
     def status(self) -> str:
         """done, failed, damaged (result.json), running, interrupted (a checkpoint waits to be resumed) or new."""
@@ -100,9 +101,19 @@ class Run:
                 pass
         except Timeout:
             return "running"
+        except OltrError:  # a run of another user: nobody can tell
+            pass
         if outcome is not None:
             return "failed"
-        return "interrupted" if (self.path / "last.pt").exists() or (self.path / "last.prev.pt").exists() else "new"
+        return "interrupted" if any(_there(self.path / name) for name in ("last.pt", "last.prev.pt")) else "new"
+
+
+def _there(path: Path, unsure: bool = False) -> bool:
+    """Whether there is such a file; ``unsure`` where its folder may not be looked into."""
+    try:
+        return path.exists()
+    except OSError:
+        return unsure
 
 
 def run_from_path(path: Path) -> Run | None:
@@ -120,7 +131,7 @@ def find_runs(root: Path | None = None, dataset: str | None = None, method: str 
     """All run directories under ``root`` (default: ``runs_root()``), ordered by name."""
     root = runs_root() if root is None else root
     found = root.glob(f"{dataset or '*'}/{method or '*'}/*-s*/")
-    runs = [run_from_path(path) for path in sorted(found) if (path / "recipe.toml").exists()]
+    runs = [run_from_path(path) for path in sorted(found) if _there(path / "recipe.toml", unsure=True)]
     return [run for run in runs if run is not None]
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.locks import Lock
 from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import OltrError
 from oltr_cli.runs.folder import Run
@@ -148,7 +147,7 @@ class Mirror:
         if parent is None:
             return None
         parent.run.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent.run.path / ".mlflow.lock"):  # several processes run trials of one study
+        with Lock(parent.run.path / ".mlflow.lock"):  # several processes run trials of one study
             return Mirror(self.mlflow, parent).run_id
 
     def _created(self, parent: str | None) -> str:

@@ -10,8 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from oltr_cli.base.locks import Lock
 from oltr_cli.errors import OltrError
 
 NAME = "mlflow.db"
@@ -24,9 +23,9 @@ def local_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def store_lock(root: Path) -> FileLock:
+def store_lock(root: Path) -> Lock:
     """Held by the one process that writes to the store in ``root``."""
-    return FileLock(root / LOCK)
+    return Lock(root / LOCK)
 
 
 def seconds_since_change(file: Path) -> float:

@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from oltr_cli.base.locks import Lock
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 
@@ -31,7 +30,7 @@ class JournalLock:
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
-        self.lock = FileLock(journal.with_name(f".{journal.name}.lock"))
+        self.lock = Lock(journal.with_name(f".{journal.name}.lock"))
 
     def acquire(self) -> bool:
         self.lock.acquire()
@@ -166,7 +165,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     """Held while trials are handed out and told."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock = Lock(folder / ".lock")
         lock.acquire()
     except OSError as error:
         raise OltrError(f"{folder}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None
