@@ -164,6 +164,8 @@ class _Session:
         write_json(p.run.path / "environment.json", describe(self.accelerator, self.networks.workers))
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
+        if not (p.run.path / "recipe.toml").exists():  # it was removed: a result alone would be no run
+            return
         try:
             RunFailure(**p.run.identity, error=str(error), exit_code=error.exit_code).write(p.run.path)
         except OltrError as second:  # the disk is full: the first error is the one to report
@@ -257,6 +259,12 @@ class _Session:
         from oltr_cli.pipeline.result import make_result
 
         self.accelerator.wait_for_everyone()
+        needed = ["recipe.toml", *(["best.pt"] if detector is None else [])]
+        if lost := [name for name in needed if not (p.run.path / name).exists()]:
+            raise OltrError(
+                f"{p.run.path}: has lost {' and '.join(lost)}, so its folder was removed or moved; move it back, or "
+                "start again with the same command"
+            )
         result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector, identification)
         if self.accelerator.is_main_process:
             result.write(p.run.path)
