@@ -3,6 +3,7 @@
 Without a terminal the same lines are plain and the bar is left out.
 """
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -16,11 +17,42 @@ from rich.text import Text
 _COLUMNS = (("epoch", 7), ("loss", 8), ("val", 6), ("many", 6), ("med.", 6), ("few", 6), ("images/s", 9), ("time", 7))
 
 
+_TAG = re.compile(r"\\*\[[a-z#/@][^[]*?\]")  # what rich takes for markup, with backslashes that say it is none
+_STYLES = ("[dim]", "[bold]", "[green]", "[red]")
+
+
+class _Console(Console):
+    """Takes ``_STYLES`` and ``[/]`` for markup; other brackets are text, as paths and names have them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(text if options.get("markup") is False else _only_styles(text), **options)
+
+
+def make_console(**options: Any) -> Console:
+    """The console on which all commands print; its options are rich's."""
+    return _Console(**{"highlight": False, "emoji": False, **options})  # 0.1:100:log is a range
+
+
+def _only_styles(text: str) -> str:
+    """``text`` with brackets escaped that are no style of ours, and ``[/]`` where nothing is to be closed."""
+    opened = 0
+
+    def checked(match: re.Match[str]) -> str:
+        nonlocal opened
+        tag = match.group()
+        if tag in _STYLES or (tag == "[/]" and opened):
+            opened += 1 if tag in _STYLES else -1
+            return tag
+        return tag if tag.startswith("\\") else f"\\{tag}"
+
+    return _TAG.sub(checked, text)
+
+
 class Display:
     """Writes to ``console`` (stderr); ``quiet`` shows warnings only."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, emoji=False)  # 0.1:100:log is a range
+        self.console = make_console(stderr=True)
         self.quiet = quiet
 
     def say(self, text: str) -> None:
@@ -43,7 +75,7 @@ class Display:
         shown = self.console.is_terminal and not self.quiet
         with Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("[dim]{task.fields[rate]}[/]"),

@@ -108,12 +108,11 @@ def compare(
 
 
 def _print(filled: "FilledTable", fmt: str) -> None:
-    from rich.console import Console
-
+    from oltr_cli.base.display import make_console
     from oltr_cli.tables.formats import render
 
     if fmt == "rich":
-        Console(highlight=False).print(render(filled, fmt))
+        make_console().print(render(filled, fmt))
     else:
         sys.stdout.write(str(render(filled, fmt)).rstrip("\n") + "\n")
 

@@ -53,8 +53,7 @@ def evaluate(
     oltr evaluate scores.npz --class-counts counts.txt  anybody's scores
     ```
     """
-    from rich.console import Console
-
+    from oltr_cli.base.display import make_console
     from oltr_cli.errors import UsageProblem
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
     from oltr_cli.protocol.screen import table
@@ -81,8 +80,8 @@ def evaluate(
     if json_:
         print_json(result.as_json())
         return
-    Console(highlight=False).print(table(result))
-    Console(stderr=True, highlight=False).print(
+    make_console().print(table(result))
+    make_console(stderr=True).print(
         "[dim]next[/]", _next_command(target, result, class_counts), markup=True, soft_wrap=True
     )
 

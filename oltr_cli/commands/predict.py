@@ -145,11 +145,11 @@ class _Output:
             # Names that are no UTF-8 leave as the bytes that they are on the disk.
             stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
         if stdout.isatty():
-            from rich.console import Console
+            from oltr_cli.base.display import make_console
 
             # Where both are the terminal, rows have to pass above the bar.
             barred = display.console.is_terminal and not display.quiet
-            self.console = display.console if barred else Console(file=stdout, highlight=False)
+            self.console = display.console if barred else make_console(file=stdout)
 
     def write(self, lines: "list[Line]") -> None:
         if not lines:

@@ -82,12 +82,11 @@ def run(
     if json_:
         print_json(result.as_json())
         return
-    from rich.console import Console
-
+    from oltr_cli.base.display import make_console
     from oltr_cli.protocol.evaluate import Evaluation
     from oltr_cli.protocol.screen import table
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(table(Evaluation.of(result)))
     if result.detector:
         console.print(_detector(result.detector), soft_wrap=True)

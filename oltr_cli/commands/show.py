@@ -39,9 +39,9 @@ def show(
     if json_:
         print_json({"file": path, "runs": [_link_facts(link) for link in links]})
         return
-    from rich.console import Console
+    from oltr_cli.base.display import make_console
 
-    console = Console(highlight=False)
+    console = make_console()
     console.print(f"[dim]{path}[/]")
     for link in links:
         console.print(f"\n[bold]{link.recipe.method}[/] [dim]hash {link.hash}[/]")
@@ -81,11 +81,10 @@ def _show_method(name: str, as_json: bool) -> None:
         facts = {"name": name, "kind": info.kind, "starts_from": cls.starts_from, "about": about}
         print_json({**facts, "params": params, "paper": figures})
         return
-    from rich.console import Console
-
+    from oltr_cli.base.display import make_console
     from oltr_cli.commands.ls import as_table
 
-    console = Console(highlight=False)
+    console = make_console()
     start = cls.starts_from or ("goes on any method" if info.kind == "detector" else "nothing")
     console.print(f"[bold]{name}[/]  [dim]{info.family} · {info.source} · starts from {start}[/]\n")
     console.print(about + "\n", markup=False)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
 from rich.table import Table
+
+from oltr_cli.base.display import make_console
 
 WIDE = 10_000  # more than any table needs
 
@@ -20,7 +21,7 @@ def fitted(table: Callable[[Sequence[str]], Table], side: Sequence[str], width: 
     """
     for number in range(len(side) + 1):
         made = table(side[:number])
-        made.width = Console(width=WIDE).measure(made).maximum
+        made.width = make_console(width=WIDE).measure(made).maximum
         if made.width <= width:
             break
     return made, list(side[:number])

@@ -48,9 +48,9 @@ def check(
     if json_:
         print_json(_facts(checked))
     else:
-        from rich.console import Console
+        from oltr_cli.base.display import make_console
 
-        _print(checked, Console(highlight=False))
+        _print(checked, make_console())
     display.say(f"[dim]next[/]  {_next(checked, name, same_dataset(name, root, lists))}")
     if checked.count("error"):
         raise typer.Exit(3)

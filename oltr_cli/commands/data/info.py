@@ -58,9 +58,9 @@ def info(
     if json_:
         print_json({**found, "written": written})
     else:
-        from rich.console import Console
+        from oltr_cli.base.display import make_console
 
-        _print(found, Console(highlight=False))
+        _print(found, make_console())
     display.say(f"wrote {', '.join(map(str, written))}")
     following = f"oltr run dme {_as_run(name)}{_sets(root, lists)}"
     display.say(f"[dim]next[/]  {escape(f'oltr data check {again}' if found['missing'] else following)}")

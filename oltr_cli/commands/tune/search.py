@@ -96,9 +96,9 @@ def search(
     if json_:
         print_json(summarise(study))
     else:
-        from rich.console import Console
+        from oltr_cli.base.display import make_console
 
-        console = Console(highlight=False, emoji=False)
+        console = make_console()
         console.print(tables(study, console.width), crop=False)
     display.say(f"[dim]study[/] {study.path}")
     shown = f"oltr tune show {study.name}" + (f" --storage {storage}" if storage else "")

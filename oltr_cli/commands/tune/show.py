@@ -35,9 +35,9 @@ def show(
     if json_:
         print_json({**summarise(found), "files": files})
     else:
-        from rich.console import Console
+        from oltr_cli.base.display import make_console
 
-        console = Console(highlight=False, emoji=False)
+        console = make_console()
         console.print(tables(found, console.width), crop=False)
     for number, file in enumerate(files):
         display.say(f"[dim]{'wrote' if not number else '     '}[/] {file}")

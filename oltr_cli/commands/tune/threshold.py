@@ -71,9 +71,9 @@ def threshold(
         if json_:
             print_json({"rule": parsed.text, "runs": [tuned.as_json() for tuned in done]})
         else:
-            from rich.console import Console
+            from oltr_cli.base.display import make_console
 
-            console = Console(highlight=False)
+            console = make_console()
             console.print(_table(done, console.width), crop=False)
         if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
