@@ -25,7 +25,7 @@ from oltr_cli.commands.run import run
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
-from oltr_cli.errors import OltrError
+from oltr_cli.errors import OltrError, UsageProblem
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,6 +71,18 @@ app.command()(cp)
 app.command()(ui)
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty value is a variable of a script that was not set: the default would be used without a word."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if not argument:
+            raise UsageProblem(
+                f"an argument is empty{f', after {before}' if before else ''}; leave it out or fill it in"
+            )
+        if option.startswith("--") and equals and not value:
+            raise UsageProblem(f"{option} is empty; leave it out or give it a value")
+
+
 def main() -> None:
     """Entry point of the console script."""
     # Read when torch is imported, later on. Threads that spin while they wait halve the speed of a shared machine.
@@ -80,6 +92,7 @@ def main() -> None:
     guard_streams()
     try:
         try:
+            _refuse_empty(sys.argv[1:])
             app()
         finally:
             sys.stdout.flush()
@@ -96,6 +109,9 @@ def main() -> None:
             # No permission, a folder in the place of a file, a full disk: what the system says of it is all there is.
             print(f"error: {visible(str(error.filename))}: {error.strerror}", file=sys.stderr)
             sys.exit(1)
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib, of ~nobody
+            print("error: a path begins with ~ and a user who does not exist on this machine", file=sys.stderr)
+            sys.exit(2)
         # A fault of ours, or of somebody's method. Its traceback holds the loader, whose workers ignore SIGTERM, and
         # the interpreter would wait for them for ever on its way out: they end once the traceback is let go.
         traceback.print_exc()

@@ -12,7 +12,7 @@ from filelock import Timeout
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
-from oltr_cli.errors import DataProblem, OltrError, Stopped, first_line
+from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem, first_line
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.runs.folder import Run
@@ -281,6 +281,13 @@ def named_shortages() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise OltrError(f"out of GPU memory; lower train.batch_size ({first_line(error)})") from error
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):  # torch's batch norm
+            raise UsageProblem(
+                "batch norm needs two values of each channel, and this batch gives one; raise train.batch_size or "
+                "data.image_size"
+            ) from error
+        raise
     except RuntimeError as error:
         text = first_line(error)
         if "DataLoader worker" in text:

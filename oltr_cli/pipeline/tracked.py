@@ -140,12 +140,12 @@ def _times(run: Run, result: RunResult) -> tuple[int, list[tuple[dict[str, Any],
     result.json is written at the end, and each row says how long its epoch took.
     """
     ended = int(1000 * (run.path / RESULT).stat().st_mtime)
-    history = [row for row in read_history(run.path / "metrics.jsonl") if isinstance(row.get("epoch"), int)]
-    left = sum(row.get("seconds", 0.0) for row in history)
+    history = read_history(run.path / "metrics.jsonl")
+    left = sum((row.get("seconds") or 0.0) for row in history)
     began = ended - int(1000 * (left or result.seconds or 0.0))
     epochs = []
     for row in history:
-        left -= row.get("seconds", 0.0)
+        left -= row.get("seconds") or 0.0
         epochs.append((row, ended - int(1000 * left)))
     return began, epochs, ended
 

@@ -4,7 +4,6 @@ A run's numbers are kept in a ``Cache`` by the state of its files, so that watch
 """
 
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.catalogue import METRICS
 from oltr_cli.protocol.evaluate import evaluation_of
 from oltr_cli.protocol.shots import GROUPS, shot_groups
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.report.choose import Chosen, running, with_all
 from oltr_cli.report.classes import class_numbers
 from oltr_cli.report.curves import threshold_numbers
@@ -231,7 +231,7 @@ def _facts(run: Run, result: RunResult) -> dict[str, Any]:
     """What to say of how a run was made; None for what is not known."""
     found = read_json(run.path / "environment.json")
     environment: dict[str, Any] = found if isinstance(found, dict) else {}
-    command = environment.get("command")
+    command, packages = environment.get("command"), environment.get("packages")
     try:
         finished = (run.path / RESULT).stat().st_mtime
     except OSError:
@@ -241,7 +241,7 @@ def _facts(run: Run, result: RunResult) -> dict[str, Any]:
         "oltr": environment.get("oltr"),
         "python": environment.get("python"),
         "platform": environment.get("platform"),
-        "packages": ", ".join(f"{k} {v}" for k, v in (environment.get("packages") or {}).items()) or None,
+        "packages": ", ".join(f"{k} {v}" for k, v in packages.items()) if isinstance(packages, dict) else None,
         "device": environment.get("device") or result.device,
         "precision": environment.get("precision"),
         "processes": environment.get("processes"),
@@ -261,15 +261,12 @@ def _facts(run: Run, result: RunResult) -> dict[str, Any]:
 
 def _unfinished(run: Run) -> Unfinished:
     history = read_history(run.path / "metrics.jsonl")
-    try:
-        epochs = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["train"]["epochs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        epochs = None
-    last = history[-1] if history and isinstance(history[-1], dict) else {}
+    epochs = recorded_recipe(run.path).get("train", {}).get("epochs")
+    last = history[-1] if history else {}
     try:
         outcome = run.outcome()
         error = outcome.error if isinstance(outcome, RunFailure) else ""
     except DataProblem as problem:
         error = str(problem)
-    done = last.get("epoch")
-    return Unfinished(run, running(run), done if isinstance(done, int) else 0, epochs, last, error)
+    known = epochs if isinstance(epochs, int) else None
+    return Unfinished(run, running(run), last.get("epoch", 0), known, last, error)

@@ -6,16 +6,17 @@ the far end of the confidences are kept, and the page shows those of them that a
 
 import base64
 import io
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError, first_line
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
 
@@ -69,9 +70,8 @@ class Album:
         from oltr_cli.recipe.specs import DataSpec
 
         try:
-            recipe = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
-            spec = DataSpec.model_validate(recipe["data"])
-        except (OSError, ValueError, KeyError):  # pydantic's errors and those of TOML are ValueErrors
+            spec = DataSpec.model_validate(recorded_recipe(run.path).get("data", {}))
+        except ValidationError:
             return run.name, f"{run.name}: its recipe.toml does not say where they are"
         key = spec.model_dump_json()
         if key not in self._opened:

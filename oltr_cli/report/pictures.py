@@ -2,7 +2,6 @@
 
 import base64
 import io
-import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.errors import OltrError, first_line
 from oltr_cli.figures import catalogue
 from oltr_cli.figures.request import MissingRuns, Request
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.report.choose import Chosen
 from oltr_cli.runs.folder import Run, finished_runs
 
@@ -70,11 +70,9 @@ def _pixels(chosen: Chosen) -> float:
     """Of the largest training set of the runs, as the network sees it; 0 where the runs do not say."""
     sizes = [0.0]
     for run, result in chosen.done:
-        try:
-            side = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))["data"]["image_size"]
+        side = recorded_recipe(run.path).get("data", {}).get("image_size")
+        if isinstance(side, int):
             sizes.append(float(sum(result.class_counts)) * side**2)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
     return max(sizes)
 
 

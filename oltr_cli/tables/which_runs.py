@@ -1,12 +1,12 @@
 """Which of a method's finished runs a row shows where those of several recipes or builds lie side by side."""
 
-import tomllib
 from typing import Any
 
 from oltr_cli.errors import OltrError
 from oltr_cli.planning.registry import PLUS, load_method
 from oltr_cli.planning.resolve import flatten
 from oltr_cli.planning.source import lists_of
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import RESULT, RunResult
 
@@ -80,8 +80,4 @@ def _differing(runs: dict[str, Run]) -> dict[str, int]:
 
 
 def _params(run: Run) -> dict[str, Any]:
-    try:
-        recipe = tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return flatten(recipe.get("params") or {})
+    return flatten(recorded_recipe(run.path).get("params", {}))

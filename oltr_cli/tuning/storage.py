@@ -63,8 +63,12 @@ def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
         # Optuna's type hint names its own lock class, but it uses only these two methods.
         backend = JournalFileBackend(str(journal), lock_obj=lock)  # type: ignore[arg-type, unused-ignore]
         return optuna.storages.JournalStorage(backend)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataProblem(f"{journal}: is not a journal of studies ({error}); remove it to start again") from None
+    except OltrError:
+        raise
+    except Exception as error:  # a line that is none of Optuna's makes it raise errors of many kinds
+        raise DataProblem(
+            f"{journal}: is not a journal of studies ({first_line(error)}); remove it to start again"
+        ) from None
 
 
 def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") -> "optuna.storages.RDBStorage":
