@@ -64,6 +64,18 @@ app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty value is a variable of a script that was not set: the default would be used without a word."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if not argument:
+            raise UsageProblem(
+                f"an argument is empty{f', after {before}' if before else ''}; leave it out or fill it in"
+            )
+        if option.startswith("--") and equals and not value:
+            raise UsageProblem(f"{option} is empty; leave it out or give it a value")
+
+
 def main() -> None:
     """Entry point of the console script."""
     # Read when torch is imported, later on. Threads that spin while they wait halve the speed of a shared machine.
@@ -73,6 +85,7 @@ def main() -> None:
     guard_streams()
     try:
         try:
+            _refuse_empty(sys.argv[1:])
             app()
         finally:
             sys.stdout.flush()
@@ -91,7 +104,14 @@ def main() -> None:
         raise
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno and error.filename is not None:
+            # No permission, a folder in the place of a file, a full disk: the system's own words are all there is.
+            print(f"error: {visible_lines(str(error.filename))}: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib, of ~nobody
+            print("error: a path begins with ~ and a user who does not exist on this machine", file=sys.stderr)
+            sys.exit(2)
         # A bug here or in an added method. Its traceback holds the loader, whose workers ignore SIGTERM, and the
         # interpreter would wait for them forever at exit: they end once the traceback is released.
         traceback.print_exc()

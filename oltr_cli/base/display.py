@@ -3,6 +3,7 @@
 Without a terminal the same lines are plain and the bar is left out.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,18 +21,42 @@ from oltr_cli.base.text import visible_lines
 _COLUMNS = (("epoch", 7), ("loss", 8), ("val", 6), ("many", 6), ("med.", 6), ("few", 6), ("images/s", 9), ("time", 7))
 
 
-class SafeConsole(Console):
-    """A console that spells out control characters of names, paths and errors instead of sending them to the terminal.
+_TAG = re.compile(r"\\*\[[a-z#/@][^[]*?\]")  # what rich takes for markup, with backslashes that say it is none
+_STYLES = ("[dim]", "[bold]", "[green]", "[red]")
 
-    They are replaced where text becomes segments, whatever it was part of: a line, a table, a bar.
+
+class SafeConsole(Console):
+    """The console on which all commands print: names, paths and errors reach the terminal as plain text.
+
+    Only ``_STYLES`` and ``[/]`` are markup; other brackets are text. Control characters are spelled out where text
+    becomes segments, whatever it was part of: a line, a table, a bar.
     """
 
-    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None) -> None:
-        super().__init__(stderr=stderr, file=file, highlight=False, emoji=False)  # 0.1:100:log is a range
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
+        # Without emoji: 0.1:100:log is a range.
+        super().__init__(stderr=stderr, file=file, width=width, highlight=False, emoji=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible_lines(text), style, control)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(text if options.get("markup") is False else _only_styles(text), **options)
+
+
+def _only_styles(text: str) -> str:
+    """``text`` with all brackets escaped but our styles, and ``[/]`` where nothing is open."""
+    opened = 0
+
+    def checked(match: re.Match[str]) -> str:
+        nonlocal opened
+        tag = match.group()
+        if tag in _STYLES or (tag == "[/]" and opened):
+            opened += 1 if tag in _STYLES else -1
+            return tag
+        return tag if tag.startswith("\\") else f"\\{tag}"
+
+    return _TAG.sub(checked, text)
 
 
 class Display:
@@ -61,7 +86,7 @@ class Display:
         shown = self.console.is_terminal and not self.quiet
         with Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("[dim]{task.fields[rate]}[/]"),

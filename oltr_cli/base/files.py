@@ -4,12 +4,17 @@ import json
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
 from oltr_cli.errors import OltrError
+
+DEEPEST = 20  # tables and lists inside of each other in a TOML file; a recipe has four
+TOO_DEEP = "tables or lists are nested too deeply"
+_NESTS = (dict, list)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -76,10 +81,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``, or None if it is missing or cut short."""
+    """The JSON in ``path``, or None if it is missing, cut short or otherwise damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -101,6 +106,24 @@ def new_folder(folder: Path) -> Iterator[Path]:
         new.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ValueError: it is not TOML, has a number that Python does not read, or nests more than ``DEEPEST`` tables.
+    """
+    try:
+        content = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    level: list[Any] = [content]
+    for _ in range(DEEPEST):
+        level = [v for one in level for v in (one.values() if isinstance(one, dict) else one) if isinstance(v, _NESTS)]
+        if not level:
+            return content
+    raise ValueError(TOO_DEEP)
 
 
 def _umask() -> int:

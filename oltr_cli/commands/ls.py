@@ -1,5 +1,6 @@
 """``oltr ls`` and ``oltr cp``: list what is available, and copy a recipe to start from."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,7 @@ def cp(
         raise UsageProblem(f"{file} exists; --force overwrites it")
     write_text(file, find_recipe(recipe).read_text(encoding="utf-8"))
     print(file)
-    Display().say(f"[dim]next[/]  oltr run dme --recipe {file}")
+    Display().say(f"[dim]next[/]  oltr run dme --recipe {shlex.quote(str(file))}")
 
 
 def _list(kind: str) -> list[dict[str, Any]]:

@@ -22,6 +22,9 @@ def ui(
     port: Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on.")] = 5000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = ("127.0.0.1"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Fill a new store with all finished runs, then exit; the old one is kept.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print address, store and command as one JSON object.")] = False,
 ) -> None:
     """Start MLflow to view the runs in a browser: curves, parameters and pictures side by side.
@@ -29,6 +32,7 @@ def ui(
     ```
     oltr ui                the store of $OLTR_RUNS, or $MLFLOW_TRACKING_URI
     oltr ui --port 5001    if port 5000 is taken
+    oltr ui --rebuild      a new store of all finished runs, made from their files
     ```
     """
     from oltr_cli.base.secrets import without_secrets
@@ -37,6 +41,9 @@ def ui(
     from oltr_cli.tracking.tracker import tracking_uri
 
     root = runs_root()
+    if rebuild:
+        _rebuild(root, json_)
+        return
     uri = tracking_uri(root)
     shown = without_secrets(uri)
     if is_remote(uri):
@@ -56,6 +63,18 @@ def ui(
         print(f"{STORE}={shlex.quote(shown)} {shlex.join(command)}")
     if not dry_run:
         _serve(command, uri, address, host, port)
+
+
+def _rebuild(root: "Path", as_json: bool) -> None:
+    from oltr_cli.base.display import Display
+    from oltr_cli.base.text import counted
+    from oltr_cli.pipeline.tracked import rebuild_store
+
+    count, aside = rebuild_store(root, Display())
+    if as_json:
+        print_json({"runs": count, "aside": aside})
+    else:
+        print(f"{counted(count, 'run')} in a new store" + (f"; the old one is {aside}" if aside else ""))
 
 
 def _server_command(root: "Path", host: str, port: int) -> list[str]:

@@ -173,10 +173,10 @@ def _recipe(path: Path, method: type[Method], detector: type[Detector] | None, c
     """The resolved recipe in a run's folder, with parameters of the types that the method declares."""
     content = read_toml(path)
     try:
-        content["params"] = method.Params(**content.get("params", {}))
+        content["params"] = method.Params.model_validate(content.get("params", {}))
         if detector is not None:
-            content["detector"] = detector.Params(**(chosen or content.get("detector", {})))
-        return Recipe(**content)
+            content["detector"] = detector.Params.model_validate(chosen or content.get("detector", {}))
+        return Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

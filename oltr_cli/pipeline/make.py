@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -14,9 +13,9 @@ from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
 from oltr_cli.base.text import counted, visible
-from oltr_cli.errors import DataProblem, OltrError, Stopped, first_line
+from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem, first_line
+from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.planning.resolve import flatten
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
@@ -61,6 +60,10 @@ def make_runs(
     if results[-1] is not None:
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         warn_of_other_lists(planned[-1], results[-1], display)
+        if is_main_process():
+            for p, result in zip(planned, results, strict=True):
+                if result is not None:
+                    complete(p.run, result, display, track)
         return results[-1]
     display.starting_torch()
     from oltr_cli.data.feed.opening import open_dataset
@@ -77,6 +80,8 @@ def make_runs(
             result = session.make(p)
         else:
             display.say(f"[dim]{p.run.name} is finished[/]")
+            if is_main_process():
+                complete(p.run, result, display, track)
     assert result is not None
     return result
 
@@ -122,6 +127,7 @@ class _Session:
             if result is not None:
                 return result
             if self.accelerator.is_main_process:
+                remove_stray_files(p.run)
                 self._record_recipe(p)
             try:
                 with named_shortages():
@@ -163,6 +169,8 @@ class _Session:
         write_json(p.run.path / "environment.json", {**made_on, **start})
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
+        if not (p.run.path / "recipe.toml").exists():  # it was removed: a result alone would be no run
+            return
         try:
             RunFailure(**p.run.identity, error=visible(str(error)), exit_code=error.exit_code).write(p.run.path)
         except OltrError as second:  # the disk is full: the first error is the one to report
@@ -171,19 +179,16 @@ class _Session:
     def _make_and_record(self, p: Planned) -> RunResult:
         from oltr_cli.tracking.tracker import Tracker
 
-        recipe = p.link.recipe
         tracker = Tracker.start(
             p.run,
-            flatten(recipe.as_toml()),
-            {"method": recipe.method, "dataset": recipe.data.name, "hash": p.link.hash, "seed": str(p.run.seed)},
-            {"name": recipe.data.name, "digest": self.dataset.digest, "num_train": len(self.dataset.splits["train"])},
+            *facts(p.run, p.link.recipe.as_toml(), self.dataset.digest, len(self.dataset.splits["train"])),
             enabled=self.track and self.accelerator.is_main_process,
             warn=self.display.warn,
         )
         status: Status = "FAILED"
         try:
             result = self._detect(p) if p.is_detector else self._train_and_score(p, tracker)
-            pictures = self._pictures(p.run)
+            pictures = draw_plots(p.run, self.display) if self.accelerator.is_main_process else []
             status = "FINISHED"
         except (Stopped, KeyboardInterrupt):
             status = "KILLED"
@@ -212,7 +217,7 @@ class _Session:
         on = ", on saved features" if issubclass(p.cls, FeatureMethod) else ""
         self.display.say(f"[bold]{p.run.name}[/]: {how}{on}")
         task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.networks.workers, self.display)
-        progress = train(task, lambda row: tracker.epoch(_numbers(row), row["epoch"]))
+        progress = train(task, lambda row: tracker.epoch(numbers(row), row["epoch"]))
         began = time.monotonic()
         network = self.networks.network(p)
         with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in self._splits())) as bar:
@@ -260,23 +265,17 @@ class _Session:
         from oltr_cli.pipeline.result import make_result
 
         self.accelerator.wait_for_everyone()
+        needed = ["recipe.toml", *(["best.pt"] if detector is None else [])]
+        if lost := [name for name in needed if not (p.run.path / name).exists()]:
+            raise OltrError(
+                f"{p.run.path}: has lost {' and '.join(lost)}, so its folder was removed or moved; move it back, or "
+                "start again with the same command"
+            )
         result = make_result(p, progress, self.dataset, self.accelerator.device.type, detector, identification)
         if self.accelerator.is_main_process:
             result.write(p.run.path)
         self.accelerator.wait_for_everyone()
         return result
-
-    def _pictures(self, run: Run) -> list[Path]:
-        """Draw the run's plots; one that cannot be drawn gives a warning and does not fail the run."""
-        if not self.accelerator.is_main_process:
-            return []
-        from oltr_cli.drawing.run_plots import save_run_plots
-
-        try:
-            return save_run_plots(run.path)
-        except (OltrError, OSError, ValueError) as error:
-            self.display.warn(f"plots of {run.name} were not drawn: {error}")
-            return []
 
 
 @contextmanager
@@ -288,6 +287,13 @@ def named_shortages() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise OltrError(f"out of GPU memory; lower train.batch_size ({first_line(error)})") from error
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):  # torch's batch norm
+            raise UsageProblem(
+                "batch norm needs two values of each channel, and this batch gives one; raise train.batch_size or "
+                "data.image_size"
+            ) from error
+        raise
     except RuntimeError as error:
         text = first_line(error)
         if "DataLoader worker" in text:
@@ -297,7 +303,3 @@ def named_shortages() -> Iterator[None]:
         if "can't allocate memory" in text:
             raise OltrError(f"out of memory; lower train.batch_size ({text})") from error
         raise
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in row.items() if isinstance(value, int | float) and name != "epoch"}

@@ -8,7 +8,6 @@ from nothing, ``[stage2]`` to those that start from another run. A detector has 
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
 from oltr_cli.recipe.backbones import TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import read_recipe
@@ -45,8 +45,8 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise UsageProblem(f"--set {assignment}: write it as KEY=VALUE, for example --set train.epochs=3")
     try:
-        return key.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return key.strip(), text
 
 
@@ -171,8 +171,8 @@ def _merge(into: dict, layer: dict, origin: dict[str, str], source: str, prefix:
     for key, value in layer.items():
         dotted = f"{prefix}{key}"
         if isinstance(value, dict):
-            if not isinstance(into.get(key), dict):
-                into[key] = {}
+            if not isinstance(into.setdefault(key, {}), dict):
+                raise UsageProblem(f"{dotted} is a table ({source}), and {into[key]!r:.80} ({origin[dotted]}) is none")
             origin[dotted] = source
             _merge(into[key], value, origin, source, f"{dotted}.")
         else:
@@ -198,7 +198,7 @@ def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str,
             inner = inner.model_fields[part].annotation  # type: ignore[assignment]
         return f"unknown key '{dotted}'{where}{nearest(location[-1], keys_of(inner))}"
     message = error["msg"].removeprefix("Value error, ")
-    given = f", not {error['input']!r}" if error["type"] != "value_error" and location else ""
+    given = f", not {error['input']!r:.80}" if error["type"] != "value_error" and location else ""
     return f"{dotted}: {message[0].lower()}{message[1:]}{given}{where}"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.errors import DataProblem, UsageProblem, nearest
+from oltr_cli.errors import DataProblem, UsageProblem, first_line, nearest
 from oltr_cli.protocol.catalogue import GROUPS as GROUPS
 
 # For display: what each definition counts as many, medium and few.
@@ -88,6 +88,8 @@ def _read_json_list(text: str, path: Path) -> NDArray:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataProblem(f"{path}:{error.lineno}: broken JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nesting of thousands of levels
+        raise DataProblem(f"{path}: broken JSON: {first_line(error)}") from None
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise DataProblem(f"{path}: the JSON must be one list of whole numbers, one count per class by label")
     try:

@@ -1,12 +1,12 @@
 """Where recipes are: the built-in ones by name, your own by path."""
 
 import os
-import tomllib
 from importlib import resources
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.recipe.home import data_home
 
@@ -44,7 +44,8 @@ def find_recipe(name_or_file: str) -> Path:
             return path
         if (path / BUILT_RECIPE).is_file():
             raise UsageProblem(f"{path} is a folder; give the recipe in it: --recipe {quote(str(path / BUILT_RECIPE))}")
-        start = f"oltr cp {next(iter(builtin_recipes()))} {quote(str(path.with_suffix('.toml')))}"
+        file = path.with_suffix(".toml") if path.name else "mine.toml"
+        start = f"oltr cp {next(iter(builtin_recipes()))} {quote(str(file))}"
         raise UsageProblem(f"no recipe file {path}; create it with: {start}")
     raise UsageProblem(f"no dataset or recipe '{name_or_file}'{nearest(name_or_file, known)}")
 
@@ -56,11 +57,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageProblem: not readable, or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(f"{path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageProblem(f"{path}: not valid TOML: {error}") from None
+
+
+def recorded_recipe(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """The tables of the recipe in a run's folder, for what is only shown; none where it is missing or damaged."""
+    try:
+        content = read_toml(run_dir / "recipe.toml")
+    except UsageProblem:
+        return {}
+    return {name: table for name, table in content.items() if isinstance(table, dict)}
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -72,7 +82,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     content = read_toml(path)
     known = ("data", "backbone", "train", "stage1", "stage2", "method", "detector")
     problems = [f"unknown table [{key}]{nearest(key, known)}" for key in content if key not in known]
-    problems += [f"[{key}] must be a table" for key in known if not isinstance(content.get(key, {}), dict)]
+    tables = {key: content.get(key, {}) for key in known}
+    for kind in ("method", "detector"):
+        if isinstance(tables[kind], dict):
+            tables |= {f"{kind}.{name}": table for name, table in tables[kind].items()}
+    problems += [f"[{key}] must be a table" for key, table in tables.items() if not isinstance(table, dict)]
     if problems:
         raise UsageProblem(several(str(path), problems))
     content.setdefault("data", {}).setdefault("name", path.stem)

@@ -2,12 +2,21 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 from typing_extensions import TypeVar
+
+from oltr_cli.base.text import visible
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.isprintable():  # no file can have a NUL in its name
+            raise ValueError(f"{visible(value)} has a character that cannot be printed")
+        return value
 
 
 def _toml_name(field: str) -> str:
@@ -18,7 +27,9 @@ def _toml_name(field: str) -> str:
 class MethodParams(BaseModel):
     """A method's own hyper-parameters: the recipe's ``[method.NAME.params]`` and ``--set params.KEY=VALUE``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_toml_name, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, alias_generator=_toml_name, populate_by_name=True
+    )
 
 
 P = TypeVar("P", bound=MethodParams, covariant=True, default=MethodParams)  # the ``Params`` that a setup holds
@@ -51,7 +62,7 @@ class GlyphsSpec(_Spec):
 class DataSpec(_Spec):
     """Which images, and how they are transformed."""
 
-    name: str = Field(pattern=r"^\w[\w. -]*$", description="runs are stored under this name")
+    name: str = Field(pattern=r"^\w[\w. -]*$", max_length=100, description="runs are stored under this name")
     kind: Literal["lists", "glyphs"] = "lists"
     root: str = Field("", description="folder the lists' paths start from; empty: $OLTR_DATA/<name>")
     lists: str = Field("", description="folder of the list files; empty: root")
@@ -104,15 +115,17 @@ class BackboneSpec(_Spec):
 class TrainSpec(_Spec):
     """One training stage: SGD with a learning rate for each part of the model."""
 
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(128, ge=1)
+    epochs: int = Field(30, ge=1, le=1_000_000)
+    batch_size: int = Field(128, ge=1, le=1_000_000)
     sampler: Literal["instance", "class_aware"] = "instance"
-    images_per_class: int = Field(4, ge=1, description="class_aware: images of each class drawn into a batch")
+    images_per_class: int = Field(
+        4, ge=1, le=10_000, description="class_aware: images of each class drawn into a batch"
+    )
     lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["step", "cosine", "onecycle"] = "step"
-    step_size: int = Field(10, ge=1, description="step: epochs between reductions")
+    step_size: int = Field(10, ge=1, le=1_000_000, description="step: epochs between reductions")
     gamma: float = Field(0.1, gt=0, le=1, description="step: factor of a reduction")
     freeze_backbone: bool = False
 
@@ -122,9 +135,9 @@ class TrainSpec(_Spec):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of images_per_class {self.images_per_class}"
             )
-        bad = [f"{part}={rate}" for part, rate in self.lr.items() if not 0 <= rate < float("inf")]
+        bad = [f"{part}={rate}" for part, rate in self.lr.items() if rate < 0]
         if bad:
-            raise ValueError(f"lr must be finite and not negative: {', '.join(bad)}")
+            raise ValueError(f"lr must not be negative: {', '.join(bad)}")
         return self
 
 

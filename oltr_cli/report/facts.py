@@ -6,11 +6,11 @@ from typing import Any
 
 from oltr_cli.base.files import read_json
 from oltr_cli.errors import DataProblem
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.report.choose import running
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.history import read_history
 from oltr_cli.runs.result import RESULT, RunFailure, RunResult
-from oltr_cli.tables.which_runs import resolved_recipe
 
 OF_ENVIRONMENT = ("commit", "oltr", "python", "platform", "precision", "processes", "threads")
 OF_RESULT = ("epochs", "epochs_total", "best_epoch", "seconds", "seconds_total", "starts_from", "data_digest")
@@ -51,10 +51,7 @@ def facts(run: Run, result: RunResult) -> dict[str, Any]:
 def unfinished(run: Run) -> Unfinished:
     """Where it stands, by the files in its folder."""
     history = read_history(run.path / "metrics.jsonl")
-    try:
-        epochs = resolved_recipe(run)["train"]["epochs"]
-    except (KeyError, TypeError):
-        epochs = None
+    epochs = recorded_recipe(run.path).get("train", {}).get("epochs")
     last = history[-1] if history and isinstance(history[-1], dict) else {}
     try:
         outcome = run.outcome()

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError, first_line
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
-from oltr_cli.tables.which_runs import resolved_recipe
 
 if TYPE_CHECKING:
     from oltr_cli.data.feed.opening import OpenedDataset
@@ -69,8 +70,8 @@ class Album:
         from oltr_cli.recipe.specs import DataSpec
 
         try:
-            spec = DataSpec.model_validate(resolved_recipe(run)["data"])
-        except (ValueError, KeyError):  # pydantic's errors are ValueErrors
+            spec = DataSpec.model_validate(recorded_recipe(run.path).get("data", {}))
+        except ValidationError:
             return run.name, f"{run.name}: its recipe.toml does not say where they are"
         key = spec.model_dump_json()
         if key not in self._opened:

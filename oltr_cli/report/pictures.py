@@ -11,9 +11,9 @@ from oltr_cli.base.display import Display
 from oltr_cli.errors import OltrError, first_line
 from oltr_cli.figures import catalogue
 from oltr_cli.figures.request import MissingRuns, Request
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.report.choose import Chosen
 from oltr_cli.runs.folder import Run, finished_runs
-from oltr_cli.tables.which_runs import resolved_recipe
 
 THROUGH_TRAINING = "7"  # the figure that runs every training image through the network
 PIXELS = 2e8  # of a training set that two cores take through a small network in a minute or two
@@ -70,10 +70,9 @@ def _pixels(chosen: Chosen) -> float:
     """Pixels of the largest training set of the runs, as the network sees it; 0 if unknown."""
     sizes = [0.0]
     for run, result in chosen.done:
-        try:
-            sizes.append(float(sum(result.class_counts)) * resolved_recipe(run)["data"]["image_size"] ** 2)
-        except (KeyError, TypeError):
-            continue
+        side = recorded_recipe(run.path).get("data", {}).get("image_size")
+        if isinstance(side, int):
+            sizes.append(float(sum(result.class_counts)) * side**2)
     return max(sizes)
 
 

@@ -51,7 +51,10 @@ def load_best(run: Run) -> dict[str, Any]:
     Raises:
         DataProblem: missing, damaged, or of another run.
     """
-    return _load(run.path / BEST, run, BEST)
+    try:
+        return _load(run.path / BEST, run, BEST)
+    except DataProblem as problem:
+        raise DataProblem(f"{problem}; remove {run.path}, and the same `oltr run` makes it again") from None
 
 
 def load_latest(run: Run) -> tuple[dict[str, Any] | None, str]:

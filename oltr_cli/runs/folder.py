@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from oltr_cli.base.locks import Lock
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.runs.result import RESULT, RunFailure, RunResult, read_outcome
 
@@ -85,7 +86,7 @@ class Run:
                 return (self.path / name).stat().st_mtime
         return 0.0
 
-    def lock(self) -> FileLock:
+    def lock(self) -> Lock:
         """Held by the process that trains this run; the system releases it when that process dies."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ class Run:
             raise OltrError(
                 f"{self.path}: cannot be created ({error.strerror}); set OLTR_RUNS to a writable folder"
             ) from None
-        return FileLock(self.path / ".lock")
+        return Lock(self.path / ".lock")
 
     def status(self) -> str:
         """done, failed, damaged (result.json), running, interrupted (started, and can be resumed) or new."""
@@ -110,10 +111,20 @@ class Run:
                 pass
         except Timeout:
             return "running"
+        except OltrError:  # a run of another user: nobody can tell
+            pass
         if outcome is not None:
             return "failed"
         begun = ("recipe.toml", "last.pt", "last.prev.pt")
-        return "interrupted" if any((self.path / name).exists() for name in begun) else "new"
+        return "interrupted" if any(_there(self.path / name) for name in begun) else "new"
+
+
+def _there(path: Path, unsure: bool = False) -> bool:
+    """Whether there is such a file; ``unsure`` if its folder may not be read."""
+    try:
+        return path.exists()
+    except OSError:
+        return unsure
 
 
 def run_from_path(path: Path) -> Run | None:
@@ -131,7 +142,7 @@ def find_runs(root: Path | None = None, dataset: str | None = None, method: str 
     """All run directories under ``root`` (default: ``runs_root()``), ordered by name."""
     root = runs_root() if root is None else root
     found = root.glob(f"{dataset or '*'}/{method or '*'}/*-s*/")
-    runs = [run_from_path(path) for path in sorted(found) if (path / "recipe.toml").exists()]
+    runs = [run_from_path(path) for path in sorted(found) if _there(path / "recipe.toml", unsure=True)]
     return [run for run in runs if run is not None]
 
 

@@ -5,7 +5,6 @@ The columns of a file name a metric, its rows a method and the paper's figures, 
 ``oltr_cli.tables.fill`` adds measured numbers to the figures, ``oltr_cli.tables.formats`` makes it text.
 """
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from importlib import resources
@@ -14,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.protocol.catalogue import IDENTIFICATION, METRICS, metric
 
@@ -158,12 +158,12 @@ def load_table(name: str) -> Table:
     if name not in files:
         raise UsageProblem(f"no table '{name}'{nearest(name, files)}")
     try:
-        return Table.model_validate(tomllib.loads(files[name]))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageProblem(f"table {name}: is not TOML: {error}") from None
+        return Table.model_validate(parse_toml(files[name]))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc'])) or 'table'}: {e['msg']}" for e in error.errors()]
         raise UsageProblem(several(f"table {name}", problems)) from None
+    except ValueError as error:
+        raise UsageProblem(f"table {name}: is not TOML: {error}") from None
 
 
 def _files() -> dict[str, str]:

@@ -1,12 +1,12 @@
 """Which of a method's finished runs a row shows if there are some of several recipes or builds."""
 
-import tomllib
 from typing import Any
 
 from oltr_cli.errors import OltrError
 from oltr_cli.planning.registry import PLUS, load_method
 from oltr_cli.planning.resolve import flatten
 from oltr_cli.planning.source import lists_of
+from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import RESULT, RunResult
 
@@ -67,7 +67,7 @@ def _stand_in(by_hash: dict[str, Pairs]) -> tuple[str, str]:
 
 def _differing(runs: dict[str, Run]) -> dict[str, int]:
     """How many parameters of each run differ from the method's defaults; 0 for all if the runs do not differ in it."""
-    params = {h: flatten(resolved_recipe(run).get("params") or {}) for h, run in runs.items()}
+    params = {h: flatten(recorded_recipe(run.path).get("params") or {}) for h, run in runs.items()}
     nothing = dict.fromkeys(runs, 0)
     if all(one == next(iter(params.values())) for one in params.values()):
         return nothing
@@ -79,9 +79,5 @@ def _differing(runs: dict[str, Run]) -> dict[str, int]:
     return {h: sum(defaults.get(k) != one.get(k) for k in defaults.keys() | one.keys()) for h, one in params.items()}
 
 
-def resolved_recipe(run: Run) -> dict[str, Any]:
-    """The tables of a run's recipe.toml; none where it cannot be read."""
-    try:
-        return tomllib.loads((run.path / "recipe.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _params(run: Run) -> dict[str, Any]:
+    return flatten(recorded_recipe(run.path).get("params", {}))

@@ -5,26 +5,49 @@ process keeps it open, and its reader waiting, for as long as the loader lives.
 """
 
 import json
+import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.locks import Lock
 from oltr_cli.base.secrets import without_secrets
+from oltr_cli.errors import OltrError
 from oltr_cli.runs.folder import Run
 from oltr_cli.tracking.store import store_lock
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Value = str | int | float | bool
 
+NOTE = "mlflow.json"  # in the run directory
 # MLflow's limits on one request and on one value (mlflow.utils.validation).
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on runs and metrics, not on traces
 PARAMS_PER_BATCH, METRICS_PER_BATCH, KEY_LENGTH, VALUE_LENGTH, DIGEST_LENGTH = 100, 900, 250, 6000, 36
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Without None and without values that are not finite, which stores change or refuse."""
+    return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def read_note(run: Run) -> dict[str, Any]:
+    """mlflow.json of a run: "uri", the store without secrets, "run_id", "epoch", the last logged one, and "status".
+
+    Empty where there is none; "status" is there once the run was closed, with its pictures.
+    """
+    note = read_json(run.path / NOTE)
+    return note if isinstance(note, dict) else {}
+
+
+def note_the_store(run: Run, uri: str) -> None:
+    """Note in a run that is not tracked yet which store it belongs to: after a kill, that tells what to complete."""
+    if not read_note(run):
+        with suppress(OltrError):  # the run itself will say that its folder cannot be written
+            write_json(run.path / NOTE, {"uri": without_secrets(uri)})
 
 
 def now() -> int:
@@ -67,7 +90,6 @@ class Mirror:
     def __init__(self, mlflow: Any, description: Description) -> None:
         self.mlflow, self.entities = mlflow, mlflow.entities
         self.description, self.uri = description, description.uri
-        self.note = description.run.path / "mlflow.json"
         # One writer at a time: several processes that create a SQLite store, or write to it for long, get into
         # conflict. Not needed for servers, which handle this themselves.
         root = description.run.root
@@ -98,11 +120,12 @@ class Mirror:
             self.client.set_terminated(self.run_id, status=job.status, end_time=job.milliseconds)
             for path in job.artifacts:
                 self.client.log_artifact(self.run_id, str(path), path.parent.name)
+        self._take_note(job.status)
 
     def _resumed(self) -> tuple[str, int, set[str]] | None:
         """Run id, last logged epoch and logged params of the run that an earlier process made, if it still exists."""
-        note = read_json(self.note)
-        if not isinstance(note, dict) or note.get("uri") != without_secrets(self.uri):
+        note = read_note(self.description.run)
+        if note.get("uri") != without_secrets(self.uri):
             return None
         run_id, last_epoch = note.get("run_id"), note.get("epoch", 0)
         if not isinstance(run_id, str) or not isinstance(last_epoch, int):
@@ -124,7 +147,7 @@ class Mirror:
         if parent is None:
             return None
         parent.run.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent.run.path / ".mlflow.lock"):  # several processes run trials of one study
+        with Lock(parent.run.path / ".mlflow.lock"):  # several processes run trials of one study
             return Mirror(self.mlflow, parent).run_id
 
     def _created(self, parent: str | None) -> str:
@@ -177,8 +200,9 @@ class Mirror:
         for batch in _batches(metrics, METRICS_PER_BATCH):
             self.client.log_batch(self.run_id, metrics=batch, synchronous=True)
 
-    def _take_note(self) -> None:
-        write_json(self.note, {"run_id": self.run_id, "uri": without_secrets(self.uri), "epoch": self.last_epoch})
+    def _take_note(self, status: Status | None = None) -> None:
+        note = {"run_id": self.run_id, "uri": without_secrets(self.uri), "epoch": self.last_epoch}
+        write_json(self.description.run.path / NOTE, note if status is None else {**note, "status": status})
 
 
 def is_remote(uri: str) -> bool:

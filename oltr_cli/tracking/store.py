@@ -5,12 +5,12 @@ store that answers every later call with an error, so the build happens under an
 """
 
 import sqlite3
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
+from oltr_cli.base.locks import Lock
 from oltr_cli.errors import OltrError
 
 NAME = "mlflow.db"
@@ -23,9 +23,18 @@ def local_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def store_lock(root: Path, patience: float = -1) -> FileLock:
-    """Held by the one process that writes to the store in ``root``; ``patience`` in seconds, below 0 for ever."""
-    return FileLock(root / LOCK, timeout=patience)
+def store_lock(root: Path) -> Lock:
+    """Held by the one process that writes to the store in ``root``."""
+    return Lock(root / LOCK)
+
+
+def seconds_since_change(file: Path) -> float:
+    """How long ago a process wrote to the store in ``file``, its journal, or the one that is being built for it."""
+    changes = []
+    for path in file.parent.glob(f"*{file.name}*"):
+        with suppress(OSError):  # gone meanwhile
+            changes.append(path.stat().st_mtime)
+    return time.time() - max(changes, default=0.0)
 
 
 def ensure_store(mlflow: Any, file: Path) -> str:
@@ -43,10 +52,7 @@ def ensure_store(mlflow: Any, file: Path) -> str:
     problem = "" if not file.exists() else what_is_wrong(file)
     if file.exists() and not problem:
         return ""
-    aside = None
-    if file.exists():
-        aside = _free_name(file)
-        file.replace(aside)
+    aside = set_aside(file, "broken")
     _build(mlflow, file)
     if aside is None:
         return ""
@@ -72,14 +78,21 @@ def what_is_wrong(file: Path) -> str:
 def _build(mlflow: Any, file: Path) -> None:
     """The tables in a temporary file, renamed once they are all there."""
     fresh = file.with_name(f".{file.name}.{mlflow.__version__}.tmp")
+    fresh.touch()  # processes that wait see that somebody is at work
     uri = f"sqlite:///{fresh.as_posix()}"
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.search_experiments(max_results=1)  # the first request makes MLflow build its tables
     fresh.replace(file)
 
 
-def _free_name(file: Path) -> Path:
+def set_aside(file: Path, word: str) -> Path | None:
+    """Rename ``file`` to ``<name>.<word>-1.db``, or the next number that is free; None where there is no file."""
+    if not file.exists():
+        return None
     number = 1
-    while (name := file.with_name(f"{file.stem}.broken-{number}{file.suffix}")).exists():
+    while (name := file.with_name(f"{file.stem}.{word}-{number}{file.suffix}")).exists():
         number += 1
+    for suffix in ("-journal", "-wal", "-shm", ""):  # what SQLite keeps beside it belongs to it
+        if (part := Path(f"{file}{suffix}")).exists():
+            part.replace(f"{name}{suffix}")
     return name

@@ -8,17 +8,19 @@ is a dataset. ``OLTR_TRACKING=off`` turns MLflow off, including its import.
 """
 
 import importlib
-import math
 import os
 import platform
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from filelock import Timeout
 
 from oltr_cli.base.machine import git
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
@@ -31,14 +33,17 @@ from oltr_cli.tracking.mlflow_run import (
     Mirror,
     Status,
     Value,
+    finite,
     is_remote,
+    note_the_store,
     now,
+    read_note,
 )
 from oltr_cli.tracking.quiet import keep_quiet
-from oltr_cli.tracking.store import ensure_store, local_file, store_lock
+from oltr_cli.tracking.store import ensure_store, local_file, seconds_since_change, store_lock
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
-STORE_PATIENCE = 15.0  # for a store on this machine: several processes may be waiting to write to it
+STORE_PATIENCE = 8.0  # for a store on this machine, since it last changed: other processes may be writing to it
 FAILED_PATIENCE = 3.0  # for either, if it has failed before
 IMPORT_PATIENCE = 60.0  # importing MLflow and building a store depend only on this machine
 STOPPED_PATIENCE = 5.0  # for all of it together, after Ctrl-C
@@ -50,6 +55,18 @@ _failing: set[str] = set()
 def tracking_uri(root: Path) -> str:
     """``$MLFLOW_TRACKING_URI``, else the SQLite store in the runs folder ``root``."""
     return os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{(root.absolute() / 'mlflow.db').as_posix()}"
+
+
+def left_open(run: Run) -> bool:
+    """Whether ``run`` is in the store that is used now, and a process was stopped before it had closed it there."""
+    note = read_note(run)
+    return (
+        not _off() and note.get("uri") == without_secrets(tracking_uri(run.root)) and note.get("status") != "FINISHED"
+    )
+
+
+def _off() -> bool:
+    return os.environ.get("OLTR_TRACKING", "").lower() in ("off", "0", "false", "no")
 
 
 class Tracker:
@@ -74,6 +91,7 @@ class Tracker:
         *,
         title: str = "",
         parent: Description | None = None,
+        began: int | None = None,
     ) -> "Tracker":
         """Start to mirror ``run``, or continue the MLflow run that ``mlflow.json`` in its directory names.
 
@@ -84,12 +102,14 @@ class Tracker:
             warn: gets the one line that says that MLflow is not available; called from another thread.
             title: the run's name in MLflow; empty: method, hash and seed.
             parent: describes the run that this one is nested below, to create it if it does not exist.
+            began: milliseconds since 1970, of a run that began earlier.
         """
         uri = tracking_uri(run.root)
-        description = Description(run, uri, dict(params), dict(tags), dict(dataset), title, parent)
+        description = Description(run, uri, dict(params), dict(tags), dict(dataset), title, parent, began or now())
         tracker = cls(description, warn)
-        if enabled and os.environ.get("OLTR_TRACKING", "").lower() not in ("off", "0", "false", "no"):
+        if enabled and not _off():
             keep_quiet()
+            note_the_store(run, uri)
             tracker._description = _with_commit(description)
             platform.platform()  # MLflow reads it when imported; now that it is cached, no process is started
             # A daemon: a server that never answers cannot keep the process from ending.
@@ -98,10 +118,14 @@ class Tracker:
             tracker._thread.start()
         return tracker
 
-    def epoch(self, metrics: Mapping[str, float | None], epoch: int) -> None:
-        """Log the metrics of epoch ``epoch`` (from 1); epochs that were logged before a resumption are skipped."""
+    def epoch(self, metrics: Mapping[str, float | None], epoch: int, ended: int | None = None) -> None:
+        """Log the metrics of epoch ``epoch`` (from 1); epochs that were logged before a resumption are skipped.
+
+        Args:
+            ended: milliseconds since 1970; None: now.
+        """
         if self._thread is not None:
-            self._jobs.put(Epoch(epoch, now(), _finite(metrics)))
+            self._jobs.put(Epoch(epoch, ended or now(), finite(metrics)))
 
     def finish(
         self,
@@ -109,6 +133,7 @@ class Tracker:
         metrics: Mapping[str, float | None],
         artifacts: Sequence[Path],
         timeout: float | None = None,
+        ended: int | None = None,
     ) -> None:
         """Log the final metrics, close the MLflow run, send the artifacts; wait as ``close`` does.
 
@@ -117,7 +142,7 @@ class Tracker:
         """
         if self._thread is None:
             return
-        self._jobs.put(Finish(status, now(), _finite(metrics), tuple(artifacts)))
+        self._jobs.put(Finish(status, ended or now(), finite(metrics), tuple(artifacts)))
         if status != "KILLED":
             self.close(timeout)
             return
@@ -129,7 +154,8 @@ class Tracker:
     def close(self, timeout: float | None = None) -> None:
         """Wait until all is logged, at most ``timeout`` seconds after MLflow is imported; else warn and return.
 
-        Without ``timeout``: a minute for a store on this machine, 8 s for a server, 3 s for one that has failed before.
+        Without ``timeout``: 8 s, or 3 s where the store has failed before; for a store on this machine they count from
+        its last change, and a minute is the most.
         """
         self._wait(timeout)
 
@@ -141,10 +167,16 @@ class Tracker:
         began = time.monotonic()
         self._ready.wait(STOPPED_PATIENCE if stopped else IMPORT_PATIENCE)
         uri = self._description.uri
+        file = None if stopped or timeout is not None else local_file(uri)
         if timeout is None:
             usual = STOPPED_PATIENCE if stopped else SERVER_PATIENCE if is_remote(uri) else STORE_PATIENCE
             timeout = FAILED_PATIENCE if uri in _failing else usual
-        self._thread.join(max(0.0, timeout - (time.monotonic() - began if stopped else 0.0)))
+        ready = time.monotonic()
+        self._thread.join(max(0.0, timeout - (ready - began if stopped else 0.0)))
+        while self._thread.is_alive() and file is not None and time.monotonic() - ready < IMPORT_PATIENCE:
+            if (left := timeout - seconds_since_change(file)) <= 0:
+                break
+            self._thread.join(left)
         if self._thread.is_alive():
             self._warn_once(f"no answer within {timeout:g} s")
         self._left = True
@@ -168,19 +200,15 @@ class Tracker:
             self._warn_once(f"MLflow cannot be imported: {error}")
             return
         self._imported.set()
-        try:
-            self._make_store_ready(mlflow)
-        except Exception as error:
-            self._warn_once(_first_line(error))
-            return
-        self._ready.set()
         mirror: Mirror | None = None
         epochs: list[Epoch] = []
         finish: Finish | None = None
         ended = False
         while True:
             try:
-                mirror = mirror or Mirror(mlflow, self._description)
+                if mirror is None:
+                    self._make_store_ready(mlflow)
+                    mirror = Mirror(mlflow, self._description)
                 mirror.log_epochs(epochs)
                 epochs = []
                 if finish is not None:
@@ -200,14 +228,28 @@ class Tracker:
 
     def _make_store_ready(self, mlflow: Any) -> None:
         """Build the store where this process is the first to need it: its own work, which is waited for."""
-        file = local_file(self._description.uri)
-        if file is not None:
+        try:
+            file = local_file(self._description.uri)
+            if file is None:
+                return
+            with suppress(ImportError):  # some seconds, which no other process should wait for
+                importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             root = self._description.run.root
             root.mkdir(parents=True, exist_ok=True)
-            with store_lock(root, STORE_PATIENCE):
+            lock = store_lock(root)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self._ready.set()  # that process's work is waited for like any other's
+                lock.acquire()
+            try:
                 said = ensure_store(mlflow, file)
-            if said:
-                self._warn(said)
+            finally:
+                lock.release()
+        finally:
+            self._ready.set()
+        if said:
+            self._warn(said)
 
     def _warn_once(self, reason: str) -> None:
         uri = self._description.uri
@@ -225,11 +267,6 @@ class Tracker:
 
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=wait)
-
-
-def _finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """Without None and without values that are not finite, which stores change or refuse."""
-    return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
 def _with_commit(description: Description) -> Description:

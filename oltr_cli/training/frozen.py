@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.base.files import new_folder
+from oltr_cli.base.locks import Lock
 from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
@@ -144,12 +144,12 @@ def _compute(
     return np.concatenate(done) if done else np.empty(0, np.int64)
 
 
-def _lock(home: Path) -> FileLock:
+def _lock(home: Path) -> Lock:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OltrError(f"{home}: cannot be created ({error.strerror})") from None
-    return FileLock(home / ".lock")
+    return Lock(home / ".lock")
 
 
 def _digest(folder: Path) -> str:

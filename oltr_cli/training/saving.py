@@ -8,7 +8,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.method import Method
 from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
 from oltr_cli.training.task import Progress, Task, fill
@@ -35,6 +35,7 @@ class Saving:
                 f"{self.last}: was trained with other image lists of '{task.run.dataset}'; restore them, or remove "
                 f"{task.run.path} to start again"
             )
+        self._recorded = (task.run.path / "recipe.toml").exists()
         self._every = checkpoint_seconds()
         self._saved_at, self._cost = time.monotonic(), 0.0
 
@@ -82,6 +83,11 @@ class Saving:
         if not self.task.accelerator.is_main_process:
             return
         run = self.task.run
+        if self._recorded and not (run.path / "recipe.toml").exists():
+            raise OltrError(
+                f"{run.path}: was removed or moved during training; move it back, and the same command resumes from "
+                "its last checkpoint"
+            )
         identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.dataset.digest}
         content = {**identity, **content, "model": method.state_dict()}
         save_checkpoint(run.path / name, content, keep_previous=name == LAST)

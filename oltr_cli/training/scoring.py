@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
+from oltr_cli.errors import NotFinite
 from oltr_cli.method import FeatureMethod, Scores
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
@@ -84,6 +85,7 @@ def score_split(
     indices, prediction, confidence, *rest = rows_of_split(
         method, split, spec, accelerator, workers, keep, skip_undecodable=skip_undecodable, advance=advance
     )
+    _check_finite(confidence, rest)
     logits, features = rest if keep_all else (None, None)
     names = np.array(split.names)[indices] if keep_all else None
     return SavedScores(prediction, confidence, np.asarray(split.labels)[indices], logits, features, names)
@@ -102,8 +104,15 @@ def score_features(
         row = [_numpy(logits.argmax(dim=1)), _numpy(scores.confidence.float())]
         parts.append(row + ([_numpy(logits), _numpy(scores.features.float())] if names is not None else []))
     prediction, confidence, *rest = (np.concatenate(column) for column in zip(*parts, strict=True))
+    _check_finite(confidence, rest)
     logits_all, features_all = rest if names is not None else (None, None)
     return SavedScores(prediction, confidence, labels, logits_all, features_all, names)
+
+
+def _check_finite(confidence: NDArray, others: list[NDArray]) -> None:
+    """Weights may be finite while what they give is not."""
+    if np.isnan(confidence).any() or not all(np.isfinite(array).all() for array in others):
+        raise NotFinite("training diverged: the network's scores are not finite; lower train.lr")
 
 
 def _numpy(tensor: Tensor) -> NDArray:

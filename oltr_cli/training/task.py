@@ -56,7 +56,7 @@ def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int],
     torch.manual_seed(derive(seed, "init", recipe.method))
     counts = tuple(int(c) for c in class_counts)
     method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
-    return method.to(memory_format=torch.channels_last)
+    return method if method.backbone.contiguous else method.to(memory_format=torch.channels_last)
 
 
 def load_best(run: Run, cls: type[Method], recipe: Recipe, class_counts: Iterable[int]) -> Method:

@@ -198,7 +198,7 @@ def _parsed(word: str) -> Value:
     """A choice as typed: a number, true, false, or a word."""
     try:
         return json.loads(word)
-    except ValueError:
+    except (ValueError, RecursionError):
         return word.strip()
 
 

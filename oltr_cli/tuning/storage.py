@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from oltr_cli.base.locks import Lock
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 
@@ -36,7 +35,7 @@ class JournalLock:
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
-        self.lock = FileLock(journal.with_name(f".{journal.name}.lock"))
+        self.lock = Lock(journal.with_name(f".{journal.name}.lock"))
 
     def acquire(self) -> bool:
         self.lock.acquire()
@@ -69,8 +68,12 @@ def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
         # Optuna's type hint names its own lock class, but it uses only these two methods.
         backend = JournalFileBackend(str(journal), lock_obj=lock)  # type: ignore[arg-type, unused-ignore]
         return optuna.storages.JournalStorage(backend)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataProblem(f"{journal}: is not a journal of studies ({error}); remove it to start again") from None
+    except OltrError:
+        raise
+    except Exception as error:  # a line that is none of Optuna's makes it raise errors of many kinds
+        raise DataProblem(
+            f"{journal}: is not a journal of studies ({first_line(error)}); remove it to start again"
+        ) from None
 
 
 def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") -> "optuna.storages.RDBStorage":
@@ -185,7 +188,7 @@ def study_lock(folder: Path) -> Iterator[None]:
     """Held while trials are handed out and told."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock = Lock(folder / ".lock")
         lock.acquire()
     except OSError as error:
         raise OltrError(f"{folder}: cannot be made ({error.strerror}); set OLTR_RUNS to a folder") from None

@@ -1,14 +1,20 @@
-"""What reaches the terminal."""
+"""What is printed: brackets in paths and names stay, whatever stands in them."""
 
+import ast
+import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.table import Table
 from rich.text import Text
 
 from oltr_cli.base.display import Display, SafeConsole
+from tests.helpers.in_process import oltr_here
+from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
+PACKAGE = Path(__file__).parents[2] / "oltr_cli"
 HOSTILE = "owl\x1b]0;title\x07\x1b[2J\x9b31m"
 
 
@@ -41,3 +47,62 @@ def test_an_error_line_spells_out_control_characters(tmp_path):
     assert done.stderr.startswith("error: ")
     assert "\\x1b[31mno.toml" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["runs[/old]", "runs [old]", "a[/]b", "[bold red]x", "[link=http://x]y", "[@click=x]z"]
+)
+def test_only_our_own_styles_are_markup(name):
+    console = SafeConsole(file=io.StringIO(), width=200)
+    table = Table(box=None)
+    table.add_column()
+    table.add_row(name)
+    console.print(name)
+    console.print(f"[dim]at[/] {name} [bold]and[/] :smile:")
+    console.print(f"[bold]{name}[/]", markup=False)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.strip() for line in console.file.getvalue().splitlines() if line.strip()]
+    assert lines == [name, f"at {name} and :smile:", f"[bold]{name}[/]", name]
+
+
+def test_no_console_of_another_kind_is_made():
+    for file in PACKAGE.rglob("*.py"):
+        called = [n.func for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
+        names = [f.id if isinstance(f, ast.Name) else getattr(f, "attr", "") for f in called]
+        assert "Console" not in names, f"{file}: use oltr_cli.base.display.SafeConsole"
+
+
+def test_commands_under_a_folder_with_brackets(tmp_path, monkeypatch):
+    home = tmp_path / "my [old] things"
+    tiny = make_tiny_dataset(home / "data[/old]" / "tiny")
+    names = ["owl [/b]", "[red]", "c", "d", "[e]"]
+    (tiny / "classes.txt").write_text("".join(f"{name}\n" for name in names))
+    recipe = home / "tiny [mine].toml"
+    recipe.write_text(TINY_RECIPE.replace('"tiny"', '"tiny"\nroot = ' + repr(str(tiny))))
+    runs = home / "runs[/old]"
+    monkeypatch.setenv("OLTR_RUNS", str(runs))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("oltr_cli.drawing.run_plots.save_run_plots", lambda path: [])
+    command = ("run", "plain", "--recipe", recipe, "--set", "train.epochs=1", "--workers", 0)
+    for said in ("\nrun   ", "(was already finished)"):
+        code, out, err = oltr_here(*command)
+        assert (code, "Traceback" in err) == (0, False), err
+        assert said in err
+        (line,) = [line for line in err.splitlines() if line.startswith("run   ")]
+        assert line.startswith(f"run   {runs}/tiny/plain/")
+    code, out, _ = oltr_here("show", recipe)
+    assert (code, str(recipe) in out) == (0, True)
+    copy = home / "copy[/x].toml"
+    code, out, err = oltr_here("cp", recipe, copy)
+    assert (code, out.strip()) == (0, str(copy))
+    assert f"'{copy}'" in err  # quoted for the shell
+    missing = home / "none[/w].pt"
+    code, _, err = oltr_here(*command, "--weights", missing)
+    assert code == 3
+    assert f"{missing} cannot be read" in err
+    for more in (("evaluate", "plain"), ("predict", "plain", tiny / "test", "--device", "cpu"), ("ls", "runs")):
+        code, out, err = oltr_here(*more)
+        assert (code, "Traceback" in err) == (0, False), err
+    code, out, err = oltr_here("predict", "plain", tiny / "test" / "c1", "--device", "cpu")
+    assert any(name in out for name in names)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from oltr_cli.runs.folder import Run
-from oltr_cli.tracking.store import what_is_wrong
+from oltr_cli.tracking.store import store_lock, what_is_wrong
+from oltr_cli.tracking.tracker import STORE_PATIENCE
 from tests.tracking.test_tracker import client_of, own_environment, run, script, start  # noqa: F401 — fixtures
 
 
@@ -69,3 +70,15 @@ def test_a_kill_while_it_is_built_leaves_none(run: Run):  # noqa: F811
     assert out == "done\n"
     assert what_is_wrong(run.root / "mlflow.db") == ""
     assert not list(run.root.glob(".mlflow.db.*"))
+
+
+def test_a_held_lock_costs_seconds(run: Run):  # noqa: F811
+    run.root.mkdir(parents=True)
+    warnings: list[str] = []
+    with store_lock(run.root):
+        tracker = start(run, warnings)
+        assert tracker._ready.wait(60)
+        began = time.monotonic()
+        tracker.finish("FINISHED", {}, [])
+        assert time.monotonic() - began < STORE_PATIENCE + 2
+    assert [line for line in warnings if "no answer within 8 s" in line] == warnings != []

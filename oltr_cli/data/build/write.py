@@ -5,12 +5,11 @@ origin are never replaced, and a replaced recipe is kept beside the new one: it 
 """
 
 import itertools
-import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from oltr_cli.base.files import write_text
+from oltr_cli.base.files import parse_toml, write_text
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.files import BUILT_RECIPE, builtin_recipes
 from oltr_cli.recipe.specs import DataSpec
@@ -82,7 +81,7 @@ def check_folder(folder: Path) -> None:
 def _is_built(recipe: Path) -> bool:
     """Recipes written by ``oltr data prepare`` or by hand have no digest of the lists."""
     try:
-        data = tomllib.loads(recipe.read_text(encoding="utf-8")).get("data")
+        data = parse_toml(recipe.read_text(encoding="utf-8")).get("data")
     except OSError as error:
         raise DataProblem(f"{recipe}: cannot be read ({error.strerror})") from None
     except ValueError as error:

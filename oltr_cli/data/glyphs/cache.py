@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from oltr_cli.base.files import new_folder, read_json, write_json
+from oltr_cli.base.locks import Lock
 from oltr_cli.data.glyphs import alphabets
 from oltr_cli.data.glyphs.drawing import font_files
 from oltr_cli.errors import OltrError
@@ -37,7 +37,7 @@ def cached(
         return found
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{folder}.lock")
+        lock = Lock(f"{folder}.lock")
         lock.acquire()
     except (OSError, NotImplementedError):  # read-only, or a file system without locks
         return _with_digests(draw())

@@ -17,6 +17,7 @@ from oltr_cli.recipe.backbones import BACKBONES
 from oltr_cli.recipe.specs import BackboneSpec
 
 Given = Literal["images", "maps", "pooled"]
+NARROW = 16  # channels of the first stage, below which everything is computed in contiguous layout
 _OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
 
 
@@ -49,6 +50,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.inputs: Given = "images"
         self.extra_fc: nn.Linear | None = None
+        # Kernels of torch for CPUs have crashed on very narrow networks in channels_last.
+        self.contiguous = spec.width < NARROW
         self.fc_relu = spec.final_relu or not spec.fc
 
     @abstractmethod
@@ -72,7 +75,7 @@ class Backbone(nn.Module):
             return images
         if self.inputs == "pooled":
             raise RuntimeError("only pooled features were saved: the method's needs_map must be true")
-        return self.compute_map(images)
+        return self.compute_map(images.contiguous() if self.contiguous else images)
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU, if any: (B, D)."""
