@@ -70,7 +70,7 @@ class Chain(nn.Module):
         return theta
 
 
-class MetaModelNet(FeatureMethod):
+class MetaModelNet(ClassifierMap, FeatureMethod):
     """Ridge classifiers of all classes, those of the tail after the chain."""
 
     family = "long-tailed modelling"

@@ -60,7 +60,7 @@ class RegressionNetwork(nn.Module):
         return theta + self.layers[-1](F.dropout(x, self.dropout, self.training))
 
 
-class ModelRegression(FeatureMethod):
+class ModelRegression(ClassifierMap, FeatureMethod):
     """Ridge classifiers of all classes, those of the tail after the MLP."""
 
     family = "model regression"

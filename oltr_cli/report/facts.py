@@ -32,7 +32,7 @@ def facts(run: Run, result: RunResult) -> dict[str, Any]:
     """What to say of how a run was made; None for what is not known."""
     found = read_json(run.path / "environment.json")
     environment: dict[str, Any] = found if isinstance(found, dict) else {}
-    command = environment.get("command")
+    command, packages = environment.get("command"), environment.get("packages")
     try:
         finished = (run.path / RESULT).stat().st_mtime
     except OSError:
@@ -40,7 +40,7 @@ def facts(run: Run, result: RunResult) -> dict[str, Any]:
     return {
         **{key: environment.get(key) for key in OF_ENVIRONMENT},
         **{key: getattr(result, key) for key in OF_RESULT},
-        "packages": ", ".join(f"{k} {v}" for k, v in (environment.get("packages") or {}).items()) or None,
+        "packages": ", ".join(f"{k} {v}" for k, v in packages.items()) if isinstance(packages, dict) else None,
         "device": environment.get("device") or result.device,
         "command": " ".join(map(str, command)) if isinstance(command, list) else None,
         "undecodable": len(result.undecodable),
@@ -52,11 +52,11 @@ def unfinished(run: Run) -> Unfinished:
     """Where it stands, by the files in its folder."""
     history = read_history(run.path / "metrics.jsonl")
     epochs = recorded_recipe(run.path).get("train", {}).get("epochs")
-    last = history[-1] if history and isinstance(history[-1], dict) else {}
+    last = history[-1] if history else {}
     try:
         outcome = run.outcome()
         error = outcome.error if isinstance(outcome, RunFailure) else ""
     except DataProblem as problem:
         error = str(problem)
-    done = last.get("epoch")
-    return Unfinished(run, running(run), done if isinstance(done, int) else 0, epochs, last, error)
+    known = epochs if isinstance(epochs, int) else None
+    return Unfinished(run, running(run), last.get("epoch", 0), known, last, error)
