@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, Setup
 
-from ._classifier_map import MapParams
+from ._classifier_map import ClassifierMap, MapParams
 from ._model_space import ModelSpace
 
 
