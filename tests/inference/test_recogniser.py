@@ -134,7 +134,7 @@ def test_a_confidence_exactly_at_the_threshold_is_known(finished):
 def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it(copied, tmp_path, monkeypatch):
     path = copied("dme+energy")
     (path / "result.json").unlink()
-    with pytest.raises(UsageProblem, match=r"finish it first, with the command that began it$"):
+    with pytest.raises(UsageProblem, match=r"finish it first, with the command that started it$"):
         Recogniser.load(path)  # of a recipe file; none is called tiny
     (tmp_path / "data" / "tiny").mkdir(parents=True)
     (tmp_path / "data" / "tiny" / "recipe.toml").write_text('[data]\nname = "tiny"\n')
