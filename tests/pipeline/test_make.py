@@ -75,7 +75,7 @@ def test_a_finished_run_points_out_that_its_lists_were_changed(again, finished, 
     assert gone.stdout == same.stdout == changed.stdout
     assert "warning" not in gone.stderr + same.stderr
     (warning,) = [line for line in changed.stderr.splitlines() if "warning: " in line]
-    assert warning.startswith(f"warning: the lists in {root} are not those of tiny/plain/")
+    assert warning.startswith(f"warning: the lists in {root} have changed since tiny/plain/")
     assert warning.endswith(f'set data.lists_digest to "{digest_of_files("tiny", root)}"')
     (root / "val.txt").unlink()
     assert "warning" not in again(*more).stderr

@@ -405,7 +405,7 @@ def test_runs_and_methods_are_chosen(runs, no_figures):
     assert chosen() == ["elsewhere/crt/0123456789-s0"]  # the newest
     with pytest.raises(UsageProblem, match="of elsewhere and somewhere"):
         choose(None, ["crt", "plain"])
-    with pytest.raises(UsageProblem, match="not all of them are runs of somewhere"):
+    with pytest.raises(UsageProblem, match="not all are runs of somewhere"):
         choose("somewhere", ["crt", "plain"])
     with pytest.raises(UsageProblem, match="no run 'nothing'"):
         choose(None, ["nothing"])

@@ -60,7 +60,7 @@ def test_by_command(home, tmp_path):
     assert "is kept" not in other.stderr
     (home / "mine" / "recipe.toml").write_text((home / "mine" / "recipe.toml").read_text() + "\n")
     forced = invoke("--images", root, "--as-is", "--open-classes", "7,", "--out", "mine", "--no-decode", "--force")
-    assert "the recipe that was there is kept as recipe.old.toml" in forced.stderr
+    assert "the earlier recipe is kept as recipe.old.toml" in forced.stderr
 
 
 def test_counts_of_one_are_singular(home, tmp_path):

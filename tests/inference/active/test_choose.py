@@ -315,7 +315,7 @@ def test_the_list_holds_the_paths_in_order(finished, folder, tmp_path, all_diffe
 def test_what_to_do_next_keeps_what_is_trained_on(finished, folder):
     """The chosen images alone, or the folder they lie in, would be another dataset."""
     said = call(finished.names["plain"], folder, "--budget", 3).stderr.splitlines()[-1]
-    assert said.startswith("next  sort them into class folders beside the training images of 'tiny', and build")
+    assert said.startswith("next  sort them into class folders next to the training images of 'tiny', and build")
     assert said.endswith("oltr data build --images FOLDER --as-is --out NAME")
     built = _next(DataSpec(name="mine", root="/photos", lists_digest="0"))
     assert built.startswith("sort them into the class folders or the CSV that 'mine' was built from (below /photos),")
