@@ -31,6 +31,7 @@ from oltr_cli.data.build.split import (
 from oltr_cli.data.build.write import check_folder, write_dataset
 from oltr_cli.data.lists.class_names import called_unknown, names_alike
 from oltr_cli.data.lists.lists import digest_of
+from oltr_cli.data.near import near_in_two_splits
 from oltr_cli.data.prepare.common import as_lines
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.protocol.shots import shot_groups
@@ -133,6 +134,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
         for split, files in splits.items()
     }
     rows |= {name: [(path, -1) for path in files] for name, files in (("open", open_), ("open_val", open_val)) if files}
+    _point_out_near(rows, checked, built)
     sizes = {split: [len(files.get(c, ())) for c in classes] for split, files in splits.items()}
     texts = {
         f"{split}.txt": as_lines(f"{checked.name(path)} {label}" for path, label in pairs)
@@ -224,6 +226,17 @@ def _point_out_names(classes: list[str], wish: Wish, built: Built) -> None:
             f"the class '{name}' has the name of what predict rejects; if its images show nothing known, build again "
             f"with --open-classes {shlex.quote(name)}, otherwise rename it (in CSV and JSON the field 'unknown' tells "
             "them apart)"
+        )
+
+
+def _point_out_near(rows: dict[str, list[tuple[Path, int]]], checked: Checked, built: Built) -> None:
+    """Warn about bursts that are split."""
+    files = {split: [str(path) for path, _ in pairs] for split, pairs in rows.items()}
+    root = str(checked.root / "x")[:-1]
+    for one, other, count, shown in near_in_two_splits(files, checked.hashes):
+        built.warnings.append(
+            f"{count:,} of {counted(len(files[other]), 'image')} of {other} nearly identical to one of {one}, as in a "
+            f"burst, so results on {other} will look too good: {', '.join(shown).replace(root, '')}; keep one of each"
         )
 
 

@@ -11,6 +11,7 @@ from oltr_cli.base.text import some
 from oltr_cli.data.build.find import listable
 from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import check_image, decode_pixels
+from oltr_cli.data.near import perceptual_hash
 from oltr_cli.errors import DataProblem
 
 QUICK = 500_000_000  # bytes: this much JPEG, PNG or WebP is decoded in 5 to 80 s on one core; AVIF takes longer
@@ -22,6 +23,7 @@ class Checked:
     Attributes:
         root: the folder that holds all of them; names in warnings start from it.
         given: the split of each known file, where its folder says it; else empty.
+        hashes: perceptual hash by path of every image that was decoded.
         sides: shorter side in pixels of every known image that can be read.
     """
 
@@ -36,6 +38,7 @@ class Checked:
         self.known, self.foreign, self.root, self.warnings = known, foreign, root, warnings
         self.given = given or {}
         self.sides: list[int] = []
+        self.hashes: dict[str, int] = {}
         self._prefix = len(str(root / "x")) - 1
 
     def keep_listable(self) -> None:
@@ -63,14 +66,19 @@ class Checked:
             decode = total <= QUICK
             if not decode:
                 display.say(
-                    f"[dim]{total / 1e9:.1f} GB: only headers and ends are checked; --decode checks all pixels[/]"
+                    f"[dim]{total / 1e9:.1f} GB: only headers and ends are checked; --decode checks all pixels, and "
+                    "looks for bursts[/]"
                 )
         with display.bar("decoding images" if decode else "reading images", len(every)) as bar:
             for path in every:
                 try:
-                    side = min(decode_pixels(path).shape[:2] if decode else check_image(path))
+                    if decode:
+                        pixels = decode_pixels(path)
+                        size, self.hashes[str(path)] = pixels.shape[:2], perceptual_hash(pixels)
+                    else:
+                        size = check_image(path)
                     if path in known:
-                        self.sides.append(side)
+                        self.sides.append(min(size))
                 except DataProblem as problem:
                     reasons[path] = str(problem).removeprefix(f"{path}: ")
                 bar.advance()

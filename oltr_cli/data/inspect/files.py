@@ -14,6 +14,7 @@ from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
 from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED
 from oltr_cli.data.lists.locate import Found, why_not_found
+from oltr_cli.data.near import near_in_two_splits, perceptual_hash
 from oltr_cli.errors import DataProblem
 
 Located = dict[str, list[str | None]]  # by split: where each listed path is below the root
@@ -132,27 +133,35 @@ def content_digest(file: Path) -> str:
 def decode_findings(
     root: Path, files: Located, sizes: dict[str, int], workers: int, display: Display
 ) -> Iterator[Finding]:
-    """Files whose pixels cannot be read; the empty ones were reported already."""
+    """Files whose pixels cannot be read, the empty ones were reported already, and nearly identical ones in two
+    splits."""
     import oltr_cli.data.images  # noqa: F401 (once: forked processes have it then)
 
     whole = [file for file, size in sizes.items() if size > 0]
-    answers = over_files(why_undecodable, [root / file for file in whole], "decoding", workers, display)
-    reasons = {file: reason for file, reason in zip(whole, answers, strict=True) if reason}
+    answers = over_files(look_at_pixels, [root / file for file in whole], "decoding", workers, display)
+    reasons = {file: answer for file, answer in zip(whole, answers, strict=True) if isinstance(answer, str)}
+    hashes = {file: answer for file, answer in zip(whole, answers, strict=True) if isinstance(answer, int)}
     for split, found in files.items():
         broken = [f"{file} ({reasons[file]})" for file in found if file in reasons]
         if broken:
             message = f"{counted(len(broken), 'image')} that cannot be decoded: {some(broken)}"
             yield Finding("error", "undecodable", message, (split,), len(broken))
 
+    there = {split: [file for file in found if file is not None] for split, found in files.items()}
+    for one, other, count, shown in near_in_two_splits(
+        {s: there[s] for s in (*REQUIRED, *OPTIONAL) if s in there}, hashes
+    ):
+        message = f"{counted(count, 'image')} nearly identical to one of {one}, as in a burst: {', '.join(shown)}"
+        yield Finding("warning", "near_copies", message, (one, other), count)
 
-def why_undecodable(file: Path) -> str:
-    """The reason, or nothing for an image that can be decoded."""
+
+def look_at_pixels(file: Path) -> str | int:
+    """The perceptual hash of an image, or why it cannot be decoded."""
     from oltr_cli.data.images import decode_pixels  # Pillow, which the other checks do not need
 
     try:
-        decode_pixels(file)
+        return perceptual_hash(decode_pixels(file))
     except DataProblem as problem:
         return str(problem).removeprefix(f"{file}: ").removeprefix("cannot be decoded (").removesuffix(")")
     except Exception as error:  # broken bytes can make Pillow's readers raise anything
         return f"{type(error).__name__}: {error}"
-    return ""

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 from PIL import Image
 
 from oltr_cli.base.display import Display
@@ -87,3 +88,18 @@ def test_large_photographs_are_pointed_out(build, tmp_path):
         (root / name).parent.mkdir(exist_ok=True)
         Image.new("1", (1200 + extra, 1000)).save(root / name)
     assert "1,000 px or more" in said(build(root), "decoding will slow training down")
+
+
+def test_bursts_that_are_split_are_pointed_out(build, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        tiles = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((72, 72), Image.Resampling.BICUBIC)
+        for frame in range(3):
+            folder = tmp_path / "in" / f"c{i % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            tiles.crop((frame, 0, frame + 64, 64)).save(folder / f"{i}-{frame}.png")
+    report = build(tmp_path / "in", decode=True)
+    near = said(report, "of test nearly identical to one of train, as in a burst")
+    assert near.startswith(f"{near.split()[0]} of {report.counts['test']} images of test")
+    assert f"{tmp_path}" not in near
+    assert not any("burst" in warning for warning in build(tmp_path / "in", "quick", decode=False).warnings)

@@ -229,9 +229,10 @@ def test_copies_are_found_by_content_alone(tiny):
     assert check()[2] == {}
     for option in ("--content", "--decode"):
         code, facts, _ = check("tiny", option, "--workers", "0")
-        copies = {(*f["splits"], "different" in f["message"]): f["message"] for f in facts["findings"]}
+        same_bytes = [f for f in facts["findings"] if f["kind"] == "copies"]
+        copies = {(*f["splits"], "different" in f["message"]): f["message"] for f in same_bytes}
         assert code == 3
-        assert {splits: f["severity"] for splits, f in zip(copies, facts["findings"], strict=True)} == {
+        assert {splits: f["severity"] for splits, f in zip(copies, same_bytes, strict=True)} == {
             ("train", "test", False): "error",
             ("val", "open", False): "error",
             ("train", False): "warning",
@@ -240,6 +241,19 @@ def test_copies_are_found_by_content_alone(tiny):
         }
         assert "train/c0/0.png = train/c0/1.png" in copies["train", False]
         assert "train/c0/2.png = train/c1/2.png" in copies["train", True]
+
+
+def test_bursts_across_splits_are_counted_with_examples(tiny):
+    for i in range(6):
+        pixels = np.array(Image.open(tiny / f"train/c0/{i}.png").convert("RGB").resize((64, 64)))
+        Image.fromarray(pixels).save(tiny / f"train/c0/{i}.png")
+        pixels[:2] = 128
+        Image.fromarray(pixels).save(tiny / f"test/c{i // 4}/{i % 4}.png")
+    code, _, found = check("tiny", "--decode", "--workers", "0")
+    near = found["near_copies", "train", "test"]
+    assert (code, near["severity"], near["count"]) == (0, "warning", 6)
+    assert near["message"].startswith("6 images nearly identical to one of train, as in a burst: test/c0/0.png = train")
+    assert near["message"].count(" = ") == 5
 
 
 def test_one_file_listed_twice_is_no_copy(tiny):
