@@ -3,6 +3,7 @@
 A run's numbers are kept in a ``Cache`` by the state of its files, so that watching reads each run once.
 """
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import read_json
+from oltr_cli.base.secrets import without_secrets
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.catalogue import METRICS
@@ -246,7 +248,7 @@ def _facts(run: Run, result: RunResult) -> dict[str, Any]:
         "precision": environment.get("precision"),
         "processes": environment.get("processes"),
         "threads": environment.get("threads"),
-        "command": " ".join(map(str, command)) if isinstance(command, list) else None,
+        "command": shlex.join(without_secrets(str(word)) for word in command) if isinstance(command, list) else None,
         "epochs": result.epochs,
         "epochs_total": result.epochs_total,
         "best_epoch": result.best_epoch,

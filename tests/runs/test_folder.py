@@ -3,7 +3,7 @@
 import pytest
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.runs.folder import resolve_run
+from oltr_cli.runs.folder import find_runs, resolve_run
 from tests.helpers.fake_runs import make_run
 
 
@@ -28,3 +28,11 @@ def test_parts_will_do_and_several_are_named(root):
         resolve_run("mine/dme")
     with pytest.raises(UsageProblem, match=r"no run 'mine/dm/'"):
         resolve_run("mine/dm/")
+
+
+def test_names_are_no_patterns(root):
+    odd, plain = make_run(root, "a [b]", "dme"), make_run(root, "a b", "dme")
+    assert find_runs(dataset="a [b]") == [odd]
+    assert set(find_runs(method="dme")) == {plain, odd}
+    for name in ("/etc", "*", "..", "a*", ""):
+        assert find_runs(dataset=name) == find_runs(method=name) == []

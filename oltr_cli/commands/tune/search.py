@@ -1,5 +1,6 @@
 """``oltr tune search``, which ``oltr tune METHOD`` and ``oltr tune PARAM…`` stand for."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -88,6 +89,7 @@ def search(
         workers=workers,
         track=not no_track,
     )
+    from oltr_cli.base.secrets import without_secrets
     from oltr_cli.tuning.search import search as run_search
     from oltr_cli.tuning.summary import next_commands, summarise, tables
 
@@ -101,6 +103,8 @@ def search(
         console = make_console()
         console.print(tables(study, console.width), crop=False)
     display.say(f"[dim]study[/] {study.path}")
-    shown = f"oltr tune show {study.name}" + (f" --storage {storage}" if storage else "")
+    shown = f"oltr tune show {shlex.quote(study.name)}"
+    if storage:
+        shown += f" --storage {shlex.quote(without_secrets(storage))}"
     for number, line in enumerate([*next_commands(study), shown]):
         display.say(f"[dim]{'     ' if number else 'next '}[/] {line}")
