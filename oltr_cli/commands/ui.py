@@ -92,14 +92,14 @@ def _check(uri: str, host: str, port: int, dry_run: bool) -> None:
     """Give one line for problems that would otherwise show as a traceback from MLflow."""
     import importlib.util
     import socket
-    from pathlib import Path
 
     from oltr_cli.errors import UsageProblem
+    from oltr_cli.tracking.store import local_file
 
     if importlib.util.find_spec("mlflow") is None:
         raise UsageProblem("MLflow is not installed: pip install mlflow")
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UsageProblem(f"{uri.removeprefix('sqlite:///')}: no run is tracked there yet; start with: oltr run dme")
+    if (file := local_file(uri)) is not None and not file.exists():
+        raise UsageProblem(f"{file}: no run is tracked there yet; start with: oltr run dme")
     if dry_run:
         return
     try:

@@ -1,10 +1,12 @@
 """How a run was made, and how far one without a result has come."""
 
+import shlex
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from oltr_cli.base.files import read_json
+from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.report.choose import running
@@ -42,7 +44,7 @@ def facts(run: Run, result: RunResult) -> dict[str, Any]:
         **{key: getattr(result, key) for key in OF_RESULT},
         "packages": ", ".join(f"{k} {v}" for k, v in packages.items()) if isinstance(packages, dict) else None,
         "device": environment.get("device") or result.device,
-        "command": " ".join(map(str, command)) if isinstance(command, list) else None,
+        "command": shlex.join(without_secrets(str(word)) for word in command) if isinstance(command, list) else None,
         "undecodable": len(result.undecodable),
         "finished": None if finished is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)),
     }

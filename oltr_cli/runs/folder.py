@@ -141,8 +141,12 @@ def run_from_path(path: Path) -> Run | None:
 def find_runs(root: Path | None = None, dataset: str | None = None, method: str | None = None) -> list[Run]:
     """All run directories under ``root`` (default: ``runs_root()``), ordered by name."""
     root = runs_root() if root is None else root
-    found = root.glob(f"{dataset or '*'}/{method or '*'}/*-s*/")
-    runs = [run_from_path(path) for path in sorted(found) if _there(path / "recipe.toml", unsure=True)]
+    found = (
+        path
+        for path in sorted(root.glob("*/*/*-s*/"))  # a name may have brackets or slashes, and is no pattern
+        if dataset in (None, path.parent.parent.name) and method in (None, path.parent.name)
+    )
+    runs = [run_from_path(path) for path in found if _there(path / "recipe.toml", unsure=True)]
     return [run for run in runs if run is not None]
 
 

@@ -20,7 +20,9 @@ _TABLES = {"alembic_version", "experiments", "runs", "metrics", "params", "tags"
 
 def local_file(uri: str) -> Path | None:
     """The file of an SQLite store; None for any other store."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
 
 
 def store_lock(root: Path) -> Lock:

@@ -80,7 +80,7 @@ def run_command(about: About, recipe: Path) -> str:
     base, _, detector = about.method.partition(PLUS)
     with_detector = f" --detector {detector}" if detector else ""
     seed = f" --seed {about.seed}" if about.seed else ""
-    return f"oltr run {base}{with_detector} --recipe {recipe}{seed}{given_files()}"
+    return f"oltr run {base}{with_detector} --recipe {shlex.quote(str(recipe))}{seed}{given_files()}"
 
 
 def search_command(about: About) -> str:

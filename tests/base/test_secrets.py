@@ -1,8 +1,15 @@
 """No password, token or user name of an address is shown, however badly it is written."""
 
+import html
+import json
+from types import SimpleNamespace
+
 import pytest
 
+from oltr_cli.base.machine import describe
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
+from tests.helpers.fake_runs import make_run
+from tests.helpers.in_process import oltr_here
 
 ADDRESSES = [
     ("http://user:pa:ss@host:5000/x", "http://host:5000/x"),
@@ -35,3 +42,35 @@ def test_addresses_in_the_messages_of_libraries(address: str, shown: str):
     assert (
         without_secrets_in(f"could not reach '{address}' (tried twice)") == f"could not reach '{shown}' (tried twice)"
     )
+
+
+SECRET = "postgresql://me:pa/ss@host/db?token=abc&sslmode=require"
+
+
+def test_no_secret_in_what_a_run_and_its_report_keep(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["oltr", "tune", "lambda", "--storage", SECRET, f"--storage={SECRET}"])
+    where = SimpleNamespace(device=SimpleNamespace(type="cpu"), mixed_precision="no", num_processes=1)
+    kept = describe(where, 0)
+    assert not [secret for secret in ("pa/ss", "abc", "me:") if secret in json.dumps(kept)]
+    run = make_run(tmp_path / "runs", "mine", "plain")
+    before = ["oltr", "run", "plain", "--recipe", "a & b?.toml", "--set", f"x={SECRET}"]  # as earlier versions kept it
+    (run.path / "environment.json").write_text(json.dumps({**kept, "command": before}))
+    page = tmp_path / "page.html"
+    settings = {"OLTR_RUNS": str(tmp_path / "runs"), "MLFLOW_TRACKING_URI": SECRET}
+    code, _, err = oltr_here("report", "--dataset", "mine", "--out", page, **settings)
+    assert code == 0, err
+    text = page.read_text()
+    assert not [secret for secret in ("pa/ss", "token=abc") if secret in text]
+    assert "--recipe 'a & b?.toml'" in html.unescape(text).replace("\\u0026", "&").replace("\\u0027", "'")
+
+
+def test_no_secret_in_what_ui_prints(tmp_path):
+    store = "sqlite:///" + str(tmp_path / "store.db")
+    (tmp_path / "store.db").touch()
+    for uri in (SECRET, "https://me:hunter2@host/x?token=abc&y=1", f"{store}?token=abc"):
+        for more in ((), ("--json",)):
+            code, out, err = oltr_here("ui", "--dry-run", *more, OLTR_RUNS=str(tmp_path), MLFLOW_TRACKING_URI=uri)
+            assert not [secret for secret in ("pa/ss", "token=abc", "hunter2") if secret in out + err], out + err
+    code, out, _ = oltr_here("ui", "--dry-run", OLTR_RUNS=str(tmp_path), MLFLOW_TRACKING_URI=SECRET)
+    assert code == 0
+    assert "'postgresql://host/db?token=***&sslmode=require'" in out  # a shell would take & and ? for its own

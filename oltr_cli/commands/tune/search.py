@@ -1,5 +1,6 @@
 """``oltr tune search``; ``oltr tune METHOD`` and ``oltr tune PARAM…`` are short for it."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,7 @@ def search(
         workers=workers,
         track=not no_track,
     )
+    from oltr_cli.base.secrets import without_secrets
     from oltr_cli.tuning.search import search as run_search
     from oltr_cli.tuning.summary import next_commands, summarise, tables
 
@@ -106,6 +108,8 @@ def search(
         console = SafeConsole()
         console.print(tables(study, console.width), crop=False)
     display.say(f"[dim]study[/] {study.path}")
-    shown = f"oltr tune show {study.name}" + (f" --storage {storage}" if storage else "")
+    shown = f"oltr tune show {shlex.quote(study.name)}"
+    if storage:
+        shown += f" --storage {shlex.quote(without_secrets(storage))}"
     for number, line in enumerate([*next_commands(study), shown]):
         display.say(f"[dim]{'     ' if number else 'next '}[/] {line}")
