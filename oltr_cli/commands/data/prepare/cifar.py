@@ -15,10 +15,10 @@ _CIFAR100 = _HOLDS.format("cifar-100-python", "cifar100")
 LONG_TAILED = {
     "cifar100": (
         _CIFAR100,
-        """CIFAR-100-LT: an exponential tail of the training images, 500 to 5 a class.
+        """CIFAR-100-LT: an exponential tail of the training images, 500 to 5 per class.
 
         Writes the lists, and links to the images, to $OLTR_DATA/cifar100-lt; open images as PNG. Validation is 10
-        images a class of the official test set.
+        images per class of the official test set.
 
         ```
         oltr data prepare cifar100-lt --open tiny-imagenet-200
@@ -28,10 +28,10 @@ LONG_TAILED = {
     ),
     "cifar10": (
         _HOLDS.format("cifar-10-batches-py", "cifar10"),
-        """CIFAR-10-LT: an exponential tail of the training images, 5,000 to 50 a class.
+        """CIFAR-10-LT: an exponential tail of the training images, 5,000 to 50 per class.
 
         Writes the lists, and links to the images, to $OLTR_DATA/cifar10-lt; open images as PNG. Validation is 100
-        images a class of the official test set.
+        images per class of the official test set.
 
         ```
         oltr data prepare cifar10-lt --open data/cifar100/test
@@ -76,14 +76,13 @@ def _add(balanced: str, holds: str, about: str) -> None:
     @prepare_app.command(f"{balanced}-lt", help=about)
     def prepare(
         imbalance: Annotated[
-            float, typer.Option(help="Largest class over smallest. Other than 100: a dataset of its own, NAME-ifFACTOR")
+            float,
+            typer.Option(help="Largest class over smallest. Other values than 100 make the dataset NAME-ifFACTOR"),
         ] = 100,
         root: Annotated[Path | None, typer.Option(help=holds)] = None,
         open_: Annotated[
             Path | None,
-            typer.Option(
-                "--open", help="Images of no known class; default: those that were prepared for the balanced set"
-            ),
+            typer.Option("--open", help="Images of no known class; default: those prepared for the balanced set"),
         ] = None,
         quiet: Quiet = False,
         json_: Json = False,

@@ -1,6 +1,6 @@
-"""``oltr data prepare NAME`` of the datasets whose images stay as they are.
+"""``oltr data prepare NAME`` for datasets whose images stay unchanged.
 
-Those that need a folder alone are an entry each, of which a command is made.
+A dataset that needs only a folder is an entry of ``DATASETS``, from which its command is made.
 """
 
 from importlib import import_module
@@ -12,17 +12,16 @@ import typer
 from oltr_cli.commands.data.prepare.common import prepare_app, prepared_root, report
 from oltr_cli.commands.options import Json, Quiet
 
-NewLists = Annotated[Path | None, typer.Option(help="Where the lists are written; default ROOT")]
+NewLists = Annotated[Path | None, typer.Option(help="Folder where lists are written; default ROOT")]
 
 # Name → what its root holds, and the help. ``prepare_NAME`` of oltr_cli/data/prepare does the work.
 DATASETS = {
     "imagenet-lt": (
         "train/WNID/* and val/ of ILSVRC2012",
-        """ImageNet-LT, the data of Table 3 (a): lists over the images of ILSVRC 2012 and 2010, which stay as they are.
+        """ImageNet-LT, the data of Table 3 (a): lists of the unchanged images of ILSVRC 2012 and 2010.
 
-        Takes ImageNet_LT_{train,val,test,open}.txt where they are, and draws what is missing: training images with
-        exactly the published number of each class, 20 others of each for validation, ILSVRC2012's validation images
-        for test.
+        Uses ImageNet_LT_{train,val,test,open}.txt if they are there, and draws missing lists: exactly the published number
+        of training images of each class, 20 others of each for validation, ILSVRC2012's validation images for test.
 
         ```
         oltr data prepare imagenet-lt
@@ -32,11 +31,11 @@ DATASETS = {
     ),
     "places-lt": (
         "data_256/ and val_256/ of Places365",
-        """Places-LT, the data of Table 3 (b): lists over the images of Places365-Standard, which stay as they are.
+        """Places-LT, the data of Table 3 (b): lists of the unchanged images of Places365-Standard.
 
-        Takes Places_LT_{train,val,test,open}.txt where they are, with paths as the folders are called here, and draws
-        what is missing: a training tail of the published shape, 20 others of each class for validation, Places365's
-        validation images for test. torchvision's folders are understood.
+        Uses Places_LT_{train,val,test,open}.txt if they are there, with paths adapted to the folders found, and draws
+        missing lists: a training tail of the published shape, 20 others of each class for validation, Places365's
+        validation images for test. torchvision's folders work too.
 
         ```
         oltr data prepare places-lt
@@ -45,11 +44,11 @@ DATASETS = {
         """,
     ),
     "sun-lt": (
-        "SUN397/ or what is in it",
-        """SUN-LT, the data of Table 4 (right): lists drawn over the images of SUN397, which stay as they are.
+        "SUN397/ or its contents",
+        """SUN-LT, the data of Table 4 (right): lists of the unchanged images of SUN397.
 
-        The benchmark's lists are not public. These have its shape: half of each class less 49 images for training, 1 to
-        1,132 of a class, 40 others of each for test, and 10 for validation.
+        The benchmark's lists are not public. These have its shape: half of each class minus 49 images for training, 1 to
+        1,132 per class; 40 others of each for test, and 10 for validation.
 
         ```
         oltr data prepare sun-lt
@@ -58,12 +57,11 @@ DATASETS = {
         """,
     ),
     "tiny-imagenet-lt": (
-        "tiny-imagenet-200/ or what is in it",
-        """Tiny ImageNet with ImageNet-LT's tail in small: 150 known classes, 35 open ones and 15 for open validation.
+        "tiny-imagenet-200/ or its contents",
+        """Tiny ImageNet with a scaled-down ImageNet-LT tail: 150 known, 35 open and 15 open validation classes.
 
-        Draws the lists from the ordinary download, whose images stay as they are: 5 to 450 training images of a known
-        class, 20 others for validation, Tiny ImageNet's validation images for test and open. Lists that are there
-        already are checked and left.
+        Draws lists from the usual download, whose images stay unchanged: 5 to 450 training images per known class, 20
+        others for validation, Tiny ImageNet's validation images for test and open. Existing lists are checked and kept.
 
         ```
         oltr data prepare tiny-imagenet-lt
@@ -78,7 +76,9 @@ def _add(name: str, holds: str, about: str) -> None:
     @prepare_app.command(name, help=about)
     def prepare(
         root: Annotated[Path | None, typer.Option(help=f"Holds {holds}; default $OLTR_DATA/{name}")] = None,
-        lists: Annotated[Path | None, typer.Option(help="Where lists lie and are written, if not in ROOT")] = None,
+        lists: Annotated[
+            Path | None, typer.Option(help="Folder where lists are read and written; default ROOT")
+        ] = None,
         quiet: Quiet = False,
         json_: Json = False,
     ) -> None:
@@ -102,10 +102,10 @@ def omniglot_small(
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """Handwritten characters for identification as in Table 4: probes of alphabets that training never saw.
+    """Handwritten characters for identification as in Table 4, with probes from alphabets not used in training.
 
-    Writes the lists; the drawings stay as they are. Training is on four alphabets with a long tail of drawings, probes
-    are of two others, distractors of two more.
+    Writes lists of the unchanged drawings. Training uses four alphabets with a long tail of drawings, probes are from
+    two others, distractors from two more.
 
     ```
     oltr data prepare omniglot-small
@@ -133,16 +133,16 @@ def inaturalist2018(
         str,
         typer.Option(
             metavar="N|NAME",
-            help="Classes to set aside as unknown: how many, or a supercategory. A dataset of its own, NAME-open…",
+            help="Classes to set aside as unknown: how many, or a supercategory. Makes the dataset NAME-open…",
         ),
     ] = "",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """iNaturalist 2018: 8,142 species, 437,513 training images; lists over the images, which stay as they are.
+    """iNaturalist 2018: lists of the unchanged images; 8,142 species, 437,513 training images.
 
-    The labels of its test set are not public. Of the three official validation images a class one is validation, and
-    two are the test set.
+    The labels of its test set are not public. Of the three official validation images per class, one is used for
+    validation and two for the test.
 
     ```
     oltr data prepare inaturalist2018 --root /data/inat2018
@@ -163,29 +163,27 @@ def inaturalist2018(
 def ms1m_lt(
     root: Annotated[
         Path | None,
-        typer.Option(
-            help="Holds a folder of images for each identity, itself or in train/; default $OLTR_DATA/ms1m-lt"
-        ),
+        typer.Option(help="Holds one folder of images per identity, directly or in train/; default $OLTR_DATA/ms1m-lt"),
     ] = None,
     probe: Annotated[
-        Path | None, typer.Option(help="People to identify (FaceScrub), a folder each; default ROOT/probe")
+        Path | None, typer.Option(help="People to identify (FaceScrub), one folder each; default ROOT/probe")
     ] = None,
     distractors: Annotated[
-        Path | None, typer.Option(help="Strangers among whom (MegaFace), any images; default ROOT/distractors")
+        Path | None, typer.Option(help="Images of other people (MegaFace) to search among; default ROOT/distractors")
     ] = None,
     attributes: Annotated[
-        Path | None, typer.Option(help="Lines 'PERSON GROUP' for rates by group, such as male and female")
+        Path | None, typer.Option(help="File of lines 'PERSON GROUP' for rates by group, such as male and female")
     ] = None,
-    images: Annotated[int, typer.Option(min=2, help="Training images to draw, or all there are")] = 887_500,
-    identities: Annotated[int, typer.Option(min=2, help="Identities to draw, or all there are")] = 74_500,
+    images: Annotated[int, typer.Option(min=2, help="Training images to draw, at most all")] = 887_500,
+    identities: Annotated[int, typer.Option(min=2, help="Identities to draw, at most all")] = 74_500,
     lists: NewLists = None,
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
-    """MS1M-LT, faces with a long tail, and MegaFace to identify (Table 4, left); the images stay as they are.
+    """MS1M-LT, faces with a long tail, with MegaFace for identification (Table 4, left): lists of the unchanged images.
 
-    The authors' lists are not public: images are drawn as the paper says, with a chance proportional to how many their
-    identity has. Other numbers than the paper's make a dataset of their own, such as ms1m-lt-100000-of-9000.
+    The authors' lists are not public: images are drawn as the paper says, with a probability proportional to the
+    number of images of their identity. Other numbers than the paper's get another name: ms1m-lt-100000-of-9000.
 
     ```
     oltr data prepare ms1m-lt --root /data/faces
