@@ -20,8 +20,9 @@ DATASETS = {
         "train/WNID/* and val/ of ILSVRC2012",
         """ImageNet-LT, the data of Table 3 (a): lists of the unchanged images of ILSVRC 2012 and 2010.
 
-        Uses ImageNet_LT_{train,val,test,open}.txt if they are there, and draws missing lists: exactly the published number
-        of training images of each class, 20 others of each for validation, ILSVRC2012's validation images for test.
+        Uses ImageNet_LT_{train,val,test,open}.txt if they are there, and draws missing lists: exactly the published
+        number of training images of each class, 20 others of each for validation, ILSVRC2012's validation images for
+        test.
 
         ```
         oltr data prepare imagenet-lt
@@ -47,8 +48,8 @@ DATASETS = {
         "SUN397/ or its contents",
         """SUN-LT, the data of Table 4 (right): lists of the unchanged images of SUN397.
 
-        The benchmark's lists are not public. These have its shape: half of each class minus 49 images for training, 1 to
-        1,132 per class; 40 others of each for test, and 10 for validation.
+        The benchmark's lists are not public. These have its shape: half of each class minus 49 images for training, 1
+        to 1,132 per class; 40 others of each for test, and 10 for validation.
 
         ```
         oltr data prepare sun-lt
