@@ -29,9 +29,9 @@ from oltr_cli.data.build.split import (
     split_with_tail,
 )
 from oltr_cli.data.build.write import check_folder, write_dataset
+from oltr_cli.data.inspect.near import near_in_two_splits
 from oltr_cli.data.lists.class_names import called_unknown, names_alike
 from oltr_cli.data.lists.lists import digest_of
-from oltr_cli.data.near import near_in_two_splits
 from oltr_cli.data.prepare.common import as_lines
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.protocol.shots import shot_groups

@@ -11,7 +11,7 @@ from oltr_cli.base.text import some
 from oltr_cli.data.build.find import listable
 from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.images import check_image, decode_pixels
-from oltr_cli.data.near import perceptual_hash
+from oltr_cli.data.inspect.near import perceptual_hash
 from oltr_cli.errors import DataProblem
 
 QUICK = 500_000_000  # bytes: this much JPEG, PNG or WebP is decoded in 5 to 80 s on one core; AVIF takes longer

@@ -12,9 +12,9 @@ from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
+from oltr_cli.data.inspect.near import near_in_two_splits, perceptual_hash
 from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED
 from oltr_cli.data.lists.locate import Found, why_not_found
-from oltr_cli.data.near import near_in_two_splits, perceptual_hash
 from oltr_cli.errors import DataProblem
 
 Located = dict[str, list[str | None]]  # by split: where each listed path is below the root

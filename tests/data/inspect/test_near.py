@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from oltr_cli.data.images import decode_pixels
-from oltr_cli.data.near import NEAR, near_in_two_splits, near_pairs, perceptual_hash
+from oltr_cli.data.inspect.near import NEAR, near_in_two_splits, near_pairs, perceptual_hash
 
 
 def picture(seed, shift=0, noise=0.0):
