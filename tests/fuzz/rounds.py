@@ -20,7 +20,7 @@ from tests.helpers.finished_runs import environment
 from tests.helpers.in_process import oltr_here
 from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
-PATIENCE = 60  # seconds for one command
+PATIENCE = 120  # seconds for one command
 CODES = {0, 1, 2, 3, 4}
 CHECKED = (".pt", ".npz")  # with check sums: what is damaged in them is refused, or makes no difference
 

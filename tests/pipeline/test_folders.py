@@ -91,6 +91,9 @@ def test_a_run_of_another_user_costs_its_own_line(home):
     shut = make_run(root, "mine", "focal")
     shut.path.chmod(0o700)
     (closed.path / "scores").chmod(0o000)
+    commands = (("evaluate", closed.name), ("evaluate", shut.name), ("compare", "--dataset", "mine"))
+    for command in commands:  # imports what that user may not read
+        oltr_here(*command)
     with somebody_else(root, root / "mine", *(run.path.parent for run in (done, shut)), done.path, locked.path):
         code, out, err = oltr_here("ls", "runs", "--json")
         assert (code, err) == (0, "")
@@ -99,6 +102,10 @@ def test_a_run_of_another_user_costs_its_own_line(home):
         assert listed[locked.name] == "interrupted"
         assert listed[shut.name] in ("damaged", "done")  # done: for the owner of it
         assert len(listed) == 4
+        for command in commands:
+            code, _, err = oltr_here(*command)
+            assert code in (0, 1, 2, 3)
+            assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSPC])

@@ -111,7 +111,7 @@ def test_set_without_a_value():
         ("", ["plain.data.image_size=32"], r"--set plain\.data\.image_size: unknown key"),
         ("", ["train.epochs=none"], r"train\.epochs: .*valid integer.*not 'none'"),
         ("", ["train.epochs=0"], r"train\.epochs: .*greater than or equal to 1"),
-        ("", ["train.lr.features=-1"], r"lr must be finite and not negative: features=-1"),
+        ("", ["train.lr.features=-1"], r"lr must not be negative: features=-1"),
         ("", ["data.crop_scale=[0.9, 0.1]"], r"crop_scale must be"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", [], r"batch_size 30 is not a multiple"),
         ("[data\n", [], r"mine\.toml: not valid TOML"),
