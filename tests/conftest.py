@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from oltr_cli.base import added_files
+from oltr_cli.tracking.quiet import keep_quiet
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
+
+keep_quiet()  # as a run does before it imports MLflow, whichever test comes first
 
 
 @pytest.fixture(scope="session")

@@ -153,7 +153,7 @@ def fitted(table: Callable[[Sequence[str]], Table], side: Sequence[str], width: 
     """
     for number in range(len(side) + 1):
         made = table(side[:number])
-        made.width = Console(width=10_000).measure(made).maximum
+        made.width = SafeConsole(width=10_000).measure(made).maximum
         if made.width <= width:
             break
     return made, list(side[:number])

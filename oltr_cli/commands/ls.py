@@ -205,6 +205,8 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
         begin = "oltr tune lambda" if kind == "studies" else "oltr run dme"
         return Text(f"no {kind} yet: {begin}", "italic")
     table = Table(title=kind, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    # The day is enough to tell runs apart at a glance; --json has the time.
+    rows = [row | {"date": row["date"][:10]} if "date" in row else row for row in rows]
     shown = [column for column in rows[0] if column != "differs" or any(row[column] for row in rows)]
     for place, column in enumerate(shown):
         # Names are meant to be copied: two-line headings leave room for them, and only sentences are folded.

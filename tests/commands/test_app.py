@@ -100,7 +100,7 @@ def test_ls_keeps_names_whole(finished, columns):
     runs = [row["name"] for row in json.loads(oltr("ls", "runs", "--json").stdout)["runs"]]
     listed = oltr("ls", "runs", COLUMNS=columns).stdout
     assert all(f"{name} " in listed for name in runs)
-    assert re.search(rf"{re.escape(runs[0])} +done +2 +[\d.]+ +[\d.]+ +[\d.]+", listed)
+    assert re.search(rf"{re.escape(runs[0])} +done +20\d\d-\d\d-\d\d +2 +[\d.]+ +[\d.]+ +[\d.]+", listed)
     assert f"tiny/{study.name} " in oltr("ls", "studies", COLUMNS=columns).stdout
     if columns == "80":
         assert max(map(len, listed.splitlines())) <= 80

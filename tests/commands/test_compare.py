@@ -68,7 +68,7 @@ def test_a_method_without_a_run_is_shown_as_missing_with_its_command(runs):
     assert "crt oltr run crt --dataset glyphs-lt" in one_line(shown.stdout)
     assert one_line(shown.stderr) == "next oltr run crt --dataset glyphs-lt"
     several = command("--dataset", "glyphs-lt", "--methods", "crt,a-old").stdout
-    assert "oltr run METHOD --dataset glyphs-lt: a-old, crt" in one_line(several).replace("crt, a-old", "a-old, crt")
+    assert re.search(r"\(oltr run METHOD --dataset glyphs-lt\): (a-old, crt|crt, a-old)", one_line(several))
 
 
 @pytest.mark.parametrize("fmt", FORMATS)

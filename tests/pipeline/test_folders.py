@@ -119,7 +119,7 @@ def test_a_lock_that_cannot_be_had_is_one_line(home, monkeypatch, number):
     assert "\n" not in str(caught.value)
     run = make_run(home / "runs", "mine", "plain")
     (run.path / "result.json").unlink()
-    assert run.status() == "new"
+    assert run.status() == "interrupted"
 
 
 def test_a_folder_in_the_place_of_the_lock_is_one_line(home):

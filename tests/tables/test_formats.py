@@ -104,7 +104,7 @@ def test_latex_is_escaped_and_balanced():
     assert r"\textasciitilde{}b\textasciicircum{}" in latex
     assert r"new\textbackslash{}one" in latex
     assert r"$\tau$ $<$ 1" in latex
-    assert "% new\\one: missing, made by oltr run c --dataset here" in latex.splitlines()
+    assert "% new\\one: missing; to train it: oltr run c --dataset here" in latex.splitlines()
     latex = without_comments(latex)
     body = latex.split("\n", 1)[1]
     assert not set(body) & set("≤≥±–†τ−→")
@@ -267,7 +267,7 @@ def test_a_single_seed_is_not_a_number_of_seeds():
 def test_latex_prints_what_is_for_readers_alone(runs):
     latex = str(render(fill("3a", "somewhere", source="somewhere"), "tex"))
     printed = without_comments(latex)
-    assert "made by" in latex
+    assert "to train it" in latex
     assert "oltr run" not in printed
     assert "Plain Model &" in printed
     assert "-shot" not in printed
