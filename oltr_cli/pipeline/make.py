@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
 from oltr_cli.base.text import counted, visible
-from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem, first_line
+from oltr_cli.errors import OltrError, Stopped
+from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.runs.folder import Run
@@ -84,21 +85,6 @@ def make_runs(
                 complete(p.run, result, display, track)
     assert result is not None
     return result
-
-
-def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None:
-    """Warn if the lists have changed since a finished run; without the lists, its result is still valid."""
-    if not is_main_process():
-        return
-    from oltr_cli.data.feed.opening import other_lists
-
-    with suppress(DataProblem):
-        if (other := other_lists(p.link.recipe.data, result.data_digest)) is not None:
-            lists, digest = other
-            display.warn(
-                f"the lists in {lists} have changed since {p.run.name}, which keeps its result; for a run on them, set "
-                f'data.lists_digest to "{digest}"'
-            )
 
 
 @dataclass(frozen=True)
@@ -276,30 +262,3 @@ class _Session:
             result.write(p.run.path)
         self.accelerator.wait_for_everyone()
         return result
-
-
-@contextmanager
-def named_shortages() -> Iterator[None]:
-    """Turn an error of a machine that runs out of something into one line that says what to do."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OltrError(f"out of GPU memory; lower train.batch_size ({first_line(error)})") from error
-    except ValueError as error:
-        if "more than 1 value per channel" in str(error):  # torch's batch norm
-            raise UsageProblem(
-                "batch norm needs two values of each channel, and this batch gives one; raise train.batch_size or "
-                "data.image_size"
-            ) from error
-        raise
-    except RuntimeError as error:
-        text = first_line(error)
-        if "DataLoader worker" in text:
-            raise OltrError(
-                f"a loading process was killed, perhaps because memory ran out; try --workers 0 ({text})"
-            ) from error
-        if "can't allocate memory" in text:
-            raise OltrError(f"out of memory; lower train.batch_size ({text})") from error
-        raise

@@ -15,16 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
-from oltr_cli.base.machine import git
 from oltr_cli.base.secrets import without_secrets, without_secrets_in
-from oltr_cli.errors import first_line
 from oltr_cli.runs.folder import Run
 from oltr_cli.tracking.mlflow_run import (
     Description,
@@ -41,6 +37,7 @@ from oltr_cli.tracking.mlflow_run import (
 )
 from oltr_cli.tracking.quiet import keep_quiet
 from oltr_cli.tracking.store import ensure_store, local_file, seconds_since_change, store_lock
+from oltr_cli.tracking.words import gist, with_commit
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
 STORE_PATIENCE = 8.0  # for a store on this machine, since it last changed: other processes may be writing to it
@@ -110,7 +107,7 @@ class Tracker:
         if enabled and not _off():
             keep_quiet()
             note_the_store(run, uri)
-            tracker._description = _with_commit(description)
+            tracker._description = with_commit(description)
             platform.platform()  # MLflow reads it when imported; now that it is cached, no process is started
             # A daemon: a server that never answers cannot keep the process from ending.
             tracker._thread = threading.Thread(target=tracker._work, name="mlflow", daemon=True)
@@ -215,7 +212,7 @@ class Tracker:
                     mirror.finish(finish)
                     _failing.discard(self._description.uri)
             except Exception as error:
-                self._warn_once(_first_line(error))
+                self._warn_once(gist(error))
             if ended or finish is not None:
                 return
             # Everything waiting goes into one request, so that a slow server does not fall further behind.
@@ -267,29 +264,3 @@ class Tracker:
 
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=wait)
-
-
-def _with_commit(description: Description) -> Description:
-    """Tags with the commit of the project that uses oltr; environment.json has oltr's own."""
-    try:
-        commit = _commit(Path.cwd())
-    except OSError:  # the folder is gone
-        commit = None
-    if commit is None:
-        return description
-    parent = None if description.parent is None else _with_commit(description.parent)
-    return replace(description, tags={**description.tags, "mlflow.source.git.commit": commit}, parent=parent)
-
-
-@cache
-def _commit(folder: Path) -> str | None:
-    """Read once, and never in the tracker's thread: see ``oltr_cli.tracking.mlflow_run``."""
-    return git(folder, "rev-parse", "HEAD")
-
-
-def _first_line(error: Exception) -> str:
-    """The gist of an error in at most 200 characters."""
-    text = first_line(error)
-    if "Max retries exceeded" in text:  # requests wraps the cause in its own names: the cause comes last
-        text = text.rpartition(": ")[2].partition(" (read timeout")[0].rstrip("\"')")
-    return text if len(text) <= 200 else f"{text[:199]}…"

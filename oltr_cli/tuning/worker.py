@@ -12,7 +12,7 @@ from rich.markup import escape
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_text
 from oltr_cli.errors import OltrError, Stopped, UsageProblem, with_type
-from oltr_cli.pipeline.make import named_shortages
+from oltr_cli.pipeline.problems import named_shortages
 from oltr_cli.planning.plan import Planned
 from oltr_cli.tracking.mlflow_run import Status
 from oltr_cli.tuning.best import record

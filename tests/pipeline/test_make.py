@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from oltr_cli.app import app
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.pipeline.make import named_shortages
+from oltr_cli.pipeline.problems import named_shortages
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import make_tiny_dataset
 
