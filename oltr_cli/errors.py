@@ -6,6 +6,9 @@ checkpoint · 141 the reader of stdout left. Any other exception is a bug in olt
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class OltrError(Exception):
@@ -38,6 +41,12 @@ class Stopped(OltrError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def released(error: E) -> E:
+    """``error`` without the frames it came through: kept for later, they would keep loaders and networks alive."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

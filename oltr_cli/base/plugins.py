@@ -92,7 +92,7 @@ class Plugins:
         try:
             load = _import_file if plugin.origin == "file" else importlib.import_module
             loaded = getattr(load(plugin.module), plugin.class_name)
-        except Exception as error:  # added code may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # added code may raise anything while it is imported
             clear = isinstance(error, ImportError | SyntaxError)
             raise self._broken(plugin, first_line(error) if clear else with_type(error)) from error
         if not isinstance(loaded, type):

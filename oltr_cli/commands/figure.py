@@ -132,7 +132,7 @@ def _draw_all(
 ) -> _Done | None:
     """Draw every figure, after training its runs for the seeds ``make``; None in all but the main process."""
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.errors import OltrError, Stopped, UsageProblem
+    from oltr_cli.errors import OltrError, Stopped, UsageProblem, released
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.save import save
     from oltr_cli.tables.make import make_rows
@@ -155,7 +155,7 @@ def _draw_all(
         except Stopped:
             raise
         except OltrError as problem:
-            done.problems.append((name, problem))
+            done.problems.append((name, released(problem)))
             continue
         done.drawn.append(
             {

@@ -72,7 +72,7 @@ def _show_method(name: str, as_json: bool) -> None:
     params = [
         {
             "key": f"{section}.{f.alias}",
-            "default": f.default,
+            "default": None if f.is_required() else f.default,
             "type": _type_name(f.annotation),
             "about": f.description or "",
         }
@@ -88,8 +88,10 @@ def _show_method(name: str, as_json: bool) -> None:
     from oltr_cli.commands.ls import as_table, print_table
 
     console = SafeConsole()
-    start = cls.starts_from or ("works on any method" if info.kind == "detector" else "nothing")
-    console.print(f"[bold]{name}[/]  [dim]{info.family} · {info.source} · starts from {start}[/]\n")
+    start = f"starts from {cls.starts_from or 'nothing'}"
+    if info.kind == "detector":
+        start = f"on {cls.starts_from} in the paper" if cls.starts_from else "works on any method"
+    console.print(f"[bold]{name}[/]  [dim]{' · '.join(filter(None, (info.family, info.source, start)))}[/]\n")
     console.print(about + "\n", markup=False)
     if params:
         print_table(console, as_table("parameters", params))

@@ -1,4 +1,4 @@
-"""Whether an exported file says what the run said when it was scored, on test images of its dataset."""
+"""Compares an exported file with the scores that were saved for the run, on test images of its dataset."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +52,11 @@ def saved_sample(recogniser: Recogniser) -> SavedSample | None:
         dataset = open_dataset(spec)
         if dataset.digest != recogniser.result.data_digest or saved.logits is None:
             return None
-        images = next(iter(evaluation_batches(dataset.splits["test"], spec, SAMPLE, 0))).images.numpy()
+        images = next(iter(evaluation_batches(dataset.splits["test"], spec, SAMPLE, 0))).images
     except OltrError:  # the file can be made all the same
         return None
     logits = np.asarray(saved.logits[: len(images)], np.float32)
-    return SavedSample(images, logits, BOUNDS.get(str(precision), BOUNDS["bf16"]))
+    # Grey images, as the built-in dataset draws them, become RGB inside of the run's transform.
+    return SavedSample(
+        images.expand(-1, 3, -1, -1).contiguous().numpy(), logits, BOUNDS.get(str(precision), BOUNDS["bf16"])
+    )

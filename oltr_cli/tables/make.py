@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from oltr_cli.base.display import Display
-from oltr_cli.errors import OltrError, Stopped, with_type
+from oltr_cli.errors import OltrError, Stopped, released, with_type
 from oltr_cli.pipeline.make import run_method
 from oltr_cli.tables.rows import RowSpec
 
@@ -37,7 +37,7 @@ def make_rows(
             else:
                 continue
             display.warn(f"{row.key}, seed {seed}: {problem}")
-            failures.append((f"{row.key}, seed {seed}", problem))
+            failures.append((f"{row.key}, seed {seed}", released(problem)))
     return failures
 
 
