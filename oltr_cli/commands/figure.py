@@ -52,7 +52,7 @@ def figure(
     alphas: Annotated[
         str, typer.Option(metavar="NUMBERS", help="For 8a: values of the exponent α; default 1,1.5,2,3,6")
     ] = "",
-    lot: Annotated[int, typer.Option(min=0, help="For 3 and 8c: seed of the choice of classes")] = 0,
+    lot: Annotated[int, typer.Option(min=0, help="For 3 and 8c: seed of the random choice of classes")] = 0,
     format_: Annotated[
         list[str] | None,
         typer.Option("--format", "-f", metavar="png|svg|pdf", help="One or more, separated by commas; default png"),

@@ -1,4 +1,4 @@
-"""The run that an argument names, said in one line where the name fits several."""
+"""The run that an argument names; one line says which, if the name matches several."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -58,7 +58,7 @@ ThresholdOption = Annotated[
     typer.Option(
         "--threshold",
         metavar="τ|RULE",
-        help="τ: samples with a lower confidence are unknown. A number, id_quantile:0.95, val_open, tuned (saved by "
+        help="Reject samples whose confidence is below τ. A number, id_quantile:0.95, val_open, tuned (saved by "
         "oltr tune threshold), own (the rule of the run's method or detector), or oracle_test (best on the test set "
         "itself, marked †); default tuned if there is one, else own",
     ),

@@ -14,7 +14,7 @@ def rm(
         typer.Argument(
             metavar="NAME",
             autocompletion=complete.runs,
-            help="Runs, each by a part of its name that fits no other, and studies",
+            help="Runs, each by a unique part of its name, and studies",
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,

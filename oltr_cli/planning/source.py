@@ -1,4 +1,4 @@
-"""Whose runs a table, a figure or a report shows, and how a command names them."""
+"""The dataset and recipe whose runs a table, figure or report shows, and how a command names them."""
 
 import shlex
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The backbones that a recipe may name, by what their files say of themselves; no torch needed."""
+"""The backbones that a recipe may name, read from the text of their files without torch."""
 
 from oltr_cli.base.plugins import Plugins
 from oltr_cli.errors import UsageProblem

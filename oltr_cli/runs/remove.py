@@ -1,4 +1,4 @@
-"""A folder of a run or of a study taken away as a whole, unless a process works in it."""
+"""Deletes the folder of a run or of a study, unless a process is using it."""
 
 import os
 import shutil

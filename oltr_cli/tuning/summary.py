@@ -1,4 +1,4 @@
-"""What a study found, as plain numbers and as tables; its trials as lines, printed as they end."""
+"""Results of a study as plain numbers and as tables; one line per finished trial."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -21,7 +21,7 @@ def build(
     out: Annotated[str, typer.Option(help="Name of the dataset, written to $OLTR_DATA/NAME; or a folder's path")],
     open_: Annotated[
         Path | None,
-        typer.Option("--open", help="Images of no known class, in one folder per kind if there are several kinds"),
+        typer.Option("--open", help="Images of no known class, with one subfolder per kind"),
     ] = None,
     open_classes: Annotated[
         str,
@@ -32,7 +32,7 @@ def build(
     ] = "",
     as_is: Annotated[
         bool,
-        typer.Option("--as-is", help="Use every image, with the class sizes they come in", rich_help_panel=_TAIL),
+        typer.Option("--as-is", help="Use every image and keep the class sizes as they are", rich_help_panel=_TAIL),
     ] = False,
     alpha: Annotated[
         float | None,

@@ -37,7 +37,7 @@ def _tune() -> None:
     ```
     oltr tune threshold    τ of finished runs, from saved scores
     oltr tune lambda       λ of dme, by training: search lambda
-    oltr tune focal        all that the method states
+    oltr tune focal        all parameters that the method offers
     oltr tune show         what a search found
     ```
     """

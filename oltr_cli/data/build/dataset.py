@@ -1,4 +1,4 @@
-"""``oltr data build``: class folders or a table of photographs become a dataset, without touching an image.
+"""``oltr data build``: class folders or a table of photographs become a dataset; no image is changed.
 
 It writes lists, class names and a recipe to ``$OLTR_DATA/NAME``; paths in the lists start from the folder that holds
 all images. Repeating a call with the same arguments changes nothing; lists of another draw are replaced only on
@@ -45,7 +45,7 @@ class Wish:
     """What ``oltr data build`` should do.
 
     Attributes:
-        tail: the Pareto tail to draw; None uses all images, with the class sizes they come in.
+        tail: the Pareto tail to draw; None uses all images and keeps the class sizes.
         as_classes: folders called train, valid, test, … are parts of class names, not splits.
         open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
         held: share of each class's images that is held out.

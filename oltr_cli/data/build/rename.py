@@ -1,4 +1,4 @@
-"""Another name for a class: in classes.txt for runs to come, and beside the runs that there are. Labels stay."""
+"""Renames a class: in classes.txt for new runs, and next to existing runs. Labels stay."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""glyphs-lt, the built-in dataset: printed characters with a long tail, and scripts that nobody taught the model.
+"""glyphs-lt, the built-in dataset: printed characters with a long tail, and scripts not seen in training.
 
 Known classes are 80 characters: Latin, Greek, Cyrillic, digits. Open test classes are 30 and open validation classes 15
 other characters, Armenian and Georgian. Training counts are 5 + Lomax(α = 6, scale 550), the shape of ImageNet-LT, cut

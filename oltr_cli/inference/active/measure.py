@@ -1,4 +1,4 @@
-"""How little a run knows an image: by its reachability γ, or by its low confidence.
+"""How unfamiliar an image is to a run: by its reachability γ, or by its low confidence.
 
 γ is the distance to the nearest class centroid (Liu et al., CVPR 2019, Eq. 3). Neither is always better: distances grow
 with the length of a feature, which depends on the pictures. So if the run has saved scores of open validation images,
