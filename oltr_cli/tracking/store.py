@@ -13,7 +13,7 @@ from typing import Any
 from oltr_cli.base.locks import Lock
 from oltr_cli.errors import OltrError
 
-NAME = "mlflow.db"
+NAME = "mlflow.db"  # in the runs folder
 LOCK = ".mlflow.lock"
 _TABLES = {"alembic_version", "experiments", "runs", "metrics", "params", "tags"}
 

@@ -36,7 +36,7 @@ from oltr_cli.tracking.mlflow_run import (
     read_note,
 )
 from oltr_cli.tracking.quiet import keep_quiet
-from oltr_cli.tracking.store import ensure_store, local_file, seconds_since_change, store_lock
+from oltr_cli.tracking.store import NAME, ensure_store, local_file, seconds_since_change, store_lock
 from oltr_cli.tracking.words import gist, with_commit
 
 SERVER_PATIENCE = 8.0  # seconds at the end of a run, for a server
@@ -51,7 +51,7 @@ _failing: set[str] = set()
 
 def tracking_uri(root: Path) -> str:
     """``$MLFLOW_TRACKING_URI``, else the SQLite store in the runs folder ``root``."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{(root.absolute() / 'mlflow.db').as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI", "") or f"sqlite:///{(root.absolute() / NAME).as_posix()}"
 
 
 def left_open(run: Run) -> bool:
