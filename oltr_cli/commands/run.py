@@ -37,6 +37,10 @@ def run(
         str | None,
         typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone: a file, or download torchvision's"),
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Start from the weights of this finished run, e.g. mine/dme@latest"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
     device: Device = None,
     workers: LoadingWorkers = None,
@@ -58,6 +62,7 @@ def run(
     oltr run dme --detector energy                 with an open-set detector; trains dme first if needed
     oltr run openmax --set detector.fit=libmr      the paper's row: Range loss + OpenMax
     oltr run mine --methods-from mine.py           your own method, in one file
+    oltr run dme --dataset NAME --from NAME/dme    after adding images or classes: from the weights of that run
     ```
     """
     from oltr_cli.base.added_files import given_files
@@ -65,7 +70,7 @@ def run(
     from oltr_cli.base.machine import is_main_process
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
-    from oltr_cli.planning.plan import check_words, plan
+    from oltr_cli.planning.plan import check_words
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
@@ -78,7 +83,7 @@ def run(
     check_words(method, source, sets or [])
     if is_main_process():
         display.starting_torch()
-    planned = plan(method, source, sets or [], seed)
+    planned = _plan(method, source, sets or [], seed, from_, display)
     if dry_run:
         _show_plan(planned, json_, display)
         return
@@ -102,6 +107,28 @@ def run(
     option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result.dataset)}"
     option += given_files()
     _next_steps(result, planned, display, was_there, option)
+
+
+def _plan(
+    method: str, source: str, sets: list[str], seed: int, from_: str | None, display: "Display"
+) -> "list[Planned]":
+    """What to run; with ``--from`` a run that already starts from another one in this way is only shown."""
+    from oltr_cli.errors import UsageProblem
+    from oltr_cli.planning.plan import plan
+    from oltr_cli.planning.which_run import parent_of, resolve_run
+    from oltr_cli.runs.folder import run_from_path
+
+    if from_ is None:
+        return plan(method, source, sets, seed)
+    start = run_from_path(resolve_run(from_, display.say).resolve())
+    if start is None:
+        raise UsageProblem(f"--from {from_}: not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
+    before = parent_of(start)
+    if before is not None and before.method == start.method and start.seed == seed:
+        again = plan(method, source, sets, seed, before)
+        if start in (p.run for p in again):  # the same command again, where RUN means the newest run
+            return again
+    return plan(method, source, sets, seed, start)
 
 
 def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> None:

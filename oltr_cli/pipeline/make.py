@@ -15,6 +15,7 @@ from oltr_cli.base.machine import is_main_process, make_accelerator
 from oltr_cli.base.text import counted, visible
 from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
+from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.runs.folder import Run
@@ -195,6 +196,8 @@ class _Session:
 
         assert issubclass(p.cls, Method)
         recipe = p.link.recipe
+        if self.accelerator.is_main_process and (warning := record_trained_on(p, self.dataset)):
+            self.display.warn(warning)
         if issubclass(p.cls, FeatureMethod):
             assert p.parent is not None
             self.networks.training(self.networks.planned[p.parent])

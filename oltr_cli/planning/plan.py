@@ -1,12 +1,14 @@
 """The runs that ``oltr run METHOD`` consists of, found or still to be made. Nothing is written."""
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning.registry import PLUS, canonical, load_detector, method_chain
 from oltr_cli.planning.resolve import TABLES, Link, keys_of, parse_set, resolve_chain
-from oltr_cli.recipe.files import find_recipe, read_recipe
+from oltr_cli.recipe.files import find_recipe, read_recipe, read_toml
+from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.runs.folder import Run, runs_root
 
 if TYPE_CHECKING:
@@ -28,29 +30,70 @@ class Planned:
         return self.link.recipe.detector is not None
 
     @property
+    def continues(self) -> bool:
+        """Whether it starts from an earlier run of its own method (``--from``)."""
+        return self.parent is not None and self.parent.method == self.link.recipe.method
+
+    @property
     def epochs(self) -> int:
         """Epochs to train: 0 for a detector and for a method that trains nothing."""
         return self.link.recipe.train.epochs if getattr(self.cls, "trains", False) else 0
 
 
-def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[Planned]:
+def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None = None) -> list[Planned]:
     """The runs that ``oltr run METHOD`` consists of, starting with the first ancestor; nothing is written.
 
     Args:
         method: a trained method, ``method+detector``, or a detector with a row in the paper's tables.
+        start: a finished run of a method of the chain, which then starts from its weights.
     Raises:
-        UsageProblem: unknown method, recipe or key.
+        UsageProblem: unknown method, recipe or key, or the chain cannot start from ``start``.
     """
     base, _, detector = canonical(method).partition(PLUS)
     chain = method_chain(base)
+    if start is not None:
+        chain = chain[_place(start, [name for name, _ in chain]) :]
     on_top = (detector, load_detector(detector)) if detector else None
-    links = resolve_chain(find_recipe(recipe), chain, sets, on_top)
+    above = None if start is None else f"{start.hash}-s{start.seed}"
+    links = resolve_chain(find_recipe(recipe), chain, sets, on_top, above)
+    if start is not None:
+        _check_start(start, chain[0][1], links[0].recipe.backbone)
     classes = [cls for _, cls in chain] + ([on_top[1]] if on_top else [])
     planned: list[Planned] = []
     for cls, link in zip(classes, links, strict=True):
         run = Run(runs_root(), link.recipe.data.name, link.recipe.method, link.hash, seed)
-        planned.append(Planned(run, link, cls, planned[-1].run if planned else None))
+        planned.append(Planned(run, link, cls, planned[-1].run if planned else start))
     return planned
+
+
+def _place(start: Run, chain: list[str]) -> int:
+    """Where in the chain ``start`` stands."""
+    if start.method not in chain:
+        raise UsageProblem(
+            f"--from {start.name}: it is a run of {start.method}; {chain[-1]} starts from one of "
+            f"{' or '.join(reversed(chain))}"
+        )
+    return chain.index(start.method)
+
+
+def _check_start(start: Run, cls: "type[Method]", backbone: BackboneSpec) -> None:
+    from oltr_cli.method import FeatureMethod
+
+    if issubclass(cls, FeatureMethod):
+        raise UsageProblem(
+            f"--from {start.name}: {start.method} has a head on saved features only, which is quickly trained anew; "
+            f"give a run of {cls.starts_from}"
+        )
+    if start.result() is None:
+        raise UsageProblem(f"--from {start.name}: it is {start.status()}; finish it first")
+    theirs = read_toml(start.path / "recipe.toml").get("backbone", {})
+    ours = backbone.model_dump(mode="json", exclude_none=True)
+    keys = [key for key in {**theirs, **ours} if key != "weights" and theirs.get(key) != ours.get(key)]
+    if keys:
+        sets = " ".join(f"--set backbone.{key}={json.dumps(theirs[key])}" for key in keys if key in theirs)
+        raise UsageProblem(
+            f"--from {start.name}: it has another backbone ({', '.join(keys)}){f'; try {sets}' if sets else ''}"
+        )
 
 
 def check_words(method: str, recipe: str, sets: list[str]) -> None:

@@ -55,12 +55,15 @@ def resolve_chain(
     chain: "list[tuple[str, type[Method]]]",
     sets: list[str],
     detector: "tuple[str, type[Detector]] | None" = None,
+    above: str | None = None,
 ) -> list[Link]:
     """Resolve every run of ``chain`` (first ancestor first, requested method last), and that of the detector, if any.
 
     ``--set`` applies to the last method; ``data.*`` and ``backbone.*`` to all; ``NAME.key`` to the ancestor NAME;
     ``detector.key`` to the detector.
 
+    Args:
+        above: hash of the run that the first one starts from, if it is not part of the chain.
     Raises:
         UsageProblem: unknown keys, invalid values, or a ``--set`` for a method that is not in the chain; all problems
             of the first recipe that has any, at once.
@@ -86,7 +89,7 @@ def resolve_chain(
                 layers.append((f"--set {key}", _nested(rest, value)))
             elif head in SHARED or (head in SECTIONS and position == len(chain) - 1):
                 layers.append((f"--set {key}", _nested(key, value)))
-        links.append(_resolve(name, cls, layers, links[-1] if links else None, str(recipe_file)))
+        links.append(_resolve(name, cls, layers, links[-1].hash if links else above, str(recipe_file)))
     if detector is not None:
         given = [(f"--set {key}", _nested(key, value)) for key, value in parsed if key.startswith("detector.")]
         file = (f"{recipe_file.name} [detector.{detector[0]}]", content.get("detector", {}).get(detector[0], {}))
@@ -112,10 +115,10 @@ def _pair(name: str, cls: "type[Detector]", layers: list[tuple[str, dict]], unde
     return Link(recipe, _hash(recipe, under.hash), {**under.origin, **origin})
 
 
-def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], parent: Link | None, file: str) -> Link:
+def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], parent: str | None, file: str) -> Link:
     values, origin = _validated(_models(cls), layers, file)
     recipe = Recipe(method=name, **values)
-    return Link(recipe, _hash(recipe, parent.hash if parent else None), origin)
+    return Link(recipe, _hash(recipe, parent), origin)
 
 
 def _validated(

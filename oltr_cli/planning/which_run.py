@@ -138,10 +138,15 @@ def _obvious(finished: Sequence[Run]) -> tuple[Run, str] | None:
     if len({run.hash for run in finished}) > 1:
         why = "of the recipe as it is now"
         try:
-            now = plan(finished[0].method, finished[0].dataset, [], seed=0)[-1].run.hash
+            now = plan(finished[0].method, finished[0].dataset, [], seed=0)[-1]
         except OltrError:
             return None
-        finished = [run for run in finished if run.hash == now]
+        settings = _own_settings(flatten(now.link.recipe.as_toml()))
+        exact = [run for run in finished if run.hash == now.run.hash]
+        continued = [run for run in finished if _own_settings(_recipe(run)) == settings]
+        if not exact and continued:  # from an earlier run, by oltr run --from
+            return max(continued, key=Run.changed), why
+        finished = exact
         if len(finished) > 1:
             why += " and the lowest seed"
     return (min(finished, key=lambda run: run.seed), why) if finished else None
@@ -176,15 +181,21 @@ def _none_fits(text: str, name: str, runs: Sequence[Run]) -> str:
 
 def _settings(run: Run) -> dict[str, Any]:
     """Its resolved recipe by dotted key; then what trained the runs that it starts from."""
-    settings = {key: value for key, value in _recipe(run).items() if key not in _ELSEWHERE}
+    settings = _own_settings(_recipe(run))
     above, seen = run, {run}
     while (parent := parent_of(above)) is not None and parent not in seen:
+        if above.method == parent.method:
+            settings.setdefault("--from", parent.name)
         if above.method.partition(PLUS)[0] != parent.method:  # a detector has the recipe of the run under it
             trained = {k: v for k, v in _recipe(parent).items() if k.startswith(("train.", "params."))}
             settings |= {f"{parent.method}.{key}": value for key, value in trained.items()}
         above = parent
         seen.add(parent)
     return settings
+
+
+def _own_settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key not in _ELSEWHERE}
 
 
 def _recipe(run: Run) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from oltr_cli.networks.pretrained import fetch_torchvision
 from oltr_cli.networks.weights import inherit_state, load_weights
 from oltr_cli.recipe.backbones import TORCHVISION
 from oltr_cli.runs.checkpoint import load_best
+from oltr_cli.training.new_classes import for_these_classes
 from oltr_cli.training.task import Task
 
 
@@ -19,8 +20,13 @@ def first_weights(task: Task, method: Method, quiet: bool) -> None:
     """
     say = (lambda line: None) if quiet else task.display.say
     if task.parent is not None:
-        parent = load_best(task.parent)["model"]
-        report = inherit_state(method, parent, task.cls.renames)
+        parent, renames = load_best(task.parent)["model"], task.cls.renames
+        if task.parent.method == task.recipe.method:  # oltr run --from
+            parent, classes = for_these_classes(task, task.parent, parent)
+            renames = {}
+            if classes:
+                say(f"[dim]classes of {task.parent.name}: {classes}[/]")
+        report = inherit_state(method, parent, renames)
         lost = [n for n in report.missing if n.startswith("backbone.") and "extra_fc" not in n]
         if lost:
             raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")

@@ -82,7 +82,21 @@ def build(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier build; its recipe is kept as recipe.old.toml")
+        bool,
+        typer.Option(
+            "--force", help="Replace an earlier build; its images stay in their split, its recipe keeps its settings"
+        ),
+    ] = False,
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="With --force: draw the splits of all images anew", rich_help_panel=_SPLIT)
+    ] = False,
+    fresh_recipe: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-recipe",
+            help="With --force: write a new recipe; the earlier one is kept as recipe.old.toml",
+            rich_help_panel=_RECIPE,
+        ),
     ] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -118,6 +132,8 @@ def build(
         decode,
         as_classes,
         Sizing(image_size, backbone, weights),
+        redraw,
+        fresh_recipe,
     )
     display = Display(quiet)
     built = build_dataset(wish, _folder(out), display, force)
@@ -177,14 +193,21 @@ def _next(built: "Built", display: "Display") -> None:
 
     from rich.markup import escape
 
+    from oltr_cli.base.text import counted
     from oltr_cli.recipe.files import BUILT_RECIPE
     from oltr_cli.recipe.home import data_home
 
+    if built.as_before:
+        new = sum(built.counts[split] for split in ("train", "val", "test")) - built.as_before
+        display.say(
+            f"{counted(built.as_before, 'image')} as in the earlier build, {new:,} new; --redraw draws all splits "
+            "anew, --fresh-recipe writes new settings"
+        )
     display.say(
         f"wrote {', '.join(built.written)}" if built.written else "nothing to write: everything is already there"
     )
     if built.kept:
-        display.say(f"the earlier recipe is kept as {built.kept}; the new one does not have its edits")
+        display.say(f"the earlier recipe is kept as {built.kept}; the new one does not have its settings")
     if built.folder.parent == data_home().absolute():
         where = f"--dataset {shlex.quote(built.name)}"
     else:

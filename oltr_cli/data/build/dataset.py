@@ -6,20 +6,19 @@ request.
 """
 
 import os
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median_low
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.text import counted, some
+from oltr_cli.base.text import counted
+from oltr_cli.data.build import point_out
+from oltr_cli.data.build.earlier import Earlier
 from oltr_cli.data.build.find import class_folders, find_photographs, split_folders
 from oltr_cli.data.build.recipe import Sizing, recipe_text
 from oltr_cli.data.build.screen import Checked
 from oltr_cli.data.build.split import (
     Held,
     Photographs,
-    Splits,
     Tail,
     draw_tail,
     set_aside,
@@ -29,15 +28,11 @@ from oltr_cli.data.build.split import (
     split_with_tail,
 )
 from oltr_cli.data.build.write import check_folder, write_dataset
-from oltr_cli.data.inspect.near import near_in_two_splits
-from oltr_cli.data.lists.class_names import called_unknown, names_alike
 from oltr_cli.data.lists.lists import digest_of
 from oltr_cli.data.prepare.common import as_lines
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.protocol.shots import shot_groups
 from oltr_cli.recipe.files import BUILT_RECIPE
-
-LARGE = 1000  # pixels of the shorter side: decoding such a photograph takes longer than training on it
 
 
 @dataclass(frozen=True)
@@ -50,6 +45,8 @@ class Wish:
         open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
         held: share of each class's images that is held out.
         decode: decode every file in full; None: only where that is quick.
+        redraw: draw the splits of all images; otherwise those of an earlier build stay in theirs.
+        fresh_recipe: write the recipe for the images as they are now; otherwise an earlier one keeps its settings.
     """
 
     images: Path
@@ -61,6 +58,8 @@ class Wish:
     decode: bool | None = None
     as_classes: bool = False
     sizing: Sizing = field(default_factory=Sizing)
+    redraw: bool = False
+    fresh_recipe: bool = False
 
 
 @dataclass
@@ -76,6 +75,7 @@ class Built:
     shots: dict[str, int] = field(default_factory=dict)  # classes by shot group
     warnings: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
+    as_before: int = 0  # images that stay in the split of an earlier build
     kept: str = ""  # name of the file that the replaced recipe was moved to
 
 
@@ -105,6 +105,8 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     checked.keep_listable()
     checked.keep_readable(wish.decode, display)
     checked.keep_one_of_each(display)
+    earlier = Earlier.read(built.folder, wish.redraw)
+    before = earlier.split_of
     aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
     if checked.given:  # a class may have lost its training images: unreadable ones, copies
         known = {name: files for name, files in known.items() if any(checked.given[f] == "train" for f in files)}
@@ -113,28 +115,28 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
             f"{wish.images}: {counted(len(known), 'known class')} with readable images; at least two are needed"
         )
     if checked.given:
-        splits = split_as_given(known, checked.given, wish.held, wish.seed)
+        splits = split_as_given(known, checked.given, wish.held, wish.seed, before)
         if wish.tail is not None:
             draw_tail(splits["train"], wish.seed, wish.tail)
     elif wish.tail is None:
-        splits = split_as_is(known, wish.held, wish.seed)
+        splits = split_as_is(known, wish.held, wish.seed, before)
     else:
-        splits = split_with_tail(known, wish.held, wish.seed, wish.tail)
+        splits = split_with_tail(known, wish.held, wish.seed, wish.tail, before)
     if not splits["val"]:
         raise DataProblem(
             f"{wish.images}: no class has three readable images, one each for training, validation and test"
         )
     classes = list(known)
-    _point_out_names(classes, wish, built)
+    point_out.names(classes, wish.images, built.warnings)
     open_, open_val = _open(aside, checked.foreign, wish, built)
-    _point_out_small(splits, classes, built)
-    _point_out_large(checked.sides, built)
+    point_out.small(splits, classes, built.warnings)
+    point_out.large(checked.sides, built.warnings)
     rows = {
         split: [(path, label) for label, c in enumerate(classes) for path in files.get(c, ())]
         for split, files in splits.items()
     }
     rows |= {name: [(path, -1) for path in files] for name, files in (("open", open_), ("open_val", open_val)) if files}
-    _point_out_near(rows, checked, built)
+    point_out.near(rows, checked, built.warnings)
     sizes = {split: [len(files.get(c, ())) for c in classes] for split, files in splits.items()}
     texts = {
         f"{split}.txt": as_lines(f"{checked.name(path)} {label}" for path, label in pairs)
@@ -143,10 +145,12 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     # The first word of a line in classes.txt is read as an id and dropped when others follow it.
     texts["classes.txt"] = as_lines(f"{label:06d} {c}" for label, c in enumerate(classes))
     digest = digest_of({split: texts[f"{split}.txt"].encode() for split in rows})
-    texts[BUILT_RECIPE] = recipe_text(
+    recipe = recipe_text(
         built.name, checked.root, built.folder, digest, sizes["train"], checked.sides, wish.sizing, wish.tail is None
     )
+    texts[BUILT_RECIPE] = recipe if wish.sizing.given or wish.fresh_recipe else earlier.recipe_for(recipe)
     built.written, built.kept = write_dataset(built.folder, texts, force)
+    built.as_before = sum(before.get(path) == split for split, pairs in rows.items() for path, _ in pairs)
     built.classes = len(classes)
     built.counts = {split: len(pairs) for split, pairs in rows.items()}
     built.per_class = {split: (min(counts), max(counts)) for split, counts in sizes.items()}
@@ -206,55 +210,3 @@ def _open(aside: Photographs, foreign: Photographs, wish: Wish, built: Built) ->
             "better than it is on new kinds; sort open images into one folder per kind"
         )
     return open_, open_val
-
-
-def _point_out_names(classes: list[str], wish: Wish, built: Built) -> None:
-    """Warn about classes that are easily mistaken for each other, or for the answer "unknown"."""
-    for group in names_alike(classes):
-        folders = [wish.images / name for name in sorted(group, key=lambda name: name != " ".join(name.split()))]
-        if all(folder.is_dir() for folder in folders):
-            first, *others = (shlex.quote(str(folder)) for folder in folders)
-            remedy = " && ".join(f"mv -n {other}/* {first}/" for other in others)
-        else:
-            remedy = f"write one of them throughout {wish.images}"
-        built.warnings.append(
-            f"classes whose names differ only in case or blanks: {', '.join(map(repr, group))}; if they are one class: "
-            f"{remedy}, and build again"
-        )
-    for name in called_unknown(classes):
-        built.warnings.append(
-            f"the class '{name}' has the name of what predict rejects; if its images show nothing known, build again "
-            f"with --open-classes {shlex.quote(name)}, otherwise rename it (in CSV and JSON the field 'unknown' tells "
-            "them apart)"
-        )
-
-
-def _point_out_near(rows: dict[str, list[tuple[Path, int]]], checked: Checked, built: Built) -> None:
-    """Warn about bursts that are split."""
-    files = {split: [str(path) for path, _ in pairs] for split, pairs in rows.items()}
-    root = str(checked.root / "x")[:-1]
-    for one, other, count, shown in near_in_two_splits(files, checked.hashes):
-        built.warnings.append(
-            f"{count:,} of {counted(len(files[other]), 'image')} of {other} nearly identical to one of {one}, as in a "
-            f"burst, so results on {other} will look too good: {', '.join(shown).replace(root, '')}; keep one of each"
-        )
-
-
-def _point_out_small(splits: Splits, classes: list[str], built: Built) -> None:
-    """Warn about classes that have too few images for a split."""
-    for split, needed in (("test", 2), ("val", 3)):
-        without = [c for c in classes if c not in splits[split]]
-        if without:
-            built.warnings.append(
-                f"classes with fewer than {needed} images have none in {split} "
-                f"({len(without)} of {len(classes)}): {some(without)}"
-            )
-
-
-def _point_out_large(sides: list[int], built: Built) -> None:
-    """Warn if decoding large photographs would slow down training."""
-    if median_low(sides) >= LARGE:
-        built.warnings.append(
-            f"half of the photographs have {median_low(sides):,} px or more on their shorter side, so decoding will "
-            "slow training down; copies with about 256 px train as well and many times faster"
-        )

@@ -1,20 +1,27 @@
 """The recipe of a dataset built from your own photographs, sized by the number and the size of the images."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
 
 import tomli_w
 
+from oltr_cli.base.files import parse_toml
 from oltr_cli.base.text import counted
-from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
+from oltr_cli.recipe.files import BUILT_RECIPE
 from oltr_cli.recipe.specs import BackboneSpec
 
 IMAGES_PER_CLASS = 4
 BATCHES = (16, 128)  # smallest and largest; in between, the largest that gives an epoch 16 steps or more
 STEPS = {"stage1": 2000, "stage2": 600}  # targets: a small set needs many epochs for as many steps
 EPOCHS = {"stage1": (10, 60), "stage2": (5, 25)}
+# Lines of [data] that say where the lists are and which they are, not how to train.
+_OF_THE_BUILD = re.compile(
+    r"""(?m)^(\s*(root|lists|lists_digest)\s*=\s*)("(?:[^"\\\n]|\\.)*"|'[^'\n]*')(?=\s*(?:#|$))"""
+)
 PIXELS, PIXELS_PRETRAINED, LEAST_PIXELS = 64, 224, 16
 
 
@@ -48,6 +55,11 @@ class Sizing:
     def has_stem(self) -> bool:
         """Whether the network has stems to choose from."""
         return "stem" in BACKBONES.find()[self.network].facts.get("keys", ())
+
+    @property
+    def given(self) -> bool:
+        """Whether the user chose any of it."""
+        return self != Sizing()
 
     def pixels(self, typical: int) -> tuple[int, int]:
         """(image_size, eval_resize) for images with a shorter side of ``typical``; only tiny images are enlarged. From
@@ -108,14 +120,14 @@ color_jitter = [0.2, 0.2, 0.2]
 {_line("stem", stem)}
 {_line("weights", weights)}
 
-[stage1]                  # methods that start from nothing: {epochs["stage1"]} epochs of {steps} steps
+[stage1]                  # methods that start from nothing
 epochs = {epochs["stage1"]}
 batch_size = {batch}
 sampler = "instance"
 schedule = "onecycle"
 lr = {{ features = {rate:.4g}, classifier = {fresh:.4g} }}
 
-[stage2]                  # methods that start from a stage1 run: {epochs["stage2"]} epochs of {steps} steps
+[stage2]                  # methods that start from a stage1 run
 epochs = {epochs["stage2"]}
 batch_size = {batch}
 sampler = "class_aware"
@@ -123,6 +135,32 @@ images_per_class = {IMAGES_PER_CLASS}
 schedule = "cosine"
 lr = {{ features = {slow:.4g}, classifier = {fast:.4g}, centroids = {slow:.4g} }}
 """
+
+
+def renewed(old: str, new: str) -> str:
+    """The recipe ``old`` with the folders, the digest and the first line of ``new``.
+
+    Raises:
+        DataProblem: [data] of ``old`` is laid out in another way, so that these cannot be replaced.
+    """
+    values = {match[2]: match[3] for match in _OF_THE_BUILD.finditer(new)}
+    text = _OF_THE_BUILD.sub(lambda match: match[1] + values[match[2]], old)
+    if old.startswith(new.partition(",")[0]):  # the first line counts classes and images
+        text = new.partition("\n")[0] + text[text.index("\n") :]
+    before, after, wanted = (parse_toml(recipe) for recipe in (old, text, new))
+    of_the_build = {key: wanted["data"][key] for key in values}
+    if after != {**before, "data": {**before["data"], **of_the_build}}:
+        raise DataProblem(
+            f"{BUILT_RECIPE}: its lists_digest cannot be renewed, because root, lists and lists_digest are not on "
+            'lines of the form KEY = "VALUE"; write them so, or use --fresh-recipe'
+        )
+    return text
+
+
+def same_settings(one: str, other: str) -> bool:
+    """Whether two recipes differ at most in what ``renewed`` replaces."""
+    first, second = (_OF_THE_BUILD.sub("", text.partition("\n")[2]) for text in (one, other))
+    return first == second
 
 
 def _line(key: str, value: str) -> str:

@@ -1,7 +1,8 @@
 """Which photograph goes where: training, validation, test, and classes that are set aside as unknown. Seeded.
 
 Which of a class's images are held out follows from their file names alone, not from the folder's place or the order in
-which a disk lists it; adding images later leaves most of the others in their split.
+which a disk lists it. Images of an earlier build stay in their split (``before``: image → split), and only new ones are
+drawn, in numbers that restore the shares.
 """
 
 import unicodedata
@@ -20,6 +21,8 @@ from oltr_cli.errors import UsageProblem, nearest, several
 Photographs = dict[str, list[Path]]  # class → files
 Splits = dict[str, Photographs]
 
+Before = Mapping[Path, str]  # image → its split in an earlier build
+NOTHING: Before = {}
 OPEN_VAL_SHARE = 0.3  # of the kinds of open images; the others are the open test
 
 
@@ -84,12 +87,12 @@ class Tail:
         return np.minimum(counts, available).tolist()
 
 
-def split_as_is(known: Photographs, held: Held, seed: int) -> Splits:
+def split_as_is(known: Photographs, held: Held, seed: int, before: Before = NOTHING) -> Splits:
     """Every image is used, and each class holds out its shares, so all splits have the classes' own proportions."""
-    return _split(known, {name: held.of(len(files)) for name, files in known.items()}, seed)
+    return _split(known, {name: held.of(len(files)) for name, files in known.items()}, seed, before)
 
 
-def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail) -> Splits:
+def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail, before: Before = NOTHING) -> Splits:
     """Validation and test with equally many images per class, and training images drawn so that they form ``tail``.
 
     The shares are those of a class of median size. A class that would be left with fewer than ``tail.minimum`` training
@@ -101,12 +104,14 @@ def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail) -> Sp
         small_val, small_test = held.of(len(files))
         enough = len(files) - val - test >= tail.minimum
         numbers[name] = (val, test) if enough else (min(val, small_val), min(test, small_test))
-    splits = _split(known, numbers, seed)
+    splits = _split(known, numbers, seed, before)
     draw_tail(splits["train"], seed, tail)
     return splits
 
 
-def split_as_given(known: Photographs, given: Mapping[Path, str], held: Held, seed: int) -> Splits:
+def split_as_given(
+    known: Photographs, given: Mapping[Path, str], held: Held, seed: int, before: Before = NOTHING
+) -> Splits:
     """Each file in the split that ``given`` names; validation or test, if it has no file, comes out of training."""
     splits: Splits = {"train": {}, "val": {}, "test": {}}
     for name, files in known.items():
@@ -116,7 +121,7 @@ def split_as_given(known: Photographs, given: Mapping[Path, str], held: Held, se
     if val or test:
         shares = {name: held.of(len(files)) for name, files in splits["train"].items()}
         numbers = {name: (share[0] * val, share[1] * test) for name, share in shares.items()}
-        drawn = _split(splits["train"], numbers, seed)
+        drawn = _split(splits["train"], numbers, seed, before)
         splits |= {split: drawn[split] for split in ("train", *["val"] * val, *["test"] * test)}
     return splits
 
@@ -158,13 +163,19 @@ def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tup
     return {n: f for n, f in groups.items() if n in names}, {n: f for n, f in groups.items() if n not in names}
 
 
-def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int) -> Splits:
-    """The (val, test) images of each class by ``numbers``; the rest is for training."""
+def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int, before: Before) -> Splits:
+    """The (val, test) images of each class by ``numbers``, with those that it had; the rest is for training."""
     splits: Splits = {"train": {}, "val": {}, "test": {}}
     for name, files in known.items():
         order = _shuffled(files, seed, "split", name)
-        val, test = numbers[name]
-        for split, part in (("test", order[:test]), ("val", order[test : test + val]), ("train", order[test + val :])):
+        parts = {split: [path for path in order if before.get(path) == split] for split in splits}
+        new = [path for path in order if path not in before]
+        for split, number in zip(("test", "val"), numbers[name][::-1], strict=True):
+            lacking = max(0, number - len(parts[split]))
+            parts[split] += new[:lacking]
+            new = new[lacking:]
+        parts["train"] += new
+        for split, part in parts.items():
             if part:
                 splits[split][name] = sorted(part)
     return splits

@@ -1,7 +1,7 @@
 """Writing a built dataset so that lists of two builds never mix, whenever the program is killed.
 
 The recipe is removed first and written last: without it no command takes the folder for a dataset. Lists of other
-origin are never replaced, and a replaced recipe is kept beside the new one: it may have been edited.
+origin are never replaced, and a recipe that is written anew is kept beside the new one: it may have been edited.
 """
 
 import itertools
@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from oltr_cli.base.files import parse_toml, write_text
+from oltr_cli.data.build.recipe import same_settings
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.files import BUILT_RECIPE, builtin_recipes
 from oltr_cli.recipe.specs import DataSpec
@@ -46,10 +47,15 @@ def write_dataset(folder: Path, texts: dict[str, str], force: bool) -> tuple[lis
     written = [name for name in texts if name in other or name in missing]
     for name in sorted({*written, BUILT_RECIPE} if stale or other else written, key=lambda name: name == BUILT_RECIPE):
         write_text(folder / name, texts[name])
-    if not old.exists() or _says(old, texts[BUILT_RECIPE]):
+    if not old.exists() or same_settings(old.read_text(encoding="utf-8"), texts[BUILT_RECIPE]):
         old.unlink(missing_ok=True)
         return written, ""
     return written, _keep(old)
+
+
+def recipe_in(folder: Path) -> Path | None:
+    """The recipe of the build in ``folder``, also of one that was killed while its lists were replaced."""
+    return next((path for path in (folder / BUILT_RECIPE, folder / _OLD_RECIPE) if path.is_file()), None)
 
 
 def check_folder(folder: Path) -> None:
@@ -100,8 +106,8 @@ def _refuse(folder: Path, in_the_way: list[str], *, only_recipe: bool, force: bo
         return
     if only_recipe:
         raise DataProblem(
-            f"{folder}: the lists are unchanged, but {BUILT_RECIPE} differs (edited, or other options given); keep it, "
-            f"or use --force to write it again and keep the old one as {_KEPT_RECIPE.format('')}"
+            f"{folder}: the lists are unchanged, but {BUILT_RECIPE} would be another one; keep it, or use --force to "
+            f"replace it and keep the old one as {_KEPT_RECIPE.format('')}"
         )
     raise DataProblem(f"{folder}: holds another build ({named}); use --force to replace it, or choose another --out")
 

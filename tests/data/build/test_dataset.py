@@ -59,7 +59,9 @@ def test_by_command(home, tmp_path):
     assert f"next  oltr run dme --recipe '{tmp_path}/a b/there/recipe.toml'" in other.stderr
     assert "is kept" not in other.stderr
     (home / "mine" / "recipe.toml").write_text((home / "mine" / "recipe.toml").read_text() + "\n")
-    forced = invoke("--images", root, "--as-is", "--open-classes", "7,", "--out", "mine", "--no-decode", "--force")
+    again = ["--images", root, "--as-is", "--open-classes", "7,", "--out", "mine", "--no-decode", "--force"]
+    assert "15 images as in the earlier build, 0 new" in invoke(*again).stderr
+    forced = invoke(*again, "--fresh-recipe")
     assert "the earlier recipe is kept as recipe.old.toml" in forced.stderr
 
 

@@ -122,14 +122,21 @@ def test_the_split_follows_from_names_and_seed_alone(build, tmp_path, monkeypatc
     assert lists(build(root, "third", open_images=open_, open_classes=1, seed=1).folder) != first
 
 
-def test_images_that_join_later_leave_most_where_they_are(build, tmp_path):
-    root = photos(tmp_path / "in", {"a": 100, "b": 100})
+def test_images_that_join_later_leave_the_others_in_their_split(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 100, "b": 7, "c": 1})
     before = lists(build(root).folder)
-    photo(root / "a" / "new.png")
-    photo(root / "b" / "0000.png")
-    after = lists(build(root, force=True).folder)
-    stayed = sum(len(set(before[split]) & set(after[split])) for split in before)
-    assert stayed >= 194
+    for number in range(60):
+        photo(root / "b" / f"new{number}.png")
+    photo(root / "c" / "0000.png")
+    report = build(root, force=True)
+    after = lists(report.folder)
+    for split in before:
+        assert set(before[split]) <= set(after[split])
+    assert report.as_before == 108
+    assert [sum(label == 1 for _, label in after[split]) for split in ("train", "val", "test")] == [47, 7, 13]
+    assert [name for name, label in after["test"] if label == 2] == ["c/0000.png"]  # the other is known to a run
+    redrawn = lists(build(root, force=True, redraw=True, seed=1).folder)
+    assert set(redrawn["test"]) & set(before["train"])
 
 
 def test_without_three_images_in_any_class_there_is_no_validation(build, tmp_path):

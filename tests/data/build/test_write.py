@@ -11,7 +11,7 @@ from oltr_cli.data.prepare.common import variant_recipe
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.planning.plan import plan
 from oltr_cli.recipe.files import built_datasets
-from tests.helpers.photographs import lists, photos
+from tests.helpers.photographs import lists, photo, photos
 
 
 def test_the_same_arguments_again_write_nothing(build, tmp_path):
@@ -30,47 +30,69 @@ def test_lists_of_another_build_are_replaced_by_force_only(build, tmp_path):
     with pytest.raises(DataProblem, match=r"holds another build \(.*open\.txt.*\); use --force to replace it"):
         build(root, seed=1)
     assert {path: path.read_text() for path in folder.iterdir()} == before
-    build(root, force=True, seed=1)
+    build(root, force=True, seed=1, redraw=True, fresh_recipe=True)
     assert not (folder / "open.txt").exists()
     assert lists(folder)["train"] != before[folder / "train.txt"]
     assert {path.name for path in folder.iterdir()} == {f"{s}.txt" for s in ("train", "val", "test", "classes")} | {
         "recipe.toml",
-        "recipe.old.toml",
     }
-    assert (folder / "recipe.old.toml").read_text() == before[folder / "recipe.toml"]
 
 
-def test_an_edited_recipe_is_kept_whatever_comes(build, tmp_path):
+def test_an_edited_recipe_keeps_its_settings(build, tmp_path):
     root = photos(tmp_path / "in", {"a": 6, "b": 5})
     first = build(root)
     recipe = first.folder / "recipe.toml"
-    written, times = recipe.read_text(), {path: path.stat().st_mtime_ns for path in first.folder.glob("*.txt")}
+    edited = recipe.read_text().replace("flip = true ", "flip = false").replace("[stage1]", "# short\n[stage1]")
+    recipe.write_text(edited)
+    assert build(root).written == []
+    photo(root / "a" / "new.png")
+    report = build(root, force=True)
+    assert (set(report.written), report.kept) == ({"train.txt", "recipe.toml"}, "")
+    now = recipe.read_text()
+    was, digest = (re.findall(r'lists_digest = "(\w+)"', text)[0] for text in (edited, now))
+    assert was != digest == open_dataset(plan("plain", "mine", [], 0)[0].link.recipe.data).digest
+    assert now.replace(digest, was).splitlines()[1:] == edited.splitlines()[1:]
+    assert now.splitlines()[0].endswith("2 classes, 8 training images (3–5 per class, as found).")
+
+
+def test_a_recipe_is_replaced_on_request_and_kept_beside_the_new_one(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    recipe = build(root).folder / "recipe.toml"
+    written = recipe.read_text()
     edited = written.replace("flip = true ", "flip = false")
     recipe.write_text(edited)
-    for again in ({}, {"sizing": Sizing(32)}):
-        with pytest.raises(
-            DataProblem, match=r"the lists are unchanged, but recipe\.toml differs \(edited, or other opt"
-        ):
+    for again in ({"fresh_recipe": True}, {"sizing": Sizing(32)}):
+        with pytest.raises(DataProblem, match=r"lists are unchanged, but recipe\.toml would be another one; keep it"):
             build(root, **again)
     assert recipe.read_text() == edited
-    report = build(root, force=True)
+    report = build(root, force=True, fresh_recipe=True)
     assert (report.written, report.kept) == (["recipe.toml"], "recipe.old.toml")
-    assert recipe.read_text() == written
-    assert (first.folder / "recipe.old.toml").read_text() == edited
-    assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert build(root, force=True).kept == ""
-    assert build(root, force=True, seed=1).kept == "recipe.old2.toml"
-    assert (first.folder / "recipe.old.toml").read_text() == edited
+    assert (recipe.read_text(), recipe.with_name("recipe.old.toml").read_text()) == (written, edited)
+    assert build(root, force=True, sizing=Sizing(32)).kept == "recipe.old2.toml"
+    assert recipe.with_name("recipe.old.toml").read_text() == edited
     assert list(built_datasets()) == ["mine"]
 
 
-def test_a_missing_list_is_no_edited_recipe(build, tmp_path):
+def test_a_recipe_laid_out_in_another_way_is_not_changed(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    recipe = build(root).folder / "recipe.toml"
+    odd = re.sub(r'lists_digest = "(\w+)"', r'lists_digest = """\1"""', recipe.read_text())
+    recipe.write_text(odd)
+    photo(root / "a" / "new.png")
+    with pytest.raises(DataProblem, match="lists_digest cannot be renewed"):
+        build(root, force=True)
+    assert recipe.read_text() == odd
+    assert build(root, force=True, fresh_recipe=True).kept == "recipe.old.toml"
+
+
+def test_a_missing_list_is_written_again(build, tmp_path):
     root = photos(tmp_path / "in", {"a": 6, "b": 5})
     folder = build(root).folder
     (folder / "recipe.toml").write_text((folder / "recipe.toml").read_text() + "\n")
+    before = lists(folder)
     (folder / "test.txt").unlink()
-    with pytest.raises(DataProblem, match=r"holds another build \(recipe\.toml\)"):
-        build(root)
+    assert build(root).written == ["test.txt"]
+    assert lists(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -101,7 +123,7 @@ def test_a_run_on_one_build_is_no_run_on_another(build, tmp_path):
     recipe = build(root, open_images=photos(tmp_path / "open", {"x": 3, "y": 3})).folder / "recipe.toml"
     first = plan("plain", str(recipe), [], 0)[0]
     assert open_dataset(first.link.recipe.data).digest == first.link.recipe.data.lists_digest
-    build(root, force=True, seed=1)
+    build(root, force=True, seed=1, redraw=True)
     second = plan("plain", str(recipe), [], 0)[0]
     assert open_dataset(second.link.recipe.data).digest == second.link.recipe.data.lists_digest
     assert second.link.hash != first.link.hash
@@ -146,10 +168,10 @@ def test_a_kill_between_two_files_never_leaves_a_dataset_of_two_builds(build, tm
     monkeypatch.setattr(build_write, "write_text", killed)
     photos(root, {"c": 4})
     with pytest.raises(KeyboardInterrupt):
-        build(root, force=True)
+        build(root, force=True, fresh_recipe=True)
     assert built_datasets() == {}
     monkeypatch.setattr(build_write, "write_text", write)
-    assert build(root, force=True).classes == 3
+    assert build(root, force=True, fresh_recipe=True).classes == 3
     assert list(built_datasets()) == ["mine"]
     assert {path.name for path in (tmp_path / "data" / "mine").iterdir() if path.name[0] == "."} == set()
     assert edited.with_name("recipe.old.toml").read_text() == text
@@ -169,14 +191,14 @@ def test_a_kill_before_the_old_recipe_has_its_name_loses_neither(build, tmp_path
             with pytest.raises(KeyboardInterrupt):
                 build(root, force=True, **wish)
 
-    kill(seed=1)
+    kill(sizing=Sizing(32))
     second = recipe.read_text()
     assert list(built_datasets()) == ["mine"]  # it is whole, and only the old one has no name yet
-    report = build(root, force=True, seed=2)
+    report = build(root, force=True, sizing=Sizing(24))
     assert recipe.with_name("recipe.old.toml").read_text() == first
     assert recipe.with_name(report.kept).read_text() == second
-    kill(seed=3)
-    assert build(root, seed=3).kept == "recipe.old3.toml"  # the same command again, without --force
+    kill(sizing=Sizing(16))
+    assert build(root, sizing=Sizing(16)).kept == "recipe.old3.toml"  # the same command again, without --force
     assert not [path for path in recipe.parent.iterdir() if path.name[0] == "."]
 
 

@@ -1,0 +1,51 @@
+"""Images that a network has seen: what a run was trained on is saved, and a run that starts from it is checked."""
+
+import numpy as np
+
+from oltr_cli.base.text import counted
+from oltr_cli.data.feed.opening import OpenedDataset, Split
+from oltr_cli.data.lists.lists import ListSplit
+from oltr_cli.errors import DataProblem
+from oltr_cli.planning.plan import Planned
+from oltr_cli.runs.trained_on import Keys, keys_of, save_trained_on, trained_on
+
+
+def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
+    """Save which images the run ``p`` is trained on, with those of the run it starts from.
+
+    Returns:
+        a warning, "" if all is well.
+    Raises:
+        DataProblem: the run it starts from was trained on images of a split that is for evaluation.
+    """
+    if not isinstance(dataset.splits["train"], ListSplit):
+        return ""
+    own, warning = _keys(dataset.splits["train"]), ""
+    if p.parent is not None and (before := trained_on(p.parent.path)) is not None:
+        own = np.union1d(own, before)
+        if p.continues:
+            _check(p.parent.name, before, dataset)
+    elif p.continues and p.parent is not None:
+        warning = (
+            f"{p.parent.name} does not say what it was trained on, so this run may be tested on images that it has seen"
+        )
+    save_trained_on(p.run.path, own)
+    return warning
+
+
+def _check(parent: str, seen: Keys, dataset: OpenedDataset) -> None:
+    for name, split in dataset.splits.items():
+        if name == "train" or not isinstance(split, ListSplit):
+            continue
+        known = np.flatnonzero(np.isin(_keys(split), seen))
+        if len(known):
+            raise DataProblem(
+                f"{parent} was trained on {counted(len(known), 'image')} of {name} ({split.names[known[0]]}), "
+                "so results would look too good; train without --from, or build the dataset without --redraw"
+            )
+
+
+def _keys(split: Split) -> Keys:
+    assert isinstance(split, ListSplit)
+    root = str(split.root.resolve())
+    return keys_of(f"{root}/{file}" for file in split.files)
