@@ -141,11 +141,11 @@ def _obvious(finished: Sequence[Run]) -> tuple[Run, str] | None:
             now = plan(finished[0].method, finished[0].dataset, [], seed=0)[-1]
         except OltrError:
             return None
-        settings = _own_settings(flatten(now.link.recipe.as_toml()))
         exact = [run for run in finished if run.hash == now.run.hash]
-        continued = [run for run in finished if _own_settings(_recipe(run)) == settings]
-        if not exact and continued:  # from an earlier run, by oltr run --from
-            return max(continued, key=Run.changed), why
+        if not exact:  # from an earlier run, by oltr run --from
+            settings = _own_settings(flatten(now.link.recipe.as_toml()))
+            continued = [run for run in finished if _own_settings(_recipe(run)) == settings]
+            return (max(continued, key=Run.changed), why) if continued else None
         finished = exact
         if len(finished) > 1:
             why += " and the lowest seed"

@@ -16,9 +16,9 @@ NOW, OTHER = "aaaaaaaaaa", "bbbbbbbbbb"
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(
-        "oltr_cli.planning.which_run.plan", lambda *_, seed: [SimpleNamespace(run=SimpleNamespace(hash=NOW))]
-    )
+    recipe = SimpleNamespace(as_toml=lambda: {"train": {"epochs": 99}})  # of none of the runs
+    planned = SimpleNamespace(run=SimpleNamespace(hash=NOW), link=SimpleNamespace(recipe=recipe))
+    monkeypatch.setattr("oltr_cli.planning.which_run.plan", lambda *_, seed: [planned])
     return tmp_path / "runs"
 
 
