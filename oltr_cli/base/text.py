@@ -33,6 +33,11 @@ def shortest(value: "float | np.float32") -> float:
     return float(str(np.float32(value)))
 
 
+def amount(size: float) -> str:
+    """A number of bytes as ``12 MB`` or ``1.5 GB``, powers of ten."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
 def visible(text: str) -> str:
     """``text`` with line breaks and other control characters escaped: a file name must not move the cursor."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

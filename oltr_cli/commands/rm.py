@@ -28,7 +28,6 @@ def rm(
     oltr rm 830fc41025 8aeb7d9753 --yes
     ```
     """
-    from oltr_cli.errors import UsageProblem
     from oltr_cli.runs.folder import find_studies
     from oltr_cli.runs.remove import remove_folder
 
@@ -42,16 +41,28 @@ def rm(
     if not yes:
         for line in folders.values():
             typer.echo(line, err=True)
-        try:
-            agreed = typer.confirm(f"remove {'it' if len(folders) == 1 else 'them'}?", err=True)
-        except typer.Abort:
-            raise UsageProblem("nothing was removed: there was no answer; --yes removes without asking") from None
-        if not agreed:
-            typer.echo("nothing was removed", err=True)
+        if not agreed(f"remove {'it' if len(folders) == 1 else 'them'}?"):
             return
     for path, line in folders.items():
         remove_folder(path)
         typer.echo(f"removed {line.split('  ')[0]}", err=True)
+
+
+def agreed(question: str) -> bool:
+    """Whether the user agrees to a removal; it is said if not.
+
+    Raises:
+        UsageProblem: nobody can answer.
+    """
+    from oltr_cli.errors import UsageProblem
+
+    try:
+        answer = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise UsageProblem("nothing was removed: there was no answer; --yes removes without asking") from None
+    if not answer:
+        typer.echo("nothing was removed", err=True)
+    return answer
 
 
 def _runs(names: list[str]) -> dict[Path, str]:

@@ -69,10 +69,13 @@ def make_runs(
         return results[-1]
     display.starting_torch()
     from oltr_cli.data.feed.opening import open_dataset
+    from oltr_cli.data.store.split import from_store
 
     accelerator = make_accelerator(device)
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
         dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
+    with accelerator.main_process_first():
+        dataset = from_store(dataset, display)
     from oltr_cli.pipeline.networks import NetworkScores
 
     networks = NetworkScores(planned, dataset, accelerator, display, workers)

@@ -71,6 +71,13 @@ class DataSpec(_Spec):
     )
     glyphs: GlyphsSpec = GlyphsSpec()
     image_size: int = Field(224, ge=8, le=1024)
+    # None rather than 0: what is unset stays out of a recipe's hash.
+    store_side: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="larger images are shrunk to this shorter side first, and kept decoded (oltr data store)",
+    )
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     eval_resize: int = Field(256, ge=8, le=2048)
@@ -88,6 +95,13 @@ class DataSpec(_Spec):
             raise ValueError(f"crop_ratio must be 0 < low <= high, not {list(self.crop_ratio)}")
         if self.eval_resize < self.image_size:
             raise ValueError(f"eval_resize {self.eval_resize} is below image_size {self.image_size}")
+        if self.store_side is not None and self.kind != "lists":
+            raise ValueError("store_side is for images in files; the built-in set is kept decoded anyway")
+        if self.store_side is not None and self.store_side < self.eval_resize:
+            raise ValueError(
+                f"store_side {self.store_side} is below eval_resize {self.eval_resize}: images would be shrunk and "
+                "then enlarged"
+            )
         if min(self.color_jitter) < 0 or max(self.color_jitter) > 1:
             raise ValueError("color_jitter strengths must be within 0..1")
         if min(self.std) <= 0:

@@ -8,6 +8,7 @@ from oltr_cli.commands.data.check import check
 from oltr_cli.commands.data.info import info
 from oltr_cli.commands.data.prepare import prepare_app
 from oltr_cli.commands.data.rename import rename
+from oltr_cli.commands.data.store import store
 
 data_app = typer.Typer(
     no_args_is_help=True,
@@ -22,5 +23,5 @@ def _data() -> None:
 
 
 data_app.add_typer(prepare_app, name="prepare")
-for command in (build, check, info, active, rename):
+for command in (build, check, info, store, active, rename):
     data_app.command()(command)

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from oltr_cli.base.seeding import generator
 from oltr_cli.base.signals import ignore_stopping
+from oltr_cli.data.feed.boxes import crop_boxes
 from oltr_cli.data.feed.opening import Labelled, Split, remedy
 from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, steps_per_epoch
-from oltr_cli.data.feed.transforms import evaluation_crop, training_crop
+from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, shrunk, training_crop
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec
 
@@ -45,23 +46,37 @@ Key = tuple[int, int, int]  # epoch, position in the epoch, index into the split
 
 
 class _TrainingImages(Dataset):
-    """Crops of training images; one that cannot be decoded is replaced by another of its class, by seed."""
+    """Crops of training images; one that cannot be decoded is replaced by another of its class, by seed.
 
-    def __init__(self, split: Split, spec: DataSpec, seed: int) -> None:
-        self.split, self.spec, self.seed = split, spec, seed
+    ``rows``: of a whole batch, of which a process may get a part.
+    """
+
+    def __init__(self, split: Split, spec: DataSpec, seed: int, rows: int) -> None:
+        self.split, self.spec, self.seed, self.rows = split, spec, seed, rows
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         failed: list[int] = []
-        crops = []
-        for epoch, place, index in keys:
-            try:
-                image = self._image(index, failed)
-            except DataProblem as problem:
-                return Batch(_NOTHING, _NOTHING, _NOTHING, failed, str(problem))
-            crops.append(training_crop(image, self.spec, generator(self.seed, "crop", epoch, place)))
+        try:
+            crops = self._crops(keys, failed)
+        except DataProblem as problem:
+            return Batch(_NOTHING, _NOTHING, _NOTHING, failed, str(problem))
         indices = torch.tensor([index for _, _, index in keys])
         labels = torch.from_numpy(self.split.labels[indices.numpy()])
         return Batch(torch.stack(crops), labels, indices, failed)
+
+    def _crops(self, keys: list[Key], failed: list[int]) -> list[torch.Tensor]:
+        if self.spec.store_side is None:
+            return [
+                training_crop(self._image(index, failed), self.spec, generator(self.seed, "crop", epoch, place))
+                for epoch, place, index in keys
+            ]
+        images = [shrunk(self._image(index, failed), self.spec.store_side) for _, _, index in keys]
+        epoch, place, _ = keys[0]
+        step, first = divmod(place, self.rows)
+        shapes = np.array([image.shape[-2:] for image in images])
+        share = slice(first, first + len(keys))
+        boxes = crop_boxes(shapes, self.spec, (self.seed, "boxes", epoch, step), self.rows, share)
+        return [box_crop(image, box, self.spec) for image, box in zip(images, boxes.tolist(), strict=True)]
 
     def _image(self, index: int, failed: list[int]) -> torch.Tensor:
         try:
@@ -142,7 +157,8 @@ class TrainingLoader:
         self, split: Split, data: DataSpec, train: TrainSpec, seed: int, workers: int, rank: int = 0, world: int = 1
     ) -> None:
         self.sampler = EpochBatches(split, train, seed, rank, world)
-        self.loader = _loader(_TrainingImages(split, data, seed), workers, batch_sampler=self.sampler)
+        images = _TrainingImages(split, data, seed, self.sampler.rows)
+        self.loader = _loader(images, workers, batch_sampler=self.sampler)
         self.steps = steps_per_epoch(len(split), train.batch_size)
         self.share = rank_share(self.sampler.rows, rank, world)  # of each batch: what this process computes
 

@@ -3,6 +3,7 @@ whole batch at once. Every random number is keyed by (seed, epoch, place), see `
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,6 +14,13 @@ from oltr_cli.base.seeding import generator
 from oltr_cli.recipe.specs import DataSpec
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as torchvision's saturation uses
+
+
+def shrunk(image: Tensor, side: int | None) -> Tensor:
+    """An image (C, H, W) with its shorter side at most ``side``; unchanged if it is smaller or ``side`` is None."""
+    if side is None or min(image.shape[-2:]) <= side:
+        return image
+    return F.resize(image, [side], antialias=True)
 
 
 def training_crop(image: Tensor, spec: DataSpec, rng: np.random.Generator) -> Tensor:
@@ -37,8 +45,17 @@ def training_crop(image: Tensor, spec: DataSpec, rng: np.random.Generator) -> Te
     return F.resized_crop(image, (height - side) // 2, (width - side) // 2, side, side, size, antialias=True)
 
 
+def box_crop(image: Tensor, box: Sequence[int], spec: DataSpec) -> Tensor:
+    """The box (top, left, height, width) of an image (C, H, W), resized to uint8 (C, image_size, image_size)."""
+    return F.resized_crop(image, *box, [spec.image_size, spec.image_size], antialias=True)
+
+
 def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
-    """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (C, H, W) in and out."""
+    """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (C, H, W) in and out.
+
+    With a ``store_side`` larger images are first shrunk to it, as in a store.
+    """
+    image = shrunk(image, spec.store_side)
     if min(image.shape[-2:]) != spec.eval_resize:
         image = F.resize(image, [spec.eval_resize], antialias=True)
     return F.center_crop(image, [spec.image_size, spec.image_size])

@@ -1,0 +1,1 @@
+"""Pixels of photographs, decoded once and kept for training (``data.store_side``)."""

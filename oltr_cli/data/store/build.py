@@ -1,0 +1,176 @@
+"""Filling a store: what is missing is decoded by several processes, a shard at a time.
+
+A shard is complete or absent, so a build that was stopped goes on where it was. Images whose file has changed, or that
+are new in a list, are decoded into new shards; the others are left alone.
+"""
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import Timeout
+from numpy.typing import NDArray
+from PIL import Image
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.pool import Workers
+from oltr_cli.base.signals import StopRequest
+from oltr_cli.base.text import amount, counted
+from oltr_cli.data.store.folder import StoreFolder
+from oltr_cli.data.store.shards import BYTES, CHANGED, INDEX, PIXELS, Shard, write_shard
+from oltr_cli.errors import OltrError, Stopped
+
+SMALLEST, LARGEST = 64, 1024  # images of a shard
+MOST_SHARDS = 400  # of a large dataset, whose shards are larger: each keeps a file open
+SAMPLED = 200  # images whose headers tell how much disk a build will need
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where N images are: rows ``row`` (N,) of the shards ``shards[which]``, ``which`` (N,); −1 if they are missing."""
+
+    shards: list[Shard]
+    which: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+    def of(self, images: slice) -> "Places":
+        """Those of some of the images."""
+        return Places(self.shards, self.which[images], self.row[images])
+
+    def column(self, column: int) -> NDArray[np.int64]:
+        """A column of the shards' tables, for each image (N,)."""
+        values = np.zeros(len(self.row), np.int64)
+        for number, shard in enumerate(self.shards):
+            here = self.which == number
+            values[here] = shard.table[self.row[here], column]
+        return values
+
+
+def build_store(store: StoreFolder, names: Sequence[str], workers: int, display: Display) -> tuple[Places, int]:
+    """Put the images ``names`` (relative to the store's root) into the store, if they are not there.
+
+    Returns:
+        where each of them is, and how many were decoded for it.
+    Raises:
+        OltrError: not enough disk, the disk is full, or a process was killed.
+        Stopped: after SIGINT or SIGTERM; what is complete stays.
+    """
+    places, missing = _compare(store, names)
+    if not missing:
+        return places, 0
+    lock = store.lock()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        display.warn(f"another process is building {store.path}; waiting for it (Ctrl-C stops only the waiting)")
+        lock.acquire(poll_interval=0.5)
+    try:
+        places, missing = _compare(store, names)
+        decoded = len(missing)
+        _remove_strays(store)
+        if missing:
+            _check_space(store, missing, display)
+            _write(store, missing, workers, display)
+    finally:
+        lock.release()
+    places, missing = _compare(store, names)
+    if missing:
+        raise OltrError(
+            f"{store.root}: {counted(len(missing), 'image')} changed while the store was built, such as {missing[0]}; "
+            "start again"
+        )
+    return places, decoded
+
+
+def _compare(store: StoreFolder, names: Sequence[str]) -> tuple[Places, list[str]]:
+    """Where each image is in the store, and those that are not there or whose file is another one now."""
+    shards = store.shards()
+    there = {name: (number, row) for number, shard in enumerate(shards) for row, name in enumerate(shard.names)}
+    found = np.array([there.get(name, (-1, -1)) for name in names], np.int64).reshape(-1, 2)
+    places = Places(shards, *found.T)
+    recorded = np.stack([places.column(BYTES), places.column(CHANGED)], axis=1)
+    current = np.array([_state(store.root / name) for name in names], np.int64).reshape(-1, 2)
+    stale = (found[:, 0] < 0) | (recorded != current).any(axis=1)
+    return places, list(dict.fromkeys(names[index] for index in np.flatnonzero(stale).tolist()))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and modification time; zeros if there is no such file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
+
+
+def _remove_strays(store: StoreFolder) -> None:
+    """What a process that was killed left without an index."""
+    for file in store.path.iterdir():
+        stray = file.suffix == PIXELS and not file.with_suffix(INDEX).exists()
+        if stray or (file.name.startswith(".") and file.name.endswith(".tmp")):
+            file.unlink(missing_ok=True)
+
+
+def _check_space(store: StoreFolder, missing: Sequence[str], display: Display) -> None:
+    """Say how much disk the images will take, and refuse if there is not so much."""
+    step = max(1, len(missing) // SAMPLED)
+    sizes = [_bytes_of(store.root / name, store.side) for name in missing[::step]]
+    needed = int(np.mean(sizes) * len(missing))
+    free = shutil.disk_usage(store.path).free
+    display.say(
+        f"storing {counted(len(missing), 'image')} with a shorter side of up to {store.side} px in {store.path}: about "
+        f"{amount(needed)} of {amount(free)} free"
+    )
+    if needed > 0.98 * free:
+        raise OltrError(
+            f"{store.path}: the store needs about {amount(needed)} and {amount(free)} are free; set OLTR_CACHE to a "
+            "folder on a larger disk, use a smaller --side, or free some: oltr data store ls"
+        )
+
+
+def _bytes_of(path: Path, side: int) -> int:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except Exception:  # it is reported when it is decoded
+        return 0
+    scale = min(1.0, side / max(1, min(width, height)))
+    return round(3 * width * height * scale * scale)
+
+
+def _write(store: StoreFolder, missing: Sequence[str], workers: int, display: Display) -> None:
+    share = max(SMALLEST, -(-len(missing) // (4 * max(1, workers))))
+    size = max(min(LARGEST, share), -(-len(missing) // MOST_SHARDS))
+    pieces = [missing[start : start + size] for start in range(0, len(missing), size)]
+    done = 0
+    with (
+        StopRequest() as stop,
+        Workers(workers if len(pieces) > 1 else 0, _one_thread) as pool,
+        display.bar("decoding", len(missing)) as bar,
+    ):
+        futures = {pool.submit(write_shard, store.path, store.root, piece, store.side): piece for piece in pieces}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done += len(futures[future])
+                bar.advance(len(futures[future]))
+                if stop.signal_number is not None:
+                    raise Stopped(
+                        f"stopped with {done:,} of {len(missing):,} images stored; the same command goes on",
+                        stop.signal_number,
+                    )
+        except BrokenProcessPool:
+            raise OltrError(
+                f"{store.path}: a process that decoded was killed, perhaps because memory ran out; what is complete "
+                "stays, and the same command goes on; try --workers 1"
+            ) from None
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

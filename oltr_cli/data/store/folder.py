@@ -1,0 +1,120 @@
+"""Where stores are: a folder for each folder of images and shorter side. Needs no torch."""
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.locks import Lock
+from oltr_cli.data.store.shards import FORMAT, INDEX, PIXELS, Shard, read_shard
+from oltr_cli.errors import OltrError, UsageProblem
+from oltr_cli.recipe.home import data_home
+
+ABOUT = "store.json"
+
+
+def cache_home() -> Path:
+    """``$OLTR_CACHE``, or ``.store`` beside the datasets."""
+    given = os.environ.get("OLTR_CACHE", "")
+    return Path(given).expanduser() if given else data_home() / ".store"
+
+
+@dataclass(frozen=True)
+class StoreFolder:
+    """The store of the images below ``root`` with a shorter side of at most ``side`` pixels; it need not exist.
+
+    Attributes:
+        dataset: the dataset it was first built for.
+    """
+
+    dataset: str
+    root: Path
+    side: int
+
+    @property
+    def path(self) -> Path:
+        """Named by the folder of the images, so that recipes which agree share it."""
+        digest = hashlib.sha256(f"{FORMAT} {self.root.resolve()}".encode()).hexdigest()[:8]
+        name = re.sub(r"[^\w.-]", "_", self.root.resolve().name) or "images"
+        return cache_home() / f"{name}-{self.side}px-{digest}"
+
+    def lock(self) -> Lock:
+        """Held by the process that builds."""
+        self.create()
+        return Lock(self.path / ".lock")
+
+    def create(self) -> None:
+        """Make the folder and say in it what it is.
+
+        Raises:
+            OltrError: it cannot be written.
+        """
+        about = self.path / ABOUT
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OltrError(
+                f"{self.path}: cannot be created ({error.strerror}); set OLTR_CACHE to a writable folder"
+            ) from None
+        if not about.exists():
+            write_json(about, {"dataset": self.dataset, "root": str(self.root.resolve()), "side": self.side})
+
+    def shards(self) -> list[Shard]:
+        """Its shards; one whose files do not fit together is removed."""
+        found = []
+        for index in sorted(self.path.glob(f"*{INDEX}")):
+            shard = read_shard(index)
+            if shard is None:
+                for suffix in (INDEX, PIXELS):
+                    index.with_suffix(suffix).unlink(missing_ok=True)
+            else:
+                found.append(shard)
+        return found
+
+    def remove(self) -> int:
+        """Remove it; returns the bytes that are free now.
+
+        Raises:
+            OltrError: it cannot be removed.
+        """
+        freed = self.size()
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise OltrError(f"{self.path}: cannot be removed ({error.strerror})") from None
+        return freed
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+
+def find_stores() -> list[StoreFolder]:
+    """All stores below ``cache_home()``, by name."""
+    found = []
+    for about in sorted(cache_home().glob(f"*/{ABOUT}")):
+        facts = read_json(about)
+        try:
+            store = StoreFolder(str(facts["dataset"]), Path(facts["root"]), int(facts["side"]))
+        except (TypeError, KeyError, ValueError):
+            continue
+        if store.path == about.parent:
+            found.append(store)
+    return found
+
+
+def stores_of(dataset: str) -> list[StoreFolder]:
+    """The stores that were built for ``dataset``, or whose folder has this name.
+
+    Raises:
+        UsageProblem: there is none.
+    """
+    stores = find_stores()
+    fitting = [store for store in stores if dataset in (store.dataset, store.path.name)]
+    if not fitting:
+        known = ", ".join(dict.fromkeys(store.dataset for store in stores)) or "none yet"
+        raise UsageProblem(f"no store of '{dataset}' in {cache_home()}; there are: {known}")
+    return fitting

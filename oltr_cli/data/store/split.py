@@ -1,0 +1,106 @@
+"""A split whose images come from a store instead of their files."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.machine import cores
+from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.data.feed.transforms import shrunk
+from oltr_cli.data.lists.lists import ListSplit
+from oltr_cli.data.store.build import Places, build_store
+from oltr_cli.data.store.folder import StoreFolder
+from oltr_cli.data.store.shards import HEIGHT, PIXELS, WIDTH
+from oltr_cli.errors import DataProblem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class StoredSplit:
+    """N images with the labels and names of a list, and their places in a store.
+
+    An image is checked when it is first read. A damaged one is decoded from its file, so that its pixels are the same;
+    its shard is removed, and built again when the dataset is next opened.
+    """
+
+    listed: ListSplit
+    places: Places
+    side: int
+
+    def __post_init__(self) -> None:
+        self.checked = np.zeros(len(self.listed), bool)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.listed.labels
+
+    @property
+    def names(self) -> list[str]:
+        return self.listed.names
+
+    @property
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        return self.listed.groups
+
+    @cached_property
+    def shapes(self) -> NDArray[np.int64]:
+        """Height and width of each image (N, 2); zeros for one that cannot be decoded."""
+        return np.stack([self.places.column(HEIGHT), self.places.column(WIDTH)], axis=1)
+
+    def image(self, index: int) -> "Tensor":
+        """The shrunk image as uint8 (3, H, W); raises DataProblem with the file's name if it cannot be decoded."""
+        import torch
+
+        return torch.from_numpy(np.array(self.pixels(index))).permute(2, 0, 1)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """The shrunk image as uint8 (H, W, 3), a view of the store where it is whole.
+
+        Raises:
+            DataProblem: its file cannot be decoded.
+        """
+        shard, row = self.places.shards[self.places.which[index]], int(self.places.row[index])
+        if not shard.table[row, WIDTH]:
+            name = self.listed.files[index]
+            raise DataProblem(shard.reasons.get(name) or f"{self.listed.root / name}: cannot be decoded")
+        with suppress(DataProblem):
+            if self.checked[index] or shard.is_whole(row):
+                self.checked[index] = True
+                return shard.image(row)
+        if shard.path.exists():
+            shard.remove()
+            Display().warn(
+                f"{shard.path.with_suffix(PIXELS)}: is damaged and was removed; its images are decoded from their "
+                "files now, and stored again by the next command"
+            )
+        return np.ascontiguousarray(shrunk(self.listed.image(index), self.side).permute(1, 2, 0).numpy())
+
+
+def from_store(dataset: OpenedDataset, display: Display) -> OpenedDataset:
+    """The dataset with its images in a store, if its recipe has a ``store_side``; what is missing is stored first.
+
+    Raises:
+        OltrError, Stopped: as ``build_store``.
+    """
+    side = dataset.spec.store_side
+    listed = {name: split for name, split in dataset.splits.items() if isinstance(split, ListSplit)}
+    if side is None or not listed:
+        return dataset
+    root = next(iter(listed.values())).root
+    files = [file for split in listed.values() for file in split.files]
+    places, _ = build_store(StoreFolder(dataset.spec.name, root, side), files, cores(), display)
+    splits, start = dict(dataset.splits), 0
+    for name, split in listed.items():
+        splits[name] = StoredSplit(split, places.of(slice(start, start + len(split))), side)
+        start += len(split)
+    return replace(dataset, splits=splits)
