@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from oltr_cli.base.display import Bar
 from oltr_cli.data.feed.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches
+from oltr_cli.data.feed.on_device import DeviceLoader
 from oltr_cli.data.feed.sampling import steps_per_epoch
 from oltr_cli.data.feed.transforms import DeviceTransform
+from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, FeatureSet, Method
 from oltr_cli.networks.backbones import Given
@@ -67,16 +69,20 @@ class Loss(nn.Module):
 
 
 class ImageFeed:
-    """Augmented images, decoded by worker processes."""
+    """Augmented images: decoded and cropped by worker processes or, from a store, cropped on a GPU."""
 
     given: Given = "images"
 
     def __init__(self, task: Task) -> None:
         self.task = task
         share = (task.accelerator.process_index, task.accelerator.num_processes)
-        self.loader = TrainingLoader(
-            task.dataset.splits["train"], task.recipe.data, task.recipe.train, task.run.seed, task.workers, *share
-        )
+        split, device = task.dataset.splits["train"], task.accelerator.device
+        recipe, seed = (task.recipe.data, task.recipe.train), task.run.seed
+        self.loader: TrainingLoader | DeviceLoader
+        if isinstance(split, StoredSplit) and device.type != "cpu":
+            self.loader = DeviceLoader(split, *recipe, seed, device, task.workers, *share)
+        else:
+            self.loader = TrainingLoader(split, *recipe, seed, task.workers, *share)
         self.steps = self.loader.steps
         self.transform = DeviceTransform(task.recipe.data, task.accelerator.device)
 
@@ -135,8 +141,8 @@ class _Drawn:
     def epoch(self, epoch: int, first_step: int) -> Iterator[NDArray[np.int64]]:
         """The rows of each batch of ``epoch`` from ``first_step`` on."""
         self.sampler.epoch, self.sampler.first_step = epoch, first_step
-        for keys in self.sampler:
-            yield np.array([index for _, _, index in keys])
+        for _, rows in self.sampler.steps():
+            yield rows
 
 
 class FeatureFeed:

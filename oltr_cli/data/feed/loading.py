@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from oltr_cli.base.seeding import generator
@@ -135,14 +136,19 @@ class EpochBatches:
         return steps_per_epoch(self.num_images, self.train.batch_size) - self.first_step
 
     def __iter__(self) -> Iterator[list[Key]]:
+        for step, indices in self.steps():
+            first = step * self.rows + rank_share(self.rows, self.rank, self.world).start
+            yield [(self.epoch, first + row, index) for row, index in enumerate(indices.tolist())]
+
+    def steps(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Each step of the epoch, with the indices of this process's share of its batch."""
         if self.class_aware is not None:
             indices = self.class_aware.epoch(self.epoch)
         else:
             indices = instance_balanced(self.num_images, self.train.batch_size, self.seed, self.epoch)
         share = rank_share(self.rows, self.rank, self.world)
         for step in range(self.first_step, len(indices)):
-            places = range(step * indices.shape[1] + share.start, step * indices.shape[1] + share.stop)
-            yield [(self.epoch, p, i) for p, i in zip(places, indices[step, share].tolist(), strict=True)]
+            yield step, indices[step, share]
 
 
 def rank_share(size: int, rank: int, world: int) -> slice:

@@ -89,11 +89,17 @@ def build_store(store: StoreFolder, names: Sequence[str], workers: int, display:
 def _compare(store: StoreFolder, names: Sequence[str]) -> tuple[Places, list[str]]:
     """Where each image is in the store, and those that are not there or whose file is another one now."""
     shards = store.shards()
-    there = {name: (number, row) for number, shard in enumerate(shards) for row, name in enumerate(shard.names)}
+    states = {name: _state(store.root / name) for name in names}
+    there: dict[str, tuple[int, int]] = {}
+    for number, shard in enumerate(shards):
+        for row, name in enumerate(shard.names):
+            # Of a file that has changed there are two images: the one of the file as it is now counts.
+            if name not in there or tuple(shard.table[row, BYTES:].tolist()) == states.get(name):
+                there[name] = number, row
     found = np.array([there.get(name, (-1, -1)) for name in names], np.int64).reshape(-1, 2)
     places = Places(shards, *found.T)
     recorded = np.stack([places.column(BYTES), places.column(CHANGED)], axis=1)
-    current = np.array([_state(store.root / name) for name in names], np.int64).reshape(-1, 2)
+    current = np.array([states[name] for name in names], np.int64).reshape(-1, 2)
     stale = (found[:, 0] < 0) | (recorded != current).any(axis=1)
     return places, list(dict.fromkeys(names[index] for index in np.flatnonzero(stale).tolist()))
 

@@ -60,6 +60,7 @@ def test_only_what_is_new_or_changed_is_decoded(images, monkeypatch):
     write_image(store.root / "new.png", 1, np.random.default_rng(4))
     places, decoded = build_store(store, [*names, "new.png"], 0, QUIET)
     assert decoded == 3
+    assert build_store(store, [*names, "new.png"], 0, QUIET)[1] == 0
     np.testing.assert_array_equal(pixels_of(places, 2), decode_file(store.root / "2.png").permute(1, 2, 0).numpy())
 
 

@@ -1,0 +1,69 @@
+"""Crops on the device: boxes of a batch, cut from pixels in one flat buffer and resized together.
+
+The resizing is the antialiased bilinear one of ``torchvision.transforms.v2.functional.resized_crop`` (a triangle filter
+as wide as the scale), as two products with a matrix of weights for each image. torchvision rounds to whole grey levels
+after each direction, this only at the end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oltr_cli.data.feed.boxes import Boxes
+
+AT_ONCE = 2**25  # elements of the largest tensor: crops are cut from so many images at a time
+
+
+@dataclass(frozen=True)
+class Placed:
+    """B boxes in a flat buffer of uint8 pixels (H, W, 3).
+
+    Attributes:
+        start: (B,), where the image begins; ``width``: (B,), of the image.
+        boxes: (B, 4), top, left, height, width.
+    """
+
+    start: NDArray[np.int64]
+    width: NDArray[np.int64]
+    boxes: Boxes
+
+
+def crop_batch(pixels: Tensor, placed: Placed, size: int) -> Tensor:
+    """The boxes resized to uint8 (B, 3, size, size), on the device of ``pixels`` (bytes,)."""
+    height, width = placed.boxes[:, 2:].max(axis=0).tolist()
+    numbers = np.concatenate([placed.start[:, None], placed.width[:, None], placed.boxes], axis=1)
+    table = torch.from_numpy(numbers).to(pixels.device, non_blocking=True)
+    piece = max(1, AT_ONCE // (3 * height * width))
+    parts = [_crop(pixels, rows, height, width, size) for rows in table.split(piece)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _crop(pixels: Tensor, table: Tensor, height: int, width: int, size: int) -> Tensor:
+    start, image_width, top, left, box_height, box_width = table.T[..., None]  # (B, 1) each
+    rows = torch.arange(height, device=table.device).minimum(box_height - 1) + top  # (B, height)
+    columns = torch.arange(width, device=table.device).minimum(box_width - 1) + left
+    index = (start + 3 * rows * image_width).unsqueeze(2) + 3 * columns.unsqueeze(1)  # (B, height, width)
+    colours = torch.arange(3, device=table.device).view(1, 3, 1, 1)
+    # float16 has room for whole grey levels and weights; float32 is as fast on a CPU.
+    number = torch.float32 if pixels.device.type == "cpu" else torch.float16
+    x = pixels[index.unsqueeze(1) + colours].to(number)  # (B, 3, height, width)
+    across = _weights(box_width, width, size).to(number)
+    down = _weights(box_height, height, size).to(number)
+    with torch.autocast(pixels.device.type, enabled=False):
+        x = down.unsqueeze(1) @ (x @ across.transpose(1, 2).unsqueeze(1))
+    return x.round().clamp(0, 255).to(torch.uint8)
+
+
+def _weights(length: Tensor, longest: int, size: int) -> Tensor:
+    """Weights (B, size, longest) of a box's ``length`` (B, 1) positions for each of ``size`` new ones."""
+    scale = length.float() / size
+    new = torch.arange(size, device=length.device)
+    old = torch.arange(longest, device=length.device)
+    centre = (new + 0.5) * scale  # (B, size)
+    distance = (old + 0.5).view(1, 1, -1) - centre.unsqueeze(2)
+    weights = (1 - (distance / scale.clamp_min(1).unsqueeze(2)).abs()).clamp_min(0)
+    weights = weights * (old < length).unsqueeze(1)
+    return weights / weights.sum(2, keepdim=True)
