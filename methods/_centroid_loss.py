@@ -66,7 +66,8 @@ class _NormalisedAttraction(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         difference, labels = ctx.saved_tensors
         batch = len(labels)
-        counts = torch.bincount(labels, minlength=ctx.num_classes).to(difference.dtype)
+        # torch.bincount would make the host wait for a GPU.
+        counts = difference.new_zeros(ctx.num_classes).index_add_(0, labels, difference.new_ones(batch))
         pull = difference / (1 + counts[labels]).unsqueeze(1) / batch
         step = torch.zeros(ctx.num_classes, difference.shape[1], dtype=difference.dtype, device=difference.device)
         return grads[0] * difference / batch, step.index_add_(0, labels, -pull), None

@@ -4,7 +4,6 @@ Everything random is keyed by (seed, epoch, step), so a checkpoint holds no gene
 run on a CPU gives the same bits as an uninterrupted one.
 """
 
-import math
 import signal
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.saving import Saving
 from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.training.task import Progress, Task, build_method
+from oltr_cli.training.watch import LossWatch
 
 MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
 SELECT_BY = "val/closed/overall"
@@ -70,9 +70,10 @@ class _Training:
         self.saving.restore_weights(self.method)
         if not task.cls.trains:
             return
-        self.optimizer = build_optimizer(self.method, train_spec)
+        self.optimizer = build_optimizer(self.method, train_spec, fused=accelerator.device.type == "cuda")
         self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
         self.saving.restore_optimizer(self.optimizer, self.scheduler)
+        self.watch = LossWatch(self.optimizer, self.progress, task.run.name)
         self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
@@ -113,24 +114,24 @@ class _Training:
         self.method.train()
         if task.recipe.train.freeze_backbone:
             keep_frozen_statistics(self.method)
-        began = time.monotonic() - progress.epoch_seconds
+        self.began = time.monotonic() - progress.epoch_seconds
         epoch = progress.epoch
         title = f"{task.recipe.method} · epoch {epoch + 1}/{task.recipe.train.epochs}"
         for batch in self.feed.epoch(epoch, progress.step):
-            terms = self._step(batch, epoch, progress.step)
-            for name, value in terms.items():
-                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            self._step(batch, epoch, progress.step)
             progress.step += 1
-            progress.epoch_seconds = time.monotonic() - began
+            progress.epoch_seconds = time.monotonic() - self.began
             bar.advance(1, task.recipe.train.batch_size, title)
             if progress.step < self.feed.steps:
-                if self._stop_wanted(stop):
+                # Several processes ask each other, which waits for their GPUs.
+                ask = task.accelerator.num_processes == 1 or progress.step % self.watch.every == 0
+                if ask and self._stop_wanted(stop):
                     self._stop(stop.signal_number or signal.SIGTERM)
                 if self.saving.due:
                     self._save_last()
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
-        """One optimizer step; returns the loss terms as numbers."""
+    def _step(self, batch: Batch, epoch: int, step: int) -> None:
+        """One optimizer step, without waiting for a GPU."""
         task, seed = self.task, self.task.run.seed
         self._count_failures(batch.failed)
         torch.manual_seed(derive(seed, "step", epoch, step))  # for methods that use dropout or noise
@@ -142,17 +143,9 @@ class _Training:
         terms = self.loss(inputs, labels)
         total = torch.stack(list(terms.values())).sum()
         accelerator.backward(total)
-        # Read after the backward pass was queued, so that a GPU works on it meanwhile.
-        values = dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise NotFinite(
-                    f"{task.run.name}: loss term '{name}' is {value} at epoch {epoch + 1}, step {step + 1}; no step "
-                    f"was taken with it. Lower train.lr (now {task.recipe.train.lr})"
-                )
+        self.watch.add(terms, epoch, step)
         self.optimizer.step()
         self.scheduler.step()
-        return values
 
     def _count_failures(self, failed: list[int]) -> None:
         if not failed:
@@ -169,6 +162,8 @@ class _Training:
     def _finish_epoch(self) -> dict[str, Any]:
         """Validate, record the row, keep the weights if they are the best so far, and write last.pt."""
         task, progress = self.task, self.progress
+        self.watch.look(progress.epoch, progress.step)
+        progress.epoch_seconds = time.monotonic() - self.began
         if not all(torch.isfinite(p).all() for p in self.method.parameters()):
             raise NotFinite(f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}; lower train.lr")
         began = time.monotonic()
@@ -220,4 +215,5 @@ class _Training:
         )
 
     def _save_last(self) -> None:
+        self.watch.look(self.progress.epoch, self.progress.step)
         self.saving.save_last(self.method, self.progress, self.optimizer, self.scheduler)

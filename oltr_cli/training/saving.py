@@ -59,6 +59,8 @@ class Saving:
         try:
             optimizer.load_state_dict(self.found["optimizer"])
             scheduler.load_state_dict(self.found["scheduler"])
+            for group in optimizer.param_groups:  # of this device, which may be another one than before
+                group["fused"] = optimizer.defaults["fused"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._unusable(f"optimizer or schedule: {error}") from None
 

@@ -8,9 +8,11 @@ from oltr_cli.method import Method
 from oltr_cli.recipe.specs import TrainSpec
 
 
-def build_optimizer(method: Method, train: TrainSpec) -> SGD:
+def build_optimizer(method: Method, train: TrainSpec, *, fused: bool = False) -> SGD:
     """SGD over ``method.parts()``, each with its own rate, without the parameters of a frozen backbone.
 
+    Args:
+        fused: one kernel for all parameters, which ``LossWatch`` can tell on the device to skip a step.
     Raises:
         UsageProblem: the recipe gives no learning rate for a part.
     """
@@ -22,7 +24,7 @@ def build_optimizer(method: Method, train: TrainSpec) -> SGD:
         moving = [p for p in parameters if id(p) not in frozen]
         if moving:
             groups.append({"params": moving, "lr": train.lr[part], "name": part})
-    return SGD(groups, lr=0.0, momentum=train.momentum, weight_decay=train.weight_decay)
+    return SGD(groups, lr=0.0, momentum=train.momentum, weight_decay=train.weight_decay, fused=fused or None)
 
 
 def build_scheduler(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
