@@ -44,6 +44,9 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
     device: Device = None,
     workers: LoadingWorkers = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Train backbones compiled by torch.compile; slow to start, faster steps")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, write nothing")] = False,
     no_track: NoTrack = False,
     quiet: Quiet = False,
@@ -88,7 +91,8 @@ def run(
         _show_plan(planned, json_, display)
         return
     was_there = planned[-1].run.result() is not None
-    result = make_runs(planned, device=device, workers=workers, track=not no_track, display=display)
+    machine: dict[str, Any] = {"device": device, "workers": workers, "compiled": compile_}
+    result = make_runs(planned, **machine, track=not no_track, display=display)
     if not is_main_process():
         return
     if json_:

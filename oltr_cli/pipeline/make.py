@@ -53,9 +53,19 @@ def run_method(
 
 
 def make_runs(
-    planned: list[Planned], *, device: str | None, workers: int | None, track: bool, display: Display
+    planned: list[Planned],
+    *,
+    device: str | None,
+    workers: int | None,
+    track: bool,
+    display: Display,
+    compiled: bool = False,
 ) -> RunResult:
-    """The result of the last run of a chain; see ``run_method``."""
+    """The result of the last run of a chain; see ``run_method``.
+
+    Args:
+        compiled: train backbones that ``torch.compile`` has compiled.
+    """
     if not is_main_process():
         display.quiet = True
     results = [p.run.result() for p in planned]
@@ -79,7 +89,7 @@ def make_runs(
     from oltr_cli.pipeline.networks import NetworkScores
 
     networks = NetworkScores(planned, dataset, accelerator, display, workers)
-    session = _Session(planned, networks, track)
+    session = _Session(planned, networks, track, compiled)
     for p, result in zip(planned, results, strict=True):
         if result is None:
             result = session.make(p)
@@ -98,6 +108,7 @@ class _Session:
     planned: list[Planned]
     networks: "NetworkScores"
     track: bool
+    compiled: bool
 
     @property
     def accelerator(self) -> "Accelerator":
@@ -154,7 +165,7 @@ class _Session:
         from oltr_cli.base.machine import describe
 
         write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
-        made_on = describe(self.accelerator, self.networks.workers)
+        made_on = {**describe(self.accelerator, self.networks.workers), "compiled": self.compiled}
         start = {"starts_from": p.parent.name if p.parent else None}
         write_json(p.run.path / "environment.json", {**made_on, **start})
 
@@ -208,7 +219,8 @@ class _Session:
         how = f"{epochs}, {recipe.train.sampler} sampling" if p.cls.trains else "nothing to train"
         on = ", on saved features" if issubclass(p.cls, FeatureMethod) else ""
         self.display.say(f"[bold]{p.run.name}[/]: {how}{on}")
-        task = Task(p.run, p.link, p.cls, self.dataset, p.parent, self.accelerator, self.networks.workers, self.display)
+        machine = (self.accelerator, self.networks.workers, self.display, self.compiled)
+        task = Task(p.run, p.link, p.cls, self.dataset, p.parent, *machine)
         progress = train(task, lambda row: tracker.epoch(numbers(row), row["epoch"]))
         began = time.monotonic()
         network = self.networks.network(p)

@@ -22,6 +22,7 @@ from oltr_cli.method import FeatureMethod
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
+from oltr_cli.training.compiling import compiled
 from oltr_cli.training.feeds import Loss, make_feed
 from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.saving import Saving
@@ -74,6 +75,8 @@ class _Training:
         self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
         self.saving.restore_optimizer(self.optimizer, self.scheduler)
         self.watch = LossWatch(self.optimizer, self.progress, task.run.name)
+        if task.compiled:
+            self.method.backbone.compute_map = compiled(self.method.backbone.compute_map)  # type: ignore[method-assign,assignment]
         self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:

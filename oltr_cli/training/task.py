@@ -45,6 +45,7 @@ class Task:
     accelerator: Accelerator
     workers: int
     display: Display
+    compiled: bool = False  # the backbone by torch.compile
 
     @property
     def recipe(self) -> Recipe:
