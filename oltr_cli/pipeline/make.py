@@ -17,7 +17,7 @@ from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.runs.folder import Run
+from oltr_cli.runs.folder import FolderGone, Run
 from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class _Session:
         self.accelerator.wait_for_everyone()
         needed = ["recipe.toml", *(["best.pt"] if detector is None else [])]
         if lost := [name for name in needed if not (p.run.path / name).exists()]:
-            raise OltrError(
+            raise FolderGone(
                 f"{p.run.path}: has lost {' and '.join(lost)}, so its folder was removed or moved; move it back, or "
                 "start again with the same command"
             )

@@ -33,6 +33,10 @@ def runs_root() -> Path:
     return Path(os.environ.get("OLTR_RUNS", "") or "runs").expanduser()
 
 
+class FolderGone(OltrError):
+    """The folder of a run was removed or moved while the run was made."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run, finished or not; it need not exist on disk yet."""
