@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import Timeout
 
+from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
@@ -149,7 +150,7 @@ class _Session:
     def _record_recipe(self, p: Planned) -> None:
         from oltr_cli.base.machine import describe
 
-        write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
+        write_text(p.run.path / "recipe.toml", toml_with_digest(tomli_w.dumps(p.link.recipe.as_toml())))
         made_on = describe(self.accelerator, self.networks.workers)
         start = {"starts_from": p.parent.name if p.parent else None}
         write_json(p.run.path / "environment.json", {**made_on, **start})

@@ -96,7 +96,7 @@ def fill(
     if rule is None and any("tuned" in (row.threshold_rule or "") for row in rows):
         notes.append(TUNED_TAU)
     shown = {spec.method for spec in specs}
-    notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if run.method in shown]
+    notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if methods is None or run.method in shown]
     if elsewhere:
         notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
     if len({digest for row in rows for digest in row.lists}) > 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import write_text
 from oltr_cli.data.feed.opening import OpenedDataset, open_dataset
@@ -123,7 +124,7 @@ class Workbench:
         Raises:
             FolderGone: its folder was removed or moved meanwhile.
         """
-        write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
+        write_text(p.run.path / "recipe.toml", toml_with_digest(tomli_w.dumps(p.link.recipe.as_toml())))
         progress, scores = self._judged(p) if p.is_detector else self._trained(p, log_epoch)
         val, open_val = scores["val"], scores.get("open_val")
         if not (p.run.path / "recipe.toml").exists():

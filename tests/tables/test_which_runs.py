@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
 from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning.registry import load_method
@@ -32,7 +33,7 @@ def root(tmp_path, monkeypatch):
 
 def on_lists(run, digest):
     path = run.path / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "data_digest": digest}))
+    path.write_text(json.dumps({**read_json(path), "data_digest": digest}))
     return run
 
 
