@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
+from oltr_cli.errors import UsageProblem
 
 Floats = NDArray[np.float64]
+NOTHING = 1e-6  # a part of a feature relative to its length, which float32 does not tell from 0
 
 
 class ViM(Detector):
@@ -42,18 +44,30 @@ class ViM(Detector):
     setup: DetectorSetup[Params]
 
     def fit(self, train: SavedScores) -> None:
-        """Origin o (D,), residual space R (D, D − d) and α."""
+        """Origin o (D,), residual space R (D, D − d) and α.
+
+        Raises:
+            UsageProblem: the training features have no part in R, so that α would be infinite: fewer samples than
+                dimensions, or dimensions that are always 0.
+        """
         train = self.require(train)
         dim = train.features.shape[1]
         self.dimension = min(self.setup.params.dimension or principal_dimension(dim), dim - 1)
         mean, covariance = self._linear_map(train.features, train.logits)
         away = mean - self.origin
         # Second moments about o, not about the mean, as the paper has it.
-        _, directions = np.linalg.eigh(covariance + np.outer(away, away))
+        moments, directions = np.linalg.eigh(covariance + np.outer(away, away))
         self.residual_space = directions[:, : dim - self.dimension]  # eigenvalues rise
         residual = np.concatenate([self._residual(train.features[rows]) for rows in self.blocks(len(train))]).mean()
         highest = train.logits.max(axis=1).mean(dtype=np.float64)
-        self.alpha = abs(highest) / residual if residual > 0 else 0.0
+        if residual <= NOTHING * np.sqrt(np.trace(covariance) + away @ away):
+            rank = int((moments > NOTHING**2 * moments.max()).sum())
+            remedy = f"set detector.dimension below {rank}, or use" if rank > 1 else "use"
+            raise UsageProblem(
+                f"vim: the features of {len(train)} training samples span {rank} of {dim} dimensions, so none "
+                f"has a part outside the principal space of {self.dimension}; {remedy} another detector"
+            )
+        self.alpha = abs(highest) / residual
 
     def _linear_map(self, features: NDArray[np.floating], logits: NDArray[np.floating]) -> tuple[Floats, Floats]:
         """Set the origin from W and b of the best logits ≈ W h + b; mean (D,) and covariance (D, D) of the features."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.recipe.specs import MethodParams, P
-from oltr_cli.runs.scores import SavedScores
+from oltr_cli.runs.scores import SavedScores, are_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,9 +113,14 @@ class Detector:
         """The same N samples with the detector's prediction (N,) and confidence (N,), block by block.
 
         Raises:
-            DataProblem: the scores lack what the detector reads, or are not finite.
+            DataProblem: the scores lack what the detector reads, or are not finite; or the logits are probabilities.
             OltrError: the detector's confidences are not finite, or not one per sample.
         """
+        if "logits" in self.reads and scores.logits is not None and are_probabilities(scores.logits):
+            raise DataProblem(
+                f"{self.name} reads logits, and these are probabilities (every row is ≥ 0 and sums to 1); a method "
+                "that computes probabilities returns their logarithm as logits"
+            )
         prediction, confidence = np.empty(len(scores), np.int64), np.empty(len(scores), np.float32)
         for rows in self.blocks(len(scores)):
             block = self.require(scores.take(rows))

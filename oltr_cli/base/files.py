@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
+from oltr_cli.base.digests import with_digest, without_digest
 from oltr_cli.errors import OltrError
 
 DEEPEST = 20  # tables and lists inside of each other in a TOML file; a recipe has four
@@ -76,14 +77,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as strict JSON (no NaN), atomically."""
+    """Write ``value`` as strict JSON (no NaN), atomically; an object with its digest (oltr_cli/base/digests.py)."""
+    value = with_digest(value) if isinstance(value, dict) else value
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``, or None if it is missing, cut short or otherwise damaged."""
+    """The JSON in ``path`` without its digest, or None if it is missing, cut short or otherwise damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return without_digest(value) if isinstance(value, dict) else value
     except (OSError, ValueError, RecursionError):
         return None
 

@@ -17,6 +17,7 @@ from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
 from oltr_cli.networks.weights import inherit_state
 from oltr_cli.planning.registry import method_chain
 from oltr_cli.recipe.specs import BackboneSpec, MethodParams
+from oltr_cli.runs.scores import are_probabilities
 
 CLASS_COUNTS = (120, 30, 5, 1)
 IMAGE_SIZE = 16
@@ -111,7 +112,7 @@ def check_learns_without_trouble(name: str) -> None:
 
 
 def check_scores_have_the_right_form(name: str) -> None:
-    """Logits (B, K), confidence (B,), features (B, D), float and finite."""
+    """Logits (B, K), confidence (B,), features (B, D), float and finite; the logits are not probabilities."""
     method = build(name).eval()
     images = RandomData().images
     with torch.no_grad():
@@ -122,6 +123,7 @@ def check_scores_have_the_right_form(name: str) -> None:
     assert len(scores.features) == len(images), f"features are {tuple(scores.features.shape)}"
     for part in ("logits", "confidence", "features"):
         assert getattr(scores, part).isfinite().all(), f"{part} are not finite"
+    assert not are_probabilities(scores.logits.numpy()), "logits are probabilities; return their logarithm"
 
 
 def check_scores_do_not_depend_on_the_batch(name: str) -> None:

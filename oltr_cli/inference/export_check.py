@@ -1,12 +1,10 @@
 """Compares an exported file with the scores that were saved for the run, on test images of its dataset."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.base.files import read_json
 from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.errors import OltrError
@@ -43,10 +41,13 @@ class SavedSample:
 
 
 def saved_sample(recogniser: Recogniser) -> SavedSample | None:
-    """Test images of the run's dataset with their saved scores; None where the images or scores are not there."""
+    """Test images of the run's dataset with their saved scores; None where the images or scores are not there.
+
+    Raises:
+        DataProblem: environment.json, which says in what precision they were made, is damaged.
+    """
     base, spec = recogniser.base, recogniser.recipe.data
-    environment: Any = read_json(base.path / "environment.json")
-    precision = environment.get("precision") if isinstance(environment, dict) else None
+    precision = base.environment().get("precision")
     try:
         saved = SavedScores.load(base.scores("test"))
         dataset = open_dataset(spec)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import Timeout
 
+from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
@@ -18,7 +19,7 @@ from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
 from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.runs.folder import Run
+from oltr_cli.runs.folder import FolderGone, Run
 from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class _Session:
     def _record_recipe(self, p: Planned) -> None:
         from oltr_cli.base.machine import describe
 
-        write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
+        write_text(p.run.path / "recipe.toml", toml_with_digest(tomli_w.dumps(p.link.recipe.as_toml())))
         made_on = {**describe(self.accelerator, self.networks.workers), "compiled": self.compiled}
         start = {"starts_from": p.parent.name if p.parent else None}
         write_json(p.run.path / "environment.json", {**made_on, **start})
@@ -271,7 +272,7 @@ class _Session:
         self.accelerator.wait_for_everyone()
         needed = ["recipe.toml", *(["best.pt"] if detector is None else [])]
         if lost := [name for name in needed if not (p.run.path / name).exists()]:
-            raise OltrError(
+            raise FolderGone(
                 f"{p.run.path}: has lost {' and '.join(lost)}, so its folder was removed or moved; move it back, or "
                 "start again with the same command"
             )

@@ -195,7 +195,7 @@ def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | Non
         f"a prediction is out of range (predictions are made before rejection): {classes}",
         scores.prediction,
     )
-    _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite in float32", scores.confidence)
+    _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite", scores.confidence)
 
 
 def _refuse(wrong: NDArray[np.bool_], where: str | Path, problem: str, values: NDArray | None = None) -> None:

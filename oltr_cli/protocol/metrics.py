@@ -2,9 +2,9 @@
 
 Names, units and the like are in ``oltr_cli.protocol.catalogue``. The protocol is that of Liu et al., CVPR 2019,
 section 4, with the definitions of its authors' code. y = −1 is an open sample, and ŷ = −1 a rejected one: a sample is
-rejected if confidence < τ, so one with confidence exactly τ is accepted. τ is rounded to float32, in which confidences
-are saved: a threshold picked from observed confidences accepts the sample it was picked from, and a τ typed as 0.7
-equals a confidence saved from 0.7.
+rejected if confidence < τ, so one with confidence exactly τ is accepted. Confidences are ranked in the precision they
+have, float32 for all that oltr saves, and τ is rounded to it: a threshold picked from observed confidences accepts the
+sample it was picked from, and a τ typed as 0.7 equals a confidence saved from 0.7.
 
 Accuracies are fractions (0 … 1). What cannot be computed is None, never NaN: a shot group without test samples, and
 all open-set metrics if there are no open samples.
@@ -59,7 +59,7 @@ def accepted(scores: SavedScores, threshold: float | None) -> NDArray[np.bool_]:
     """Samples (N,) that are not rejected at τ; all of them if τ is None."""
     if threshold is None:
         return np.ones(len(scores), np.bool_)
-    return ~(scores.confidence < np.float32(threshold))
+    return ~(scores.confidence < scores.confidence.dtype.type(threshold))
 
 
 def per_class_accuracy(scores: SavedScores, num_classes: int, threshold: float | None = None) -> Floats:
@@ -87,7 +87,7 @@ class RankCurve:
     what τ = ``confidence[i]`` accepts, so samples of equal confidence are always accepted together.
     """
 
-    confidence: NDArray[np.float32]
+    confidence: NDArray[np.floating]
     known: Counts  # known samples accepted
     right: Counts  # known samples accepted and classified right
     open: Counts  # open samples accepted
@@ -95,7 +95,7 @@ class RankCurve:
     def accepted_at(self, tau: ArrayLike) -> NDArray[np.int64]:
         """Positions of given thresholds in the counts, of the shape of ``tau``."""
         rising = self.confidence[::-1]
-        return len(rising) - np.searchsorted(rising, np.asarray(tau, np.float32), side="left")
+        return len(rising) - np.searchsorted(rising, np.asarray(tau, rising.dtype), side="left")
 
 
 def rank_curve(known: SavedScores, open_: SavedScores) -> RankCurve:
@@ -143,7 +143,7 @@ def threshold_curve(
     # A group's accuracy is a sum over its right, accepted samples, each weighing 1 / (samples of its class · classes).
     kept = np.flatnonzero(_right(known, None))
     kept = kept[np.argsort(known.confidence[kept])]
-    first_accepted = np.searchsorted(known.confidence[kept], tau.astype(np.float32), side="left")
+    first_accepted = np.searchsorted(known.confidence[kept], tau.astype(known.confidence.dtype), side="left")
     for name, mask in groups.items():
         samples = np.bincount(known.labels, minlength=len(mask))
         classes = np.count_nonzero(mask & (samples > 0))

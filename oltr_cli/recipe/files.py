@@ -6,8 +6,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from oltr_cli.base.digests import CHANGED, ON_PURPOSE, check_toml_digest
 from oltr_cli.base.files import parse_toml
-from oltr_cli.errors import UsageProblem, nearest, several
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest, several
 from oltr_cli.recipe.home import data_home
 
 BUILT_RECIPE = "recipe.toml"  # beside the lists of a dataset that was built here
@@ -55,20 +56,27 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         UsageProblem: not readable, or not TOML.
+        DataProblem: it has a digest, and not that of its content.
     """
     try:
-        return parse_toml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = parse_toml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(f"{path}: cannot be read ({error})") from None
     except ValueError as error:
         raise UsageProblem(f"{path}: not valid TOML: {error}") from None
+    try:
+        check_toml_digest(text)
+    except ValueError:
+        raise DataProblem(f"{path}: is {CHANGED}; restore it or, {ON_PURPOSE}, the last line") from None
+    return content
 
 
 def recorded_recipe(run_dir: Path) -> dict[str, dict[str, Any]]:
     """The tables of the recipe in a run's folder, for what is only shown; none where it is missing or damaged."""
     try:
         content = read_toml(run_dir / "recipe.toml")
-    except UsageProblem:
+    except OltrError:
         return {}
     return {name: table for name, table in content.items() if isinstance(table, dict)}
 

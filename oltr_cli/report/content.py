@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from oltr_cli.base.digests import check_toml_digest
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
@@ -180,8 +181,14 @@ def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) ->
     plots = tuple(run_plots(run)) if with_pictures else ()
     try:
         recipe = (run.path / "recipe.toml").read_text(encoding="utf-8", errors="replace")
+        run.environment()
+        check_toml_digest(recipe)
     except OSError as error:
         recipe = f"cannot be read: {error.strerror}"
+    except ValueError as changed:
+        problem = problem or f"{run.path / 'recipe.toml'}: is {changed}"
+    except DataProblem as damaged:
+        problem = problem or str(damaged)
     return Finished(run, facts(run, result), metrics, numbers, recipe, plots, problem)
 
 

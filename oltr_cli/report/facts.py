@@ -2,10 +2,10 @@
 
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from oltr_cli.base.files import read_json
 from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.files import recorded_recipe
@@ -32,8 +32,9 @@ class Unfinished:
 
 def facts(run: Run, result: RunResult) -> dict[str, Any]:
     """What to say of how a run was made; None for what is not known."""
-    found = read_json(run.path / "environment.json")
-    environment: dict[str, Any] = found if isinstance(found, dict) else {}
+    environment: dict[str, Any] = {}
+    with suppress(DataProblem):  # the page names the file
+        environment = run.environment()
     command, packages = environment.get("command"), environment.get("packages")
     try:
         finished = (run.path / RESULT).stat().st_mtime

@@ -4,10 +4,12 @@ The file maps the digest of a dataset's lists to the names (K,) by label. ``oltr
 reads a result (oltr_cli/runs/result.py) gets these names.
 """
 
+import json
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from oltr_cli.base.digests import CHANGED, ON_PURPOSE, without_digest
 from oltr_cli.base.files import write_json
 from oltr_cli.errors import DataProblem
 
@@ -23,13 +25,13 @@ def read_class_names(folder: Path) -> dict[str, list[str]]:
     """
     path = folder / CLASS_NAMES
     try:
-        return _FORM.validate_json(path.read_bytes())
+        return _FORM.validate_python(without_digest(json.loads(path.read_bytes())))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise DataProblem(f"{path}: cannot be read ({error.strerror})") from None
-    except ValidationError:
-        raise DataProblem(f"{path}: is damaged; remove it, and rename the classes again") from None
+    except (ValueError, AttributeError, RecursionError):  # no JSON, no object, other values in it, another digest
+        raise DataProblem(f"{path}: is {CHANGED}; remove it, and rename the classes again or, {ON_PURPOSE}") from None
 
 
 def write_class_names(folder: Path, names: dict[str, list[str]]) -> None:

@@ -22,16 +22,23 @@ from typing import Any
 
 from filelock import Timeout
 
+from oltr_cli.base.digests import CHANGED
+from oltr_cli.base.files import read_json
 from oltr_cli.base.locks import Lock
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.runs.result import RESULT, RunFailure, RunResult, read_outcome
 
+ENVIRONMENT = "environment.json"
 STUDIES = "studies"  # folder of a dataset, next to those of its methods
 
 
 def runs_root() -> Path:
     """``$OLTR_RUNS``, or ``runs`` in the current folder."""
     return Path(os.environ.get("OLTR_RUNS", "") or "runs").expanduser()
+
+
+class FolderGone(OltrError):
+    """The folder of a run was removed or moved while the run was made."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,18 @@ class Run:
             with suppress(OSError):
                 return (self.path / name).stat().st_mtime
         return 0.0
+
+    def environment(self) -> dict[str, Any]:
+        """How and on what it was made, from environment.json; empty where there is none.
+
+        Raises:
+            DataProblem: the file is damaged.
+        """
+        path = self.path / ENVIRONMENT
+        found = read_json(path)
+        if not isinstance(found, dict) and _there(path, unsure=True):
+            raise DataProblem(f"{path}: is {CHANGED}; remove it: it only says how the run was made")
+        return found if isinstance(found, dict) else {}
 
     def lock(self) -> Lock:
         """Held by the process that trains this run; the system releases it when that process dies."""

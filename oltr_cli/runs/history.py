@@ -5,10 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from oltr_cli.base.digests import with_digest, without_digest
+
 
 def as_lines(history: list[dict[str, Any]]) -> str:
     """The rows as JSON lines."""
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in history)
+    return "".join(json.dumps(with_digest(row), allow_nan=False) + "\n" for row in history)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
@@ -22,5 +24,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
             if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
                 break
-            rows.append({name: value for name, value in row.items() if isinstance(value, int | float | None)})
+            rows.append(
+                {name: value for name, value in without_digest(row).items() if isinstance(value, int | float | None)}
+            )
     return rows

@@ -4,6 +4,7 @@ Both are read and written only here. Files of earlier versions lack newer fields
 default were written by every version.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from pydantic import (
     model_serializer,
 )
 
+from oltr_cli.base.digests import CHANGED, ON_PURPOSE, without_digest
 from oltr_cli.base.files import write_json
 from oltr_cli.errors import DataProblem
 from oltr_cli.runs.class_names import read_class_names
@@ -219,7 +221,10 @@ def read_tuned(run_dir: Path) -> TunedThreshold | None:
 
 def _read(path: Path, form: TypeAdapter[T], remedy: str) -> T | None:
     try:
-        return form.validate_json(path.read_bytes())
+        content = path.read_bytes()
+        value = form.validate_json(content)
+        without_digest(json.loads(content))
+        return value
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -229,3 +234,5 @@ def _read(path: Path, form: TypeAdapter[T], remedy: str) -> T | None:
         where = ".".join(str(part) for part in first["loc"] if part not in ("done", "failed"))
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise DataProblem(f"{path}: is damaged ({' '.join(what.split())[:200]}); {remedy}") from None
+    except (ValueError, RecursionError):
+        raise DataProblem(f"{path}: is {CHANGED}; {remedy}, or, {ON_PURPOSE}") from None

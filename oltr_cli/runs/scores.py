@@ -4,7 +4,8 @@ A file ``scores/<split>.npz`` contains, for N samples, K classes and D features:
 
 =============  ================  =====================================================================
 prediction     int64 (N,)        arg max over the K known classes, before any rejection
-confidence     float32 (N,)      how surely the sample belongs to a known class; rejected if < τ
+confidence     float32 (N,)      how surely the sample belongs to a known class; rejected if < τ; a float64 one that
+                                 another program has written stays float64 when it is read
 labels         int64 (N,)        class, or −1 for an open sample
 logits         float16/32 (N, K) float16 from ``LARGE_LOGITS`` values on; the two rows above come from float32
 features       float16/32 (N, D) optional
@@ -23,6 +24,7 @@ from oltr_cli.base.files import write_atomically
 from oltr_cli.errors import DataProblem
 
 LARGE_LOGITS = 20_000_000  # number of values; 80 MB as float32
+_SUM = 2e-3  # error of the sum of probabilities that were rounded to float16
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class SavedScores:
     """The arrays of one split, with shapes as in the table above."""
 
     prediction: NDArray[np.int64]
-    confidence: NDArray[np.float32]
+    confidence: NDArray[np.floating]
     labels: NDArray[np.int64]
     logits: NDArray[np.floating] | None = None
     features: NDArray[np.floating] | None = None
@@ -72,6 +74,9 @@ class SavedScores:
         """Check and wrap arrays read from ``path`` (named in errors).
 
         If a file has only ``logits``, prediction and confidence (maximum softmax) are computed from them.
+
+        Raises:
+            DataProblem: as ``load`` does; or what the softmax is to be taken of are probabilities already.
         """
         if "labels" not in arrays:
             raise DataProblem(f"{path}: has no array 'labels' (N,); found: {', '.join(sorted(arrays)) or 'nothing'}")
@@ -83,6 +88,11 @@ class SavedScores:
         if prediction is None or confidence is None:
             if logits is None:
                 raise DataProblem(f"{path}: needs 'prediction' and 'confidence', or 'logits' to compute them from")
+            if are_probabilities(logits):
+                raise DataProblem(
+                    f"{path}: 'logits' are probabilities (every row is ≥ 0 and sums to 1), which must not go through a "
+                    "softmax again; save their logarithm as 'logits', or save 'prediction' and 'confidence'"
+                )
             made_prediction, made_confidence = max_softmax(logits)
             prediction = made_prediction if prediction is None else prediction
             confidence = made_confidence if confidence is None else confidence
@@ -104,7 +114,7 @@ class SavedScores:
             raise DataProblem(f"{path}: label {labels.min()} is below −1 (−1 = open)")
         return cls(
             prediction.astype(np.int64),
-            confidence.astype(np.float32),
+            confidence.astype(_precision(confidence), copy=False),
             labels.astype(np.int64),
             logits,
             arrays.get("features"),
@@ -133,14 +143,34 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     raise DataProblem(f"{path}: is a single .npy array; save the arrays by name with np.savez")
 
 
-def max_softmax(logits: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Prediction (N,) and maximum softmax probability (N,) of logits (N, K), in blocks, without a full copy."""
+def max_softmax(logits: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Prediction (N,) and maximum softmax probability (N,) of logits (N, K), in blocks, without a full copy.
+
+    The probabilities are float64 for float64 logits, otherwise float32.
+    """
     prediction = np.empty(len(logits), np.int64)
-    confidence = np.empty(len(logits), np.float32)
+    confidence = np.empty(len(logits), _precision(logits))
     for start in range(0, len(logits), 8192):
-        block = logits[start : start + 8192].astype(np.float32)
+        block = logits[start : start + 8192].astype(confidence.dtype)
         prediction[start : start + 8192] = block.argmax(axis=1)
         block -= block.max(axis=1, keepdims=True)
         np.exp(block, out=block)
         confidence[start : start + 8192] = 1.0 / block.sum(axis=1)
     return prediction, confidence
+
+
+def are_probabilities(logits: NDArray[np.floating]) -> bool:
+    """Whether all N ≥ 2 rows of ``logits`` (N, K), K ≥ 2, are ≥ 0 and sum to 1 within what float16 resolves.
+
+    One row alone may do so by chance.
+    """
+    if len(logits) < 2 or logits.shape[1] < 2:
+        return False
+    return all(
+        bool((block >= 0).all() and (np.abs(block.sum(axis=1, dtype=np.float64) - 1) <= _SUM).all())
+        for block in (logits[start : start + 256] for start in range(0, len(logits), 256))
+    )
+
+
+def _precision(values: NDArray[np.floating]) -> type[np.floating]:
+    return np.float64 if values.dtype.itemsize > 4 else np.float32

@@ -15,7 +15,7 @@ from oltr_cli.runs.result import RunResult
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED, Column, Table, load_table
 from oltr_cli.tables.rows import table_rows
-from oltr_cli.tables.which_runs import choose_recipe, on_its_lists
+from oltr_cli.tables.which_runs import by_parameters, choose_recipe, on_its_lists
 
 if TYPE_CHECKING:
     from oltr_cli.protocol.evaluate import Evaluation
@@ -62,11 +62,17 @@ def fill(
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
-    # A row whose assignments are what the recipe says anyway is the method as it is.
+    # A row whose assignments are what the recipe says anyway is the method as it is; without a recipe, what the method
+    # says.
     plain = {s.method: replace(s, sets=(), equal_budget=False).hash(source) for s in hashes if source and s.exact}
     as_it_is = {s for s, run_hash in hashes.items() if run_hash is not None and run_hash == plain.get(s.method)}
+    own = {s: {run_hash} for s, run_hash in hashes.items() if s.exact and run_hash is not None}
+    for s in {*every, *specs}:
+        if s.sets and not s.equal_budget and s not in own and s.method in finished:
+            sets_nothing, own[s] = by_parameters(s.method, s.sets, finished[s.method])
+            as_it_is |= {s} if sets_nothing else set()
     # Runs of a row with assignments do not stand in for the method as it is, whether that row is shown or not.
-    claimed = {(s.method, run_hash) for s, run_hash in hashes.items() if s.exact and s not in as_it_is}
+    claimed = {(s.method, run_hash) for s, theirs in own.items() if s not in as_it_is for run_hash in theirs}
     notes: list[str] = []
     rows: list[FilledRow] = []
     for spec in specs:
@@ -76,7 +82,8 @@ def fill(
         runs = [
             (run, result)
             for run, result in finished.get(spec.method, ())
-            if run.hash == wanted or ((not spec.exact or spec in as_it_is) and (spec.method, run.hash) not in claimed)
+            if run.hash in own.get(spec, {wanted})
+            or ((not spec.exact or spec in as_it_is) and (spec.method, run.hash) not in claimed)
         ]
         if runs:
             chosen, note = choose_recipe(spec.key, runs, wanted)
@@ -89,7 +96,7 @@ def fill(
     if rule is None and any("tuned" in (row.threshold_rule or "") for row in rows):
         notes.append(TUNED_TAU)
     shown = {spec.method for spec in specs}
-    notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if run.method in shown]
+    notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if methods is None or run.method in shown]
     if elsewhere:
         notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
     if len({digest for row in rows for digest in row.lists}) > 1:

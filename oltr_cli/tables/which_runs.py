@@ -1,10 +1,11 @@
 """Which of a method's finished runs a row shows if there are some of several recipes or builds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from oltr_cli.errors import OltrError
 from oltr_cli.planning.registry import PLUS, load_method
-from oltr_cli.planning.resolve import flatten
+from oltr_cli.planning.resolve import flatten, parse_set
 from oltr_cli.planning.source import lists_of
 from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
@@ -67,17 +68,38 @@ def _stand_in(by_hash: dict[str, Pairs]) -> tuple[str, str]:
 
 def _differing(runs: dict[str, Run]) -> dict[str, int]:
     """How many parameters of each run differ from the method's defaults; 0 for all if the runs do not differ in it."""
-    params = {h: flatten(recorded_recipe(run.path).get("params") or {}) for h, run in runs.items()}
+    params = {h: _recorded_params(run) for h, run in runs.items()}
     nothing = dict.fromkeys(runs, 0)
     if all(one == next(iter(params.values())) for one in params.values()):
         return nothing
-    try:
-        own = load_method(next(iter(runs.values())).method.partition(PLUS)[0]).Params()
-    except OltrError:  # a method that no longer exists
+    defaults = _own_params(next(iter(runs.values())).method)
+    if defaults is None:
         return nothing
-    defaults = flatten(own.model_dump(mode="json", by_alias=True, exclude_none=True))
     return {h: sum(defaults.get(k) != one.get(k) for k in defaults.keys() | one.keys()) for h, one in params.items()}
 
 
-def _params(run: Run) -> dict[str, Any]:
-    return flatten(recorded_recipe(run.path).get("params", {}))
+def by_parameters(method: str, sets: Sequence[str], runs: Pairs) -> tuple[bool, set[str]]:
+    """What a row with ``--set`` assignments shows without a recipe, which has no hash to find its runs by.
+
+    Returns:
+        whether the assignments give the method the values of its own defaults; and the hashes of those ``runs`` whose
+        recorded parameters are the defaults with these assignments.
+    """
+    defaults, assigned = _own_params(method), dict(map(parse_set, sets))
+    if defaults is None or not all(key.startswith("params.") for key in assigned):
+        return False, set()
+    wanted = {**defaults, **{key.removeprefix("params."): value for key, value in assigned.items()}}
+    return wanted == defaults, {run.hash for run, _ in runs if _recorded_params(run) == wanted}
+
+
+def _recorded_params(run: Run) -> dict[str, Any]:
+    return flatten(recorded_recipe(run.path).get("params") or {})
+
+
+def _own_params(method: str) -> dict[str, Any] | None:
+    """The defaults of a method's parameters, or of the method under a detector; None if there is no such method."""
+    try:
+        own = load_method(method.partition(PLUS)[0]).Params()
+    except OltrError:
+        return None
+    return flatten(own.model_dump(mode="json", by_alias=True, exclude_none=True))

@@ -8,9 +8,10 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.method import Method
 from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
+from oltr_cli.runs.folder import FolderGone
 from oltr_cli.training.task import Progress, Task, fill
 
 EVERY = "OLTR_CHECKPOINT_MINUTES"  # environment variable: minutes between checkpoints within an epoch
@@ -86,7 +87,7 @@ class Saving:
             return
         run = self.task.run
         if self._recorded and not (run.path / "recipe.toml").exists():
-            raise OltrError(
+            raise FolderGone(
                 f"{run.path}: was removed or moved during training; move it back, and the same command resumes from "
                 "its last checkpoint"
             )

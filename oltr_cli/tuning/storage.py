@@ -27,17 +27,33 @@ BEAT = 60  # seconds
 DEAD_AFTER = 300
 
 
+class StudyLost(OltrError):
+    """The journal is no longer where it was."""
+
+
 class JournalLock:
     """Held while a line is written to ``journal``; first drops an incomplete line that a kill has left.
 
-    A line appended to an incomplete one could not be read.
+    A line appended to an incomplete one could not be read, and neither could a journal that begins with a line of an
+    earlier one: after ``watch``, the file must stay where it is.
     """
 
     def __init__(self, journal: Path) -> None:
         self.journal = journal
         self.lock = Lock(journal.with_name(f".{journal.name}.lock"))
+        self.watched: tuple[int, int] | None = None
+
+    def watch(self) -> None:
+        """From now on nothing is written to another file in the journal's place."""
+        self.watched = _identity(self.journal)
 
     def acquire(self) -> bool:
+        """Raises StudyLost: the journal was removed, moved or replaced."""
+        if self.watched not in (None, _identity(self.journal)):
+            raise StudyLost(
+                f"{self.journal}: was removed or moved during the search; move it back, and repeat the command to "
+                "continue"
+            )
         self.lock.acquire()
         try:
             _drop_torn_line(self.journal)
@@ -67,6 +83,7 @@ def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
         lock.release()
         # Optuna's type hint names its own lock class, but it uses only these two methods.
         backend = JournalFileBackend(str(journal), lock_obj=lock)  # type: ignore[arg-type, unused-ignore]
+        lock.watch()
         return optuna.storages.JournalStorage(backend)
     except OltrError:
         raise
@@ -168,6 +185,15 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")  # here, it is
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells the file from another at the same place; None where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _drop_torn_line(journal: Path) -> None:

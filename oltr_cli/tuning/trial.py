@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import write_text
 from oltr_cli.data.feed.opening import OpenedDataset, open_dataset
@@ -21,6 +22,7 @@ from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.thresholds import best_f_measure
 from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.runs.folder import FolderGone
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.engine import train
 from oltr_cli.training.frozen import frozen_features, score_frozen
@@ -119,10 +121,14 @@ class Workbench:
         Args:
             p: from ``resolve``.
             log_epoch: as ``oltr_cli.training.engine.train`` calls it; what it raises ends the trial.
+        Raises:
+            FolderGone: its folder was removed or moved meanwhile.
         """
-        write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
+        write_text(p.run.path / "recipe.toml", toml_with_digest(tomli_w.dumps(p.link.recipe.as_toml())))
         progress, scores = self._judged(p) if p.is_detector else self._trained(p, log_epoch)
         val, open_val = scores["val"], scores.get("open_val")
+        if not (p.run.path / "recipe.toml").exists():
+            raise FolderGone(f"{p.run.path}: was removed or moved during the trial")
         for split, judged in scores.items():
             replace(judged, logits=None, features=None, paths=None).save(p.run.scores(split))
         tau = best_f_measure(val, open_val)[0] if open_val is not None else None

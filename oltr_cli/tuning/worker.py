@@ -14,11 +14,12 @@ from oltr_cli.base.files import write_text
 from oltr_cli.errors import OltrError, Stopped, UsageProblem, with_type
 from oltr_cli.pipeline.problems import named_shortages
 from oltr_cli.planning.plan import Planned
+from oltr_cli.runs.folder import FolderGone
 from oltr_cli.tracking.mlflow_run import Status
 from oltr_cli.tuning.best import record
 from oltr_cli.tuning.claim import Claim, TrialLost
 from oltr_cli.tuning.mlflow import Nest
-from oltr_cli.tuning.storage import Heartbeat, storage_faults
+from oltr_cli.tuning.storage import Heartbeat, StudyLost, storage_faults
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.summary import line
 from oltr_cli.tuning.trial import Outcome, Workbench
@@ -78,7 +79,7 @@ class Worker:
         """
         files: list[Path] = []
         best = None
-        if not isinstance(error, storage_faults()):
+        if not isinstance(error, (StudyLost, *storage_faults())):
             with suppress(Exception, KeyboardInterrupt):
                 best = self.study.best()
                 files = record(self.study, self.display.warn)
@@ -144,8 +145,11 @@ class Worker:
             self.study.end(claim, "PRUNED", {"epochs": len(rows), "seconds": seconds, "host": socket.gethostname()})
             self._say(claim, began, seconds, remark=f"[dim]behind the others: cut short after epoch {len(rows)}[/]")
             return "FINISHED", {}
-        except (Stopped, TrialLost):
+        except (Stopped, TrialLost, StudyLost):
             raise
+        except FolderGone:
+            gone = f"{claim.run.path}: was removed or moved during the trial; ask for one more trial instead"
+            return self._failed(claim, gone, began)
         except OltrError as error:
             return self._failed(claim, str(error), began)
         except Exception as error:  # the method failed with these values; the next trial may succeed

@@ -37,6 +37,12 @@ class _BatchDependent(Plain):
         return type(scores)(scores.logits - scores.logits.mean(0), scores.confidence, scores.features)
 
 
+class _Probabilities(Plain):
+    def forward(self, images):
+        scores = super().forward(images)
+        return type(scores)(scores.logits.softmax(dim=1), scores.confidence, scores.features)
+
+
 class _LeavesOut(Plain):
     def parts(self):
         return {"features": list(self.backbone.parameters())}
@@ -78,6 +84,7 @@ class _PoolsAnew(_NeedsTheMap):
     [
         (_NotFinite, method_conformance.check_learns_without_trouble),
         (_BatchDependent, method_conformance.check_scores_do_not_depend_on_the_batch),
+        (_Probabilities, method_conformance.check_scores_have_the_right_form),
         (_LeavesOut, method_conformance.check_every_parameter_has_one_part),
         (_NotSaved, method_conformance.check_saving_and_loading_changes_nothing),
         (_PoolsAnew, method_conformance.check_needs_map_says_what_is_needed),

@@ -11,7 +11,7 @@ from tests.fuzz.rounds import campaign, flips
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--rounds", type=int, default=2000)
-    parser.add_argument("--flips", type=int, default=100, help="single flipped bits in checkpoints and scores")
+    parser.add_argument("--flips", type=int, default=100, help="single flipped bits in the files of runs")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     found = 0

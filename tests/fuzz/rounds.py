@@ -5,6 +5,7 @@ back. Every command runs in this process, so that a traceback is an exception an
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import traceback
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from oltr_cli.runs.class_names import write_class_names
+from oltr_cli.runs.result import read_result
 from tests.fuzz.inputs import command, damaged
 from tests.helpers.finished_runs import environment
 from tests.helpers.in_process import oltr_here
@@ -22,7 +25,8 @@ from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 PATIENCE = 120  # seconds for one command
 CODES = {0, 1, 2, 3, 4}
-CHECKED = (".pt", ".npz")  # with check sums: what is damaged in them is refused, or makes no difference
+TIME = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d(:\d\d)?")
+READ_BACK = (".pt", ".npz", ".json", ".toml", ".jsonl")  # all with check sums
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,56 @@ def campaign(home: Path, rounds: int, seed: int) -> Iterator[Fault]:
 
 
 def flips(home: Path, rounds: int, seed: int) -> Iterator[Fault]:
-    """Single flipped bits in checkpoints and scores: a command refuses the file, or answers as before."""
+    """Single flipped bits in what runs leave: a command names the file, leaves the run out, or answers as before.
+
+    Every file that is read back has its turn with every command, in an order drawn from the seed.
+    """
     with _prepared(home) as real:
-        run, image = real["run"][0], real["image"][0]
-        commands = (["predict", run, image, "--json", "--device", "cpu"], ["evaluate", run, "--json"])
-        answers = [oltr_here(*arguments) for arguments in commands]
-        files = sorted(p for p in (home / "runs").rglob("*") if p.suffix in CHECKED)
+        run, image, page = real["run"][0], real["image"][0], home / "page.html"
+        outcome = read_result(home / "runs" / run)
+        write_class_names(home / "runs" / "tiny", {outcome.data_digest or "": [f"kind {n}" for n in range(5)]})
+        commands = (
+            ["predict", run, image, "--json", "--device", "cpu"],
+            ["predict", "energy", image, "--json", "--device", "cpu"],
+            ["evaluate", run, "--json"],
+            ["compare", "--dataset", "tiny", "--json"],
+            ["ls", "runs", "--json"],
+            ["report", "--dataset", "tiny", "--out", str(page)],
+            ["export", run, "--out", str(home / "network.onnx"), "--json"],
+        )
+
+        def answer(arguments: list[str]) -> tuple[int, str, str]:
+            page.unlink(missing_ok=True)
+            code, out, err = oltr_here(*arguments)
+            return code, TIME.sub("", out + (page.read_text() if page.exists() else "")), err
+
+        answers = [answer(arguments) for arguments in commands]
+        assert not any(code for code, _, _ in answers), [err for _, _, err in answers]
+        files = sorted(p for p in (home / "runs").rglob("*") if p.suffix in READ_BACK)
+        turns = [(file, number) for file in files for number in range(len(commands))]
+        random.Random(f"{seed} turns").shuffle(turns)
         for number in range(rounds):
             rng = random.Random(f"{seed} flip {number}")
-            file, content = (file := rng.choice(files)), file.read_bytes()
+            file, which = turns[number % len(turns)]
+            arguments, content, written = commands[which], file.read_bytes(), file.stat()
             place, bit = rng.randrange(len(content)), rng.randrange(8)
             file.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
-            for arguments, answer in zip(commands, answers, strict=True):
-                got = oltr_here(*arguments)
-                if got[0] == 0 and got[1] != answer[1]:
-                    yield Fault(number, arguments, f"{file.name}, bit {bit} of byte {place}", "used silently")
-                elif got[0] not in CODES or "Traceback" in got[2]:
-                    yield Fault(number, arguments, f"{file.name}, bit {bit} of byte {place}", got[2])
+            try:
+                with _alarm():
+                    got = answer(arguments)
+            except BaseException:
+                got = (-1, "", traceback.format_exc())
             file.write_bytes(content)
+            os.utime(file, ns=(written.st_atime_ns, written.st_mtime_ns))
+            damage = f"{file.parent.name}/{file.name}, bit {bit} of byte {place}"
+            if got[0] not in CODES or "Traceback" in got[2]:
+                yield Fault(number, arguments, damage, got[2])
+            elif got[0] == 0 and got[1] != answers[which][1] and not _tells_of_damage(got[1] + got[2]):
+                yield Fault(number, arguments, damage, "used silently")
+
+
+def _tells_of_damage(said: str) -> bool:
+    return any(word in said for word in ("damaged", "not valid TOML", "cannot be read"))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from oltr_cli.base.files import read_json
 from oltr_cli.planning.registry import MethodInfo
 from oltr_cli.protocol.evaluate import evaluate_scores
 from oltr_cli.protocol.thresholds import ThresholdRule
@@ -84,8 +85,12 @@ def a_failure(run: Run, error: str = "?") -> RunFailure:
 
 def edit_result(run_dir: Path, **changes: Any) -> None:
     """Other values in the result.json of ``run_dir``, whatever they are."""
-    path = run_dir / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    edit_json(run_dir / "result.json", **changes)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Other values in a file that oltr wrote, without its digest."""
+    path.write_text(json.dumps({**read_json(path), **changes}))
 
 
 def fake_methods(monkeypatch: pytest.MonkeyPatch) -> dict[str, MethodInfo]:

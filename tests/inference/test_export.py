@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from oltr_cli.app import app
 from oltr_cli.base import added_files
 from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
 from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.data.feed.transforms import evaluation_crop
@@ -199,7 +200,7 @@ def finished(tmp_path_factory):
     wanted = {"dme+energy": [], "plain+knn": [], "plain+centred": ["detector.sharpness=0.5"]}
     made = make_finished_runs(home, {"plain": [], "dme": [], **wanted})
     for result in made.runs.glob("tiny/*/*/result.json"):
-        content = json.loads(result.read_text())
+        content = read_json(result)
         content["class_names"][0] = 'Käfer "é"\n☃'
         result.write_text(json.dumps(content))
     yield made

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from oltr_cli.base.files import read_json
 from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
@@ -155,7 +156,7 @@ def test_a_run_that_is_not_finished_is_refused_with_the_command_that_finishes_it
 
 def _drop(key):
     def change(path):
-        content = json.loads((path / "result.json").read_text())
+        content = read_json(path / "result.json")
         del content[key]
         (path / "result.json").write_text(json.dumps(content))
 
@@ -163,9 +164,19 @@ def _drop(key):
 
 
 def _other_width(path):
+    _edit(path, lambda text: text.replace("width = 8", "width = 16"))
+
+
+def _other_digest(path):
     text = (path / "recipe.toml").read_text()
-    assert "width = 8" in text
-    (path / "recipe.toml").write_text(text.replace("width = 8", "width = 16"))
+    (path / "recipe.toml").write_text(text.replace("width = 8", "width = 9"))
+
+
+def _edit(path, change):
+    """Change the recipe of a run on purpose: without its digest."""
+    text, _, _ = (path / "recipe.toml").read_text().rpartition("# digest")
+    assert change(text) != text
+    (path / "recipe.toml").write_text(change(text))
 
 
 def _no_model(path):
@@ -179,7 +190,11 @@ def _no_model(path):
         (lambda path: (path / "best.pt").write_bytes(b"PK half of it"), "best.pt"),
         (_no_model, "best.pt"),
         (_other_width, "best.pt"),
-        (lambda path: (path / "recipe.toml").open("a").write("\n[extra]\nx = 1\n"), "extra"),
+        (
+            _other_digest,
+            r"recipe\.toml: is damaged, or changed by hand; restore it or, .*, remove its digest, the last",
+        ),
+        (lambda path: _edit(path, lambda text: text + "\n[extra]\nx = 1\n"), "extra"),
         (_drop("class_counts"), "class_counts"),
         (_drop("threshold"), r"result\.json: is damaged \(threshold"),
     ],

@@ -19,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base.files import read_json
 from oltr_cli.base.text import number, shortest
 from oltr_cli.commands.predict import predict as predict_command
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
@@ -38,7 +39,7 @@ def finished(tmp_path_factory):
     made = make_finished_runs(home, {"plain": [], "dme": [], "dme+energy": [], "plain+openmax": []})
     # One of the names that a CSV has to survive.
     for result in made.runs.glob("tiny/*/*/result.json"):
-        content = json.loads(result.read_text())
+        content = read_json(result)
         content["class_names"][0] = 'thing, "quoted"\nand broken'
         result.write_text(json.dumps(content))
     yield made

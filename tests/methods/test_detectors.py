@@ -9,7 +9,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 
 from oltr_cli.detector import Detector, DetectorSetup
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.methods.energy import Energy
 from oltr_cli.methods.knn import KNN
 from oltr_cli.methods.mahalanobis import Mahalanobis
@@ -73,8 +73,11 @@ def test_msp_is_the_largest_softmax(test, temperature):
     np.testing.assert_allclose(scored.confidence, expected, rtol=1e-6)
 
 
-def test_maxlogit(test):
-    np.testing.assert_array_equal(build(MaxLogit).score(test).confidence, test.logits.max(1))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_maxlogit(test, dtype):
+    logits = test.logits.astype(dtype)
+    judged = build(MaxLogit).score(replace(test, logits=logits))
+    np.testing.assert_array_equal(judged.confidence, logits.max(1).astype(np.float32))
 
 
 @pytest.mark.parametrize("temperature", [0.01, 1.0, 50.0])
@@ -184,6 +187,24 @@ def test_vim_dimension_rule(train):
     assert np.isfinite(detector.score(narrow).confidence).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vim_refuses_features_without_a_part_outside_the_principal_space(train, test, dtype):
+    """Fewer samples than dimensions: α would be the largest logit over a rounding error, some 1e13."""
+    few = replace(train.take(slice(0, 5)), features=train.features[:5].astype(dtype))
+    with pytest.raises(
+        UsageProblem, match=r"^vim: the features of 5 training samples span 5 of 12 dimensions, .* below 5"
+    ):
+        fitted(ViM, few)
+    assert fitted(ViM, few, dimension=4).alpha < 1e3
+    dead = replace(train, features=train.features * (np.arange(D) < 3))
+    with pytest.raises(UsageProblem, match=r"span 3 of 12 dimensions"):
+        fitted(ViM, dead)
+    with pytest.raises(UsageProblem, match=r"span 1 of 12 dimensions, .* of 6; use another detector$"):
+        fitted(ViM, train.take(slice(1)))
+    with pytest.raises(UsageProblem, match=r"span 0 of 12"):
+        fitted(ViM, replace(train, features=np.zeros_like(train.features)))
+
+
 def test_vim_says_how_far_from_linear_the_classifier_is(train):
     assert fitted(ViM, replace(train, logits=np.tanh(train.logits))).report()["linear share"] < 0.99
 
@@ -262,4 +283,16 @@ def test_huge_values_stay_finite(cls, train, test):
 @pytest.mark.parametrize("cls", ALL)
 def test_one_training_sample_and_one_class(cls, train, test):
     for rows in (np.array([0]), np.flatnonzero(train.labels == 0)[:5]):
-        assert np.isfinite(fitted(cls, train.take(rows)).score(test).confidence).all()
+        if cls is not ViM:  # has nothing to learn from fewer samples than dimensions, and says so
+            assert np.isfinite(fitted(cls, train.take(rows)).score(test).confidence).all()
+    one_class = replace(train, labels=np.zeros_like(train.labels))
+    assert np.isfinite(fitted(cls, one_class).score(test).confidence).all()
+
+
+@pytest.mark.parametrize("cls", [cls for cls in ALL if "logits" in NEEDS[cls]])
+def test_probabilities_are_not_taken_for_logits(cls, train, test):
+    detector = fitted(cls, train)
+    probabilities = scipy.special.softmax(test.logits, axis=1)
+    with pytest.raises(DataProblem, match=f"^{cls.__name__.lower()} reads logits, and these are probabilities"):
+        detector.score(replace(test, logits=probabilities))
+    assert np.isfinite(detector.score(replace(test, logits=np.log(probabilities))).confidence).all()

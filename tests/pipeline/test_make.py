@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base.files import read_json
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.pipeline.problems import named_shortages
@@ -91,7 +92,7 @@ def test_a_dry_run_of_a_finished_run_has_the_numbers_of_its_result(again):
 def test_a_damaged_result_is_named_and_written_again_once_it_is_removed(again, finished):
     make_tiny_dataset(finished / "tiny")
     (path,) = (finished.parent / "runs").glob("tiny/plain/*/result.json")
-    before = json.loads(path.read_text())
+    before = read_json(path)
     path.write_text("[]")
     for more in ((), ("--dry-run",)):
         refused = again(*more)
@@ -100,6 +101,6 @@ def test_a_damaged_result_is_named_and_written_again_once_it_is_removed(again, f
     path.unlink()
     made = again("--device", "cpu", "--workers", "0", "--no-track", "--json")
     after = json.loads(made.stdout)
-    assert after == json.loads(path.read_text())
+    assert after == read_json(path)
     timed = ("seconds", "seconds_total")
     assert {k: v for k, v in after.items() if k not in timed} == {k: v for k, v in before.items() if k not in timed}

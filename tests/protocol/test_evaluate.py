@@ -92,6 +92,22 @@ def test_prediction_and_confidence_are_as_good_as_logits(files):
     assert long.metrics == short.metrics
 
 
+def test_float64_confidences_far_from_zero_are_evaluated_as_those_near_it(files):
+    prediction, confidence = max_softmax(mixed(0)["logits"])
+    near = np.round(confidence.astype(np.float64) * 2**12) / 2**12  # what stays exact beside 1e8
+    labels = {"labels": mixed(0)["labels"], "prediction": prediction}
+    val_prediction, val_confidence = max_softmax(mixed(1)["logits"])
+    val = np.round(val_confidence.astype(np.float64) * 2**12) / 2**12
+    metrics = []
+    for offset in (0.0, -1e8):
+        np.savez(files / "far.npz", **labels, confidence=near + offset)
+        np.savez(files / "far-val.npz", labels=mixed(1)["labels"], prediction=val_prediction, confidence=val + offset)
+        rule = ThresholdRule.parse("val_open")
+        found = evaluate_file(files / "far.npz", files / "counts.txt", rule, val_path=files / "far-val.npz")
+        metrics.append(found.metrics)
+    assert metrics[0] == metrics[1]
+
+
 def test_shot_definition_and_rule_are_followed(files):
     counts, (val, open_val), (test, open_test) = files / "counts.txt", parts(mixed(1)), parts(mixed(0))
     for text, expected in (

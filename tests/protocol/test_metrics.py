@@ -1,6 +1,7 @@
 """Every metric against a naive loop in float64, on random scores full of ties, and by hand at the edges."""
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ from oltr_cli.protocol.metrics import (
     threshold_curve,
 )
 from oltr_cli.protocol.shots import GROUPS, read_class_counts, shot_groups
+from oltr_cli.protocol.thresholds import best_f_measure, quantile_threshold
 from oltr_cli.runs.scores import SavedScores
 
 
@@ -178,6 +180,49 @@ def test_a_confidence_at_the_threshold_is_accepted():
     assert all_metrics(known, open_, [5], float(np.float32(0.7)))["open/overall"] == 0.5
     assert all_metrics(known, open_, [5], float(np.nextafter(np.float32(0.7), np.float32(1))))["open/overall"] == 0.0
     assert all_metrics(known, open_, [5], 0.1)["open/overall"] == 1.0
+
+
+@pytest.mark.parametrize("offset", [0, -(10**8), 10**12])
+def test_float64_confidences_are_ranked_and_compared_as_they_are(offset):
+    """Against exact fractions: AUROC, FPR95, thresholds and the F-measure do not depend on an offset."""
+    rng = np.random.default_rng(8)
+    steps = np.r_[rng.integers(300, 1000, size=80), rng.integers(0, 400, size=60)]  # in units of 2⁻¹⁰
+    exact = [Fraction(int(step), 1024) + offset for step in steps]
+    confidence = np.array([float(value) for value in exact])
+    assert [Fraction(value) for value in confidence] == exact  # float64 holds them
+    prediction = rng.integers(2, size=140)
+    known = SavedScores(prediction[:80], confidence[:80], np.zeros(80, np.int64))
+    open_ = SavedScores(prediction[80:], confidence[80:], np.full(60, -1))
+    inside, outside = exact[:80], exact[80:]
+
+    tau = quantile_threshold(known, 0.95)
+    assert Fraction(tau) == sorted(inside)[80 - 76]
+    metrics = all_metrics(known, open_, [5, 5], tau)
+    wins = sum(Fraction(int(i > o)) + Fraction(int(i == o), 2) for i in inside for o in outside)
+    assert metrics["open/auroc"] == pytest.approx(float(wins / (80 * 60)), abs=1e-15)
+    assert metrics["open/fpr95"] == sum(o >= Fraction(tau) for o in outside) / 60
+
+    def f_measure_at(threshold: Fraction) -> Fraction:
+        right = sum(i >= threshold and p == 0 for i, p in zip(inside, prediction[:80], strict=True))
+        return Fraction(2 * right, 2 * right + 80 - right + sum(o >= threshold for o in outside))
+
+    assert metrics["open/f_measure"] == pytest.approx(float(f_measure_at(Fraction(tau))), abs=1e-15)
+    best, value = best_f_measure(known, open_)
+    assert value == pytest.approx(float(max(f_measure_at(t) for t in exact)), abs=1e-15)
+    assert value == all_metrics(known, open_, [5, 5], best)["open/f_measure"]
+
+
+def test_the_curve_of_float64_confidences_equals_all_metrics_at_every_point():
+    rng = np.random.default_rng(9)
+    labels = rng.integers(2, size=50)
+    known = SavedScores(rng.integers(2, size=50), rng.random(50) - 1e8, labels)
+    open_ = SavedScores(rng.integers(2, size=40), rng.random(40) - 1e8 - 0.3, np.full(40, -1))
+    groups = shot_groups([200, 5], "paper")
+    curve = threshold_curve(known, open_, groups, points=9)
+    for i, tau in enumerate(curve["tau"].tolist()):
+        metrics = all_metrics(known, open_, [200, 5], tau)
+        for name in ("f_measure", "overall", "many", "few"):
+            assert curve[name][i] == pytest.approx(metrics[f"open/{name}"], abs=1e-12)
 
 
 def test_f_measures_by_hand():

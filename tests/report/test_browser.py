@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
 from oltr_cli.protocol.metrics import accepted, all_metrics
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.report.choose import choose
@@ -82,7 +83,7 @@ def root(tmp_path_factory):
     for method in ("plain", "dme", "range"):
         run = make_run(home / "runs", "somewhere", method)
         (run.path / "recipe.toml").write_text(f'# {ATTACK}\n[data]\nname = "somewhere"\n')
-        result = json.loads((run.path / "result.json").read_text())
+        result = read_json(run.path / "result.json")
         (run.path / "result.json").write_text(json.dumps({**result, "class_names": NAMES}))
         for split in ("test", "open"):
             s = SavedScores.load(run.scores(split))

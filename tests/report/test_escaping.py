@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
 from oltr_cli.report.choose import choose
 from oltr_cli.report.content import collect
 from oltr_cli.report.page import render
@@ -50,7 +51,7 @@ def write_runs(root: Path, folder: str, text: str) -> None:
     """Two finished runs and a failed one; ``folder`` is in the names of their folders, ``text`` inside their files."""
     for seed in (0, 1):
         run = make_run(root, f"data {folder}", f"method {folder}", seed)
-        result = json.loads((run.path / "result.json").read_text())
+        result = read_json(run.path / "result.json")
         result |= {"class_names": [f"{text}{i}" for i in range(10)], "starts_from": text}
         result["metrics"] = {"closed/overall": 0.5 + 0.1 * seed, "open/f_measure": 0.25}  # whatever the names
         (run.path / "result.json").write_text(json.dumps(result))

@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
 from oltr_cli.commands.report import report
 from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.errors import UsageProblem
@@ -64,7 +65,7 @@ def data_of(page: str) -> dict:
 
 
 def edit(path: Path, **changes) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(json.dumps({**read_json(path), **changes}))
 
 
 # --- numbers

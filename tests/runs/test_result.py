@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from oltr_cli.base.files import read_json
 from oltr_cli.errors import DataProblem
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.result import RunFailure, RunResult, TunedThreshold, read_outcome, read_result, read_tuned
@@ -78,7 +79,7 @@ def test_what_is_written_is_read_back_to_the_last_digit(run):
     result = a_result(run, metrics={**metrics, "open/few": None}, other_thresholds=other, detector=facts)
     result.write(run.path)
     assert run.result() == result
-    on_disk = json.loads((run.path / "result.json").read_text(encoding="utf-8"))
+    on_disk = read_json(run.path / "result.json")
     assert on_disk == result.as_json() == run.result().as_json()
     assert on_disk["metrics"] == {**metrics, "open/few": None}
     assert "identification" not in on_disk
@@ -88,7 +89,7 @@ def test_what_is_written_is_read_back_to_the_last_digit(run):
 def test_what_an_earlier_version_did_not_write_has_a_default(run):
     path = run.path / "result.json"
     least = ("run", "method", "dataset", "seed", "hash", "status", "threshold", "metrics", "class_counts")
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k in least}))
+    path.write_text(json.dumps({k: v for k, v in read_json(path).items() if k in least}))
     result = run.result()
     assert result.class_names == [f"class {label}" for label in range(len(CLASS_COUNTS))]
     assert (result.shots, result.seconds_total, result.undecodable, result.detector) == ("paper", None, [], None)

@@ -7,7 +7,7 @@ import pytest
 
 from oltr_cli.errors import DataProblem
 from oltr_cli.runs import scores as scores_module
-from oltr_cli.runs.scores import SavedScores, max_softmax, read_npz
+from oltr_cli.runs.scores import SavedScores, are_probabilities, max_softmax, read_npz
 
 
 def example(number: int = 5, num_classes: int = 3) -> SavedScores:
@@ -22,10 +22,17 @@ def example(number: int = 5, num_classes: int = 3) -> SavedScores:
 def test_max_softmax_equals_a_loop_in_float64(dtype):
     logits = (np.random.default_rng(1).normal(size=(50, 7)) * 20 - 30).astype(dtype)  # all kinds of negative ones
     prediction, confidence = max_softmax(logits)
-    for i, row in enumerate(logits.astype(np.float32).astype(np.float64).tolist()):
+    for i, row in enumerate(logits.astype(np.float64).tolist()):
         exponentials = [np.exp(value - max(row)) for value in row]
         assert prediction[i] == row.index(max(row))
         assert confidence[i] == pytest.approx(1 / sum(exponentials), rel=1e-6)
+
+
+def test_max_softmax_of_float64_logits_far_from_zero_is_that_of_their_differences():
+    differences = np.random.default_rng(3).integers(-40, 41, size=(60, 5)) / 8  # exact beside 1e8 in float64
+    near, far = max_softmax(differences), max_softmax(differences - 1e8)
+    np.testing.assert_array_equal(near[0], far[0])
+    np.testing.assert_array_equal(near[1], far[1])
 
 
 def test_max_softmax_does_not_depend_on_its_blocks():
@@ -72,6 +79,43 @@ def test_logits_alone_are_enough(tmp_path):
     np.testing.assert_array_equal(loaded.prediction, saved.prediction)
     np.testing.assert_array_equal(loaded.confidence, saved.confidence)
     assert loaded.labels.dtype == np.int64
+
+
+def test_confidences_keep_their_precision_when_they_are_read(tmp_path):
+    labels = np.zeros(3, np.int64)
+    for dtype, expected in ((np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)):
+        confidence = np.array([0.1, 0.5, 0.3], dtype) - (1e8 if dtype == np.float64 else 0)
+        np.savez(tmp_path / "test.npz", labels=labels, prediction=labels, confidence=confidence)
+        loaded = SavedScores.load(tmp_path / "test.npz").confidence
+        assert loaded.dtype == expected
+        np.testing.assert_array_equal(loaded, confidence)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_no_softmax_is_taken_of_probabilities(tmp_path, dtype):
+    logits = np.random.default_rng(4).normal(size=(500, 100)) * 3
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(dtype)
+    labels = np.zeros(500, np.int64)
+    np.savez(tmp_path / "test.npz", labels=labels, logits=probabilities)
+    with pytest.raises(DataProblem, match=r"test\.npz: 'logits' are probabilities.*save their logarithm"):
+        SavedScores.load(tmp_path / "test.npz")
+    prediction, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    np.savez(tmp_path / "test.npz", labels=labels, logits=probabilities, prediction=prediction, confidence=confidence)
+    np.testing.assert_array_equal(SavedScores.load(tmp_path / "test.npz").confidence, confidence)
+    np.savez(tmp_path / "test.npz", labels=labels, logits=np.log(probabilities.astype(np.float64)))
+    assert SavedScores.load(tmp_path / "test.npz").confidence == pytest.approx(confidence.astype(float), abs=2e-3)
+
+
+def test_what_are_no_probabilities():
+    third = np.full((4, 3), 1 / 3)
+    assert are_probabilities(third)
+    assert are_probabilities(np.eye(3))
+    assert not are_probabilities(third[:1])  # one row may sum to 1 by chance
+    assert not are_probabilities(np.ones((4, 1)))
+    assert not are_probabilities(third + 0.1)
+    assert not are_probabilities(np.array([[0.5, 0.5], [1.5, -0.5]]))
+    assert not are_probabilities(np.vstack([np.tile(third, (100, 1)), [[1.0, 2.0, 3.0]]]))
 
 
 def test_own_confidence_is_kept_beside_logits(tmp_path):

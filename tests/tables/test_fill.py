@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from oltr_cli.base.files import read_json
 from oltr_cli.errors import UsageProblem
 from oltr_cli.protocol.evaluate import evaluate_run
 from oltr_cli.protocol.thresholds import ThresholdRule
@@ -72,7 +73,7 @@ def test_dashes_of_the_paper_stay_dashes(runs):
 def test_a_metric_that_cannot_be_computed_is_a_dash(runs):
     for seed in (0, 1):
         path = runs / f"somewhere/dme/0123456789-s{seed}/result.json"
-        result = json.loads(path.read_text())
+        result = read_json(path)
         result["metrics"]["closed/few"] = None
         path.write_text(json.dumps(result))
     filled = fill("3a", "somewhere")
@@ -177,3 +178,10 @@ def test_quoted_figures_are_marked_and_explained(runs):
     facts = {row["key"]: row["quoted"] for row in json.loads(str(render(filled, "json")))["rows"]}
     assert [key for key, mark in facts.items() if mark] == ["model-regression", "metamodelnet"]
     assert not any("§" in note for note in fill("4b", "sun-lt", methods=["plain", "dme"]).notes)
+
+
+def test_a_damaged_run_without_a_row_of_its_own_is_named(runs):
+    pair = make_run(runs, "somewhere", "plain+energy")
+    (pair.path / "result.json").write_text("{")
+    assert any("plain+energy" in note and "is damaged" in note for note in fill("3a", "somewhere").notes)
+    assert not any("plain+energy" in note for note in fill("3a", "somewhere", methods=["dme"]).notes)

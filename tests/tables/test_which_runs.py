@@ -9,8 +9,10 @@ import pytest
 from filelock import FileLock
 
 from oltr_cli.base.display import Display
+from oltr_cli.base.files import read_json
 from oltr_cli.commands.next_steps import compare_command, tune_threshold_command
 from oltr_cli.errors import UsageProblem
+from oltr_cli.planning.registry import load_method
 from oltr_cli.report.choose import choose, with_all
 from oltr_cli.report.content import collect
 from oltr_cli.report.page import render
@@ -31,7 +33,7 @@ def root(tmp_path, monkeypatch):
 
 def on_lists(run, digest):
     path = run.path / "result.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "data_digest": digest}))
+    path.write_text(json.dumps({**read_json(path), "data_digest": digest}))
     return run
 
 
@@ -191,6 +193,29 @@ def test_an_ablation_does_not_stand_for_the_method(root):
     chosen, note = choose_recipe("dme", [ablation, more, whole], None)
     assert chosen == [whole]
     assert note == f"dme: {'b' * 10} is shown, the one closest to the method's own parameters. Left out: {'a' * 10}."
+
+
+def test_without_a_recipe_a_row_with_the_methods_defaults_shows_the_methods_run(root):
+    make_run(root, "d", "dme")
+    rows = by_key(fill("5", "d"))
+    assert rows["attention-modulated"].status == rows["calibrator"].status == "measured"
+    assert rows["attention-modulated"].cells == rows["calibrator"].cells
+    for key in ("attention-none", "attention-spatial", "direct-feature", "memory-feature", "concept-selector"):
+        assert rows[key].status == "missing"
+    (alone,) = fill("5", "d", methods=["attention-modulated"]).rows
+    assert alone.status == "measured"
+
+
+def test_without_a_recipe_an_ablation_is_found_by_its_recorded_parameters_and_in_its_row_alone(root):
+    own = load_method("dme").Params().model_dump(mode="json", by_alias=True, exclude_none=True)
+    with_params(make_run(root, "d", "dme", run_hash="a" * 10), **{**own, "attention": "none"})
+    rows = by_key(fill("5", "d"))
+    assert (rows["attention-none"].status, rows["attention-none"].hash) == ("measured", "a" * 10)
+    assert rows["attention-modulated"].status == rows["calibrator"].status == "missing"
+    with_params(make_run(root, "d", "dme", run_hash="b" * 10), **own)
+    rows = by_key(fill("5", "d"))
+    assert rows["attention-none"].hash == "a" * 10
+    assert rows["attention-modulated"].hash == rows["calibrator"].hash == "b" * 10
 
 
 def test_then_seeds_count_and_then_the_newest(root):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from oltr_cli.base.files import read_json
 from oltr_cli.runs.folder import Run
 from oltr_cli.tracking.mlflow_run import Description
 from oltr_cli.tracking.tracker import STOPPED_PATIENCE, STORE_PATIENCE, Tracker, tracking_uri
@@ -58,7 +59,7 @@ def client_of(root: Path):
 
 
 def note_of(run: Run) -> dict:
-    return json.loads((run.path / "mlflow.json").read_text())
+    return read_json(run.path / "mlflow.json")
 
 
 def start(run: Run, warnings: list[str] | None = None, **options) -> Tracker:

@@ -22,6 +22,7 @@ from oltr_cli.planning.plan import equal_budget, plan
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.folder import find_runs
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training import engine
 from oltr_cli.tuning import search as search_module
 from oltr_cli.tuning.best import search_command
 from oltr_cli.tuning.request import Request
@@ -376,6 +377,50 @@ def test_a_trial_that_fails_is_recorded_and_the_next_goes_on(ask, root, monkeypa
     assert {t.user_attrs["reason"] for t in failed} == {"too much of it"}
     assert any("failed[/]: too much of it" in line for line in display.lines)
     assert numbers(search(ask(total=8), QUIET), "FAIL") == [t.number for t in failed], "they are not tried again"
+
+
+@pytest.mark.parametrize("when", ["training", "scoring"])
+def test_a_trial_whose_folder_goes_away_fails_and_the_next_goes_on(ask, root, monkeypatch, when):
+    def remove_second(study_run):
+        if study_run.path.name == "001":
+            shutil.rmtree(study_run.path)
+
+    trained, finish = Workbench._trained, engine._Training._finish_epoch
+
+    def train_and_remove(self, p, log_epoch):
+        made = trained(self, p, log_epoch)
+        remove_second(p.run)
+        return made
+
+    def remove_and_finish(self):
+        remove_second(self.task.run)
+        return finish(self)
+
+    if when == "scoring":
+        monkeypatch.setattr(Workbench, "_trained", train_and_remove)
+    else:
+        monkeypatch.setattr(engine._Training, "_finish_epoch", remove_and_finish)
+    study = search(ask("plain", ranges=("train.lr.features=0.01:0.1:log",)), QUIET)
+    assert [t.state.name for t in study.trials()] == ["COMPLETE", "FAIL", "COMPLETE"]
+    reason = f"{study.path / 'trials/001'}: was removed or moved during the trial; ask for one more trial instead"
+    assert study.trials()[1].user_attrs["reason"] == reason
+
+
+def test_a_study_that_goes_away_is_one_line_and_goes_on_where_it_was_once_it_is_back(ask, root, tmp_path, monkeypatch):
+    def judge(values, epoch):
+        if values["lambda"] != 0.01 and root.exists():
+            root.rename(tmp_path / "away")
+        return 0.5
+
+    quick(monkeypatch, judge)
+    with pytest.raises(OltrError, match=r"\.journal: was removed or moved during the search; move it back") as caught:
+        search(ask(total=3), QUIET)
+    assert "\n" not in str(caught.value)
+    assert not [path for path in root.rglob("*") if path.suffix != ".lock" and path.is_file()], "no headless journal"
+    shutil.rmtree(root, ignore_errors=True)
+    (tmp_path / "away").rename(root)
+    quick(monkeypatch, lambda values, epoch: 0.5)
+    assert numbers(search(ask(total=3), QUIET)) == [0, 1, 2]
 
 
 def test_a_methods_own_fault_is_kept_with_its_traceback(ask, root, monkeypatch):
