@@ -15,7 +15,7 @@ from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.formats import render, save
 from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.tables.rows import OWN, RowSpec
-from oltr_cli.tables.text import details, named
+from oltr_cli.tables.text import details, difference, named
 from tests.helpers.fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
 METRICS = [column.metric for column in load_table("3a").columns]
@@ -184,6 +184,11 @@ def test_differences_are_shown_on_the_papers_dataset_alone(runs):
     assert "Δ" not in as_text(other) + str(render(other, "md"))
     facts = json.loads(str(render(other, "json")))["rows"]
     assert next(row for row in facts if row["key"] == "dme")["cells"][7]["delta"] is not None
+
+
+@pytest.mark.parametrize(("mean", "text"), [(0.4737, "0.000"), (0.4743, "0.000"), (0.473, "−0.001"), (0.475, "+0.001")])
+def test_a_difference_that_rounds_to_nothing_has_no_sign(runs, mean, text):
+    assert difference(fill("3a", "imagenet-lt"), Cell("0.474", (mean,)), 7) == text
 
 
 def test_a_table_without_figures_has_no_lines_of_the_paper(runs):
