@@ -232,7 +232,7 @@ def _mark_bins(
     np.minimum.at(low, bin_of, counts)
     np.maximum.at(high, bin_of, counts)
     axes.hlines(mean, low, high, color=ink, ls=dashes, lw=2.0)
-    axes.plot(np.exp(at), mean, color=ink, ls="", marker=marker, ms=7, label=label)
+    axes.plot(np.exp(at), mean, color=ink, ls="", marker=marker, ms=9 if marker == "o" else 6, label=label)
 
 
 def _shade_groups(axes: Axes, shots: str, low: float, high: float) -> None:

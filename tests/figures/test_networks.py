@@ -93,7 +93,7 @@ def test_figure_7_shows_long_names_beside_no_other_text():
         concepts.Sample("x.png", n, 30, "few", m, n, image, ()) for n, m in zip(names, names[::-1], strict=True)
     )
     drawn = concepts.draw(concepts.Data(samples, "plain", "dme"))
-    drawn.canvas.draw()
+    drawn.draw_without_rendering()
     boxes = []
     for sample, axes in zip(samples, drawn.axes[:: 1 + concepts.NEURONS], strict=True):
         assert "".join(axes.get_title().split("\n")[:2]).replace(" ", "") == sample.class_name.replace(" ", "")
