@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -15,7 +16,7 @@ from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.formats import render, save
 from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.tables.rows import OWN, RowSpec
-from oltr_cli.tables.text import details, difference, named
+from oltr_cli.tables.text import details, difference, named, others, remarks
 from tests.helpers.fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
 METRICS = [column.metric for column in load_table("3a").columns]
@@ -276,6 +277,20 @@ def test_latex_prints_what_is_for_readers_alone(runs):
     assert "oltr run" not in printed
     assert "Plain Model &" in printed
     assert "-shot" not in printed
+
+
+def test_latex_prints_below_the_table_only_what_a_mark_means(runs):
+    filled = fill("2", "somewhere", source="somewhere")
+    latex = str(render(filled, "tex"))
+    below = without_comments(latex).partition(r"\end{tabular}")[2].splitlines()
+    assert [line.partition("{\\footnotesize ")[2][:11] for line in below if "footnotesize" in line] == ['$\\dagger$ "']
+    hidden = sum(line.startswith(r"% \par\smallskip{\footnotesize ") for line in latex.splitlines())
+    assert hidden == len([remark for remark in remarks(filled) if remark != others(filled)]) - 1 > 1
+
+
+def test_a_note_of_several_lines_stays_a_comment(runs):
+    filled = replace(fill("3a", "somewhere"), notes=("one\ntwo\n\nthree",))
+    assert r"% \par\smallskip{\footnotesize one two three\par}" in str(render(filled, "tex")).splitlines()
 
 
 @pytest.mark.skipif(not LATEX, reason="neither pdflatex nor tectonic is here")
