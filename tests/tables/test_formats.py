@@ -11,11 +11,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.formats import render, save
 from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.tables.rows import OWN, RowSpec
+from oltr_cli.tables.screen import _SPACES, _Facts
 from oltr_cli.tables.text import details, difference, named, others, remarks
 from tests.helpers.fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
@@ -253,6 +255,22 @@ def test_every_table_fits_the_screen(runs, name, width):
     assert max(map(len, grid)) == len(rules[0]), "groups' names are no longer than their columns"
     for row in filled.grid:
         assert any(line.startswith(row.label) for line in lines), f"the whole label of {row.label}"
+
+
+def test_how_rows_were_measured_is_broken_at_signs_alone(runs):
+    make_run(runs, "somewhere", "label-smoothing", 0)
+    make_run(runs, "somewhere", "label-smoothing", 1)
+    filled = fill("3a", "somewhere", source="somewhere", rule=ThresholdRule.parse("id_quantile:0.95"))
+    lines = as_text(filled, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    start = next(i for i, line in enumerate(lines) if line.startswith("row ") and "recipe" in line)
+    block = lines[start : lines.index("", start)]
+    words = {word for line in block for word in line.split()}
+    assert words >= {"label-", "smoothing", "0123456789"} or words >= {"label-smoothing", "0123456789"}
+    command = "oltr run range --dataset somewhere --set train.freeze_backbone=true"
+    console = Console(width=40, file=io.StringIO())
+    console.print(_Facts(("missing", "to train it"), [("Range Loss", command)], _SPACES))
+    assert " ".join(console.file.getvalue().split("\n", 1)[1].split()) == f"Range Loss {command}"
 
 
 def test_saving_writes_every_format(runs, tmp_path):
