@@ -74,7 +74,7 @@ def run(
     if detector is not None:
         method = f"{method}+{detector}"
     if weights is not None:
-        sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
+        sets = [*(sets or []), f"backbone.weights={json.dumps(weights, ensure_ascii=False)}"]
     check_words(method, source, sets or [])
     if is_main_process():
         display.starting_torch()
