@@ -8,6 +8,18 @@ def methods(incomplete: str) -> list[str]:
     return [name for name in list_methods() if name.startswith(incomplete)]
 
 
+def methods_listed(incomplete: str) -> list[str]:
+    """Methods and detectors where several stand in one word, separated by commas; those already there are left out."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in methods(last) if name not in before.split(",")]
+
+
+def tunable(incomplete: str) -> list[str]:
+    """What ``oltr tune`` takes first: its commands and methods. Names of parameters would need the methods' code."""
+    commands = [name for name in ("threshold", "search", "show") if name.startswith(incomplete)]
+    return [*commands, *methods(incomplete)]
+
+
 def datasets(incomplete: str) -> list[str]:
     """Built-in datasets, those built here, and those that runs are of."""
     from oltr_cli.recipe.files import known_recipes
