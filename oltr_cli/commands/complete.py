@@ -14,10 +14,11 @@ def methods_listed(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in methods(last) if name not in before.split(",")]
 
 
-def tunable(incomplete: str) -> list[str]:
-    """What ``oltr tune`` takes first: its commands and methods. Names of parameters would need the methods' code."""
-    commands = [name for name in ("threshold", "search", "show") if name.startswith(incomplete)]
-    return [*commands, *methods(incomplete)]
+def detectors(incomplete: str) -> list[str]:
+    """Detectors alone."""
+    from oltr_cli.planning.registry import list_methods
+
+    return [name for name, info in list_methods().items() if info.kind == "detector" and name.startswith(incomplete)]
 
 
 def datasets(incomplete: str) -> list[str]:

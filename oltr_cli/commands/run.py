@@ -25,7 +25,10 @@ def run(
     dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Your own recipe file; create one with: oltr cp")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="Add this open-set detector to the method: openmax, energy, odin, …")
+        str | None,
+        typer.Option(
+            autocompletion=complete.detectors, help="Add this open-set detector to the method: openmax, energy, odin, …"
+        ),
     ] = None,
     sets: Annotated[
         list[str] | None,
