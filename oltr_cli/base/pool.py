@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.signals import STOPPING, StopRequest
+from oltr_cli.base.text import counted
 from oltr_cli.errors import OltrError, Stopped
 
 Answer = TypeVar("Answer")
@@ -98,7 +99,7 @@ def _chunk(work: Callable[[Path], Answer], files: Sequence[Path]) -> list[Answer
 
 def _leave_if(stop: StopRequest, done: int, total: int) -> None:
     if stop.signal_number is not None:
-        raise Stopped(f"stopped after {done:,} of {total:,} files", stop.signal_number)
+        raise Stopped(f"stopped after {done:,} of {counted(total, 'file')}", stop.signal_number)
 
 
 def _begin(prepare: Callable[[], object] | None) -> None:

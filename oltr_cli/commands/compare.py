@@ -39,6 +39,7 @@ def compare(
         list[str] | None,
         typer.Option(
             *METHODS_FLAGS,
+            autocompletion=complete.methods_listed,
             metavar="NAMES",
             help="Show (and with --run, train) only these rows: names or globs, separated by commas; repeatable",
         ),

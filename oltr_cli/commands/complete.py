@@ -8,6 +8,19 @@ def methods(incomplete: str) -> list[str]:
     return [name for name in list_methods() if name.startswith(incomplete)]
 
 
+def methods_listed(incomplete: str) -> list[str]:
+    """Methods and detectors where several stand in one word, separated by commas; those already there are left out."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in methods(last) if name not in before.split(",")]
+
+
+def detectors(incomplete: str) -> list[str]:
+    """Detectors alone."""
+    from oltr_cli.planning.registry import list_methods
+
+    return [name for name, info in list_methods().items() if info.kind == "detector" and name.startswith(incomplete)]
+
+
 def datasets(incomplete: str) -> list[str]:
     """Built-in datasets, those built here, and those that runs are of."""
     from oltr_cli.recipe.files import known_recipes

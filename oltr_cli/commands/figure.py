@@ -32,6 +32,7 @@ def figure(
         list[str] | None,
         typer.Option(
             *METHODS_FLAGS,
+            autocompletion=complete.methods_listed,
             metavar="NAMES",
             help="Methods instead of the paper's, separated by commas; in 6 the others are compared with the first",
         ),

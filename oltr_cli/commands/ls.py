@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Json, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
@@ -55,7 +56,7 @@ def ls(
 
 
 def cp(
-    recipe: Annotated[str, typer.Argument(help="Built-in recipe or file to copy")],
+    recipe: Annotated[str, typer.Argument(autocompletion=complete.datasets, help="Built-in recipe or file to copy")],
     file: Annotated[Path, typer.Argument(help="New recipe file, ending in .toml")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE")] = False,
 ) -> None:

@@ -34,11 +34,21 @@ def report(
     ] = None,
     runs: Annotated[
         list[str] | None,
-        typer.Option("--runs", metavar="RUN", help="Only these runs, by name or part of it; repeatable"),
+        typer.Option(
+            "--runs",
+            metavar="RUN",
+            autocompletion=complete.runs,
+            help="Only these runs, by name or part of it; repeatable",
+        ),
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(*METHODS_FLAGS, metavar="NAMES", help="Only these methods: names or globs, separated by commas"),
+        typer.Option(
+            *METHODS_FLAGS,
+            metavar="NAMES",
+            autocompletion=complete.methods_listed,
+            help="Only these methods: names or globs, separated by commas",
+        ),
     ] = None,
     table: Annotated[
         list[str] | None,

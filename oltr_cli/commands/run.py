@@ -25,7 +25,10 @@ def run(
     dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Your own recipe file; create one with: oltr cp")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="Add this open-set detector to the method: openmax, energy, odin, …")
+        str | None,
+        typer.Option(
+            autocompletion=complete.detectors, help="Add this open-set detector to the method: openmax, energy, odin, …"
+        ),
     ] = None,
     sets: Annotated[
         list[str] | None,
@@ -82,7 +85,7 @@ def run(
     if detector is not None:
         method = f"{method}+{detector}"
     if weights is not None:
-        sets = [*(sets or []), f"backbone.weights={json.dumps(weights)}"]
+        sets = [*(sets or []), f"backbone.weights={json.dumps(weights, ensure_ascii=False)}"]
     check_words(method, source, sets or [])
     if is_main_process():
         display.starting_torch()

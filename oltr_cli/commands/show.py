@@ -14,7 +14,10 @@ def show(
         str, typer.Argument(autocompletion=complete.shown, help="Recipe (built-in name or file), or method")
     ],
     method: Annotated[
-        str, typer.Option("--method", "-m", help="Method to resolve a recipe for, or METHOD+DETECTOR")
+        str,
+        typer.Option(
+            "--method", "-m", autocompletion=complete.methods, help="Method to resolve a recipe for, or METHOD+DETECTOR"
+        ),
     ] = "dme",
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable")] = None,
     json_: Json = False,

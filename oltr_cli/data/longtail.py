@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.seeding import generator
+from oltr_cli.base.text import counted
 from oltr_cli.errors import UsageProblem, several
 
 
@@ -56,7 +57,7 @@ def assign_counts(counts: NDArray[np.int64], groups: Sequence[str], seed: int) -
         UsageProblem: there are not as many groups as counts.
     """
     if len(groups) != len(counts):
-        raise UsageProblem(f"long tail: {len(counts)} counts for {len(groups)} classes")
+        raise UsageProblem(f"long tail: {counted(len(counts), 'count')} for {counted(len(groups), 'class')}")
     member_of = np.asarray(groups)
     place = np.empty(len(counts))
     for group in np.unique(member_of):

@@ -17,7 +17,7 @@ from oltr_cli.runs.history import read_history
 from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
-BINS = 10  # of log count, over which the mean accuracy of classes is drawn
+BINS = 10  # about as many steps of log count, over each of which the mean accuracy of classes is drawn
 
 
 def save_run_plots(run_dir: Path) -> list[Path]:
@@ -51,11 +51,13 @@ def save_run_plots(run_dir: Path) -> list[Path]:
 def accuracy_by_frequency(
     test: SavedScores, class_counts: ClassCounts, title: str, shots: str = "paper", tau: float | None = None
 ) -> Figure:
-    """Test accuracy of each class against its training images: one dot per class, a line for the mean over ten log
-    bins.
+    """Test accuracy of each class against its training images: one dot per class, and the mean over about ten bins.
+
+    A bin holds classes of one shot group; its mark is as wide as their counts. Marks are not joined: a line would show
+    a course between groups that was not measured.
 
     Args:
-        tau: if given, a second line shows the mean when samples below τ are rejected.
+        tau: if given, a second mark shows the mean when samples below τ are rejected.
     """
     counts = np.asarray(class_counts)
     accuracy = per_class_accuracy(test, len(counts))
@@ -64,11 +66,12 @@ def accuracy_by_frequency(
     axes.set_xscale("log")
     low, high = (counts[shown].min() / 1.2, counts[shown].max() * 1.2) if shown.any() else (1.0, 1000.0)
     axes.scatter(counts[shown], accuracy[shown], s=22, color="#888888", alpha=0.55, linewidths=0, label="class")
-    axes.plot(*_binned_mean(counts[shown], accuracy[shown]), color="#000000", marker="o", label="mean, closed set")
+    bin_of = _bins(counts[shown], shots)
+    _mark_bins(axes, counts[shown], accuracy[shown], bin_of, "#000000", "-", "o", "mean, closed set")
     if tau is not None:
         rejecting = per_class_accuracy(test, len(counts), tau)[shown]
-        line = _binned_mean(counts[shown], rejecting)
-        axes.plot(*line, color="#D55E00", ls="--", marker="D", label=f"mean, rejecting below τ = {tau:.3g}")
+        label = f"mean, rejecting below τ = {tau:.3g}"
+        _mark_bins(axes, counts[shown], rejecting, bin_of, "#D55E00", "--", "D", label)
     _shade_groups(axes, shots, low, high)
     axes.set(xlim=(low, high), ylim=(-0.03, 1.1), yticks=np.arange(6) / 5, title=title)
     axes.set_xlabel("training images of the class (log scale)")
@@ -194,17 +197,42 @@ def _one() -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _binned_mean(counts: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean accuracy over the classes of each of ten equal steps of log count, at those classes' geometric mean."""
-    if not len(counts):
-        return np.empty(0), np.empty(0)
+def _bins(counts: np.ndarray, shots: str) -> np.ndarray:
+    """The bin of each class (K,): each shot group is cut into equal steps of log count, together about ``BINS``.
+
+    Bins without a class have no number, so that the numbers run from 0 without gaps.
+    """
     logs = np.log(counts)
-    edges = np.linspace(logs.min(), logs.max(), BINS + 1)
-    bin_of = np.clip(np.searchsorted(edges, logs, side="right") - 1, 0, BINS - 1)
-    classes = np.bincount(bin_of, minlength=BINS)
-    filled = classes > 0
-    means = [np.bincount(bin_of, values, BINS)[filled] / classes[filled] for values in (logs, accuracy)]
-    return np.exp(means[0]), means[1]
+    bin_of = np.zeros(len(counts), np.int64)
+    for place, group in enumerate(shot_groups(counts, shots).values()):
+        if group.any():
+            low, high = logs[group].min(), logs[group].max()
+            steps = max(1, round(BINS * (high - low) / max(np.ptp(logs), 1e-12)))
+            step = ((logs[group] - low) / max(high - low, 1e-12) * steps).astype(np.int64)
+            bin_of[group] = place * (BINS + 1) + np.minimum(step, steps - 1)
+    return np.unique(bin_of, return_inverse=True)[1].reshape(-1)
+
+
+def _mark_bins(
+    axes: Axes,
+    counts: np.ndarray,
+    accuracy: np.ndarray,
+    bin_of: np.ndarray,
+    ink: str,
+    dashes: str,
+    marker: str,
+    label: str,
+) -> None:
+    """The mean accuracy of each bin, marked at the geometric mean of its counts, as wide as they are."""
+    if not len(counts):
+        return
+    classes = np.bincount(bin_of)
+    at, mean = (np.bincount(bin_of, values) / classes for values in (np.log(counts), accuracy))
+    low, high = np.full(len(classes), np.inf), np.zeros(len(classes))
+    np.minimum.at(low, bin_of, counts)
+    np.maximum.at(high, bin_of, counts)
+    axes.hlines(mean, low, high, color=ink, ls=dashes, lw=2.0)
+    axes.plot(np.exp(at), mean, color=ink, ls="", marker=marker, ms=9 if marker == "o" else 6, label=label)
 
 
 def _shade_groups(axes: Axes, shots: str, low: float, high: float) -> None:

@@ -4,7 +4,9 @@ Per cell of the last feature map f: the strength of self-attention ‖SA(f)‖, 
 ‖MA(f) ⊗ SA(f)‖, which is added to f (Eq. 5). For an ablation with spatial attention, f takes the place of SA(f).
 """
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,13 +15,18 @@ from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.curves import Floats
-from oltr_cli.figures.images import SCALE, SCALE_TICKS, bare, overlay, plain_text
+from oltr_cli.figures.images import SCALE, SCALE_TICKS, bare, overlay, wrapped
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import add_surest, class_counts, class_names
 from oltr_cli.networks.layers import Attention
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
+
+if TYPE_CHECKING:
+    from oltr_cli.figures.networks import Opened
+
+LARGEST_IMAGE = 1024  # pixels of data.image_size that a recipe may have
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def gather(request: Request) -> Gathered[Data]:
     opened = Opened.load(run, request)
     if opened.attention is None:
         raise UsageProblem(f"{run.name} has no attention; use a method that has: --methods dme")
+    refuse_one_cell(opened)
     split, counts, names = opened.dataset.splits["test"], class_counts(run), class_names(run)
     where = places(test, split, str(run.scores("test")))
     indices = pick_images(request.images, split) or [int(where[i]) for i in head_and_tail(test, counts, request.shots)]
@@ -95,6 +103,28 @@ def gather(request: Request) -> Gathered[Data]:
     h, w = samples[0].modulation.shape
     notes += (f"the feature map has {h} × {w} cells for {crops[0].shape[0]} × {crops[0].shape[1]} pixels",)
     return Gathered(Data(tuple(samples), kind), (run,), notes)
+
+
+def refuse_one_cell(opened: "Opened") -> None:
+    """Over a single cell the softmax is always 1: a picture of it would show no attention.
+
+    Raises:
+        UsageProblem: the map is 1 × 1; says which recipe has a larger one.
+    """
+    backbone, data = opened.recogniser.network.backbone, opened.recogniser.recipe.data
+    if math.prod(backbone.map_size(data.image_size)) > 1:
+        return
+    sizes = (data.image_size * 2**i for i in range(1, 8))
+    larger = next((s for s in sizes if s <= LARGEST_IMAGE and math.prod(backbone.map_size(s)) > 1), None)
+    advice = "choose a backbone with a larger map"
+    if larger is not None:
+        h, w = backbone.map_size(larger)
+        resize = f" --set data.eval_resize={larger}" if data.eval_resize < larger else ""
+        advice = f"train with --set data.image_size={larger}{resize}, or the same in the recipe, for {h} × {w} cells"
+    raise UsageProblem(
+        f"{opened.run.name}: its feature map has 1 × 1 cells for {data.image_size} × {data.image_size} pixels, and "
+        f"over one cell there is no attention to show; {advice}"
+    )
 
 
 def head_and_tail(test: SavedScores, counts: ClassCounts, shots: str) -> list[int]:
@@ -131,7 +161,7 @@ def draw(data: Data) -> Figure:
         for axes, cells in zip(row[1:], (sample.self_attention, sample.modulation, sample.product), strict=True):
             overlay(axes, sample.image, cells)
         about = f"{sample.group}-shot, n = {sample.training_images:,}"
-        row[0].set_ylabel(f"{plain_text(sample.class_name, 24)}\n{about}", fontsize=8)
+        row[0].set_ylabel(f"{wrapped(sample.class_name, 115, 8)}\n{about}", fontsize=8)
         for axes in row:
             bare(axes)
     for axes, title in zip(grid[0], ("image", inner, "modulation MA(f)", outer), strict=True):

@@ -3,6 +3,7 @@
 Only neurons that the memory raises are shown; ``patches`` says what a neuron and its patches are.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.curves import Floats
-from oltr_cli.figures.images import bare, plain_text, tiled
+from oltr_cli.figures.images import bare, tiled, wrapped
 from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.patches import PATCHES, Patch, find_patches
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
@@ -23,6 +24,7 @@ from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
 NEURONS = 3
+NAME = 125.0  # points of a line above and below an image
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,6 @@ class Data:
         ]
 
 
-def _facts(s: Sample) -> list[object]:
-    return [s.name, s.class_name, s.training_images, s.group, s.plain, s.own]
-
-
 def rows(request: Request) -> list[RowSpec]:
     found = method_rows(request, ("plain", "dme"), least=2)
     if len(found) > 2:
@@ -115,7 +113,10 @@ def gather(request: Request) -> Gathered[Data]:
     if not indices:
         raise DataProblem(f"{run.name}: no test image to show; choose some with --image")
     crops = [opened.crop("test", i) for i in indices]
-    infused = infusions(opened, opened.feature_maps(crops))
+    maps = opened.feature_maps(crops)
+    if math.prod(maps.shape[2:]) == 1:
+        notes += ("the feature map has 1 × 1 cells, so a patch is a whole image",)
+    infused = infusions(opened, maps)
     top = [strongest_neurons(values) for values in infused]
     patches = find_patches(opened, np.unique(np.concatenate(top)), request.display)
     groups = shot_groups(counts, request.shots)
@@ -175,25 +176,24 @@ def strongest_neurons(infused: Floats) -> NDArray[np.int64]:
     return order[infused[order] > 0]
 
 
+def _names(data: Data, sample: Sample) -> tuple[str, str]:
+    """Texts above and below an image: its class, and what the two models say."""
+    above = f"{wrapped(sample.class_name, NAME, 8)}\n{sample.group}-shot, n = {sample.training_images:,}"
+    plain = wrapped(sample.plain, NAME, 7.5, 3, f"{data.plain}: ")
+    own = wrapped(sample.own, NAME, 7.5, 3, f"{data.own}: ", " ✗" if sample.failed else " ✓")
+    return above, f"{plain}\n{own}"
+
+
 def draw(data: Data) -> Figure:
     n = len(data.samples)
-    figure = Figure(figsize=(7.6, 1.75 * n), layout="constrained")
-    grid = figure.subplots(n, 1 + NEURONS, squeeze=False, width_ratios=[1.15] + NEURONS * [1.5])
-    for row, sample in zip(grid, data.samples, strict=True):
+    names = [_names(data, sample) for sample in data.samples]
+    further = sum(text.count("\n") - 1 for pair in names for text in pair)  # lines, of names longer than one
+    figure = Figure(figsize=(7.6, 1.75 * n + 0.15 * further), layout="constrained")
+    grid = figure.subplots(n, 1 + NEURONS, squeeze=False, width_ratios=[1.4] + NEURONS * [1.5])
+    for row, sample, (above, below) in zip(grid, data.samples, names, strict=True):
         row[0].imshow(sample.image, interpolation="nearest")
-        row[0].set_title(
-            f"{plain_text(sample.class_name, 22)}\n{sample.group}-shot, n = {sample.training_images:,}",
-            loc="center",
-            fontsize=8,
-            pad=7 if sample.failed else 3,  # clear of the frame
-        )
-        mark, ink = ("✗", "#B00020") if sample.failed else ("✓", "black")
-        row[0].set_xlabel(
-            f"{data.plain}: {plain_text(sample.plain, 22)}\n{data.own}: {plain_text(sample.own, 22)} {mark}",
-            fontsize=7.5,
-            color=ink,
-            labelpad=2,
-        )
+        row[0].set_title(above, loc="center", fontsize=8, pad=7 if sample.failed else 3)  # clear of the frame
+        row[0].set_xlabel(below, fontsize=7.5, color="#B00020" if sample.failed else "black", labelpad=2)
         for axes, neuron in zip(row[1:], sample.neurons, strict=False):
             axes.imshow(tiled([patch.pixels for patch in neuron.patches], PATCHES // 2))
             axes.set_title(f"neuron {neuron.number}: {neuron.infused:+.2g} infused", loc="center", fontsize=8)

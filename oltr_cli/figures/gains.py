@@ -4,6 +4,7 @@ With open as class K, each of the K + 1 classes has an F1 = 2TP / (2TP + FP + FN
 over its classes. Gains are taken seed by seed, since a run starts from the plain run of its own seed.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,14 @@ def group_f1(known: SavedScores, open_: SavedScores, counts: ClassCounts, tau: f
     return np.array([part.mean() if len(part) else np.nan for part in parts])
 
 
+def signed(value: float) -> str:
+    """A gain with its sign and three decimals, more if they would all be 0; ``0.000`` for none."""
+    if abs(value) < 1e-9:  # rounding errors of a mean of ratios
+        return "0.000"
+    digits = max(3, -math.floor(math.log10(abs(value))))
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def draw(data: Data) -> Figure:
     figure = Figure(figsize=(2.8 + 1.6 * len(data.gains), 3.2), layout="constrained")
     axes = figure.subplots()
@@ -123,7 +132,7 @@ def draw(data: Data) -> Figure:
                 up = value >= 0
                 end = value + more if up else value - more
                 axes.annotate(
-                    f"{value:+.3f}".replace("-", "−"),
+                    signed(float(value)),
                     (at, end),
                     (0, 3 if up else -3),
                     textcoords="offset points",

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oltr_cli.drawing.contact_sheet import fit
+from oltr_cli.drawing.lettering import Lettering
 from oltr_cli.drawing.style import BLUES
 from oltr_cli.figures.curves import Floats
 
+MOST = 100  # characters of a name that any number of lines can hold
 LUMA = np.array([0.299, 0.587, 0.114])
 FEW_CELLS = 9  # up to this many, each cell's value is written into it
 SCALE = ScalarMappable(Normalize(-1.0, 1.0), BLUES)  # of ``octaves``: white ½× the mean cell, dark 2×
@@ -21,10 +23,37 @@ SCALE_TICKS = {-1.0: "½×", 0.0: "mean of the map", 1.0: "2×"}
 
 
 def plain_text(text: str, most: int = 60) -> str:
-    """Text that matplotlib prints unchanged (no $…$ formulas), on one line, cut to ``most`` characters."""
-    line = " ".join(text.split())
-    line = line if len(line) <= most else line[: most - 1].rstrip(" ,") + "…"
-    return line.replace("$", r"\$")
+    """Text that matplotlib prints unchanged (no $…$ formulas), on one line of at most ``most`` characters.
+
+    A longer one is shortened in the middle: names of classes differ at their ends as often as at their starts.
+    """
+    return _literal(_shortened(" ".join(text.split()), most))
+
+
+def wrapped(text: str, width: float, size: float, lines: int = 2, first: str = "", last: str = "") -> str:
+    """``first`` + ``text`` + ``last`` in at most ``lines`` lines, with ``text`` shortened in the middle if need be.
+
+    Args:
+        width, size: of a line and of the letters, in points.
+    """
+    lettering = Lettering(round(10 * size))  # tenths of a point: pixels are whole
+    text = " ".join(text.split())
+    for most in range(max(1, min(len(text), MOST)), 0, -1):
+        broken = lettering.wrap(f"{first}{_shortened(text, most)}{last}", 10 * width, most=lines + 1)
+        if len(broken) <= lines:
+            break
+    return _literal("\n".join(broken[:lines]))
+
+
+def _shortened(line: str, most: int) -> str:
+    if len(line) <= most:
+        return line
+    tail = (most - 1) // 2
+    return f"{line[: most - 1 - tail].rstrip(' ,')}…{line[len(line) - tail :].lstrip(' ,')}"
+
+
+def _literal(text: str) -> str:
+    return text.replace("$", r"\$")
 
 
 def bare(axes: Axes) -> None:

@@ -100,7 +100,8 @@ def check_words(method: str, recipe: str, sets: list[str]) -> None:
     """Find without torch, which takes seconds to import, what ``plan`` would find wrong with names and keys.
 
     Raises:
-        UsageProblem: no such method, detector or recipe, a recipe that is no TOML, or a key without its table.
+        UsageProblem: no such method, detector or recipe, a recipe that is no TOML, a --set that is malformed, or a
+            key without its table.
     """
     canonical(method)
     read_recipe(find_recipe(recipe))

@@ -8,6 +8,8 @@ from nothing, ``[stage2]`` to those that start from another run. A detector has 
 
 import hashlib
 import json
+import re
+import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SECTIONS = ("data", "backbone", "train", "params")
 TABLES: dict[str, type[BaseModel]] = {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec}
+_KEY = re.compile(r"[\w+-]+(\.[\w+-]+)*")
 SHARED = ("data", "backbone")  # must agree along a chain of runs
 
 
@@ -40,14 +43,25 @@ class Link:
 
 
 def parse_set(assignment: str) -> tuple[str, Any]:
-    """``key.sub=value`` → key and value; the value is TOML if it parses as such, otherwise a string."""
-    key, equals, text = assignment.partition("=")
-    if not equals or not key.strip():
+    """``key.sub=value`` → key and value; the value is TOML if it parses as such, otherwise a string.
+
+    Raises:
+        UsageProblem: no key, words that are no key, no value, or a value that begins like TOML and is not valid TOML.
+    """
+    key, equals, text = (part.strip() for part in assignment.partition("="))
+    if not equals or not _KEY.fullmatch(key):
         raise UsageProblem(f"--set {assignment}: write it as KEY=VALUE, for example --set train.epochs=3")
+    if not text:
+        raise UsageProblem(f"--set {assignment}: the value is missing; an empty text is --set '{key}=\"\"'")
     try:
-        return key.strip(), parse_toml(f"value = {text}")["value"]
+        return key, parse_toml(f"value = {text}")["value"]
     except ValueError:
-        return key.strip(), text
+        if text[0] in "[{\"'":
+            quoted = shlex.quote(f"{key}={json.dumps(text, ensure_ascii=False)}")
+            raise UsageProblem(
+                f"--set {assignment}: the value is not valid TOML; if it is a text, write --set {quoted}"
+            ) from None
+        return key, text
 
 
 def resolve_chain(

@@ -17,6 +17,7 @@ from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.catalogue import METRICS
 from oltr_cli.protocol.evaluate import Evaluation, evaluation_of
 from oltr_cli.protocol.shots import GROUPS, shot_groups
+from oltr_cli.recipe.files import builtin_recipes
 from oltr_cli.report.choose import Chosen, with_all
 from oltr_cli.report.facts import Unfinished, facts, unfinished
 from oltr_cli.report.mistakes import Album, find_mistakes, gallery
@@ -52,9 +53,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page shows; ``left_out`` says which of the paper's tables and figures it omits, and why."""
+    """All that the page shows.
+
+    Attributes:
+        own: the dataset is the user's own; its classes and numbers come before the paper's table.
+        left_out: which of the paper's tables and figures it omits, and why.
+    """
 
     dataset: str
+    own: bool
     made: str
     finished: tuple[Finished, ...]
     unfinished: tuple[Unfinished, ...]
@@ -132,6 +139,7 @@ def collect(
     extra = sorted(set(names) - set(METRICS), key=names.index)
     return Report(
         chosen.dataset,
+        chosen.dataset not in builtin_recipes(),
         time.strftime("%Y-%m-%d %H:%M:%S %z"),
         tuple(finished),
         tuple(unfinished(run) for run in chosen.others),

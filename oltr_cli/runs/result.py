@@ -23,6 +23,7 @@ from pydantic import (
 
 from oltr_cli.base.digests import CHANGED, ON_PURPOSE, without_digest
 from oltr_cli.base.files import write_json
+from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
 from oltr_cli.runs.class_names import read_class_names
 
@@ -173,7 +174,7 @@ class RunResult(_Ended):
     def _one_a_class(cls, names: list[str], info: ValidationInfo) -> list[str]:
         classes = len(info.data.get("class_counts", names))
         if names and len(names) != classes:
-            raise ValueError(f"{len(names)} names for {classes} classes")
+            raise ValueError(f"{counted(len(names), 'name')} for {counted(classes, 'class')}")
         return names or [f"class {label}" for label in range(classes)]
 
 

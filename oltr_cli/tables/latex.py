@@ -1,13 +1,14 @@
 """A filled table in LaTeX with booktabs: the measured mean ± sample standard deviation, the paper's figure below it.
 
-It fits over both columns of a page. What is for the author alone, such as recipes and the commands of missing rows, is
-in comments.
+It fits over both columns of a page. Below it stands only what a mark in it means. Comments hold the other notes, to be
+uncommented by the author, and what is for the author alone: recipes and the commands of missing rows.
 """
 
 import re
 from itertools import groupby
 
 from oltr_cli.tables.filled import FilledRow, FilledTable
+from oltr_cli.tables.paper import QUOTED, TUNED
 from oltr_cli.tables.text import by_heading, details, measured, missing, named, others, paper, remarks, title, two_lines
 
 
@@ -18,7 +19,7 @@ def latex(filled: FilledTable) -> str:
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table*}",
-        r"\centering\small\setlength{\tabcolsep}{3pt}",
+        r"\centering\small\setlength{\tabcolsep}{2pt}",
         rf"\caption{{{_tex(title(filled))} Measured mean $\pm$ standard deviation over seeds{below}.}}",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
@@ -41,9 +42,11 @@ def latex(filled: FilledTable) -> str:
     said += [f"{label}: missing; to train it: {command}" for label, command in missing(filled)]
     unmade = others(filled)
     said += [unmade] if unmade else []
-    printed = [remark for remark in remarks(filled) if remark != unmade]
-    lines += [rf"\par\smallskip{{\footnotesize {_tex(remark)}\par}}" for remark in printed]
-    lines += [f"% {remark}" for remark in said]
+    for remark in remarks(filled):
+        if remark != unmade:
+            mark = "" if remark.startswith((TUNED, QUOTED)) else "% "
+            lines.append(rf"{mark}\par\smallskip{{\footnotesize {_tex(' '.join(remark.split()))}\par}}")
+    lines += [f"% {' '.join(remark.split())}" for remark in said]
     return "\n".join([*(line for line in lines if line), r"\end{table*}"]) + "\n"
 
 
@@ -66,7 +69,7 @@ def _head(filled: FilledTable) -> list[str]:
 def _cell(filled: FilledTable, row: FilledRow, column: int) -> str:
     mean, std, best = measured(filled, row, column)
     text = rf"\textbf{{{_tex(mean)}}}" if best else _tex(mean)
-    return text + (rf"{{\scriptsize$\,\pm\,${std}}}" if std else "")
+    return text + (rf"{{\scriptsize$\pm${std}}}" if std else "")
 
 
 _TEX = {

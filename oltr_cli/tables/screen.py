@@ -1,9 +1,11 @@
 """A filled table for terminals of 80 columns and more: measured means, below them ± and the figures of the paper."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from textwrap import wrap
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -12,6 +14,8 @@ from oltr_cli.tables.filled import FilledTable
 from oltr_cli.tables.text import by_heading, details, difference, measured, missing, paper, remarks, title, two_lines
 
 _LABEL_WIDTH = 25  # longest label shown in full
+_SPACES = r"(?<= )"  # a command is broken between its words
+_SIGNS = _SPACES + r"|(?<=\w[-+_:–])(?=\w)"  # a name, a rule or a range after a sign in it
 _NAME_WIDTH = 12  # longer column names take two lines
 
 
@@ -20,10 +24,10 @@ def screen(filled: FilledTable) -> RenderableType:
     parts: list[RenderableType] = [Text(title(filled), style="bold"), _Grid(filled)]
     heads, facts, _ = details(filled)
     if facts:
-        parts += [Text(), _plain_table(heads, facts)]
+        parts += [Text(), _Facts(heads, facts, _SIGNS)]
     to_make = missing(filled)
     if to_make:
-        parts += [Text(), _plain_table(("missing", "to train it"), to_make)]
+        parts += [Text(), _Facts(("missing", "to train it"), to_make, _SPACES)]
     below = remarks(filled)
     if below:
         parts += [Text(), *map(Text, below)]
@@ -110,10 +114,37 @@ class _Grid:
         return line
 
 
-def _plain_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RichTable:
-    table = RichTable(box=None, pad_edge=False, header_style="dim", style="dim", padding=(0, 2, 0, 0))
-    for number, head in enumerate(heads):
-        table.add_column(head, overflow="fold", max_width=_LABEL_WIDTH if number == 0 else None)
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
-    return table
+class _Facts:
+    """A plain table of texts, no wider than the console: cells break where ``breaks`` matches, not in a word."""
+
+    def __init__(self, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], breaks: str) -> None:
+        self.heads, self.rows = heads, rows
+        self.breaks = re.compile(breaks)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = list(zip(self.heads, *self.rows, strict=True))
+        widths = [max(map(cell_len, texts)) for texts in columns]
+        least = [max(cell_len(piece) for text in texts for piece in self._pieces(text)) for texts in columns]
+        gap = 2 if sum(least) + 2 * (len(widths) - 1) <= options.max_width else 1
+        room = options.max_width - gap * (len(widths) - 1)
+        while (too_wide := sum(widths) - room) > 0 and widths != least:
+            # The widest column that can still break gives way.
+            widest = max((i for i in range(len(widths)) if widths[i] > least[i]), key=lambda i: widths[i])
+            widths[widest] = max(least[widest], widths[widest] - too_wide, widths[widest] - 4)
+        table = RichTable(box=None, pad_edge=False, header_style="dim", style="dim", padding=(0, gap, 0, 0))
+        for head, width in zip(self.heads, widths, strict=True):
+            table.add_column(Text(self._wrapped(head, width)), overflow="fold", min_width=width)
+        for row in self.rows:
+            table.add_row(*(Text(self._wrapped(text, width)) for text, width in zip(row, widths, strict=True)))
+        yield table
+
+    def _pieces(self, text: str) -> list[str]:
+        return [piece.rstrip() for piece in self.breaks.split(text)]
+
+    def _wrapped(self, text: str, width: int) -> str:
+        lines = [""]
+        for piece in self.breaks.split(text):
+            if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+        return "\n".join(line.rstrip() for line in lines)

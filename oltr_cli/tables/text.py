@@ -53,10 +53,11 @@ def paper(cell: Cell) -> str:
 
 
 def difference(filled: FilledTable, cell: Cell, column: int) -> str:
-    """Measured mean − the paper's figure with its sign; "" if they are not comparable."""
+    """Measured mean − the paper's figure with its sign, none for 0; "" if they are not comparable."""
     if cell.delta is None or not filled.comparable:
         return ""
-    return f"{cell.delta:+.{filled.table.decimals(column)}f}".replace("-", "−")
+    text = f"{cell.delta:+.{filled.table.decimals(column)}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def details(filled: FilledTable) -> tuple[tuple[str, ...], Lines, str]:

@@ -16,6 +16,7 @@ from oltr_cli.base.display import Bar, epoch_header, epoch_line
 from oltr_cli.base.files import write_text
 from oltr_cli.base.seeding import derive
 from oltr_cli.base.signals import StopRequest
+from oltr_cli.base.text import counted
 from oltr_cli.data.feed.loading import Batch
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.method import FeatureMethod
@@ -158,8 +159,8 @@ class _Training:
         split = self.task.dataset.splits["train"]
         if len(self.progress.failed) > MOST_FAILED * len(split):
             raise DataProblem(
-                f"{len(self.progress.failed)} of {len(split):,} training images cannot be decoded, more than 1 %; the "
-                f"first is {split.names[self.progress.failed[0]]}"
+                f"{len(self.progress.failed)} of {counted(len(split), 'training image')} cannot be decoded, more than "
+                f"1 %; the first is {split.names[self.progress.failed[0]]}"
             )
 
     def _finish_epoch(self) -> dict[str, Any]:

@@ -46,15 +46,12 @@ def history(study: Study) -> Figure:
 
 
 def slice_of(study: Study, d: Dimension) -> Figure:
-    """The value of each finished trial against its setting of ``d``; joined by a line if nothing else was tuned."""
+    """The value of each finished trial against its setting of ``d``; trials are independent, so no line joins them."""
     figure = Figure(figsize=(8.0, 5.4), layout="constrained")
     axes = figure.subplots()
     done = study.finished()
     tried = np.array([d.choices.index(t.params[d.key]) if d.choices else t.params[d.key] for t in done], np.float64)
     values = np.array([t.values[0] for t in done])
-    if len(study.about.space) == 1 and not d.choices:
-        order = np.argsort(tried, kind="stable")
-        axes.plot(tried[order], values[order], color=OTHER, lw=1.2, alpha=0.6)
     axes.plot(tried, values, ls="", marker="o", color=OTHER, label="trial")
     best = study.best()
     assert best is not None

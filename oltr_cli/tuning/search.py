@@ -11,7 +11,7 @@ from oltr_cli.base.machine import default_workers, make_accelerator
 from oltr_cli.base.text import counted
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.pipeline.make import make_runs
-from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.planning.plan import Planned, check_words, plan
 from oltr_cli.protocol.catalogue import METRICS, metric
 from oltr_cli.runs.folder import STUDIES, runs_root
 from oltr_cli.tuning.about import About
@@ -38,6 +38,7 @@ def search(request: Request, display: Display) -> Study:
         raise UsageProblem("oltr tune needs one process per trial; start it once for each GPU, with --device cuda:N")
     if request.objective is not None and request.objective not in METRICS:
         raise UsageProblem(f"--objective {request.objective}: no such metric{nearest(request.objective, METRICS)}")
+    check_words(request.method, request.recipe, request.sets)
     check_written(request.ranges, request.space_file)
     display.starting_torch()
     planned = plan(request.method, request.recipe, request.sets, request.seed)

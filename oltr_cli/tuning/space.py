@@ -73,7 +73,7 @@ class Dimension:
 
 def assignments(values: Mapping[str, Value]) -> list[str]:
     """The ``--set`` assignments that give a recipe these values."""
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
 
 
 def check_written(ranges: Sequence[str], file: Path | None) -> None:

@@ -3,14 +3,19 @@
 import hashlib
 import json
 import os
+import shlex
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
 from oltr_cli.base.display import Display
 from oltr_cli.commands.run import _next_steps
+from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.planning import plan, resolve
 from oltr_cli.recipe.specs import BackboneSpec
@@ -59,3 +64,43 @@ def test_on_photographs_of_the_users_own_the_next_step_is_to_predict(tmp_path, m
         planned = [SimpleNamespace(run=made, link=SimpleNamespace(recipe=recipe))]
         _next_steps(made.result(), planned, display, True, "--dataset mine")
         assert f"next  {says}" in capsys.readouterr().err
+
+
+ASK = """
+import sys
+from oltr_cli.app import main
+try:
+    main()
+finally:
+    sys.stderr.write(f"torch: {'torch' in sys.modules}")
+"""
+
+
+@pytest.mark.parametrize("words", [("run", "dme"), ("tune", "lambda")])
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("lambda=", "the value is missing"),
+        ("train.epochs", "write it as KEY=VALUE"),
+        ("a b=1", "write it as KEY=VALUE"),
+        ("train..epochs=1", "write it as KEY=VALUE"),
+        ("train.lr=[1", "the value is not valid TOML"),
+    ],
+)
+def test_a_malformed_assignment_is_refused_without_torch(tmp_path, words, assignment, says):
+    env = {**os.environ, "OLTR_RUNS": str(tmp_path), "OLTR_TRACKING": "off", "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, *words, "--set", assignment], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert f"error: --set {assignment}: {says}" in done.stderr
+    assert done.stderr.endswith("torch: False")
+
+
+def test_an_empty_text_and_a_text_that_looks_like_toml_can_be_set():
+    assert resolve.parse_set('data.root=""') == ("data.root", "")
+    assert resolve.parse_set("data.root=it's here") == ("data.root", "it's here")
+    with pytest.raises(UsageProblem) as caught:
+        resolve.parse_set("data.root=[2024] birds")
+    (_, advised) = shlex.split(str(caught.value).partition("write ")[2])
+    assert resolve.parse_set(advised) == ("data.root", "[2024] birds")

@@ -89,13 +89,8 @@ def test_frequency_shows_each_class_and_the_mean_of_each_bin():
         np.mean([p == k for p, y in zip(test.prediction, test.labels, strict=True) if y == k]) for k in range(10)
     ]
     np.testing.assert_allclose(axes.collections[0].get_offsets(), np.column_stack([COUNTS, accuracy]))
-    edges = np.linspace(np.log(min(COUNTS)), np.log(max(COUNTS)), 11)
-    means = []
-    for i in range(10):
-        last = i == 9
-        inside = [a for c, a in zip(COUNTS, accuracy, strict=True) if edges[i] <= np.log(c) < edges[i + 1] + last]
-        if inside:
-            means.append(np.mean(inside))
+    bin_of = plots._bins(np.array(COUNTS), "paper")
+    means = [np.mean([a for a, b in zip(accuracy, bin_of, strict=True) if b == i]) for i in range(bin_of.max() + 1)]
     lines = lines_of(axes)
     np.testing.assert_allclose(lines["mean, closed set"][1], means)
     rejecting = lines["mean, rejecting below τ = 0.4"][1]
@@ -103,6 +98,25 @@ def test_frequency_shows_each_class_and_the_mean_of_each_bin():
     assert (rejecting < np.array(means)).any()
     assert axes.get_xscale() == "log"
     assert {text.get_text() for text in axes.texts} == {"many", "medium", "few"}
+
+
+@pytest.mark.parametrize(("shots", "bounds"), [("paper", (19.5, 100.5)), ("code", (20.5, 99.5))])
+def test_no_bin_and_no_line_crosses_a_border_between_shot_groups(shots, bounds):
+    axes = plots.accuracy_by_frequency(make_scores(known=True), COUNTS, "t", shots, TAU).axes[0]
+    spans = [segment[:, 0] for lines in axes.collections[1:] for segment in lines.get_segments()]
+    assert spans
+    for low, high in spans:
+        assert not any(low < bound < high for bound in bounds)
+    assert {line.get_linestyle() for line in axes.lines if str(line.get_label()).startswith("mean")} == {"None"}
+
+
+def test_bins_are_about_ten_equal_steps_of_log_count():
+    counts = np.arange(1, 1001)
+    bin_of = plots._bins(counts, "paper")
+    assert 9 <= bin_of.max() + 1 <= 11
+    ratios = [counts[bin_of == i].max() / counts[bin_of == i].min() for i in range(bin_of.max() + 1)]
+    assert max(ratios) < 2.6
+    assert plots._bins(np.array([7, 7, 7]), "paper").tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("shots", "bounds"), [("paper", (19.5, 100.5)), ("code", (20.5, 99.5))])

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from oltr_cli.base.display import Display
 from oltr_cli.commands.figure import figure
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.figures import attention, concepts, images, patches
+from oltr_cli.figures import attention, catalogue, concepts, images, patches
 from oltr_cli.figures.networks import Opened, pick_images, places
 from oltr_cli.figures.request import Request
 from oltr_cli.networks.layers import Attention
@@ -71,7 +71,36 @@ def test_maps_are_shaded_by_their_mean():
 
 def test_names_are_printed_as_they_are():
     assert images.plain_text("a$x$\n b") == r"a\$x\$ b"
-    assert images.plain_text("abcdef, ghi", 8) == "abcdef…"
+    assert images.plain_text("Larus argentatus, juvenile", 17) == "Larus ar…juvenile"
+    assert images.wrapped("a$", 100, 8) == r"a\$"
+    assert images.wrapped("", 100, 8, 1, "dme: ") == "dme:"
+
+
+def test_long_names_are_wrapped_and_then_shortened_in_the_middle():
+    name = "Ailuropoda melanoleuca qinlingensis (brown panda)"
+    assert images.wrapped(name, 125, 8) == "Ailuropoda melanoleuca\nqinlingensis (brown panda)"
+    cut = images.wrapped(name, 60, 8, 2, "plain: ", " ✓")
+    assert len(cut.split("\n")) == 2
+    assert cut.startswith("plain:\nAil")
+    assert cut.endswith("anda) ✓")
+    assert "…" in cut
+
+
+def test_figure_7_shows_long_names_beside_no_other_text():
+    image = np.zeros((8, 8, 3), np.uint8)
+    names = [f"Ailuropoda melanoleuca {kind} (brown panda)" for kind in ("alba", "rubra", "nigra")]
+    samples = tuple(
+        concepts.Sample("x.png", n, 30, "few", m, n, image, ()) for n, m in zip(names, names[::-1], strict=True)
+    )
+    drawn = concepts.draw(concepts.Data(samples, "plain", "dme"))
+    drawn.draw_without_rendering()
+    boxes = []
+    for sample, axes in zip(samples, drawn.axes[:: 1 + concepts.NEURONS], strict=True):
+        assert "".join(axes.get_title().split("\n")[:2]).replace(" ", "") == sample.class_name.replace(" ", "")
+        boxes += [axes.title.get_window_extent(), axes.xaxis.label.get_window_extent()]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert not any(box.overlaps(other) for other in boxes[:i])
 
 
 # --- 7
@@ -160,13 +189,21 @@ def test_images_are_picked_by_name_or_part():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_data, tiny_recipe):
+def finer_recipe(tmp_path_factory, tiny_recipe):
+    """The tiny recipe with a feature map of 2 × 2 cells instead of one."""
+    path = tmp_path_factory.mktemp("recipes") / "finer.toml"
+    path.write_text(tiny_recipe.read_text().replace("small-stride2", "small"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_data, finer_recipe):
     """A finished run of dme, and of plain under it, on the tiny dataset; the environment points to them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLTR_RUNS", str(tmp_path_factory.mktemp("runs")))
         patch.setenv("OLTR_DATA", str(tiny_data))
         patch.setenv("OLTR_TRACKING", "off")
-        run_method("dme", str(tiny_recipe), workers=0, display=Display(quiet=True), device="cpu")
+        run_method("dme", str(finer_recipe), workers=0, display=Display(quiet=True), device="cpu")
         yield find_runs(method="dme")[0]
 
 
@@ -220,14 +257,14 @@ def table(path):
     return list(csv.DictReader(io.StringIO("\n".join(lines))))
 
 
-def test_they_are_drawn(trained, tiny_recipe, tmp_path):
+def test_they_are_drawn(trained, finer_recipe, tmp_path):
     name = "test/c1/2.png"
     done = command(
         "4",
         "7",
         "3",
         "--recipe",
-        str(tiny_recipe),
+        str(finer_recipe),
         "--out",
         str(tmp_path),
         "--image",
@@ -253,24 +290,46 @@ def test_they_are_drawn(trained, tiny_recipe, tmp_path):
         assert all(row["patch_image"].startswith("train/") for row in found)
 
 
-def test_they_choose_images_themselves(trained, tiny_recipe, tmp_path):
-    done = command("4", "--recipe", str(tiny_recipe), "--out", str(tmp_path), "--device", "cpu")
+def test_one_cell_is_no_map_of_attention(tmp_path, monkeypatch, tiny_data, tiny_recipe):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("OLTR_DATA", str(tiny_data))
+    monkeypatch.setenv("OLTR_TRACKING", "off")
+    run_method("dme", str(tiny_recipe), workers=0, display=Display(quiet=True), device="cpu")
+    arguments = ("--recipe", str(tiny_recipe), "--out", str(tmp_path), "--device", "cpu", "--image", "test/c1/2.png")
+    done = command("4", *arguments)
+    assert isinstance(done.exception, UsageProblem)
+    assert "1 × 1 cells for 16 × 16 pixels" in str(done.exception)
+    assert "--set data.image_size=32 --set data.eval_resize=32" in str(done.exception)
+    assert "for 2 × 2 cells" in str(done.exception)
+    monkeypatch.setattr(catalogue, "FIGURES", {k: v for k, v in catalogue.FIGURES.items() if k in ("4", "7")})
+    everything = command("all", *arguments)
+    assert everything.exit_code == 0, everything.output
+    assert "1 × 1 cells, so a patch is a whole image" in everything.stdout
+    assert "figure 4" in everything.stderr
+    assert not (tmp_path / "figure-4.png").exists()
+    (picture,) = collect(choose("tiny"), [], Display(quiet=True), figure_names=["4"]).figures
+    assert picture.uri == ""
+    assert "over one cell there is no attention to show" in picture.note
+
+
+def test_they_choose_images_themselves(trained, finer_recipe, tmp_path):
+    done = command("4", "--recipe", str(finer_recipe), "--out", str(tmp_path), "--device", "cpu")
     assert done.exit_code == 0, f"{done.output} {done.exception}"
     rows = table(tmp_path / "figure-4.csv")
     assert all(row["class"] == row["predicted"] for row in rows)
 
 
-def test_a_method_without_attention_or_memory_is_told_so(trained, tiny_recipe, tmp_path):
+def test_a_method_without_attention_or_memory_is_told_so(trained, finer_recipe, tmp_path):
     for arguments, message in ((("4", "-m", "plain"), "has no attention"), (("7", "-m", "dme,plain"), "no memory")):
-        done = command(*arguments, "--recipe", str(tiny_recipe), "--out", str(tmp_path), "--image", "test/c1/2.png")
+        done = command(*arguments, "--recipe", str(finer_recipe), "--out", str(tmp_path), "--image", "test/c1/2.png")
         assert isinstance(done.exception, UsageProblem)
         assert message in str(done.exception)
 
 
-def test_the_strongest_patches_are_found(trained, tiny_recipe, tmp_path):
+def test_the_strongest_patches_are_found(trained, finer_recipe, tmp_path):
     """Every training image's largest cell, looked at one by one."""
     request = Request(
-        "tiny", str(tiny_recipe), "", images=("test/c0/1.png",), display=Display(quiet=True), device="cpu"
+        "tiny", str(finer_recipe), "", images=("test/c0/1.png",), display=Display(quiet=True), device="cpu"
     )
     data = concepts.gather(request).data
     opened = Opened.load(trained, request)
@@ -303,4 +362,6 @@ def test_a_report_holds_them_unless_that_takes_long(trained, monkeypatch):
     long = drawn()
     assert "--figures" in long["7"].note
     assert (long["7"].command, long["7"].uri) == ("oltr figure 7 --recipe FILE", "")
-    assert drawn(["7"]) == {"7": short["7"]}
+    again = drawn(["7"])
+    assert list(again) == ["7"]
+    assert (again["7"].note, again["7"].uri[:11]) == (short["7"].note, "data:image/")

@@ -106,6 +106,22 @@ def test_gains_are_paired_by_seed():
     np.testing.assert_allclose(gain.std, 0.0, atol=1e-12)  # the seeds differ, their gains do not
 
 
+@pytest.mark.parametrize(
+    ("gain", "text"),
+    [
+        (0.0, "0.000"),
+        (-1e-17, "0.000"),
+        (0.04, "+0.040"),
+        (-0.0003, "−0.0003"),
+        (0.00002, "+0.00002"),
+        (-0.12, "−0.120"),
+    ],
+)
+def test_the_sign_of_a_gain_is_that_of_its_bar(gain, text):
+    data = gains.Data("plain", (gains.Gain("dme", np.full((1, 4), 0.5), np.full((1, 4), 0.5 + gain)),), "paper")
+    assert {label.get_text() for label in gains.draw(data).axes[0].texts} == {text}
+
+
 # --- 8b
 
 

@@ -20,10 +20,11 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.files import read_json
 from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.conformance.methods import BACKBONE, CLASS_COUNTS, IMAGE_SIZE
+from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
 from oltr_cli.errors import OltrError, UsageProblem
-from oltr_cli.inference import export, export_formats
+from oltr_cli.inference import export, export_check, export_formats
 from oltr_cli.inference.export import Deployed, capture, description
 from oltr_cli.inference.export_formats import SUFFIXES, from_bytes, to_bytes
 from oltr_cli.inference.recogniser import Recogniser
@@ -453,6 +454,24 @@ def test_a_file_is_compared_with_the_scores_that_were_saved(finished, tmp_path, 
     with pytest.raises(OltrError, match=r"differ from the saved ones by \d.*not written"):
         export.export_run(recogniser, "torch", tmp_path / "b.pt2", Display(quiet=True))
     assert not (tmp_path / "b.pt2").exists()
+
+
+def test_for_the_comparison_only_the_test_images_are_opened(finished, tmp_path, monkeypatch):
+    make_tiny_dataset(tmp_path / "data" / "tiny")
+    monkeypatch.setenv("OLTR_DATA", str(tmp_path / "data"))
+    asked = []
+
+    def opened(spec, progress=None, only=None):
+        asked.append(only)
+        return open_dataset(spec, progress, only)
+
+    monkeypatch.setattr(export_check, "open_dataset", opened)
+    recogniser = Recogniser.load(finished.names["plain"])
+    sample = export_check.saved_sample(recogniser)
+    assert asked == [("train", "test")]
+    np.testing.assert_array_equal(sample.logits, finished.scores("plain", "test").logits[: export_check.SAMPLE])
+    monkeypatch.setattr(export_check, "other_lists", lambda spec, digest: (Path("lists"), "another"))
+    assert export_check.saved_sample(recogniser) is None
 
 
 @pytest.mark.parametrize("off", [0.01, np.nan])

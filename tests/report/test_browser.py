@@ -306,7 +306,7 @@ def test_heads_and_names_stay_in_sight(page):
     box = one(page, "#tables .scroll")
     page.execute_script(
         "arguments[0].style.maxHeight = '12rem'; arguments[0].style.maxWidth = '30rem'; arguments[0].scrollTop = 150;"
-        "arguments[0].scrollLeft = 200",
+        "arguments[0].scrollLeft = 200; arguments[0].scrollIntoView({block: 'center'})",
         box,
     )
     rect = "const r = arguments[0].getBoundingClientRect(); return [r.left, r.top, r.bottom]"

@@ -261,6 +261,19 @@ def test_the_papers_table_has_one_head_a_setting(runs, no_figures):
     assert '<span class="told">paper </span>40.9<' in body
 
 
+def test_ones_own_photographs_come_before_the_papers_table(runs, no_figures):
+    make_run(runs, "tiny-imagenet-lt", "dme")
+    orders = {}
+    for dataset in ("somewhere", "tiny-imagenet-lt"):
+        command("--dataset", dataset, "--out", "x.html")
+        page = Path("x.html").read_text(encoding="utf-8")
+        orders[dataset] = re.findall(r'<section id="(.*?)">', page)
+        assert re.findall(r'<a href="#([\w-]+)">', page.partition("<main>")[0]) == orders[dataset]
+        assert "the paper’s figure on ImageNet-LT." in page
+    assert orders["somewhere"] == ["one-run", "numbers", "runs", "tables"]
+    assert orders["tiny-imagenet-lt"] == ["tables", "numbers", "one-run", "runs"]
+
+
 def test_plots_of_the_first_seed_are_in_it_and_a_broken_one_is_not(runs, no_figures):
     from PIL import Image
 

@@ -60,7 +60,7 @@ def test_damage_is_one_line_that_names_the_file_and_says_what_to_do(run, content
         ({"class_counts": []}, "class_counts"),
         ({"class_counts": [3, -1]}, "class_counts.1"),
         ({"class_counts": [2**63]}, "class_counts.0"),
-        ({"class_names": ["one"]}, "class_names: Value error, 1 names for 10 classes"),
+        ({"class_names": ["one"]}, "class_names: Value error, 1 name for 10 classes"),
         ({"detector": {"params": {}}}, "detector.name"),
     ],
 )

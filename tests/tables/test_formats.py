@@ -6,16 +6,19 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.formats import render, save
 from oltr_cli.tables.paper import Column, Row, Table, list_tables, load_table
 from oltr_cli.tables.rows import OWN, RowSpec
-from oltr_cli.tables.text import details, named
+from oltr_cli.tables.screen import _SPACES, _Facts
+from oltr_cli.tables.text import details, difference, named, others, remarks
 from tests.helpers.fake_runs import as_text, by_key, fake_hash, fake_methods, fake_plan, make_run
 
 METRICS = [column.metric for column in load_table("3a").columns]
@@ -186,6 +189,11 @@ def test_differences_are_shown_on_the_papers_dataset_alone(runs):
     assert next(row for row in facts if row["key"] == "dme")["cells"][7]["delta"] is not None
 
 
+@pytest.mark.parametrize(("mean", "text"), [(0.4737, "0.000"), (0.4743, "0.000"), (0.473, "−0.001"), (0.475, "+0.001")])
+def test_a_difference_that_rounds_to_nothing_has_no_sign(runs, mean, text):
+    assert difference(fill("3a", "imagenet-lt"), Cell("0.474", (mean,)), 7) == text
+
+
 def test_a_table_without_figures_has_no_lines_of_the_paper(runs):
     filled = fill("5", "imagenet-lt", source="imagenet-lt")
     assert "paper" not in "".join(line for line in as_text(filled).splitlines() if not line.startswith("Figure"))
@@ -249,6 +257,22 @@ def test_every_table_fits_the_screen(runs, name, width):
         assert any(line.startswith(row.label) for line in lines), f"the whole label of {row.label}"
 
 
+def test_how_rows_were_measured_is_broken_at_signs_alone(runs):
+    make_run(runs, "somewhere", "label-smoothing", 0)
+    make_run(runs, "somewhere", "label-smoothing", 1)
+    filled = fill("3a", "somewhere", source="somewhere", rule=ThresholdRule.parse("id_quantile:0.95"))
+    lines = as_text(filled, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    start = next(i for i, line in enumerate(lines) if line.startswith("row ") and "recipe" in line)
+    block = lines[start : lines.index("", start)]
+    words = {word for line in block for word in line.split()}
+    assert words >= {"label-", "smoothing", "0123456789"} or words >= {"label-smoothing", "0123456789"}
+    command = "oltr run range --dataset somewhere --set train.freeze_backbone=true"
+    console = Console(width=40, file=io.StringIO())
+    console.print(_Facts(("missing", "to train it"), [("Range Loss", command)], _SPACES))
+    assert " ".join(console.file.getvalue().split("\n", 1)[1].split()) == f"Range Loss {command}"
+
+
 def test_saving_writes_every_format(runs, tmp_path):
     filled = fill("3a", "somewhere")
     paths = save(filled, tmp_path / "results", "id_quantile:0.95")
@@ -271,6 +295,20 @@ def test_latex_prints_what_is_for_readers_alone(runs):
     assert "oltr run" not in printed
     assert "Plain Model &" in printed
     assert "-shot" not in printed
+
+
+def test_latex_prints_below_the_table_only_what_a_mark_means(runs):
+    filled = fill("2", "somewhere", source="somewhere")
+    latex = str(render(filled, "tex"))
+    below = without_comments(latex).partition(r"\end{tabular}")[2].splitlines()
+    assert [line.partition("{\\footnotesize ")[2][:11] for line in below if "footnotesize" in line] == ['$\\dagger$ "']
+    hidden = sum(line.startswith(r"% \par\smallskip{\footnotesize ") for line in latex.splitlines())
+    assert hidden == len([remark for remark in remarks(filled) if remark != others(filled)]) - 1 > 1
+
+
+def test_a_note_of_several_lines_stays_a_comment(runs):
+    filled = replace(fill("3a", "somewhere"), notes=("one\ntwo\n\nthree",))
+    assert r"% \par\smallskip{\footnotesize one two three\par}" in str(render(filled, "tex")).splitlines()
 
 
 @pytest.mark.skipif(not LATEX, reason="neither pdflatex nor tectonic is here")

@@ -11,7 +11,7 @@ import pytest
 from oltr_cli.runs.folder import Run
 from oltr_cli.tracking.store import store_lock, what_is_wrong
 from oltr_cli.tracking.tracker import STORE_PATIENCE
-from tests.tracking.test_tracker import client_of, own_environment, run, script, start  # noqa: F401 — fixtures
+from tests.tracking.test_tracker import client_of, script, start
 
 
 def half_made(file: Path) -> None:
@@ -28,7 +28,7 @@ def not_a_database(file: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [half_made, not_a_database])
-def test_a_store_that_cannot_be_used_is_set_aside(run: Run, spoil):  # noqa: F811
+def test_a_store_that_cannot_be_used_is_set_aside(run: Run, spoil):
     run.root.mkdir(parents=True)
     file = run.root / "mlflow.db"
     spoil(file)
@@ -46,7 +46,7 @@ def test_a_store_that_cannot_be_used_is_set_aside(run: Run, spoil):  # noqa: F81
     assert found.data.metrics == {"open/f_measure": 0.5}
 
 
-def test_a_folder_in_its_place_costs_one_line_and_no_time(run: Run):  # noqa: F811
+def test_a_folder_in_its_place_costs_one_line_and_no_time(run: Run):
     (run.root / "mlflow.db").mkdir(parents=True)
     warnings: list[str] = []
     tracker = start(run, warnings)
@@ -58,7 +58,7 @@ def test_a_folder_in_its_place_costs_one_line_and_no_time(run: Run):  # noqa: F8
     assert "mlflow.db is a folder; move it away" in warning
 
 
-def test_a_kill_while_it_is_built_leaves_none(run: Run):  # noqa: F811
+def test_a_kill_while_it_is_built_leaves_none(run: Run):
     process = script(run.root)
     end = time.monotonic() + 120
     while not list(run.root.glob(".mlflow.db.*.tmp")) and time.monotonic() < end:
@@ -72,7 +72,7 @@ def test_a_kill_while_it_is_built_leaves_none(run: Run):  # noqa: F811
     assert not list(run.root.glob(".mlflow.db.*"))
 
 
-def test_a_held_lock_costs_seconds(run: Run):  # noqa: F811
+def test_a_held_lock_costs_seconds(run: Run):
     run.root.mkdir(parents=True)
     warnings: list[str] = []
     with store_lock(run.root):

@@ -62,7 +62,8 @@ def active(
 ) -> None:
     """Choose which unlabelled images to label next: those that the run knows least, without near-duplicates.
 
-    Copies, images too similar to a chosen one, and the run's own training images are left out. An image that cannot be
+    Copies, images too similar to a chosen one, and the run's own training images are left out, and no nearest class
+    fills the choice. A warning says if the ranking may be no better than chance. An image that cannot be
     read is reported, and the exit code is then 1. --threshold is for the suggested labels, as in oltr predict.
 
     ```
@@ -94,6 +95,8 @@ def active(
     recogniser = Recogniser.load(named_run(run, display), make_accelerator(device).device, threshold)
     measure = choose_measure(recogniser, by)
     display.say(f"[dim]{recogniser.run.name}: by {measure.by} ({measure.why})[/]")
+    if measure.doubt:
+        display.warn(measure.doubt)
     count = default_workers() if workers is None else workers
     with ImageStream(image_sources(paths), recogniser.recipe.data, batch_size, count) as stream:
         chosen = choose(recogniser, stream, budget, measure, display)
@@ -127,6 +130,7 @@ def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Displ
     left_out = [
         (counts.copies, "copies"),
         (counts.similar, "too similar to a chosen one"),
+        (counts.crowded, "nearest to a class that has its share"),
         (counts.training, "training images"),
         (counts.failed, "that failed"),
     ]

@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from oltr_cli.commands import complete
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from oltr_cli.recipe.specs import DataSpec
 
-Name = Annotated[str, typer.Argument(help="Dataset: built-in, made by oltr data build, or a recipe file")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=complete.datasets, help="Dataset: built-in, made by oltr data build, or a recipe file"
+    ),
+]
 Root = Annotated[
     Path | None, typer.Option(help="Folder that paths in the lists are relative to; default $OLTR_DATA/NAME")
 ]

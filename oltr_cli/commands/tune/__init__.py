@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.tune.search import search
 from oltr_cli.commands.tune.show import show
 from oltr_cli.commands.tune.threshold import threshold
@@ -20,6 +21,13 @@ class _SearchByDefault(TyperGroup):
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["search", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands, and the methods that a search can begin with."""
+        from click.shell_completion import CompletionItem
+
+        names = complete.methods(incomplete)
+        return [*super().shell_complete(ctx, incomplete), *map(CompletionItem, names)]
 
 
 tune_app = typer.Typer(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from oltr_cli.commands import complete
 from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
 from oltr_cli.commands.printing import print_json
 
@@ -15,13 +16,18 @@ def search(
         list[str] | None,
         typer.Argument(
             metavar="METHOD|PARAM",
+            autocompletion=complete.methods,
             help="What to tune; a method's name alone: all parameters that it declares as tunable",
         ),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", "-m", help="Method to tune; default dme")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", autocompletion=complete.methods, help="Method to tune; default dme")
+    ] = None,
     dataset: Dataset = None,
     recipe: Annotated[str | None, typer.Option(help="Your own recipe file")] = None,
-    detector: Annotated[str | None, typer.Option(help="Tune this open-set detector on the method")] = None,
+    detector: Annotated[
+        str | None, typer.Option(autocompletion=complete.detectors, help="Tune this open-set detector on the method")
+    ] = None,
     ranges: Annotated[
         list[str] | None,
         typer.Option("--range", metavar="KEY=LOW:HIGH[:log]", help="Also KEY=A,B,C for choices; repeatable"),

@@ -29,7 +29,9 @@ def threshold(
             help="Dataset whose finished runs to tune; default glyphs-lt",
         ),
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method's runs")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", autocompletion=complete.methods, help="Only this method's runs")
+    ] = None,
     run: Annotated[
         str | None, typer.Option(help="Only this run: its folder, its name, or a part of its name that is unique")
     ] = None,

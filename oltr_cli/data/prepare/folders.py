@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.text import some
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.files import file_sizes
 from oltr_cli.data.prepare.common import IMAGE_SUFFIXES
 from oltr_cli.errors import DataProblem
@@ -75,10 +75,10 @@ def file_problems(root: Path, files: Mapping[str, Sequence[str]], display: Displ
     for source, names in files.items():
         if missing := [name for name in names if sizes[name] < 0]:
             problems.append(
-                f"{source}: {len(missing):,} of {len(names):,} images are missing: {where_missing(root, missing)}"
+                f"{source}: {len(missing):,} of {counted(len(names), 'image')} missing: {where_missing(root, missing)}"
             )
         if empty := [name for name in names if sizes[name] == 0]:
-            problems.append(f"{source}: {len(empty):,} of {len(names):,} images are empty files: {some(empty)}")
+            problems.append(f"{source}: {len(empty):,} of {counted(len(names), 'image')} empty: {some(empty)}")
     return problems
 
 

@@ -136,7 +136,7 @@ def _wrong_counts(train: Listed, val: Listed) -> list[str]:
     for (file, images), listed in zip(IMAGES.items(), (train, val), strict=True):
         if len(listed.names) != images:
             problems.append(
-                f"{file} lists {len(listed.names):,} images, not {images:,}: from another year, or incomplete"
+                f"{file} lists {counted(len(listed.names), 'image')}, not {images:,}: from another year, or incomplete"
             )
         ids = np.unique(listed.categories)
         if len(ids) != CLASSES or ids[0] != 0 or ids[-1] != CLASSES - 1:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.text import visible
+from oltr_cli.base.text import counted, visible
 from oltr_cli.data.lists.list_file import leads_outside, read_list
 from oltr_cli.errors import DataProblem
 
@@ -56,8 +56,8 @@ def read_json_list(path: Path, listed_in: str, images: str, display: Display) ->
         raise DataProblem(f"{path}: is not iNaturalist's file ({type(error).__name__}: {error})") from None
     if len(set(names)) != len(content["images"]) or len(names) != len(content["images"]):
         raise DataProblem(
-            f"{path}: {len(content['images']):,} images but {len(names):,} annotations of {len(set(names)):,}; each "
-            "image must have one"
+            f"{path}: {counted(len(content['images']), 'image')} but {counted(len(names), 'annotation')} of "
+            f"{len(set(names)):,}; each image must have one"
         )
     return Listed(_renamed(path, names, listed_in, images), categories, supercategories, titles)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.text import some
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.prepare.common import Prepared, as_lines, lists_to_write, variant_recipe, write_lists, write_recipe
 from oltr_cli.data.prepare.face_draw import Draw, draw_faces
 from oltr_cli.data.prepare.faces import Faces, identification_lists, read_faces
@@ -92,7 +92,7 @@ def prepare_ms1m_lt(wish: Wish, display: Display) -> tuple[str, Prepared]:
     prepared.warnings += [*faces.warnings, *_shortfalls(wish, faces, drawn)]
     write_lists(prepared, lists.texts, new)
     if name != NAME:
-        opening = f"MS1M-LT with {drawn.images:,} images of {len(drawn.names):,} identities."
+        opening = f"MS1M-LT with {counted(drawn.images, 'image')} of {len(drawn.names):,} identities."
         write_recipe(prepared, variant_recipe(NAME, name, opening, wish.root, folder))
         prepared = replace(prepared, root=folder, lists=None)
     return name, prepared

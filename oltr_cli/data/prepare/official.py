@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.base.text import some
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import read_list
 from oltr_cli.errors import DataProblem, several
@@ -61,7 +61,7 @@ def _differences(name: str, split: str, listed: Official, train_counts: Sequence
     if images != expected:
         others = [other for other, facts in PUBLISHED.items() if images in facts.images.values() and other != name]
         hint = f"; {others[0]} has a list of that length" if others else ""
-        return [f"has {images:,} images, the published list {expected:,}{hint}"]
+        return [f"has {counted(images, 'image')}, the published list {expected:,}{hint}"]
     repeated = [path for path, times in Counter(listed.names).items() if times > 1]
     problems = [f"has images twice: {some(repeated)}"] if repeated else []
     if split == "open":

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.text import counted
 from oltr_cli.data.images import decode_pixels
 from oltr_cli.errors import DataProblem, OltrError
 
@@ -46,7 +47,7 @@ def resize_images(
                 save_png(ImageOps.fit(Image.fromarray(pixels), (side, side), resampling), folder / name)
             bar.advance()
     if problems:
-        raise DataProblem(f"{len(problems):,} of {len(sources):,} images are damaged, the first: {problems[0]}")
+        raise DataProblem(f"{len(problems):,} of {counted(len(sources), 'image')} damaged, the first: {problems[0]}")
     return len(missing)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.text import some
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.files import file_sizes
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import find_list, read_list
@@ -108,7 +108,7 @@ class SplitLists:
         if rows:
             used = " and ".join(f"{folder}/" for folder, paths in found.items() if paths)
             self.warnings.append(
-                f"{prefix}_open.txt is missing: open is all {len(rows):,} images of {used} "
+                f"{prefix}_open.txt is missing: open is all of {used}, {counted(len(rows), 'image')} "
                 f"({PUBLISHED[dataset].images['open']:,} in the paper){except_for}"
             )
             self.draw("open", rows, f"all images of {used}")
@@ -131,7 +131,7 @@ class SplitLists:
         sizes = file_sizes(self.root, self._files, display)
         if empty := [file for file, size in sizes.items() if size == 0]:
             self.warnings.append(
-                f"{len(empty):,} of {len(sizes):,} listed images are empty files; was the download cut short? "
+                f"{len(empty):,} of {counted(len(sizes), 'listed image')} empty; was the download cut short? "
                 f"{some(empty)}"
             )
         prepared = Prepared(self.root, num_classes, lists=self.folder, origin=self._origin, warnings=self.warnings)
@@ -153,7 +153,7 @@ class SplitLists:
     def _missing(self, path: Path, names: list[str], found: list[str | None], if_none: str) -> str:
         """Which listed images are missing."""
         missing = [name for name, file in zip(names, found, strict=True) if file is None]
-        text = f"{path.name}: {len(missing):,} of {len(names):,} images are missing"
+        text = f"{path.name}: {len(missing):,} of {counted(len(names), 'image')} missing"
         if len(missing) == len(names) and if_none:
             return f"{text}, the first {names[0]}; {if_none}"
         return f"{text}; {where_missing(self.root, missing)}"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem
-from oltr_cli.inference.active.diversity import diverse
+from oltr_cli.inference.active.diversity import cap, diverse
 from oltr_cli.inference.active.measure import By, Measure
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.image_paths import Source
@@ -58,8 +58,8 @@ class Rows:
 class Counts:
     """Numbers of images: ``images`` counts all, the others those that were left out.
 
-    ``copies`` look the same to the network; ``similar`` are as unknown as the chosen ones, but too close to one of
-    them.
+    ``copies`` look the same to the network. ``similar`` and ``crowded`` are as unknown as the chosen ones, but too
+    close to one of them, or nearest to a class that has its share of the budget.
     """
 
     images: int = 0
@@ -67,6 +67,7 @@ class Counts:
     copies: int = 0
     training: int = 0
     similar: int = 0
+    crowded: int = 0
 
 
 @dataclass
@@ -107,10 +108,15 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
             bar.reached(chosen.counts.images, stream.found)
     rows = pool.rows()
     with display.bar("choosing", min(budget, len(rows))) as bar:
-        picked = diverse(rows.features, budget, bar.advance)
-    # Images that are known better than the last chosen one do not count as similar, unless there was room for them.
-    looked_at = int(picked[-1]) + 1 if len(picked) == budget else len(rows)
-    chosen.counts.similar = looked_at - len(picked)
+        picked = diverse(rows.features, rows.nearest, budget, bar.advance)
+    # Images that are known better than the last chosen one were not passed over, unless there was room for them.
+    there_was_room = len(picked) < budget
+    passed_over = np.setdiff1d(np.arange(len(rows) if there_was_room else picked[-1] + 1), picked)
+    if not there_was_room:
+        classes, taken = np.unique(rows.nearest[picked], return_counts=True)
+        full = classes[taken >= cap(rows.nearest, budget)]
+        chosen.counts.crowded = int(np.isin(rows.nearest[passed_over], full).sum())
+    chosen.counts.similar = len(passed_over) - chosen.counts.crowded
     chosen.rows = rows.take(picked)
     return chosen
 

@@ -72,6 +72,8 @@ def as_facts(recogniser: Recogniser, chosen: Chosen, budget: int) -> dict[str, A
         "run": recogniser.run.name,
         "by": chosen.measure.by,
         "why": chosen.measure.why,
+        "auroc": None if chosen.measure.area is None else vars(chosen.measure.area),
+        "doubt": chosen.measure.doubt,
         "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
         "budget": budget,
         "images": records(recogniser, chosen),

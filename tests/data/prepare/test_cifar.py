@@ -294,7 +294,7 @@ def _own_folder(root, tiny):
         (_no_image, r"test/oak_tree/oak_tree_s_000000\.png cannot be decoded"),
         (_empty_open, r"--open .*val: has 0 images"),
         (_no_open, r"--open .*tiny: no such folder"),
-        (_damage_open, r"2 of 20 images are damaged, the first: .*n00000001/val_1\.JPEG"),
+        (_damage_open, r"2 of 20 images damaged, the first: .*n00000001/val_1\.JPEG"),
         (_double_open, r"val_5\.JPEG and val_5\.png would both become n00000001/val_5\.png"),
         (_own_list, r"train\.txt already there with other content"),
         (_own_folder, r"open: holds images that were made from other sources"),

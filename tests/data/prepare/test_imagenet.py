@@ -237,7 +237,7 @@ def test_open_images_without_their_list(root):
         ["open/cat.jpg", "open/n99999999/bird.PNG", "ILSVRC2010_val/n88888888/y.JPEG"], -1
     )
     assert "is missing to tell them apart" in prepared.warnings[0]
-    assert "open is all 3 images of open/ and ILSVRC2010_val/ (2 in the paper)" in prepared.warnings[1]
+    assert "open is all of open/ and ILSVRC2010_val/, 3 images (2 in the paper)" in prepared.warnings[1]
 
 
 def test_an_open_list_that_is_there_already_is_left(root):
@@ -248,7 +248,7 @@ def test_an_open_list_that_is_there_already_is_left(root):
     assert "already" in prepared.origin["open"]
     assert prepared.warnings == []
     (root / "mine/a.jpg").unlink()
-    with pytest.raises(DataProblem, match=r"open\.txt: 1 of 1 images are missing; mine lacks 1 \(a\.jpg\)"):
+    with pytest.raises(DataProblem, match=r"open\.txt: 1 of 1 image missing; mine lacks 1 \(a\.jpg\)"):
         prepare_imagenet_lt(root, None, QUIET)
 
 
@@ -258,7 +258,7 @@ def test_official_open_images_lie_flat_or_in_a_folder(root, folder):
     put(root, [folder + name for name in OPEN])
     assert prepare_imagenet_lt(root, None, QUIET).counts["open"] == 2
     (root / folder / OPEN[1]).unlink()
-    with pytest.raises(DataProblem, match=r"ImageNet_LT_open\.txt: 1 of 2 images are missing; \. lacks 1"):
+    with pytest.raises(DataProblem, match=r"ImageNet_LT_open\.txt: 1 of 2 images missing; \. lacks 1"):
         prepare_imagenet_lt(root, None, QUIET)
     (root / folder / OPEN[0]).unlink()
     with pytest.raises(DataProblem, match=r"2 of 2 .* put them into ILSVRC2010_val/, or move the list away"):
@@ -317,7 +317,7 @@ def test_empty_files_are_named(root):
     for name in victims:
         (root / name).write_bytes(b"")
     warning = prepare_imagenet_lt(root, None, QUIET).warnings[-1]
-    assert "2 of 32 listed images are empty files" in warning
+    assert "2 of 32 listed images empty" in warning
     assert all(name in warning for name in victims)
 
 
@@ -373,8 +373,8 @@ def _missing_listed(root):
         (_no_val, r"no images in val/; unpack ILSVRC2012_img_val\.tar there"),
         (
             _missing_listed,
-            r"2 problems\n.*train\.txt: 1 of 12 images are missing; no folder train/n01491361\n"
-            r".*val\.txt: 3 of 8 images are missing; no folder train/n01491361; train/n01440764 lacks 1 \(n.*\)$",
+            r"2 problems\n.*train\.txt: 1 of 12 images missing; no folder train/n01491361\n"
+            r".*val\.txt: 3 of 8 images missing; no folder train/n01491361; train/n01440764 lacks 1 \(n.*\)$",
         ),
     ],
 )
@@ -390,7 +390,7 @@ def test_all_problems_come_at_once(root):
     _short_class(root)
     _no_val(root)
     write_official(root, "open")
-    with pytest.raises(DataProblem, match=r"(?s)3 problems.*too few.*no images in val/.*2 of 2 images are missing"):
+    with pytest.raises(DataProblem, match=r"(?s)3 problems.*too few.*no images in val/.*2 of 2 images missing"):
         prepare_imagenet_lt(root, None, QUIET)
 
 

@@ -307,10 +307,10 @@ def _half(root):
         (_no_folder, r"no such folder; give --root"),
         (
             _half,
-            r"train2018\.json: 15 of 33 images are missing: no folder train_val2018/Fungi/7, "
+            r"train2018\.json: 15 of 33 images missing: no folder train_val2018/Fungi/7, "
             r"train_val2018/Plantae/2\n"
-            r".*train2018\.json: 1 of 33 images are empty files: train_val2018/Plantae/0/.*\n"
-            r".*val2018\.json: 7 of 24 images are missing: no folder .*; train_val2018/Plantae/4 lacks 1 \(",
+            r".*train2018\.json: 1 of 33 images empty: train_val2018/Plantae/0/.*\n"
+            r".*val2018\.json: 7 of 24 images missing: no folder .*; train_val2018/Plantae/4 lacks 1 \(",
         ),
     ],
 )

@@ -304,7 +304,7 @@ def _empty_file(root):
         (_recordio, DataProblem, r"holds MXNet's train\.rec; unpack it"),
         (_flat, DataProblem, "has 1 image and no folder; put the images of each identity into a folder"),
         (_deeper, DataProblem, "has 1 folder, none with an image directly in it: faces"),
-        (_empty_file, DataProblem, r"train\.txt: [78] of 16 images are empty files: m\.0a/"),
+        (_empty_file, DataProblem, r"train\.txt: [78] of 16 images empty: m\.0a/"),
     ],
 )
 def test_what_is_refused(root, damage, error, message):

@@ -170,7 +170,7 @@ def test_open_images_without_their_list(root):
     put(root, ["open/volcano/a.jpg", "open/b.jpg"])
     prepared = prepare_places_lt(root, None, QUIET)
     assert listed(root, "open") == {"open/volcano/a.jpg": -1, "open/b.jpg": -1}
-    assert "open is all 2 images of open/" in prepared.warnings[0]
+    assert "open is all of open/, 2 images" in prepared.warnings[0]
 
 
 def _drop_class(root):
@@ -243,7 +243,7 @@ def _other_head(root):
         ),
         (_short_val_labels, r"should name 3 images of each class, but: "),
         (_numbers_beyond, r"has numbers 1 to 5, not 0 to 4"),
-        (_no_open, r"2 of 2 images are missing, .*renamed by the authors: put their folder Places_open/ here"),
+        (_no_open, r"2 of 2 images missing, .*renamed by the authors: put their folder Places_open/ here"),
         (_other_label, r"Places_LT_train\.txt: label 2 is d/road, not d/desert_road, label 3 is d/desert_road, not"),
         (_torn_label, r"Places_LT_train\.txt: label 4 is d/dam, not z/zen_garden$"),
         (

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
@@ -18,7 +19,7 @@ from oltr_cli.commands.data.active import _next
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.inference.active import choose as active
 from oltr_cli.inference.active import measure as active_measure
-from oltr_cli.inference.active.diversity import CANDIDATES, SAME, SIMILAR, diverse
+from oltr_cli.inference.active.diversity import CANDIDATES, SAME, SIMILAR, cap, diverse
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.recipe.specs import DataSpec
@@ -43,6 +44,11 @@ def naive(features, budget):
     return sorted(taken)
 
 
+def alike(features, budget):
+    """What ``diverse`` takes of rows that are all nearest to one class."""
+    return diverse(features, np.zeros(len(features), np.int64), budget).tolist()
+
+
 @pytest.mark.parametrize("budget", [1, 2, 7, 30, 100])
 def test_rows_are_taken_by_the_rule(budget):
     """Of 60 rows around 12 places, some of them near-duplicates, far from the origin."""
@@ -50,28 +56,52 @@ def test_rows_are_taken_by_the_rule(budget):
     places = rng.standard_normal((12, 8)) * 3 + 50
     spread = rng.choice([0.01, 1.5], 60)[:, None]
     features = (places[rng.integers(0, 12, 60)] + spread * rng.standard_normal((60, 8))).astype(np.float32)
-    assert diverse(features, budget).tolist() == naive(features, budget)
+    assert alike(features, budget) == naive(features, budget)
 
 
 def test_similar_rows_wait_until_there_is_nothing_else():
     features = np.array([[0], [1], [10], [20], [11], [30]], np.float32)
-    assert diverse(features, 3).tolist() == [0, 2, 3]
-    assert diverse(features, 6).tolist() == [0, 2, 3, 5]  # 1 and 11 are within 0.1 of the median distance, 10
+    assert alike(features, 3) == [0, 2, 3]
+    assert alike(features, 6) == [0, 2, 3, 5]  # 1 and 11 are within 0.1 of the median distance, 10
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_equal_rows_are_one(count):
-    assert diverse(np.full((count, 3), 7, np.float32), 4).tolist() == [0]
+    assert alike(np.full((count, 3), 7, np.float32), 4) == [0]
 
 
 def test_no_row_is_taken_of_none():
-    assert diverse(np.empty((0, 0), np.float32), 4).tolist() == []
+    assert alike(np.empty((0, 0), np.float32), 4) == []
 
 
 def test_rows_beyond_the_candidates_are_taken_where_these_are_all_alike():
     near = np.full((6, 2), 5, np.float32)
     far = np.array([[9, 9], [5, 5], [0, 0]], np.float32)
-    assert diverse(np.concatenate([near, far]), 2).tolist() == [0, 6]
+    assert alike(np.concatenate([near, far]), 2) == [0, 6]
+
+
+def test_no_class_takes_more_than_its_share_while_there_are_others():
+    """Of 90 rows far apart, the 60 least known are all nearest to class 0."""
+    features = np.eye(90, dtype=np.float32) * 10
+    nearest = np.array([0] * 60 + [1, 2, 3, 4, 5, 6] * 5)
+    picked = diverse(features, nearest, 30)
+    assert cap(nearest, 30) == 6
+    assert np.bincount(nearest[picked]).tolist() == [6, 4, 4, 4, 4, 4, 4]
+    assert picked[:6].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_class_fills_what_the_others_leave():
+    features = np.eye(40, dtype=np.float32) * 10
+    nearest = np.array([7] * 36 + [1, 2, 3, 4])
+    picked = diverse(features, nearest, 20)
+    assert np.bincount(nearest[picked]).tolist() == [0, 1, 1, 1, 1, 0, 0, 16]
+    assert picked[:16].tolist() == list(range(16))
+    assert len(diverse(features, nearest, 100)) == 40
+
+
+@pytest.mark.parametrize(("classes", "budget", "most"), [(1, 30, 30), (2, 30, 15), (3, 10, 4), (50, 30, 6), (50, 1, 1)])
+def test_the_share_of_a_class(classes, budget, most):
+    assert cap(np.arange(classes), budget) == most
 
 
 def test_memory_is_bounded_and_the_order_kept():
@@ -112,7 +142,9 @@ def folder(finished, tmp_path):
 @pytest.fixture
 def all_differ(monkeypatch):
     """The tiny networks see hardly any difference within a class; here each image is taken as one of its own."""
-    monkeypatch.setattr(active, "diverse", lambda features, budget, advance: np.arange(min(budget, len(features))))
+    monkeypatch.setattr(
+        active, "diverse", lambda features, nearest, budget, advance: np.arange(min(budget, len(features)))
+    )
 
 
 def call(*arguments):
@@ -183,6 +215,50 @@ def test_the_measure_is_the_one_that_finds_the_open_validation_images(finished, 
         scores.confidence[:] = -scores.confidence
     assert active_measure.choose_measure(recogniser, None).by == "reachability"
     assert active_measure.choose_measure(recogniser, "confidence").by == "confidence"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_interval_of_an_area_is_that_of_its_draws(seed):
+    """Against scikit-learn, draw by draw with another generator; ties included."""
+    rng = np.random.default_rng(seed)
+    known, open_ = rng.integers(0, 9, 60).astype(np.float32) + 1, rng.integers(0, 9, 40).astype(np.float32)
+    labels = np.repeat([1, 0], [60, 40])
+    areas = [roc_auc_score(labels, np.concatenate([rng.choice(known, 60), rng.choice(open_, 40)])) for _ in range(2000)]
+    np.testing.assert_allclose(
+        active_measure.auroc_interval(known, open_), np.percentile(areas, [2.5, 97.5]), atol=0.03
+    )
+
+
+@pytest.mark.parametrize(("shift", "doubtful"), [(0.0, True), (-0.2, True), (3.0, False)])
+def test_an_order_that_may_be_chance_is_doubted(finished, monkeypatch, shift, doubtful):
+    recogniser = Recogniser.load(finished.names["plain"])
+    rng = np.random.default_rng(0)
+
+    def scores(center, label):
+        confidence = rng.normal(center, 1, 40).astype(np.float32)
+        return SavedScores(np.zeros(40, np.int64), confidence, np.full(40, label))
+
+    of = {"val.npz": scores(shift, 0), "open_val.npz": scores(0.0, -1)}
+    monkeypatch.setattr(active_measure.SavedScores, "load", lambda path: of[Path(path).name])
+    for wanted in (None, "confidence"):
+        measure = active_measure.choose_measure(recogniser, wanted)
+        assert measure.area.low < measure.area.value < measure.area.high
+        assert bool(measure.doubt) == doubtful
+        if doubtful:
+            assert "confidence hardly tells open from known validation images: AUROC 0." in measure.doubt
+            assert "\n" not in measure.doubt
+
+
+def test_an_order_that_cannot_be_judged_is_doubted(finished, folder, monkeypatch, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished.runs, runs)
+    monkeypatch.setenv("OLTR_RUNS", str(runs))
+    (runs / finished.names["plain"] / "scores" / "open_val.npz").unlink()
+    told = answer(finished.names["plain"], folder, "--budget", 2)
+    assert told["auroc"] is None
+    assert "cannot be measured: the run has no scores of open validation images" in told["doubt"]
+    said = " ".join(call(finished.names["plain"], folder, "--budget", 2).stderr.split())
+    assert "warning: how well confidence finds unknown images cannot be measured" in said
 
 
 def test_without_open_validation_images_dme_goes_by_reachability(finished, monkeypatch, tmp_path):
