@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import Timeout
 
+from oltr_cli.base.added_code import named_faults
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
@@ -17,7 +18,9 @@ from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.planning.registry import files_of
 from oltr_cli.runs.folder import Run
+from oltr_cli.runs.made_with import ADDED_FILES
 from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
 if TYPE_CHECKING:
@@ -116,7 +119,7 @@ class _Session:
                 remove_stray_files(p.run)
                 self._record_recipe(p)
             try:
-                with named_shortages():
+                with named_faults(), named_shortages():
                     return self._make_and_record(p)
             except Stopped:
                 raise
@@ -152,7 +155,8 @@ class _Session:
         write_text(p.run.path / "recipe.toml", tomli_w.dumps(p.link.recipe.as_toml()))
         made_on = describe(self.accelerator, self.networks.workers)
         start = {"starts_from": p.parent.name if p.parent else None}
-        write_json(p.run.path / "environment.json", {**made_on, **start})
+        added = {ADDED_FILES: files_of(p.run.method, p.link.recipe.backbone.name)}
+        write_json(p.run.path / "environment.json", {**made_on, **start, **added})
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
         if not (p.run.path / "recipe.toml").exists():  # it was removed: a result alone would be no run

@@ -148,11 +148,17 @@ class _Training:
             if not math.isfinite(value):
                 raise NotFinite(
                     f"{task.run.name}: loss term '{name}' is {value} at epoch {epoch + 1}, step {step + 1}; no step "
-                    f"was taken with it. Lower train.lr (now {task.recipe.train.lr})"
+                    f"was taken with it. Lower {self._rates()}"
                 )
         self.optimizer.step()
         self.scheduler.step()
         return values
+
+    def _rates(self) -> str:
+        """``train.lr.features (now 0.1) or train.lr.classifier (now 0.1)``, of the parts that are trained."""
+        rates = self.task.recipe.train.lr
+        names = [group["name"] for group in self.optimizer.param_groups]
+        return " or ".join(f"train.lr.{name} (now {rates[name]:g})" for name in names)
 
     def _count_failures(self, failed: list[int]) -> None:
         if not failed:
@@ -170,7 +176,9 @@ class _Training:
         """Validate, record the row, keep the weights if they are the best so far, and write last.pt."""
         task, progress = self.task, self.progress
         if not all(torch.isfinite(p).all() for p in self.method.parameters()):
-            raise NotFinite(f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}; lower train.lr")
+            raise NotFinite(
+                f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}. Lower {self._rates()}"
+            )
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
             # Each process has batch-norm statistics of its own share; those of the first one are the run's.

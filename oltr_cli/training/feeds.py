@@ -21,6 +21,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, FeatureSet, Method
 from oltr_cli.networks.backbones import Given
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.contract import check_terms
 from oltr_cli.training.frozen import FrozenFeatures, frozen_features, score_frozen
 from oltr_cli.training.scoring import BATCH, score_features, score_split
 from oltr_cli.training.task import Task
@@ -61,9 +62,13 @@ class Loss(nn.Module):
 
     def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         if isinstance(self.method, FeatureMethod):
-            return self.method.feature_loss(inputs, labels)
+            terms = self.method.feature_loss(inputs, labels)
+            check_terms(self.method.feature_loss, terms)
+            return terms
         with self.method.backbone.taking(self.given):
-            return self.method.training_loss(inputs, labels)
+            terms = self.method.training_loss(inputs, labels)
+        check_terms(self.method.training_loss, terms)
+        return terms
 
 
 class ImageFeed:
