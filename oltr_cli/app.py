@@ -6,11 +6,15 @@ Nothing here or at the top of ``oltr_cli.commands`` imports torch, mlflow or opt
 import os
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from oltr_cli import __version__
+from oltr_cli.base.added_code import fault_of
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, guard_streams
 from oltr_cli.base.text import visible_lines
 from oltr_cli.commands.compare import compare
@@ -29,7 +33,31 @@ from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
 from oltr_cli.errors import OltrError, UsageProblem
 
+
+class _PlainErrors(TyperGroup):
+    """Usage errors in which nothing that the user typed reaches the terminal as an escape sequence."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _spelled_out():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _spelled_out():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _spelled_out() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = visible_lines(message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_PlainErrors,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -76,6 +104,11 @@ def _refuse_empty(arguments: list[str]) -> None:
             raise UsageProblem(f"{option} is empty; leave it out or give it a value")
 
 
+def _leave(error: OltrError) -> NoReturn:
+    print(f"error: {visible_lines(str(error))}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
 def main() -> None:
     """Entry point of the console script."""
     # Read when torch is imported, later on. Threads that spin while they wait halve the speed of a shared machine.
@@ -90,21 +123,24 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except OltrError as error:
-        print(f"error: {visible_lines(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _leave(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except SystemExit as leaving:
+        if (fault := fault_of(leaving)) is not None:  # an added file may leave as well
+            _leave(fault)
         # Typer makes a silent exit of Ctrl-C; a command that has said so itself leaves without this cause.
         if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
         elif leaving.code == UsageProblem.exit_code and (meant := hint(leaving.__context__, sys.argv[1:])):
-            print(f"hint: {meant}", file=sys.stderr)
+            print(f"hint: {visible_lines(meant)}", file=sys.stderr)
         raise
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
     except Exception as error:
+        if (fault := fault_of(error)) is not None:
+            _leave(fault)
         if isinstance(error, OSError) and error.errno and error.filename is not None:
             # No permission, a folder in the place of a file, a full disk: the system's own words are all there is.
             print(f"error: {visible_lines(str(error.filename))}: {error.strerror}", file=sys.stderr)
@@ -112,7 +148,7 @@ def main() -> None:
         if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib, of ~nobody
             print("error: a path begins with ~ and a user who does not exist on this machine", file=sys.stderr)
             sys.exit(2)
-        # A bug here or in an added method. Its traceback holds the loader, whose workers ignore SIGTERM, and the
+        # A bug here. Its traceback holds the loader, whose workers ignore SIGTERM, and the
         # interpreter would wait for them forever at exit: they end once the traceback is released.
         traceback.print_exc()
     else:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.base.added_code import defined_at
+from oltr_cli.errors import DataProblem, NotFinite, OltrError, UsageProblem
 from oltr_cli.recipe.specs import MethodParams, P
 from oltr_cli.runs.scores import SavedScores, are_probabilities
 
@@ -77,6 +78,7 @@ class Detector:
     search_space: ClassVar[dict[str, str]] = {}
     reads: ClassVar[tuple[Literal["logits", "features"], ...]] = ()
     block: int = 1024
+    registered_as: ClassVar[str] = ""  # set when it is loaded by its name
 
     class Params(MethodParams):
         """None of its own."""
@@ -88,8 +90,8 @@ class Detector:
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
-        return type(self).__name__.lower()
+        """Its name in messages: that of its file, or of the class where it was not loaded by name."""
+        return self.registered_as or type(self).__name__.lower()
 
     def fit(self, train: SavedScores) -> None:
         """Learn from the scores of the training set, after ``train = self.require(train)``.
@@ -114,7 +116,8 @@ class Detector:
 
         Raises:
             DataProblem: the scores lack what the detector reads, or are not finite; or the logits are probabilities.
-            OltrError: the detector's confidences are not finite, or not one per sample.
+            NotFinite: the detector's confidences are not finite.
+            OltrError: its predictions or confidences are not one per sample.
         """
         if "logits" in self.reads and scores.logits is not None and are_probabilities(scores.logits):
             raise DataProblem(
@@ -124,13 +127,30 @@ class Detector:
         prediction, confidence = np.empty(len(scores), np.int64), np.empty(len(scores), np.float32)
         for rows in self.blocks(len(scores)):
             block = self.require(scores.take(rows))
-            prediction[rows], judged = self.judge(block)
-            if judged.shape != (len(block),):
-                raise OltrError(f"{self.name} returns confidences of shape {judged.shape}, not ({len(block)},)")
+            prediction[rows], judged = self._checked(self.judge(block), len(block))
             if not np.isfinite(judged).all():
-                raise OltrError(f"{self.name} returns a confidence of NaN or infinity for finite {self._reads}")
+                raise self.not_finite(f"finite {self._reads}")
             confidence[rows] = judged.clip(-_LARGEST, _LARGEST)
         return replace(scores, prediction=prediction, confidence=confidence)
+
+    def not_finite(self, given: str) -> NotFinite:
+        """The error for a confidence that is NaN or infinity."""
+        return NotFinite(f"detector {self.name} returns a confidence of NaN or infinity for {given}")
+
+    def _checked(self, judged: Any, samples: int) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+        """What ``judge`` returned: a prediction and a confidence for each sample."""
+        own_judge = type(self).judge is not Detector.judge
+        function = self.judge if own_judge else self.confidence
+        if not isinstance(judged, tuple) or len(judged) != 2:
+            raise OltrError(f"{defined_at(function)}: returns a {type(judged).__name__}, not (prediction, confidence)")
+        for what, values in zip(("predictions", "confidences"), judged, strict=True):
+            if not isinstance(values, np.ndarray):
+                raise OltrError(f"{defined_at(function)}: returns {what} as a {type(values).__name__}, not an array")
+            if what == "predictions" and not np.issubdtype(values.dtype, np.integer):
+                raise OltrError(f"{defined_at(function)}: returns {what} of type {values.dtype}, not integers")
+            if values.shape != (samples,):
+                raise OltrError(f"{defined_at(function)}: returns {what} of shape {values.shape}, not ({samples},)")
+        return judged
 
     def require(self, scores: SavedScores) -> Samples:
         """The same scores, checked to have at least one sample and finite numbers in all that the detector reads.
@@ -178,7 +198,10 @@ class LogitDetector(Detector):
     def confidence(self, block: Samples) -> NDArray[np.floating]:
         import torch
 
-        return self.from_logits(torch.from_numpy(block.logits.astype(np.float64))).numpy()
+        confidence = self.from_logits(torch.from_numpy(block.logits.astype(np.float64)))
+        if not isinstance(confidence, torch.Tensor):
+            raise OltrError(f"{defined_at(self.from_logits)}: returns a {type(confidence).__name__}, not a tensor")
+        return confidence.numpy()
 
 
 class NetworkDetector(Detector):

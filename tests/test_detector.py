@@ -56,20 +56,23 @@ def test_only_what_is_read_is_required():
 
 
 @pytest.mark.parametrize(
-    ("judged", "says"),
+    ("judged", "says", "code"),
     [
-        (lambda block: np.where(np.arange(len(block)) == 1, np.inf, 0.0), "a confidence of NaN or infinity"),
-        (lambda block: block.features, r"confidences of shape \(4, 4\), not \(4,\)"),
-        (lambda block: np.float64(0.5), r"confidences of shape \(\), not \(4,\)"),
+        (lambda block: np.where(np.arange(len(block)) == 1, np.inf, 0.0), "a confidence of NaN or infinity", 4),
+        (lambda block: block.features, r"confidences of shape \(4, 4\), not \(4,\)", 1),
+        (lambda block: np.float64(0.5), "confidences as a float64, not an array", 1),
     ],
 )
-def test_a_faulty_confidence_is_the_detectors_fault(judged, says):
+def test_a_faulty_confidence_is_the_detectors_fault(judged, says, code):
     class Faulty(FirstFeature):
         def confidence(self, block):
             return judged(block)
 
-    with pytest.raises(OltrError, match=f"^faulty returns {says}"):
+    with pytest.raises(
+        OltrError, match=f"(^detector faulty|test_detector.py, line .*Faulty.confidence:) returns {says}"
+    ) as caught:
         Faulty(SETUP).score(samples())
+    assert caught.value.exit_code == code
 
 
 def test_confidences_beyond_float32_stay_finite():

@@ -2,12 +2,19 @@
 
 import ast
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 Inherited = tuple[
     str, dict[str, Any]
 ]  # the contract's class from which another class derives, and the facts collected on the way
+
+
+@dataclass(frozen=True)
+class NoLiteral:
+    """The value of an attribute that cannot be told without running the file; ``line`` has it."""
+
+    line: int
 
 
 def classes(tree: ast.Module) -> list[ast.ClassDef]:
@@ -41,17 +48,32 @@ def inherited(
         else:
             above = (original, {}) if original in bases else elsewhere(module, original)
         if above is not None:
-            return above[0], {**above[1], **_literals(node)}
+            return above[0], {**above[1], **_attributes(node, _constants(tree))}
     return None
 
 
-def _literals(node: ast.ClassDef) -> dict[str, Any]:
-    """Each ``name = literal`` of a class body."""
-    found = {}
-    for item in node.body:
-        target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
-        value = getattr(item, "value", None)
-        if isinstance(target, ast.Name) and value is not None:
-            with suppress(ValueError, TypeError):  # not a literal
-                found[target.id] = ast.literal_eval(value)
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    """Each ``NAME = value`` at the top level of a file that is assigned once."""
+    pairs = [pair for pair in map(_assignment, tree.body) if pair is not None]
+    names = [name for name, _ in pairs]
+    return {name: value for name, value in pairs if names.count(name) == 1}
+
+
+def _attributes(node: ast.ClassDef, constants: dict[str, ast.expr]) -> dict[str, Any]:
+    """Each ``name = value`` of a class body, as a literal or a constant of the file says it; else ``NoLiteral``."""
+    found: dict[str, Any] = {}
+    for name, value in filter(None, map(_assignment, node.body)):
+        meant = constants.get(value.id, value) if isinstance(value, ast.Name) else value
+        try:
+            found[name] = ast.literal_eval(meant)
+        except (ValueError, TypeError):
+            found[name] = NoLiteral(value.lineno)
     return found
+
+
+def _assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+    value = getattr(statement, "value", None)
+    if isinstance(statement, ast.AugAssign):  # what it adds is not the whole value
+        value = ast.copy_location(ast.BinOp(statement.target, statement.op, statement.value), statement)
+    return (target.id, value) if isinstance(target, ast.Name) and isinstance(value, ast.expr) else None

@@ -8,7 +8,7 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -17,11 +17,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from oltr_cli.base.added_code import add_source, in_one_line, line_in
 from oltr_cli.base.added_files import added_files, name_of
-from oltr_cli.base.class_text import Inherited, classes, inherited
-from oltr_cli.errors import UsageProblem, first_line, nearest, with_type
+from oltr_cli.base.class_text import Inherited, NoLiteral, classes, inherited
+from oltr_cli.errors import UsageProblem, first_line, nearest
 
 Origin = Literal["built-in", "file", "entry point"]
+# The classes of the contracts, by the package of the built-in classes that derive from them.
+CONTRACTS = {
+    "oltr_cli.methods": (
+        *("Method", "LinearMethod", "FeatureMethod"),
+        *("Detector", "LogitDetector", "NetworkDetector"),
+    ),
+    "oltr_cli.networks.backbones": ("Backbone",),
+}
 
 
 @dataclass(frozen=True)
@@ -52,15 +61,20 @@ class Plugins:
         what: its name in messages, such as "method".
         package: the built-in package; a file whose name starts with _ is a helper.
         group: entry point group of other packages.
-        bases: names of the classes that plug-ins derive from.
+        told: the class attributes that are read from the text of a file, and so must be literals.
         several: a class may have several names, which its ``names`` lists.
     """
 
     what: str
     package: str
     group: str
-    bases: tuple[str, ...]
+    told: tuple[str, ...]
     several: bool = False
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Names of the classes that plug-ins derive from."""
+        return CONTRACTS[self.package]
 
     def find(self) -> dict[str, Plugin]:
         """Name → plug-in of all that are found, the built-in ones first.
@@ -77,15 +91,17 @@ class Plugins:
                 found[plugin.name] = plugin
         return found
 
-    def load(self, name: str) -> type:
+    def load(self, name: str, hint: Callable[[str, Iterable[str]], str] = nearest) -> type:
         """Import the class of that name.
 
+        Args:
+            hint: what to say of a name that is none, given the known ones.
         Raises:
             UsageProblem: there is none, or its file cannot be imported.
         """
         found = self.find()
         if name not in found and name not in added_files():
-            raise UsageProblem(f"no {self.what} '{name}'{nearest(name, found)}")
+            raise UsageProblem(f"no {self.what} '{name}'{hint(name, found)}")
         plugin = found.get(name) or Plugin(name, no_class(self.bases), str(added_files()[name]), "file")
         if not plugin.class_name:
             raise self._broken(plugin, plugin.summary)
@@ -93,17 +109,22 @@ class Plugins:
             load = _import_file if plugin.origin == "file" else importlib.import_module
             loaded = getattr(load(plugin.module), plugin.class_name)
         except (Exception, SystemExit) as error:  # added code may raise anything while it is imported
-            clear = isinstance(error, ImportError | SyntaxError)
-            raise self._broken(plugin, first_line(error) if clear else with_type(error)) from error
+            raise self._broken(plugin, _why(error, plugin.module)) from error
         if not isinstance(loaded, type):
             raise self._broken(plugin, f"{plugin.class_name} is not a class")
+        if plugin.origin != "built-in":
+            add_source(str(getattr(sys.modules[loaded.__module__], "__file__", "")))
         return loaded
+
+    def refuse(self, name: str, why: str) -> UsageProblem:
+        """The error for a class that can be imported and does not keep to its contract."""
+        return self._broken(self.find()[name], why)
 
     def check_complete(self, name: str, cls: type, spared: Collection[str] = ()) -> None:
         """Refuse a class that does not define an ``abstractmethod`` of its contract, except those in ``spared``."""
         left = [n for n in dir(cls) if getattr(getattr(cls, n, None), "__isabstractmethod__", False)]
         if lacking := [n for n in left if n not in spared]:
-            raise self._broken(self.find()[name], f"{cls.__name__} lacks {' and '.join(lacking)}")
+            raise self.refuse(name, f"{cls.__name__} lacks {' and '.join(lacking)}")
 
     def read(self, name: str, module: str, text: str, origin: Origin, class_name: str | None = None) -> Plugin | None:
         """Facts from a file's text.
@@ -112,19 +133,21 @@ class Plugins:
             class_name: which class; default the only public one that derives from one of ``bases``, directly, through a
                 class in the same file, or through one imported from ``package``.
         Returns:
-            None if there is no such class; a plug-in without ``class_name`` for a file that is not Python or has two.
+            None if there is no such class; a plug-in without ``class_name`` for a file that is not Python, has two
+            such classes, of whichever contract, or an attribute in ``told`` that is no literal.
         """
         try:
             tree = ast.parse(text)
         except SyntaxError as error:
             return Plugin(name, f"line {error.lineno}: {error.msg}", module, origin)
+        every = tuple(base for bases in CONTRACTS.values() for base in bases)
         found = {}
         for node in classes(tree):
             if node.name == class_name or (class_name is None and not node.name.startswith("_")):
-                above = inherited(node, tree, self.bases, self._of_ours)
+                above = inherited(node, tree, every, self._of_ours)
                 if above is not None:
                     found[node.name] = above
-        if not found:
+        if not any(base in self.bases for base, _ in found.values()):
             return None
         if len(found) > 1:
             several = (
@@ -132,6 +155,10 @@ class Plugins:
             )
             return Plugin(name, several, module, origin)
         ((class_name, (base, facts)),) = found.items()
+        for key in self.told:
+            if isinstance(value := facts.get(key), NoLiteral):
+                return Plugin(name, f"line {value.line}: {key} is read from the text; write a literal", module, origin)
+        facts = {key: value for key, value in facts.items() if not isinstance(value, NoLiteral)}
         summary = (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
         return Plugin(name, summary, module, origin, class_name, base, facts)
 
@@ -144,16 +171,27 @@ class Plugins:
 
     def _of_ours(self, module: str, class_name: str) -> Inherited | None:
         """Facts of a class in a built-in file; None for any other module."""
-        if not module.startswith(f"{self.package}."):
+        package, _, stem = module.rpartition(".")
+        file = _folder(package) / f"{stem}.py" if package in CONTRACTS else None
+        if file is None or not file.is_file():
             return None
-        file = _folder(self.package) / f"{module.removeprefix(f'{self.package}.')}.py"
-        plugin = self.read("", module, _text(file), "built-in", class_name) if file.is_file() else None
-        if plugin is None:
+        tree = ast.parse(_text(file))
+        every = tuple(base for bases in CONTRACTS.values() for base in bases)
+        node = next((node for node in classes(tree) if node.name == class_name), None)
+        above = inherited(node, tree, every, self._of_ours) if node is not None else None
+        if above is None:
             return None
-        return plugin.base, {key: value for key, value in plugin.facts.items() if key != "names"}  # those are taken
+        return above[0], {key: value for key, value in above[1].items() if key != "names"}  # those are taken
 
     def _broken(self, plugin: Plugin, why: str) -> UsageProblem:
         return UsageProblem(f"{self.what} '{plugin.name}' cannot be loaded from {plugin.module}: {why}")
+
+
+def _why(error: BaseException, file: str) -> str:
+    """What went wrong while a file was imported, with the line of it where that is known."""
+    line = line_in(error, file)
+    said = first_line(error) if isinstance(error, ImportError | SyntaxError) else in_one_line(error)
+    return said if line is None else f"line {line}: {said}"
 
 
 def no_class(bases: Collection[str]) -> str:

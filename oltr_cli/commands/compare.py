@@ -83,7 +83,9 @@ def compare(
 
     fmt = "json" if json_ else format_
     if fmt not in FORMATS:
-        raise UsageProblem(f"no format '{fmt}'{nearest(fmt, FORMATS)}")
+        raise UsageProblem(
+            f"no format '{fmt}'{nearest({'markdown': 'md', 'latex': 'tex'}.get(fmt.lower(), fmt), FORMATS)}"
+        )
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
@@ -110,9 +112,11 @@ def compare(
     )
     _print(filled, fmt)
     if save is not None:
+        from rich.markup import escape
+
         variant = "-".join([rule.text if rule else "", shots if shots != "paper" else ""]).strip("-")
         for path in save_files(filled, save, variant):
-            display.say(f"saved {path}")
+            display.say(f"saved {escape(str(path))}")
     _next(filled, display)
     if failures:
         from oltr_cli.tables.make import warn_of

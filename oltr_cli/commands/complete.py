@@ -31,8 +31,11 @@ def datasets(incomplete: str) -> list[str]:
 
 
 def shown(incomplete: str) -> list[str]:
-    """What ``oltr show`` takes: recipes and methods."""
-    return [*datasets(incomplete), *methods(incomplete)]
+    """What ``oltr show`` takes: recipes, methods and backbones."""
+    from oltr_cli.recipe.backbones import BACKBONES
+
+    backbones = [name for name in BACKBONES.find() if name.startswith(incomplete)]
+    return [*datasets(incomplete), *methods(incomplete), *backbones]
 
 
 def tables(incomplete: str) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Json, Shots, ThresholdOption
+from oltr_cli.commands.options import Json, MethodsFrom, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def evaluate(
         ),
     ] = None,
     json_: Json = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """Compute every metric from the saved scores of a run, or from any file of scores.
 
@@ -57,6 +58,8 @@ def evaluate(
     oltr evaluate scores.npz --class-counts counts.txt  scores from elsewhere
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import DataProblem, UsageProblem
     from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run
@@ -94,20 +97,21 @@ def evaluate(
     if threshold is None and result.threshold.rule == "tuned":
         Display().say("[dim]τ as oltr tune threshold chose it; --threshold own shows the run's own rule[/]")
     SafeConsole(stderr=True).print(
-        "[dim]next[/]", _next_command(target, run_dir, result, class_counts), markup=True, soft_wrap=True
+        "[dim]next[/]", escape(_next_command(target, run_dir, result, class_counts)), markup=True, soft_wrap=True
     )
 
 
 def _next_command(target: str, run_dir: Path | None, result: "Evaluation", class_counts: Path | None) -> str:
     """The next command: choose τ on validation data if it is not yet, then the paper's table, or JSON for a file."""
-    from oltr_cli.commands.next_steps import WITHOUT_OPEN, compare_command
+    from oltr_cli.base.added_files import given_files
+    from oltr_cli.commands.next_steps import compare_command, tune_run_command
 
     on_validation = result.threshold.rule.startswith(("id_quantile", "val_open", "tuned"))
     if run_dir is not None and result.run is not None:
         if not on_validation:
             has_open_val = (run_dir / "scores" / "open_val.npz").exists()
-            return shlex.join(["oltr", "tune", "threshold", "--run", target, *([] if has_open_val else WITHOUT_OPEN)])
+            return tune_run_command(target, has_open_val=has_open_val)
         dataset = result.run.split("/")[0]
-        return compare_command(dataset, f"--dataset {shlex.quote(dataset)}", result.metrics)
+        return compare_command(dataset, f"--dataset {shlex.quote(dataset)}{given_files()}", result.metrics)
     command = shlex.join(["oltr", "evaluate", target, "--class-counts", str(class_counts)])
     return command + (" --json" if on_validation else " --threshold id_quantile:0.95 --val FILE.npz")

@@ -22,7 +22,10 @@ def hint(error: object, words: list[str]) -> str:
         words: the command line without ``oltr``.
     """
     option = getattr(error, "option_name", None)
-    if isinstance(option, str) and words[:1] in (["run"], ["tune"]):
+    if option == "--methods-from":
+        return "leave it out: this command loads no method, detector or backbone"
+    searches = words[:1] == ["tune"] and words[1:2] not in (["threshold"], ["show"])
+    if isinstance(option, str) and (words[:1] == ["run"] or searches):
         from oltr_cli.planning.resolve import TABLES, keys_of
 
         key = option.strip("-").replace("-", "_")

@@ -67,6 +67,8 @@ def cp(
     oltr run dme --recipe mine.toml
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.base.display import Display
     from oltr_cli.base.files import write_text
     from oltr_cli.errors import UsageProblem
@@ -78,12 +80,12 @@ def cp(
         raise UsageProblem(f"{file} exists; --force overwrites it")
     write_text(file, find_recipe(recipe).read_text(encoding="utf-8"))
     print(file)
-    Display().say(f"[dim]next[/]  oltr run dme --recipe {shlex.quote(str(file))}")
+    Display().say(f"[dim]next[/]  oltr run dme --recipe {escape(shlex.quote(str(file)))}")
 
 
 def _list(kind: str) -> list[dict[str, Any]]:
     if kind == "methods":
-        from oltr_cli.planning.registry import list_methods
+        from oltr_cli.planning.registry import BROKEN, list_methods
 
         measured = _measured()
         rows = [
@@ -99,14 +101,19 @@ def _list(kind: str) -> list[dict[str, Any]]:
             }
             for info in list_methods().values()
         ]
+        for row in rows:
+            if row["origin"] != "built-in" and (wrong := _wrong(str(row["name"]), str(row["kind"]))):
+                row |= {"family": BROKEN, "summary": wrong}
         return sorted(rows, key=lambda row: (row["kind"] != "method", row["family"], row["name"]))
     if kind == "backbones":
         from oltr_cli.recipe.backbones import BACKBONES
 
-        return [
-            {"name": name, "source": one.facts.get("source", ""), "summary": one.summary, "origin": one.origin}
-            for name, one in BACKBONES.find().items()
-        ]
+        backbones: list[dict[str, Any]] = []
+        for name, one in BACKBONES.find().items():
+            wrong = _wrong(name, kind) if one.origin != "built-in" else None
+            about = {"source": one.facts.get("source", ""), "summary": wrong or one.summary, "origin": one.origin}
+            backbones.append({"name": name, **about, "broken": wrong is not None})
+        return backbones
     if kind == "datasets":
         from oltr_cli.recipe.files import first_comment, known_recipes
 
@@ -120,6 +127,24 @@ def _list(kind: str) -> list[dict[str, Any]]:
 
         return [_study_facts(name, path) for name, path in find_studies().items()]
     return _runs()
+
+
+def _wrong(name: str, kind: str) -> str | None:
+    """Why what is added cannot be used; its text alone does not tell, so it is imported, with torch."""
+    from oltr_cli.errors import OltrError
+    from oltr_cli.planning.registry import load_detector, load_method
+
+    try:
+        if kind == "backbones":
+            from oltr_cli.networks.backbones import load_backbone
+            from oltr_cli.recipe.specs import BackboneSpec
+
+            load_backbone(BackboneSpec(name=name))
+        else:
+            (load_detector if kind == "detector" else load_method)(name)
+    except OltrError as problem:
+        return str(problem)
+    return None
 
 
 def _measured() -> dict[str, dict[str, int]]:
@@ -208,16 +233,15 @@ def as_table(kind: str, rows: list[dict[str, Any]]) -> "Table | Text":
     table = Table(title=kind, title_justify="left", box=None, pad_edge=False, header_style="dim")
     # The day is enough to tell runs apart at a glance; --json has the time.
     rows = [row | {"date": row["date"][:10]} if "date" in row else row for row in rows]
-    shown = [column for column in rows[0] if column != "differs" or any(row[column] for row in rows)]
+    shown = [c for c in rows[0] if c != "broken" and (c != "differs" or any(row[c] for row in rows))]
     for place, column in enumerate(shown):
         # Names are meant to be copied: two-line headings leave room for them, and only sentences are folded.
         whole = place == 0 or not any(" " in _cell(row[column]) for row in rows)
         head = column.replace("_", "-").replace("/", "\n")
         table.add_column(head, overflow="fold", no_wrap=whole, min_width=None if whole else 16)
     for row in rows:
-        table.add_row(
-            *(_cell(row[column]) for column in shown), style="red" if row.get("status") in ("failed", "damaged") else ""
-        )
+        bad = row.get("broken") or row.get("status") in ("failed", "damaged")
+        table.add_row(*(_cell(row[column]) for column in shown), style="red" if bad else "")
     return table
 
 

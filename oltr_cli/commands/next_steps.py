@@ -1,7 +1,9 @@
-"""The next command, as commands print it: each can be typed without changes."""
+"""The next command, as commands print it: each can be typed without changes, with the files that were added."""
 
 import shlex
 from collections.abc import Iterable
+
+from oltr_cli.base.added_files import given_files
 
 WITHOUT_OPEN = ("--rule", "id_quantile:0.95")  # of oltr tune threshold, where there are no open validation images
 
@@ -16,4 +18,10 @@ def compare_command(dataset: str, option: str, metrics: Iterable[str] = ()) -> s
 def tune_threshold_command(dataset: str, method: str | None = None, *, has_open_val: bool) -> str:
     """Chooses τ for the runs on ``dataset``; without open validation images, by the rule that needs none."""
     words = ["oltr", "tune", "threshold", *(["--method", method] if method else []), "--dataset", dataset]
-    return shlex.join([*words, *([] if has_open_val else WITHOUT_OPEN)])
+    return shlex.join([*words, *([] if has_open_val else WITHOUT_OPEN)]) + given_files()
+
+
+def tune_run_command(run: str, *, has_open_val: bool) -> str:
+    """Chooses τ for one run, as ``tune_threshold_command`` does for all."""
+    words = ["oltr", "tune", "threshold", "--run", run, *([] if has_open_val else WITHOUT_OPEN)]
+    return shlex.join(words) + given_files()

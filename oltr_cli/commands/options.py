@@ -53,16 +53,22 @@ def _add(files: list[Path] | None) -> list[Path] | None:
     return files
 
 
+_RULES = (
+    "Reject samples whose confidence is below τ. A number, id_quantile:0.95, val_open, tuned (saved by oltr tune "
+    "threshold), own (the rule of the run's method or detector)"
+)
+_DEFAULT_RULE = "; default tuned if there is one, else own"
 ThresholdOption = Annotated[
     str | None,
     typer.Option(
         "--threshold",
         metavar="τ|RULE",
-        help="Reject samples whose confidence is below τ. A number, id_quantile:0.95, val_open, tuned (saved by "
-        "oltr tune threshold), own (the rule of the run's method or detector), or oracle_test (best on the test set "
-        "itself, marked †); default tuned if there is one, else own",
+        help=f"{_RULES}, or oracle_test (best on the test set itself, marked †){_DEFAULT_RULE}",
     ),
 ]
+ThresholdOfRun = Annotated[
+    str | None, typer.Option("--threshold", metavar="τ|RULE", help=f"{_RULES}{_DEFAULT_RULE}")
+]  # for images of one's own: no rule that reads the test set
 
 MethodsFrom = Annotated[
     list[Path] | None,

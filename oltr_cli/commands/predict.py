@@ -16,7 +16,7 @@ from oltr_cli.commands.options import (
     FinishedRun,
     MethodsFrom,
     Quiet,
-    ThresholdOption,
+    ThresholdOfRun,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def predict(
             metavar="PATH", help="Images, folders (searched recursively), patterns; - reads paths from stdin"
         ),
     ],
-    threshold: ThresholdOption = None,
+    threshold: ThresholdOfRun = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of most likely classes to show")] = 1,
     format_: Annotated[
         str | None,
@@ -184,6 +184,7 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
 
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.text import counted
+    from oltr_cli.commands.next_steps import tune_run_command
     from oltr_cli.errors import OltrError
 
     if not totals.images:
@@ -194,7 +195,7 @@ def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "
     )
     can_tune = all(recogniser.run.scores(split).exists() for split in ("val", "open_val"))
     if may_tune and can_tune and not recogniser.rule.startswith("tuned"):
-        command = shlex.join(["oltr", "tune", "threshold", "--run", run])
+        command = tune_run_command(run, has_open_val=True)
     else:
         command = shlex.join(["oltr", "export", run, "--to", "onnx"]) + given_files()
     display.say(f"[dim]next[/]  {escape(command)}")

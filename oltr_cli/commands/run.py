@@ -222,8 +222,8 @@ def _next_steps(
         shown = ", ".join(result.undecodable[:3])
         images = counted(len(result.undecodable), "training image")
         display.warn(f"{images} could not be decoded and were replaced by others of their class: {shown}")
-    display.say(f"\n[dim]run[/]   {path}{'  [dim](was already finished)[/]' if was_there else ''}")
-    display.say(f"[dim]plots[/] {path / 'plots'}")
+    display.say(f"\n[dim]run[/]   {escape(str(path))}{'  [dim](was already finished)[/]' if was_there else ''}")
+    display.say(f"[dim]plots[/] {escape(str(path / 'plots'))}")
     following = compare_command(dataset, option, result.metrics)
     if planned[-1].link.recipe.data.lists_digest is not None:  # photographs of the user's own, by oltr data build
         following = f"{shlex.join(['oltr', 'predict', f'{dataset}/{result.method}'])} IMAGES{given_files()}"

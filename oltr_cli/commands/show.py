@@ -1,4 +1,4 @@
-"""``oltr show``: a resolved recipe, or facts about a method."""
+"""``oltr show``: a resolved recipe, or facts about a method, a detector or a backbone."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,10 @@ from oltr_cli.commands.printing import print_json
 
 def show(
     name: Annotated[
-        str, typer.Argument(autocompletion=complete.shown, help="Recipe (built-in name or file), or method")
+        str,
+        typer.Argument(
+            autocompletion=complete.shown, help="Recipe (built-in name or file), method, detector or backbone"
+        ),
     ],
     method: Annotated[
         str,
@@ -23,18 +26,26 @@ def show(
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
-    """Show a resolved recipe with the origin of each value, or a method's equation, parameters and paper figures.
+    """Show a resolved recipe with the origin of each value, a method's equation, parameters and paper figures, or a
+    backbone's keys and number of parameters.
 
     ```
     oltr show glyphs-lt
     oltr show imagenet-lt --method plain --set train.epochs=90
     oltr show dme
+    oltr show resnet10
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.planning.registry import list_methods
+    from oltr_cli.recipe.backbones import BACKBONES
 
     if name in list_methods():
         _show_method(name, json_)
+        return
+    if name in BACKBONES.find():
+        _show_backbone(name, json_)
         return
     from oltr_cli.planning.plan import plan
     from oltr_cli.planning.resolve import flatten
@@ -48,7 +59,7 @@ def show(
     from oltr_cli.base.display import SafeConsole
 
     console = SafeConsole()
-    console.print(f"[dim]{path}[/]")
+    console.print(f"[dim]{escape(str(path))}[/]")
     for link in links:
         console.print(f"\n[bold]{link.recipe.method}[/] [dim]hash {link.hash}[/]")
         for key, value in flatten(link.recipe.as_toml()).items():
@@ -107,6 +118,49 @@ def _show_method(name: str, as_json: bool) -> None:
         typer.echo(f"\nnext  oltr run dme --detector {name}{given_files()}", err=True)
     else:
         typer.echo(f"\nnext  oltr run {name}{given_files()}", err=True)
+
+
+def _show_backbone(name: str, as_json: bool) -> None:
+    import inspect
+    import sys
+
+    from oltr_cli.base.added_files import given_files
+    from oltr_cli.networks.backbones import OF_ALL, build_backbone
+    from oltr_cli.recipe.specs import BackboneSpec
+
+    network = build_backbone(BackboneSpec(name=name))
+    cls = type(network)
+    facts = {
+        "name": name,
+        "kind": "backbone",
+        "source": cls.source,
+        "about": inspect.getdoc(sys.modules[cls.__module__]) or "",
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "features": network.feature_dim,
+        "torchvision": cls.torchvision.get(name),
+    }
+    keys = [
+        {"key": f"backbone.{key}", "default": field.default, "type": _type_name(field.annotation), "about": about}
+        for key, field in BackboneSpec.model_fields.items()
+        if key in (*OF_ALL, *cls.keys) and key != "name" and (about := field.description)
+    ]
+    if as_json:
+        print_json({**facts, "keys": keys})
+        return
+    from oltr_cli.base.display import SafeConsole
+    from oltr_cli.commands.ls import as_table, print_table
+
+    console = SafeConsole()
+    console.print(f"[bold]{name}[/]  [dim]{' · '.join(filter(None, ('backbone', cls.source)))}[/]\n")
+    console.print(f"{facts['about']}\n", markup=False)
+    weights = "has" if facts["torchvision"] else "has no"
+    console.print(
+        f"{facts['parameters']:,} parameters and {facts['features']:,} features with the default keys; torchvision "
+        f"{weights} weights for it\n",
+        soft_wrap=True,
+    )
+    print_table(console, as_table("keys", keys))
+    typer.echo(f"\nnext  oltr run dme --set backbone.name={name}{given_files()}", err=True)
 
 
 def _paper_figures(name: str) -> list[dict[str, Any]]:

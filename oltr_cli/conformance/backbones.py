@@ -35,7 +35,7 @@ def check_shapes_are_those_it_states(name: str) -> None:
     backbone = build(name).eval()
     for size in SIZES:
         images = random_images(size, batch=2)
-        found, stated = tuple(backbone.feature_map(images).shape), (2, backbone.map_channels, *backbone.map_size(size))
+        found, stated = tuple(backbone.compute_map(images).shape), (2, backbone.map_channels, *backbone.map_size(size))
         assert found == stated, f"images of {size} pixels give a map {found}, not {stated}"
     for network, dim in (
         (backbone, backbone.map_channels),

@@ -7,6 +7,7 @@ is in the file as one JSON object under the key ``oltr``.
 Before a file is put in place it is read back and run on a few images; its scores must be the run's.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from oltr_cli import __version__
+from oltr_cli.base.added_code import place_of
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import write_atomically
 from oltr_cli.detector import LogitDetector
@@ -188,11 +190,26 @@ def capture(module: Deployed, side: int, name: str) -> "torch.export.ExportedPro
         program = program.run_decompositions({})
     except Exception as error:  # unsupported code can make the exporter fail in any way
         raise OltrError(
-            f"{name} cannot be exported: its forward cannot be captured by torch.export ({first_line(error)})"
+            f"{name} cannot be exported: its forward cannot be captured by torch.export ({why_not_captured(error)})"
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, which are private
     return program
+
+
+def why_not_captured(error: Exception) -> str:
+    """What torch.export says is wrong, and what to write instead where a common cause is known."""
+    guard = re.search(r"generated guard (.+)", str(error))
+    place = place_of(error)
+    where = f"; at {place}" if place else ""
+    if guard is None:
+        return f"{first_line(error)}{where}"
+    limits = re.sub(r"L\['\w+'\]\.size\(\)\[0\]", "batch", guard.group(1))
+    return (
+        f"it takes another way by the number of images: what was captured holds only for {limits}{where}. torch.cdist "
+        "does so above 25 rows; write squared distances as a product: "
+        "x.square().sum(1, keepdim=True) - 2 * x @ c.T + c.square().sum(1)"
+    )
 
 
 def _check_target(file: Path, kind: Format, force: bool) -> None:

@@ -6,14 +6,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from oltr_cli.base.added_code import defined_at
+from oltr_cli.base.text import json_text
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.method import Method, Scores
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.metrics import rank_curve, ranking_metrics
 from oltr_cli.runs.result import DetectorFacts
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.contract import check_scores
 from oltr_cli.training.scoring import score_split
 
 TUNED_BY = "open/detection_error_tpr95"
@@ -27,7 +30,11 @@ class _Judged(nn.Module):
         self.network, self.detector = network, detector
 
     def forward(self, images: Tensor) -> Scores:
-        return self.detector.score_images(self.network, images)
+        scores = self.detector.score_images(self.network, images)
+        check_scores(self.detector.score_images, scores, len(images), self.network.setup.num_classes)
+        if not scores.confidence.isfinite().all():
+            raise self.detector.not_finite("images")
+        return scores
 
 
 @dataclass
@@ -68,11 +75,17 @@ class Detection:
 
     def facts(self) -> DetectorFacts:
         """What the run's result says about it."""
+        report = self.detector.report()
+        try:
+            json_text(report)
+        except (TypeError, ValueError) as error:
+            where = defined_at(self.detector.report)
+            raise OltrError(f"{where}: does not return a dict of numbers and strings ({error})") from None
         return DetectorFacts(
             name=self.p.run.method.partition("+")[2],
             params=self.detector.setup.params.model_dump(mode="json", by_alias=True),
             tuned_on_open=self.tuned_on_open,
-            report=self.detector.report(),
+            report=report,
         )
 
     def _by_network(self, detector: NetworkDetector, split: str) -> SavedScores:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 from filelock import Timeout
 
+from oltr_cli.base.added_code import named_faults
 from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
@@ -19,7 +20,9 @@ from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
 from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
+from oltr_cli.planning.registry import files_of
 from oltr_cli.runs.folder import FolderGone, Run
+from oltr_cli.runs.made_with import ADDED_FILES
 from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
 
 if TYPE_CHECKING:
@@ -132,7 +135,7 @@ class _Session:
                 remove_stray_files(p.run)
                 self._record_recipe(p)
             try:
-                with named_shortages():
+                with named_faults(), named_shortages():
                     return self._make_and_record(p)
             except Stopped:
                 raise
@@ -168,7 +171,8 @@ class _Session:
         write_text(p.run.path / "recipe.toml", toml_with_digest(tomli_w.dumps(p.link.recipe.as_toml())))
         made_on = {**describe(self.accelerator, self.networks.workers), "compiled": self.compiled}
         start = {"starts_from": p.parent.name if p.parent else None}
-        write_json(p.run.path / "environment.json", {**made_on, **start})
+        added = {ADDED_FILES: files_of(p.run.method, p.link.recipe.backbone.name)}
+        write_json(p.run.path / "environment.json", {**made_on, **start, **added})
 
     def _record_failure(self, p: Planned, error: OltrError) -> None:
         if not (p.run.path / "recipe.toml").exists():  # it was removed: a result alone would be no run

@@ -10,6 +10,7 @@ from oltr_cli.base.added_files import added_files, given_files
 from oltr_cli.base.plugins import Origin, Plugin, Plugins, no_class
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.recipe.backbones import BACKBONES
+from oltr_cli.runs.made_with import hint
 
 if TYPE_CHECKING:
     from oltr_cli.detector import Detector
@@ -23,7 +24,8 @@ BASES: dict[str, Literal["method", "detector"]] = {
     "LogitDetector": "detector",
     "NetworkDetector": "detector",
 }
-METHODS = Plugins("method", "oltr_cli.methods", "oltr.methods", tuple(BASES))
+METHODS = Plugins("method", "oltr_cli.methods", "oltr.methods", ("starts_from", "family", "source", "trains"))
+BROKEN = "broken"  # family of a file without a class that can be used
 PLUS = "+"  # between a trained method and the detector on it
 
 
@@ -32,7 +34,7 @@ class MethodInfo:
     """What can be said of a method or a detector without importing it.
 
     Attributes:
-        summary: first line of the file's docstring; what is wrong, when the family is "broken".
+        summary: first line of the file's docstring; what is wrong, when the family is ``BROKEN``.
         starts_from: the method whose run it starts from; of a detector, the one under it in the paper's row.
         module: dotted name, or the path of a file that was added.
         trains: False when a run of it takes no step.
@@ -62,7 +64,7 @@ def method_info(plugin: Plugin) -> MethodInfo:
     return MethodInfo(
         plugin.name,
         plugin.summary,
-        str(facts["family"]) if plugin.class_name else "broken",
+        str(facts["family"]) if plugin.class_name else BROKEN,
         str(facts.get("source", "")),
         start if isinstance(start, str) else None,
         plugin.module,
@@ -81,7 +83,7 @@ def list_methods() -> dict[str, MethodInfo]:
         for name, path in added.items():
             if name not in found and str(path) not in backbones:
                 wrong = no_class((*BASES, *BACKBONES.bases))
-                found[name] = MethodInfo(name, wrong, "broken", module=str(path), origin="file")
+                found[name] = MethodInfo(name, wrong, BROKEN, module=str(path), origin="file")
     return dict(sorted(found.items()))
 
 
@@ -95,7 +97,10 @@ def canonical(name: str) -> str:
     base, plus, detector = name.partition(PLUS)
     for part in (base, detector) if plus else (base,):
         if part not in methods:
-            raise UsageProblem(f"no method '{part}'{nearest(part, methods)}")
+            what, known = ("detector", _detectors(methods)) if part is not base else ("method", list(methods))
+            raise UsageProblem(f"no {what} '{part}'{hint(part, known)}")
+        if methods[part].family == BROKEN:
+            METHODS.load(part)  # says what is wrong
     if plus:
         if methods[base].kind != "method" or methods[detector].kind != "detector":
             raise UsageProblem(f"'{name}' is not METHOD+DETECTOR, as dme+energy is; see: oltr ls methods")
@@ -108,6 +113,13 @@ def canonical(name: str) -> str:
     return f"{under}{PLUS}{base}"
 
 
+def files_of(method: str, backbone: str) -> dict[str, str]:
+    """The added files of a run: names of its method, detector and backbone → files; none of what is installed."""
+    used = [(METHODS, name) for name in method.split(PLUS)] + [(BACKBONES, backbone)]
+    found = {name: plugins.find()[name] for plugins, name in used}
+    return {name: plugin.module for name, plugin in found.items() if plugin.origin == "file"}
+
+
 def load_method(name: str) -> "type[Method]":
     """Import the class of a trained method.
 
@@ -116,9 +128,10 @@ def load_method(name: str) -> "type[Method]":
     """
     from oltr_cli.method import Method
 
-    cls = METHODS.load(name)
+    cls = METHODS.load(name, hint)
     if not issubclass(cls, Method):
         raise UsageProblem(_put_it_on_a_method(name))
+    _check_threshold_rule(name, cls)
     METHODS.check_complete(name, cls, () if cls.trains else ("training_loss", "feature_loss"))
     return cls
 
@@ -127,16 +140,17 @@ def load_detector(name: str) -> "type[Detector]":
     """Import the class of a detector.
 
     Raises:
-        UsageProblem: there is no such detector, or its file cannot be imported or is incomplete.
+        UsageProblem: there is no such detector, or its file cannot be imported, is incomplete or has an unusable rule.
     """
     from oltr_cli.detector import Detector
 
-    cls = METHODS.load(name)
+    cls = METHODS.load(name, hint)
     if not issubclass(cls, Detector):
-        detectors = [info.name for info in list_methods().values() if info.kind == "detector"]
-        raise UsageProblem(f"{name} is not a detector{nearest(name, detectors)}")
+        raise UsageProblem(f"{name} is not a detector{nearest(name, _detectors(list_methods()))}")
     own_way = any(getattr(cls, step) is not getattr(Detector, step) for step in ("score", "judge"))
     METHODS.check_complete(name, cls, ("confidence",) if own_way else ())
+    _check_threshold_rule(name, cls)
+    cls.registered_as = name
     return cls
 
 
@@ -151,6 +165,25 @@ def method_chain(name: str) -> "list[tuple[str, type[Method]]]":
         chain.append((wanted, cls))
         wanted = cls.starts_from
     return chain[::-1]
+
+
+def _detectors(methods: dict[str, MethodInfo]) -> list[str]:
+    return [name for name, info in methods.items() if info.kind == "detector"]
+
+
+def _check_threshold_rule(name: str, cls: type) -> None:
+    """Refuse before anything is trained what a run could not use as its own rule."""
+    from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
+
+    text = getattr(cls, "threshold_rule", PAPER_RULE)
+    allowed = "a class's own is a number, id_quantile:Q or val_open"
+    try:
+        rule = ThresholdRule.parse(str(text))
+    except UsageProblem as problem:
+        raise METHODS.refuse(name, f"threshold_rule: {problem}; {allowed}") from None
+    if rule.marks_test_leak or rule.name in ("tuned", "own"):
+        why = "reads the labels of the test set" if rule.marks_test_leak else "is no rule by itself"
+        raise METHODS.refuse(name, f"threshold_rule {rule.text} {why}; {allowed}")
 
 
 def _put_it_on_a_method(detector: str) -> str:

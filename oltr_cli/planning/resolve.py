@@ -143,34 +143,65 @@ def _validated(
     origin: dict[str, str] = {}
     for source, layer in layers:
         _merge(merged, layer, origin, source)
-    problems = [f"unknown key '{k}' ({origin.get(k, file)}){nearest(k, models)}" for k in merged if k not in models]
+    problems = [_Problem(k, f"unknown key '{k}'", nearest(k, models)) for k in merged if k not in models]
     values: dict[str, Any] = {}
     for section, model in models.items():
         given = merged.get(section, {})
         if not isinstance(given, dict):
-            problems.append(f"{section} must be a table ({origin.get(section, file)})")
+            problems.append(_Problem(section, f"{section} must be a table"))
             continue
         if section == "train" and isinstance(given.get("lr"), dict):
             given = {**given, "lr": {**TrainSpec().lr, **given["lr"]}}
         try:
             values[section] = model.model_validate(given)
         except ValidationError as error:
-            problems += [_explain(section, model, e, origin) for e in error.errors()]
+            problems += [_explain(section, model, e) for e in error.errors()]
     if "backbone" in values:
         problems += _backbone_problems(values["backbone"])
     if problems:
-        raise UsageProblem(several(file, problems))
+        raise UsageProblem(_blamed(problems, origin, file))
     return values, origin
 
 
-def _backbone_problems(spec: BackboneSpec) -> list[str]:
+@dataclass(frozen=True)
+class _Problem:
+    """What is wrong with ``key``, or with what is below it; ``more`` follows the place where it is set."""
+
+    key: str
+    text: str
+    more: str = ""
+
+
+def _blamed(problems: list[_Problem], origin: dict[str, str], file: str) -> str:
+    """The problems, with where each value was set; the recipe file is blamed only for what ``--set`` did not do."""
+    places = []
+    for problem in problems:
+        set_by = [place for key, place in origin.items() if _concerns(key, problem) and place.startswith("--set ")]
+        places.append(origin.get(problem.key, "") if not set_by else " and ".join(dict.fromkeys(set_by)))
+    if len(problems) == 1 and places[0].startswith("--set "):
+        (problem,) = problems
+        return f"{places[0]}: {problem.text.removeprefix(f'{problem.key}: ')}{problem.more}"
+    listed = [
+        f"{problem.text}{f' ({place})' if place else ''}{problem.more}"
+        for problem, place in zip(problems, places, strict=True)
+    ]
+    return several("--set" if all(place.startswith("--set ") for place in places) else file, listed)
+
+
+def _concerns(key: str, problem: _Problem) -> bool:
+    """Whether the value of ``key`` is, or is part of, what is wrong: values of a section may not go together."""
+    inside = key.startswith(f"{problem.key}.") and key.rpartition(".")[2] in problem.text
+    return key == problem.key or inside
+
+
+def _backbone_problems(spec: BackboneSpec) -> list[_Problem]:
     """What is wrong with the backbone, if anything: its name, its file, or keys that it does not use."""
     from oltr_cli.networks.backbones import load_backbone
 
     try:
         load_backbone(spec)
     except UsageProblem as problem:
-        return [str(problem)]
+        return [_Problem("backbone" if "does not use" in str(problem) else "backbone.name", str(problem))]
     return []
 
 
@@ -203,20 +234,18 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _explain(section: str, model: type[BaseModel], error: Any, origin: dict[str, str]) -> str:
-    """One line for one pydantic error: key, what is wrong, nearest name, where it is set."""
+def _explain(section: str, model: type[BaseModel], error: Any) -> _Problem:
+    """One pydantic error: key, what is wrong, nearest name."""
     location = [str(part) for part in error["loc"]]
     dotted = ".".join([section, *location])
-    written = next((origin[k] for k in (dotted, ".".join([section, *location[:1]])) if k in origin), "")
-    where = f" ({written})" if written else ""
     if error["type"] == "extra_forbidden":
         inner = model
         for part in location[:-1]:
             inner = inner.model_fields[part].annotation  # type: ignore[assignment]
-        return f"unknown key '{dotted}'{where}{nearest(location[-1], keys_of(inner))}"
+        return _Problem(dotted, f"unknown key '{dotted}'", nearest(location[-1], keys_of(inner)))
     message = error["msg"].removeprefix("Value error, ")
     given = f", not {error['input']!r:.80}" if error["type"] != "value_error" and location else ""
-    return f"{dotted}: {message[0].lower()}{message[1:]}{given}{where}"
+    return _Problem(dotted, f"{dotted}: {message[0].lower()}{message[1:]}{given}")
 
 
 def _hash(recipe: Recipe, parent: str | None) -> str:

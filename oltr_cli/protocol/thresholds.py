@@ -15,11 +15,13 @@ Confidences exactly at τ are accepted; see ``oltr_cli.protocol.metrics``.
 """
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from oltr_cli.base.added_files import given_files
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.protocol.metrics import f_measure, rank_curve
 from oltr_cli.runs.result import ChosenThreshold, RunResult, read_tuned
@@ -103,7 +105,11 @@ def saved_threshold(run_dir: Path, result: RunResult, rule: ThresholdRule | None
         return rule
     tuned = read_tuned(run_dir)
     if tuned is None:
-        raise UsageProblem(f"{run_dir}: no tuned threshold is saved here; choose one with: oltr tune threshold")
+        how = "" if (run_dir / "scores" / "open_val.npz").exists() else f" --rule {_WITH_NUMBER['id_quantile']}"
+        raise UsageProblem(
+            f"{result.run}: no tuned threshold is saved; choose one with: oltr tune threshold --run "
+            f"{shlex.quote(result.run)}{how}{given_files()}"
+        )
     return tuned.chosen
 
 

@@ -4,7 +4,13 @@ from oltr_cli.base.plugins import Plugins
 from oltr_cli.errors import UsageProblem
 from oltr_cli.recipe.specs import BackboneSpec
 
-BACKBONES = Plugins("backbone", "oltr_cli.networks.backbones", "oltr.backbones", ("Backbone",), several=True)
+BACKBONES = Plugins(
+    "backbone",
+    "oltr_cli.networks.backbones",
+    "oltr.backbones",
+    ("names", "source", "keys", "torchvision"),
+    several=True,
+)
 TORCHVISION = "torchvision"  # as backbone.weights: its ImageNet weights, downloaded
 
 

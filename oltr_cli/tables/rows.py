@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from oltr_cli.errors import OltrError, UsageProblem, nearest
+from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.planning.registry import PLUS, canonical, list_methods
+from oltr_cli.runs.made_with import hint
 from oltr_cli.tables.paper import NO_CELL, Beside, Row, Table
 
 APART = "not in the paper's table"
@@ -180,4 +181,4 @@ def _methods_like(pattern: str, names: Collection[str]) -> set[str]:
         return fitting
     if pattern in methods or (PLUS in pattern and not set(pattern) & set("*?[")):
         return {canonical(canonical(pattern))}
-    raise UsageProblem(f"no method '{pattern}'{nearest(pattern, {*names, *methods})}")
+    raise UsageProblem(f"no method '{pattern}'{hint(pattern, {*names, *methods})}")

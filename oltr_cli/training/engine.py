@@ -75,7 +75,7 @@ class _Training:
         self.optimizer = build_optimizer(self.method, train_spec, fused=accelerator.device.type == "cuda")
         self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
         self.saving.restore_optimizer(self.optimizer, self.scheduler)
-        self.watch = LossWatch(self.optimizer, self.progress, task.run.name)
+        self.watch = LossWatch(self.optimizer, self.progress, task.run.name, self._rates())
         if task.compiled:
             self.method.backbone.compute_map = compiled(self.method.backbone.compute_map)  # type: ignore[method-assign,assignment]
         self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given))
@@ -151,6 +151,12 @@ class _Training:
         self.optimizer.step()
         self.scheduler.step()
 
+    def _rates(self) -> str:
+        """``train.lr.features (now 0.1) or train.lr.classifier (now 0.1)``, of the parts that are trained."""
+        rates = self.task.recipe.train.lr
+        names = [group["name"] for group in self.optimizer.param_groups]
+        return " or ".join(f"train.lr.{name} (now {rates[name]:g})" for name in names)
+
     def _count_failures(self, failed: list[int]) -> None:
         if not failed:
             return
@@ -169,7 +175,9 @@ class _Training:
         self.watch.look(progress.epoch, progress.step)
         progress.epoch_seconds = time.monotonic() - self.began
         if not all(torch.isfinite(p).all() for p in self.method.parameters()):
-            raise NotFinite(f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}; lower train.lr")
+            raise NotFinite(
+                f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}. Lower {self._rates()}"
+            )
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
             # Each process has batch-norm statistics of its own share; those of the first one are the run's.

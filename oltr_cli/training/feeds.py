@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from oltr_cli.base.display import Bar
 from oltr_cli.data.feed.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches
-from oltr_cli.data.feed.on_device import DeviceLoader
 from oltr_cli.data.feed.sampling import steps_per_epoch
 from oltr_cli.data.feed.transforms import DeviceTransform
+from oltr_cli.data.store.on_device import DeviceLoader
 from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, FeatureSet, Method
 from oltr_cli.networks.backbones import Given
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.contract import check_terms
 from oltr_cli.training.frozen import FrozenFeatures, frozen_features, score_frozen
 from oltr_cli.training.scoring import BATCH, score_features, score_split
 from oltr_cli.training.task import Task
@@ -63,9 +64,13 @@ class Loss(nn.Module):
 
     def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         if isinstance(self.method, FeatureMethod):
-            return self.method.feature_loss(inputs, labels)
+            terms = self.method.feature_loss(inputs, labels)
+            check_terms(self.method.feature_loss, terms)
+            return terms
         with self.method.backbone.taking(self.given):
-            return self.method.training_loss(inputs, labels)
+            terms = self.method.training_loss(inputs, labels)
+        check_terms(self.method.training_loss, terms)
+        return terms
 
 
 class ImageFeed:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from rich.markup import escape
+
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import Method
 from oltr_cli.networks.pretrained import fetch_torchvision
@@ -33,7 +35,7 @@ def first_weights(task: Task, method: Method, quiet: bool) -> None:
         say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
     elif task.recipe.backbone.weights:
         report = load_weights(method.backbone, _weight_file(task))
-        say(f"[dim]{task.recipe.backbone.weights}: {report.summary()}[/]")
+        say(f"[dim]{escape(task.recipe.backbone.weights)}: {report.summary()}[/]")
 
 
 def _weight_file(task: Task) -> str | Path:

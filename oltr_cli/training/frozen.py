@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from rich.markup import escape
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,6 +32,7 @@ from oltr_cli.method import Method
 from oltr_cli.networks.backbones import Backbone, Given
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.contract import check_scores
 from oltr_cli.training.scoring import BATCH
 from oltr_cli.training.task import Task
 
@@ -85,7 +87,7 @@ def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
             if folder.exists():
                 task.display.warn(f"{folder}: is damaged; the features are computed again")
             what = f"{'feature maps' if kind == 'maps' else 'features'} of {split}"
-            task.display.say(f"[dim]saving {what}, {4 * np.prod(shape) / 1e6:,.0f} MB, in {home}[/]")
+            task.display.say(f"[dim]saving {what}, {4 * np.prod(shape) / 1e6:,.0f} MB, in {escape(str(home))}[/]")
             with task.display.bar(what, len(images)) as bar:
                 _write(folder, shape, lambda out: _compute(task, backbone, split, kind, out, bar.advance))
             found = _read(folder, kind, images, shape)
@@ -103,6 +105,7 @@ def score_frozen(method: Method, kept: FrozenFeatures, accelerator: Accelerator)
         features = kept.rows(slice(start, start + BATCH)).to(accelerator.device)
         with accelerator.autocast(), method.backbone.taking(kept.kind):
             scores = method(features)
+        check_scores(method.forward, scores, len(features), method.setup.num_classes)
         parts.append((scores.logits.float().argmax(dim=1).cpu().numpy(), scores.confidence.float().cpu().numpy()))
     prediction, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
     return SavedScores(prediction, confidence, kept.labels)

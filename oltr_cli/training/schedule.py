@@ -3,7 +3,8 @@
 import torch
 from torch.optim import SGD, lr_scheduler
 
-from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.base.added_code import defined_at
+from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.method import Method
 from oltr_cli.recipe.specs import TrainSpec
 
@@ -15,10 +16,14 @@ def build_optimizer(method: Method, train: TrainSpec, *, fused: bool = False) ->
         fused: one kernel for all parameters, which ``LossWatch`` can tell on the device to skip a step.
     Raises:
         UsageProblem: the recipe gives no learning rate for a part.
+        OltrError: ``parts`` returns no dict.
     """
     frozen = {id(p) for p in method.backbone.parameters() if not p.requires_grad}
     groups = []
-    for part, parameters in method.parts().items():
+    parts = method.parts()
+    if not isinstance(parts, dict):
+        raise OltrError(f"{defined_at(method.parts)}: returns a {type(parts).__name__}, not a dict of parameters")
+    for part, parameters in parts.items():
         if part not in train.lr:
             raise UsageProblem(f"train.lr has no rate for the part '{part}'{nearest(part, train.lr)}")
         moving = [p for p in parameters if id(p) not in frozen]

@@ -13,9 +13,10 @@ from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import NotFinite
-from oltr_cli.method import FeatureMethod, Scores
+from oltr_cli.method import FeatureMethod, Method, Scores
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.contract import check_scores
 
 BATCH = 256  # fixed, so that a run's scores do not depend on its training batch
 FEATURE_BLOCK = 4096
@@ -52,6 +53,8 @@ def rows_of_split(
     for batch in evaluation_batches(split, spec, BATCH, workers, *share, skip_undecodable=skip_undecodable):
         with accelerator.autocast():
             scores = method(transform.evaluate(batch.images))
+        if isinstance(method, Method):
+            check_scores(method.forward, scores, len(batch.images), method.setup.num_classes)
         parts.append([batch.indices.numpy(), *map(_numpy, keep(scores))])
         advance(len(batch.indices) * accelerator.num_processes)
     if accelerator.num_processes > 1:
@@ -99,7 +102,9 @@ def score_features(
     method.eval()
     parts = []
     for start in range(0, len(features), FEATURE_BLOCK):
-        scores = method.score_features(features[start : start + FEATURE_BLOCK])
+        block = features[start : start + FEATURE_BLOCK]
+        scores = method.score_features(block)
+        check_scores(method.score_features, scores, len(block), method.setup.num_classes)
         logits = scores.logits.float()
         row = [_numpy(logits.argmax(dim=1)), _numpy(scores.confidence.float())]
         parts.append(row + ([_numpy(logits), _numpy(scores.features.float())] if names is not None else []))

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from oltr_cli.base.added_code import defined_at
 from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
 from oltr_cli.data.feed.opening import OpenedDataset
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.method import Method, Setup
+from oltr_cli.networks.backbones import Backbone
 from oltr_cli.planning.resolve import Link
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.checkpoint import load_best as best_checkpoint
@@ -53,10 +55,16 @@ class Task:
 
 
 def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int], seed: int) -> Method:
-    """The method with its random initial weights, which depend only on the seed."""
+    """The method with its random initial weights, which depend only on the seed.
+
+    Raises:
+        OltrError: its class builds no backbone.
+    """
     torch.manual_seed(derive(seed, "init", recipe.method))
     counts = tuple(int(c) for c in class_counts)
     method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
+    if not isinstance(getattr(method, "backbone", None), Backbone):
+        raise OltrError(f"{defined_at(cls.__init__)}: does not set self.backbone to a backbone")
     return method if method.backbone.contiguous else method.to(memory_format=torch.channels_last)
 
 

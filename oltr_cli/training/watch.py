@@ -23,11 +23,11 @@ class LossWatch:
 
     Args:
         optimizer: fused, if the terms stay on the device.
-        where: name of the run and how to go on, for the error.
+        where, rates: name of the run, and its learning rates, for the error.
     """
 
-    def __init__(self, optimizer: SGD, progress: Progress, where: str) -> None:
-        self.optimizer, self.progress, self.where = optimizer, progress, where
+    def __init__(self, optimizer: SGD, progress: Progress, where: str, rates: str) -> None:
+        self.optimizer, self.progress, self.where, self.rates = optimizer, progress, where, rates
         self.every = EVERY if optimizer.defaults["fused"] else 1
         self._names: tuple[str, ...] = ()
         self._sums: Tensor | None = None
@@ -77,11 +77,7 @@ class LossWatch:
             if not math.isfinite(value):
                 raise NotFinite(
                     f"{self.where}: loss term '{name}' is {value} at epoch {epoch + 1}, step {step + 1}; no step "
-                    f"was taken with it. Lower train.lr (now {_rates(self.optimizer)})"
+                    f"was taken with it. Lower {self.rates}"
                 )
         for name, value in values.items():
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
-
-
-def _rates(optimizer: SGD) -> str:
-    return ", ".join(f"{group['name']} {group['lr']:.3g}" for group in optimizer.param_groups)

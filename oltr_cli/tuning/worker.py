@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from oltr_cli.base.added_code import fault_of
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_text
 from oltr_cli.errors import OltrError, Stopped, UsageProblem, with_type
@@ -154,7 +155,7 @@ class Worker:
             return self._failed(claim, str(error), began)
         except Exception as error:  # the method failed with these values; the next trial may succeed
             write_text(claim.run.path / "error.txt", traceback.format_exc())
-            return self._failed(claim, with_type(error), began)
+            return self._failed(claim, str(fault_of(error) or with_type(error)), began)
         return self._finished(claim, outcome, began)
 
     def _finished(self, claim: Claim, outcome: Outcome, began: float) -> tuple[Status, Metrics]:

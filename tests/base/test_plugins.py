@@ -1,5 +1,6 @@
 """Finding classes: what a file's text says, which class of it is meant, files that were added, entry points."""
 
+import re
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -66,19 +67,46 @@ def test_two_public_classes_are_an_error_that_names_them(tmp_path, no_files):
     assert "\n" not in str(caught.value)
 
 
-def test_a_class_of_several_names_and_a_file_with_a_method_too(tmp_path, no_files):
+def test_a_class_of_several_names(tmp_path, no_files):
     file = tmp_path / "my_nets.py"
-    file.write_text(
-        "class Nets(Backbone):\n    names = ('net-1', 'net-2')\n    source = 'x'\n"
-        "class Mine(Method):\n    names = ('a', 'b')\n"
-    )
+    file.write_text("class Nets(Backbone):\n    names = ('net-1', 'net-2')\n    source = 'x'\n")
     added_files.add_file(file)
     found = [one for one in BACKBONES.find().values() if one.origin == "file"]
     assert [(one.name, one.class_name, one.facts["source"]) for one in found] == [
         ("net-1", "Nets", "x"),
         ("net-2", "Nets", "x"),
     ]
-    assert METHODS.find()["my-nets"].class_name == "Mine"  # a method has one name, that of its file
+    assert "my-nets" not in METHODS.find()
+
+
+@pytest.mark.parametrize("other", ["Method", "LogitDetector"])
+def test_classes_of_two_contracts_in_a_file_are_an_error_too(tmp_path, no_files, other):
+    file = tmp_path / "mixed.py"
+    file.write_text(f"class Net(Backbone): pass\nclass Mine({other}): pass\n")
+    added_files.add_file(file)
+    for plugins_ in (METHODS, BACKBONES):
+        with pytest.raises(UsageProblem, match=r"mixed.py: has 2 public classes, Net and Mine; let the names"):
+            plugins_.load("mixed")
+
+
+def test_facts_may_be_constants_of_the_file_and_nothing_that_has_to_run():
+    constant = "KEYS = ('stem',)\nSOURCE = 'x'\nclass Net(Backbone):\n    keys = KEYS\n    source: str = SOURCE\n"
+    found = BACKBONES.read("net", "somewhere", constant, "file")
+    assert (found.facts["keys"], found.facts["source"]) == (("stem",), "x")
+    for value in ("tuple(x for x in 'ab')", "KEYS", "('stem',)\n    names += ('b',)"):
+        text = f"KEYS = ('a',)\nKEYS += ('b',)\nclass Net(Backbone):\n    names = {value}\n"
+        found = BACKBONES.read("net", "somewhere", text, "file")
+        assert found.class_name == ""
+        assert re.fullmatch(r"line [45]: names is read from the text; write a literal", found.summary)
+    assert read("class Mine(Method):\n    own = 1 / 3\n    trains = False\n").facts == {"trains": False}
+
+
+def test_the_line_at_which_an_import_fails_is_named(tmp_path, no_files):
+    file = tmp_path / "fails_late.py"
+    file.write_text("x = 1\n\n\ny = x / 0\nclass A(Method): pass\n")
+    added_files.add_file(file)
+    with pytest.raises(UsageProblem, match=f"{file}: line 4: ZeroDivisionError: division by zero; OLTR_TRACEBACK=1"):
+        METHODS.load("fails-late")
 
 
 def test_names_that_are_taken_or_missing(tmp_path, no_files):

@@ -277,6 +277,8 @@ def test_a_signal_stops_it_at_once(runs, recipe, monkeypatch):
         (["--method", "dmee"], "no method 'dmee'; did you mean 'dme'"),
         (["--methods", "dme,zz*", "--run", "--dataset", "glyphs-lt"], "no method 'zz*'; known: "),
         (["--format", "mdd"], "no format 'mdd'; did you mean 'md'"),
+        (["--format", "markdown"], "no format 'markdown'; did you mean 'md'?"),
+        (["--format", "LaTeX"], "no format 'LaTeX'; did you mean 'tex'?"),
         (["--seeds", "3"], "add --run"),
         (["--threshold", "val_opne"], "did you mean 'val_open'"),
         (["--dataset", "somewhere", "--run"], "--run needs a recipe"),

@@ -17,6 +17,9 @@ from oltr_cli.planning.plan import check_words
         ("run dme --image-size 3", "--set data.image_size=VALUE"),
         ("run dme --lambda 3", "--set params.lambda=VALUE"),
         ("run dme --seed x", ""),
+        ("rm dme --methods-from x.py", "leave it out: this command loads no method"),
+        ("tune threshold --epochs 3", ""),
+        ("tune lambda --epochs 3", "--set train.epochs=VALUE"),
         ("foo", ""),
     ],
 )
@@ -43,3 +46,17 @@ def test_names_and_keys_are_checked_first(monkeypatch, words, says):
     with pytest.raises(UsageProblem, match=says.replace("?", r"\?")):
         check_words(*words)
     check_words("dme+energy", "glyphs-lt", ["train.epochs=3", "lambda=1"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run", "dme", "--methods-from", "/no/\x1b[31m.py"], ["run", "dme", "--fo\x1b[31mo"], ["\x1b]0;title\x07"]],
+)
+def test_what_is_typed_reaches_the_terminal_as_text(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", ["oltr", *words])
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert "\x1b" not in said
+    assert "\\x1b" in said

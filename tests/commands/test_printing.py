@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 
 from oltr_cli.commands.printing import print_json
+from tests.helpers.fake_runs import make_run
+from tests.helpers.in_process import oltr_here
 
 
 def test_json_is_strict_and_on_one_line(capsys):
@@ -25,3 +27,14 @@ def test_commands_print_json_with_it():
     for file in (Path(__file__).parents[2] / "oltr_cli" / "commands").rglob("*.py"):
         if file.name != "printing.py":
             assert "print(json" not in file.read_text(encoding="utf-8"), file
+
+
+def test_a_path_that_looks_like_markup_is_printed_whole(tmp_path):
+    home = tmp_path / "[dim]a[bold]"
+    home.mkdir()
+    recipe = home / "mine.toml"
+    assert str(recipe) in oltr_here("cp", "glyphs-lt", recipe)[2]
+    assert str(recipe) in oltr_here("show", recipe, "--method", "plain")[1]
+    make_run(tmp_path / "runs", "glyphs-lt", "plain")
+    saved = oltr_here("compare", "--table", "3a", "-d", "glyphs-lt", "--save", home, OLTR_RUNS=str(tmp_path / "runs"))
+    assert f"saved {home}" in saved[2]

@@ -6,7 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.commands import complete
+from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.planning.registry import list_methods, load_detector, load_method
+from oltr_cli.recipe.specs import BackboneSpec
 
 
 @pytest.mark.parametrize("name", list_methods())
@@ -36,3 +39,14 @@ def test_no_word_is_broken_at_any_width(monkeypatch, columns):
     params = json.loads(CliRunner().invoke(app, ["show", "dme", "--json"]).stdout)["params"]
     words = {word for param in params for word in f"{param['key']} {param['type']} {param['about']}".split()}
     assert words <= set(shown)
+
+
+def test_a_backbone_is_shown_with_its_keys_and_its_size():
+    shown = json.loads(CliRunner().invoke(app, ["show", "resnet10", "--json"]).stdout)
+    weights = sum(parameter.numel() for parameter in build_backbone(BackboneSpec(name="resnet10")).parameters())
+    assert (shown["kind"], shown["parameters"], shown["features"]) == ("backbone", weights, 512)
+    assert [key["key"] for key in shown["keys"]] == [
+        *("backbone.stem", "backbone.width", "backbone.weights", "backbone.final_relu", "backbone.fc"),
+    ]
+    assert "He et al., CVPR 2016" in CliRunner().invoke(app, ["show", "resnet10"]).stdout
+    assert complete.shown("resnet10") == ["resnet10", "resnet101"]

@@ -113,6 +113,36 @@ class _Coarse(LogitDetector):
         return logits.amax(dim=1) + (1e10 + logits.amin(dim=1) - 1e10)
 
 
+class _Distances(Plain):
+    """Distances to weights, as ``distances`` computes them."""
+
+    distances = staticmethod(torch.cdist)
+
+    def forward(self, images):
+        v = self.backbone(images)
+        return Scores.from_logits(-self.distances(v, self.classifier.weight), v)
+
+
+class _ByProduct(_Distances):
+    @staticmethod
+    def distances(x, c):
+        return x.square().sum(1, keepdim=True) - 2 * x @ c.T + c.square().sum(1)
+
+
+def test_the_suite_catches_a_method_that_cannot_be_exported(monkeypatch):
+    monkeypatch.setattr(method_conformance, "method_chain", lambda name: [(name, _Distances)])
+    with pytest.raises(AssertionError, match=r"holds only for .* <= 25.*torch\.cdist.*x @ c\.T"):
+        method_conformance.check_it_can_be_exported("bad")
+    monkeypatch.setattr(method_conformance, "method_chain", lambda name: [(name, _ByProduct)])
+    method_conformance.check_it_can_be_exported("good")
+
+
+def test_a_format_that_is_not_installed_is_left_out_with_a_warning(monkeypatch):
+    monkeypatch.setattr("oltr_cli.inference.export_formats.importlib.util.find_spec", lambda package: None)
+    with pytest.warns(UserWarning, match="plain was not exported to onnx: --to onnx needs onnx and onnxscript"):
+        method_conformance.check_it_can_be_exported("plain")
+
+
 @pytest.mark.parametrize("cls", [_ByNumpy, _AsksTheLogits, _Coarse])
 def test_the_suite_catches_a_formula_that_cannot_be_exported(monkeypatch, cls):
     monkeypatch.setattr(detector_conformance, "load_detector", lambda name: cls)

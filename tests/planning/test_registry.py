@@ -97,6 +97,55 @@ def test_what_a_class_lacks_is_named_before_it_is_built(tmp_path, no_files, base
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("base", "rule", "says"),
+    [
+        (
+            "method.LinearMethod",
+            "oracle_test",
+            "threshold_rule oracle_test reads the labels of the test set; a class's",
+        ),
+        ("detector.LogitDetector", "oracle_test", "threshold_rule oracle_test reads the labels of the test set"),
+        ("detector.LogitDetector", "tuned", "threshold_rule tuned is no rule by itself"),
+        ("detector.LogitDetector", "id_quantil:0.95", r"threshold_rule: .*did you mean 'id_quantile'\?"),
+        ("method.LinearMethod", "id_quantile:0.9", None),
+    ],
+)
+def test_a_rule_of_its_own_is_checked_when_it_is_loaded(tmp_path, no_files, base, rule, says):
+    room, _, name = base.partition(".")
+    path = tmp_path / f"ruled_{name.lower()}_{rule.partition(':')[0]}.py"
+    step = "training_loss" if room == "method" else "from_logits"
+    path.write_text(
+        f"from oltr_cli.{room} import {name}\nclass Mine({name}):\n    threshold_rule = '{rule}'\n"
+        f"    def {step}(self, *given): ...\n"
+    )
+    added_files.add_file(path)
+    load = registry.load_method if room == "method" else registry.load_detector
+    if says is None:
+        assert load(path.stem.replace("_", "-")).threshold_rule == rule
+        return
+    with pytest.raises(UsageProblem, match=f"{path}: {says}"):
+        load(path.stem.replace("_", "-"))
+
+
+def test_a_detector_is_called_what_its_file_is_called(tmp_path, no_files):
+    path = tmp_path / "det_shape.py"
+    text = "from oltr_cli.detector import LogitDetector\nclass DetShape(LogitDetector):\n"
+    path.write_text(f"{text}    def from_logits(self, logits): ...\n")
+    added_files.add_file(path)
+    assert registry.load_detector("det-shape")(None).name == "det-shape"
+
+
+def test_a_broken_detector_says_why(tmp_path, no_files):
+    path = tmp_path / "unclosed.py"
+    path.write_text("class Unclosed(Detector:\n")
+    added_files.add_file(path)
+    with pytest.raises(UsageProblem, match=r"unclosed\.py: line 1: "):
+        registry.canonical("dme+unclosed")
+    with pytest.raises(UsageProblem, match="no detector 'enrgy'; did you mean 'energy'"):
+        registry.canonical("dme+enrgy")
+
+
 def test_nothing_built_in_lacks_anything():
     for info in registry.list_methods().values():
         (registry.load_method if info.kind == "method" else registry.load_detector)(info.name)

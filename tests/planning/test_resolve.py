@@ -104,14 +104,17 @@ def test_set_without_a_value():
     [
         ("[train]\nepoch = 3", [], r"mine\.toml: unknown key 'train\.epoch' \(mine\.toml\); did you mean 'epochs'\?"),
         ("[trian]\n", [], r"unknown table \[trian\]; did you mean 'train'"),
-        ("", ["train.epoch=3"], r"'train\.epoch' \(--set train\.epoch\); did you mean 'epochs'"),
+        ("", ["train.epoch=3"], r"^--set train\.epoch: unknown key 'train\.epoch'; did you mean 'epochs'"),
         ("", ["lambda=3"], r"--set lambda: unknown key; did you mean 'params\.lambda'"),
         ("", ["params.lamda=3"], r"did you mean 'lambda'"),
         ("", ["lifted.train.epochs=3"], r"--set lifted\.train\.epochs: unknown key"),
         ("", ["plain.data.image_size=32"], r"--set plain\.data\.image_size: unknown key"),
         ("", ["train.epochs=none"], r"train\.epochs: .*valid integer.*not 'none'"),
         ("", ["train.epochs=0"], r"train\.epochs: .*greater than or equal to 1"),
-        ("", ["train.lr.features=-1"], r"lr must not be negative: features=-1"),
+        ("", ["train.epochs=0"], r"^--set train\.epochs: input should be .*, not 0$"),
+        ("", ["train.lr.features=-1"], r"^--set train\.lr\.features: lr must not be negative: features=-1"),
+        ("", ["backbone.name=resnt"], r"^--set backbone\.name: no backbone 'resnt'; did you mean"),
+        ("[train]\nsampler = 'class_aware'\nbatch_size = 30", ["train.gamma=0.2"], r"mine\.toml: train: batch_size 30"),
         ("", ["data.crop_scale=[0.9, 0.1]"], r"crop_scale must be"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", [], r"batch_size 30 is not a multiple"),
         ("[data\n", [], r"mine\.toml: not valid TOML"),
@@ -130,6 +133,16 @@ def test_all_errors_at_once(tmp_path):
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("3 problems")
     assert len(lines) == 4
+
+
+def test_a_recipe_is_not_blamed_for_what_was_set(tmp_path):
+    with pytest.raises(UsageProblem) as caught:
+        resolve(tmp_path, "", "train.epochs=0", "train.momentum=3")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "--set: 2 problems"
+    assert lines[1].endswith("not 0 (--set train.epochs)")
+    with pytest.raises(UsageProblem, match=r"^.*mine\.toml: 2 problems"):
+        resolve(tmp_path, "[train]\nepochs = 0", "data.image_size=2")
 
 
 def test_the_hash_says_what_a_run_is(tmp_path):

@@ -1,6 +1,7 @@
 """Threshold rules: how they are typed, and what they choose, against brute force."""
 
 import math
+import shlex
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from oltr_cli.protocol.thresholds import (
     best_f_measure,
     choose_threshold,
     quantile_threshold,
+    saved_threshold,
 )
 from oltr_cli.runs.scores import SavedScores
+from tests.helpers.fake_runs import make_run
 
 
 def scores(prediction, confidence, labels) -> SavedScores:
@@ -211,3 +214,15 @@ def test_a_missing_or_empty_split_is_named(text, missing, says, empty):
 def test_a_rule_about_what_is_saved_with_a_run_needs_one(rule):
     with pytest.raises(UsageProblem, match="is saved with a run"):
         choose_threshold(ThresholdRule.parse(rule), val=None, open_val=None, test=None, open_test=None)
+
+
+def test_a_run_without_a_tuned_threshold_names_the_command_that_tunes_it(tmp_path):
+    run = make_run(tmp_path, "my data", "plain")
+    with pytest.raises(UsageProblem) as caught:
+        saved_threshold(run.path, run.result(), ThresholdRule("tuned"))
+    command = f"oltr tune threshold --run {shlex.quote(run.name)}"
+    assert str(caught.value).endswith(command)
+    run.scores("open_val").unlink()
+    with pytest.raises(UsageProblem) as caught:
+        saved_threshold(run.path, run.result(), ThresholdRule("tuned"))
+    assert str(caught.value).endswith(f"{command} --rule id_quantile:0.95")

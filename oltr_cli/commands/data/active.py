@@ -15,7 +15,7 @@ from oltr_cli.commands.options import (
     Json,
     MethodsFrom,
     Quiet,
-    ThresholdOption,
+    ThresholdOfRun,
 )
 from oltr_cli.commands.printing import print_json
 
@@ -49,7 +49,7 @@ def active(
         Path | None,
         typer.Option("--contact-sheet", metavar="FILE.png", help="Save a picture of the first 100 chosen images"),
     ] = None,
-    threshold: ThresholdOption = None,
+    threshold: ThresholdOfRun = None,
     format_: Annotated[
         Literal["table", "csv"] | None, typer.Option("--format", "-f", metavar="table|csv", help="Default table")
     ] = None,
@@ -106,7 +106,7 @@ def active(
     if tiles is not None:
         fill_sheet(tiles, recogniser, chosen)
         title = f"{recogniser.run.name}: what to label next, by {measure.by}"
-        display.say(f"[dim]sheet[/] {tiles.save(title, len(chosen.rows))}")
+        display.say(f"[dim]sheet[/] {escape(tiles.save(title, len(chosen.rows)))}")
     if hasattr(sys.stdout, "reconfigure"):
         # Names that are not UTF-8 are written as the bytes that they have on the disk.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")

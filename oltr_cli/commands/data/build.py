@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from oltr_cli.commands.options import Json, Quiet
+from oltr_cli.commands.options import Json, MethodsFrom, Quiet
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def build(
     ] = False,
     quiet: Quiet = False,
     json_: Json = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """Build a dataset from your own photographs; all other commands then take its name.
 
@@ -193,6 +194,7 @@ def _next(built: "Built", display: "Display") -> None:
 
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.text import counted
     from oltr_cli.recipe.files import BUILT_RECIPE
     from oltr_cli.recipe.home import data_home
@@ -204,12 +206,14 @@ def _next(built: "Built", display: "Display") -> None:
             "anew, --fresh-recipe writes new settings"
         )
     display.say(
-        f"wrote {', '.join(built.written)}" if built.written else "nothing to write: everything is already there"
+        f"wrote {escape(', '.join(built.written))}"
+        if built.written
+        else "nothing to write: everything is already there"
     )
     if built.kept:
-        display.say(f"the earlier recipe is kept as {built.kept}; the new one does not have its settings")
+        display.say(f"the earlier recipe is kept as {escape(str(built.kept))}; the new one does not have its settings")
     if built.folder.parent == data_home().absolute():
         where = f"--dataset {shlex.quote(built.name)}"
     else:
         where = f"--recipe {shlex.quote(str(built.folder / BUILT_RECIPE))}"
-    display.say(f"[dim]next[/]  {escape(f'oltr run dme {where}')}")
+    display.say(f"[dim]next[/]  {escape(f'oltr run dme {where}{given_files()}')}")

@@ -64,7 +64,7 @@ def info(
         print_json({**found, "written": written})
     else:
         _print(found, SafeConsole())
-    display.say(f"wrote {', '.join(map(str, written))}")
+    display.say(f"wrote {escape(', '.join(map(str, written)))}")
     following = f"oltr run dme {_as_run(name)}{_sets(root, lists)}"
     display.say(f"[dim]next[/]  {escape(f'oltr data check {again}' if found['missing'] else following)}")
 

@@ -78,6 +78,8 @@ def search(
     oltr tune energy --method dme     a detector's parameters, on a finished run
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import UsageProblem
     from oltr_cli.tuning.request import Request, method_and_params, seconds
@@ -113,9 +115,9 @@ def search(
     else:
         console = SafeConsole()
         console.print(tables(study, console.width), crop=False)
-    display.say(f"[dim]study[/] {study.path}")
+    display.say(f"[dim]study[/] {escape(str(study.path))}")
     shown = f"oltr tune show {shlex.quote(study.name)}"
     if storage:
         shown += f" --storage {shlex.quote(without_secrets(storage))}"
     for number, line in enumerate([*next_commands(study), shown]):
-        display.say(f"[dim]{'     ' if number else 'next '}[/] {line}")
+        display.say(f"[dim]{'     ' if number else 'next '}[/] {escape(line)}")

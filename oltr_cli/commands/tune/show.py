@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from oltr_cli.commands.options import Json
+from oltr_cli.commands.options import Json, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
 
@@ -14,6 +14,7 @@ def show(
     ] = None,
     storage: Annotated[str | None, typer.Option(metavar="URL", help="Database given to the search")] = None,
     json_: Json = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """Show the results of a search: all trials, the best one, and how much each key matters.
 
@@ -25,6 +26,8 @@ def show(
     oltr tune show dme-lambda --json
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.tuning.best import record
     from oltr_cli.tuning.summary import next_commands, open_study, summarise, tables
@@ -38,6 +41,6 @@ def show(
         console = SafeConsole()
         console.print(tables(found, console.width), crop=False)
     for number, file in enumerate(files):
-        display.say(f"[dim]{'wrote' if not number else '     '}[/] {file}")
+        display.say(f"[dim]{'wrote' if not number else '     '}[/] {escape(str(file))}")
     for line in next_commands(found):
-        display.say(f"[dim]next [/] {line}")
+        display.say(f"[dim]next [/] {escape(line)}")

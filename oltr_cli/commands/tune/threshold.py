@@ -6,7 +6,7 @@ import typer
 
 from oltr_cli.commands import complete
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import Json
+from oltr_cli.commands.options import Json, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def threshold(
     ] = "val_open",
     trials: Annotated[int, typer.Option(min=1, help="Total trials of the Optuna study, including earlier calls")] = 50,
     json_: Json = False,
+    methods_from: MethodsFrom = None,
 ) -> None:
     """Choose the rejection threshold τ of finished runs from their saved validation scores; nothing is trained.
 
@@ -64,6 +65,9 @@ def threshold(
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
     ```
     """
+    from rich.markup import escape
+
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
@@ -95,7 +99,7 @@ def threshold(
             console.print(_table(done, console.width), crop=False)
         if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
-        display.say(f"[dim]next[/]  {then or f'oltr evaluate {last.name}'}")
+        display.say(f"[dim]next[/]  {escape(then or f'oltr evaluate {last.name}{given_files()}')}")
     for problem in problems[:-1]:
         display.warn(str(problem))
     if problems:
@@ -127,10 +131,12 @@ def _rejecting_nothing(runs: "list[str]") -> str:
 
 def _selected(dataset: str | None, method: str | None, run: str | None, display: "Display") -> "list[Run]":
     """The finished runs that the options select, of those on the current build of the dataset."""
-    from oltr_cli.errors import UsageProblem, nearest
+    from oltr_cli.base.added_files import given_files
+    from oltr_cli.errors import UsageProblem
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.planning.source import Source
     from oltr_cli.runs.folder import Run, find_runs, finished_runs, run_from_path
+    from oltr_cli.runs.made_with import hint
     from oltr_cli.tables.fill import EARLIER_BUILD
     from oltr_cli.tables.which_runs import on_its_lists
 
@@ -157,12 +163,12 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
         return found
     known = {*list_methods(), *(r.method for r in on_dataset)}
     if method is not None and method not in known:
-        raise UsageProblem(f"no method '{method}'{nearest(method, known)}")
+        raise UsageProblem(f"no method '{method}'{hint(method, known)}")
     others = {r.dataset for r in find_runs()}
-    hint = f" (there are runs on {', '.join(sorted(others))})" if others - {name} else ""
+    where = f" (there are runs on {', '.join(sorted(others))})" if others - {name} else ""
     raise UsageProblem(
-        f"no finished run{f' of {method}' if method else ''} on {name}{hint}; train one: "
-        f"oltr run {method or 'dme'} --dataset {name}"
+        f"no finished run{f' of {method}' if method else ''} on {name}{where}; train one: "
+        f"oltr run {method or 'dme'} --dataset {name}{given_files()}"
     )
 
 

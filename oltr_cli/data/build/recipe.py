@@ -9,10 +9,11 @@ import tomli_w
 
 from oltr_cli.base.files import parse_toml
 from oltr_cli.base.text import counted
-from oltr_cli.errors import DataProblem, UsageProblem, nearest
+from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import BUILT_RECIPE
 from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.runs.made_with import hint
 
 IMAGES_PER_CLASS = 4
 BATCHES = (16, 128)  # smallest and largest; in between, the largest that gives an epoch 16 steps or more
@@ -41,7 +42,9 @@ class Sizing:
         """
         known = BACKBONES.find()
         if self.network not in known:
-            raise UsageProblem(f"--backbone {self.backbone}: no such backbone{nearest(self.backbone, known)}")
+            raise UsageProblem(f"--backbone {self.backbone}: no such backbone{hint(self.backbone, known)}")
+        if not known[self.network].class_name:
+            BACKBONES.load(self.network)  # says what is wrong with its file
         if self.weights == TORCHVISION:
             torchvision_file(BackboneSpec(name=self.network))
         elif self.weights and not Path(self.weights).expanduser().is_file():

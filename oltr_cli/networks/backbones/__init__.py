@@ -12,13 +12,16 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.errors import UsageProblem
+from oltr_cli.base.added_code import defined_at
+from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.recipe.backbones import BACKBONES
 from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.runs.made_with import hint
 
 Given = Literal["images", "maps", "pooled"]
 NARROW = 16  # channels of the first stage, below which everything is computed in contiguous layout
-_OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
+OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
+_OF_SOME = tuple(key for key in BackboneSpec.model_fields if key not in OF_ALL)
 
 
 class Backbone(nn.Module):
@@ -75,7 +78,22 @@ class Backbone(nn.Module):
             return images
         if self.inputs == "pooled":
             raise RuntimeError("only pooled features were saved: the method's needs_map must be true")
-        return self.compute_map(images.contiguous() if self.contiguous else images)
+        feature_map = self.compute_map(images.contiguous() if self.contiguous else images)
+        self._check_map(feature_map, images)
+        return feature_map
+
+    def _check_map(self, feature_map: object, images: Tensor) -> None:
+        """Refuse a map of another shape than the class states: it would fail later, in code that is not to blame."""
+        if not isinstance(feature_map, Tensor) or feature_map.ndim != 4 or feature_map.shape[1] != self.map_channels:
+            shape = tuple(feature_map.shape) if isinstance(feature_map, Tensor) else None
+            found = f"a map of shape {shape}" if shape else f"a {type(feature_map).__name__}"
+            raise OltrError(f"{defined_at(self.compute_map)}: returns {found}, not (B, {self.map_channels}, h, w)")
+        height, width = images.shape[2:]
+        if height == width and (size := self.map_size(height)) != tuple(feature_map.shape[2:]):
+            raise OltrError(
+                f"{defined_at(self.map_size)}: returns {size} for images of {height} pixels, and the map has "
+                f"{tuple(feature_map.shape[2:])}"
+            )
 
     def pool(self, feature_map: Tensor) -> Tensor:
         """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU, if any: (B, D)."""
@@ -106,15 +124,16 @@ def load_backbone(spec: BackboneSpec) -> type[Backbone]:
         UsageProblem: there is no such backbone, its file cannot be imported or is incomplete, or ``spec`` sets a key
             that it does not use.
     """
-    cls = BACKBONES.load(spec.name)
+    cls = BACKBONES.load(spec.name, hint)
     if not issubclass(cls, Backbone):
         raise UsageProblem(f"backbone '{spec.name}': {cls.__name__} does not derive from Backbone")
     BACKBONES.check_complete(spec.name, cls)
-    unused = {
-        key: info.default
-        for key, info in BackboneSpec.model_fields.items()
-        if key not in (*_OF_ALL, *cls.keys) and getattr(spec, key) != info.default
-    }
+    if not isinstance(cls.keys, tuple | list) or not set(cls.keys) <= set(_OF_SOME):
+        raise BACKBONES.refuse(spec.name, f"keys is {cls.keys!r}, not a tuple of some of {', '.join(_OF_SOME)}")
+    if not isinstance(cls.torchvision, dict):
+        raise BACKBONES.refuse(spec.name, f"torchvision is {cls.torchvision!r}, not a dict of name to file")
+    defaults_of = {key: BackboneSpec.model_fields[key].default for key in _OF_SOME}
+    unused = {k: v for k, v in defaults_of.items() if k not in cls.keys and getattr(spec, k) != v}
     if unused:
         defaults = " ".join(f"--set backbone.{key}={str(value).lower()}" for key, value in unused.items())
         raise UsageProblem(

@@ -7,9 +7,9 @@ import torch
 from oltr_cli.base.display import Display
 from oltr_cli.data.feed.device_crops import Placed, crop_batch
 from oltr_cli.data.feed.loading import TrainingLoader
-from oltr_cli.data.feed.on_device import DeviceLoader
 from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.data.feed.transforms import box_crop
+from oltr_cli.data.store.on_device import DeviceLoader
 from oltr_cli.data.store.split import from_store
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec

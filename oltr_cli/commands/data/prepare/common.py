@@ -50,7 +50,7 @@ def report(name: str, prepared: "Prepared", meaning: dict[str, str], display: "D
             print(f"  {split:<11} {count:>8,}  {meaning[split]}")
     written = [f"{counted(count, 'image')} in {folder}/" for folder, count in prepared.images_written.items() if count]
     written += prepared.lists_written
-    display.say(f"wrote {', '.join(written)}" if written else "nothing to write: everything is already there")
+    display.say(f"wrote {escape(', '.join(written))}" if written else "nothing to write: everything is already there")
     elsewhere = prepared.root.resolve() != (data_home() / name).resolve()
     where = f" --set data.root={shlex.quote(str(prepared.root))}" if elsewhere else ""
     if prepared.list_folder != prepared.root:
