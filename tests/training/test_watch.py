@@ -55,7 +55,7 @@ def test_no_step_is_taken_from_the_first_bad_one_on(bad, value, fused, monkeypat
         kept.append(self.param_groups[0]["params"][0].detach().clone())
 
     monkeypatch.setattr(torch.optim.SGD, "step", note)
-    message = rf"the run: loss term 'one' is (nan|-?inf) at epoch 3, step {bad + 1}; .* Lower train\.lr\.features \(now 0\.1\)"
+    message = rf"term 'one' is (nan|-?inf) at epoch 3, step {bad + 1}; .* Lower train\.lr\.features \(now 0\.1\)"
     with pytest.raises(NotFinite, match=message):
         steps(fused, losses)
     assert all(weight.isfinite().all() for weight in kept)
