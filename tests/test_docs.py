@@ -125,4 +125,5 @@ def test_the_example_backbone_is_trained_frozen_and_exported(oltr, tiny_recipe, 
         "source": "this page",
         "summary": "Three convolutions of stride 2, for small images",
         "origin": "file",
+        "broken": False,
     }

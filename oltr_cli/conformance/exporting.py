@@ -15,7 +15,7 @@ from oltr_cli.recipe.specs import DataSpec
 BATCHES = (1, 2, 40)  # on either side of 25 rows, where torch.cdist takes another way
 
 
-def check_files(name: str, method: Method, confidence: ConfidenceRule | None) -> None:
+def compare_files(name: str, method: Method, confidence: ConfidenceRule | None) -> None:
     """Check that each format captures ``method`` and gives its scores for any number of images.
 
     A format whose packages are not installed is left out with a warning.

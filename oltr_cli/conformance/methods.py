@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from oltr_cli.conformance.exporting import check_files
+from oltr_cli.conformance.exporting import compare_files
 from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
 from oltr_cli.networks.weights import inherit_state
 from oltr_cli.planning.registry import method_chain
@@ -184,7 +184,7 @@ def _outcome(method: Method, images: Tensor, labels: Tensor) -> dict[str, Tensor
 
 def check_it_can_be_exported(name: str) -> None:
     """The files that ``oltr export`` writes give the method's scores, for one image and for many."""
-    check_files(name, build(name).eval(), None)
+    compare_files(name, build(name).eval(), None)
 
 
 def check_every_parameter_has_one_part(name: str) -> None:
