@@ -194,6 +194,19 @@ def _why(error: BaseException, file: str) -> str:
     return said if line is None else f"line {line}: {said}"
 
 
+def module_docstring(module: str) -> str:
+    """The docstring at the top of a file, without importing it; "" if there is none.
+
+    Args:
+        module: dotted name, or the path of an added file.
+    """
+    path = module
+    if not module.endswith(".py"):
+        spec = importlib.util.find_spec(module)
+        path = spec.origin if spec is not None and spec.origin else ""
+    return ast.get_docstring(ast.parse(_text(Path(path)))) or "" if path.endswith(".py") else ""
+
+
 def no_class(bases: Collection[str]) -> str:
     """What is wrong with a file without a plug-in."""
     *others, last = bases

@@ -74,14 +74,13 @@ def _link_facts(link: Any) -> dict[str, Any]:
 
 
 def _show_method(name: str, as_json: bool) -> None:
-    import inspect
-    import sys
-
     from oltr_cli.base.added_files import given_files
-    from oltr_cli.planning.registry import list_methods, load_detector, load_method
+    from oltr_cli.base.plugins import module_docstring
+    from oltr_cli.planning.described import described
+    from oltr_cli.planning.registry import list_methods
 
     info = list_methods()[name]
-    cls = load_detector(name) if info.kind == "detector" else load_method(name)
+    cls = described(name, detector=info.kind == "detector")
     section = "detector" if info.kind == "detector" else "params"
     params = [
         {
@@ -92,7 +91,7 @@ def _show_method(name: str, as_json: bool) -> None:
         }
         for f in cls.Params.model_fields.values()
     ]
-    about = inspect.getdoc(sys.modules[cls.__module__]) or info.summary
+    about = module_docstring(info.module) or info.summary
     figures = _paper_figures(name)
     if as_json:
         facts = {"name": name, "kind": info.kind, "starts_from": cls.starts_from, "about": about}
@@ -125,7 +124,8 @@ def _show_backbone(name: str, as_json: bool) -> None:
     import sys
 
     from oltr_cli.base.added_files import given_files
-    from oltr_cli.networks.backbones import OF_ALL, build_backbone
+    from oltr_cli.networks.backbones import build_backbone
+    from oltr_cli.recipe.backbones import OF_ALL
     from oltr_cli.recipe.specs import BackboneSpec
 
     network = build_backbone(BackboneSpec(name=name))

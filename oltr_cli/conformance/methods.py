@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from oltr_cli.conformance.exporting import compare_files
 from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
 from oltr_cli.networks.weights import inherit_state
-from oltr_cli.planning.registry import method_chain
+from oltr_cli.planning.described import method_chain
 from oltr_cli.recipe.specs import BackboneSpec, MethodParams
 from oltr_cli.runs.scores import are_probabilities
 

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.planning.registry import PLUS, canonical, load_detector, method_chain
+from oltr_cli.planning.described import Described, described, described_chain
+from oltr_cli.planning.registry import PLUS, canonical
 from oltr_cli.planning.resolve import TABLES, Link, keys_of, parse_set, resolve_chain
 from oltr_cli.recipe.files import find_recipe, read_recipe, read_toml
 from oltr_cli.recipe.specs import BackboneSpec
@@ -22,8 +24,13 @@ class Planned:
 
     run: Run
     link: Link
-    cls: "type[Method] | type[Detector]"
+    about: Described
     parent: Run | None
+
+    @cached_property
+    def cls(self) -> "type[Method] | type[Detector]":
+        """The class, which is imported when it is first asked for."""
+        return self.about.load()
 
     @property
     def is_detector(self) -> bool:
@@ -37,7 +44,7 @@ class Planned:
     @property
     def epochs(self) -> int:
         """Epochs to train: 0 for a detector and for a method that trains nothing."""
-        return self.link.recipe.train.epochs if getattr(self.cls, "trains", False) else 0
+        return self.link.recipe.train.epochs if self.about.trains else 0
 
 
 def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None = None) -> list[Planned]:
@@ -50,19 +57,18 @@ def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None
         UsageProblem: unknown method, recipe or key, or the chain cannot start from ``start``.
     """
     base, _, detector = canonical(method).partition(PLUS)
-    chain = method_chain(base)
+    chain = described_chain(base)
     if start is not None:
-        chain = chain[_place(start, [name for name, _ in chain]) :]
-    on_top = (detector, load_detector(detector)) if detector else None
+        chain = chain[_place(start, [one.name for one in chain]) :]
+    on_top = described(detector, detector=True) if detector else None
     above = None if start is None else f"{start.hash}-s{start.seed}"
     links = resolve_chain(find_recipe(recipe), chain, sets, on_top, above)
     if start is not None:
-        _check_start(start, chain[0][1], links[0].recipe.backbone)
-    classes = [cls for _, cls in chain] + ([on_top[1]] if on_top else [])
+        _check_start(start, chain[0], links[0].recipe.backbone)
     planned: list[Planned] = []
-    for cls, link in zip(classes, links, strict=True):
+    for about, link in zip([*chain, *([on_top] if on_top else [])], links, strict=True):
         run = Run(runs_root(), link.recipe.data.name, link.recipe.method, link.hash, seed)
-        planned.append(Planned(run, link, cls, planned[-1].run if planned else start))
+        planned.append(Planned(run, link, about, planned[-1].run if planned else start))
     return planned
 
 
@@ -76,13 +82,11 @@ def _place(start: Run, chain: list[str]) -> int:
     return chain.index(start.method)
 
 
-def _check_start(start: Run, cls: "type[Method]", backbone: BackboneSpec) -> None:
-    from oltr_cli.method import FeatureMethod
-
-    if issubclass(cls, FeatureMethod):
+def _check_start(start: Run, method: Described, backbone: BackboneSpec) -> None:
+    if method.on_features:
         raise UsageProblem(
             f"--from {start.name}: {start.method} has a head on saved features only, which is quickly trained anew; "
-            f"give a run of {cls.starts_from}"
+            f"give a run of {method.starts_from}"
         )
     if start.result() is None:
         raise UsageProblem(f"--from {start.name}: it is {start.status()}; finish it first")

@@ -154,19 +154,6 @@ def load_detector(name: str) -> "type[Detector]":
     return cls
 
 
-def method_chain(name: str) -> "list[tuple[str, type[Method]]]":
-    """The trained method after all methods that it starts from, the first ancestor first."""
-    chain: list[tuple[str, type[Method]]] = []
-    wanted: str | None = name
-    while wanted is not None:
-        if wanted in [seen for seen, _ in chain]:
-            raise UsageProblem(f"methods start from each other: {' ← '.join(n for n, _ in chain)} ← {wanted}")
-        cls = load_method(wanted)
-        chain.append((wanted, cls))
-        wanted = cls.starts_from
-    return chain[::-1]
-
-
 def _detectors(methods: dict[str, MethodInfo]) -> list[str]:
     return [name for name, info in methods.items() if info.kind == "detector"]
 

@@ -13,19 +13,16 @@ import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
+from oltr_cli.planning.described import Described, check_backbone
 from oltr_cli.recipe.backbones import TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import read_recipe
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
-
-if TYPE_CHECKING:
-    from oltr_cli.detector import Detector
-    from oltr_cli.method import Method
 
 SECTIONS = ("data", "backbone", "train", "params")
 TABLES: dict[str, type[BaseModel]] = {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec}
@@ -66,9 +63,9 @@ def parse_set(assignment: str) -> tuple[str, Any]:
 
 def resolve_chain(
     recipe_file: Path,
-    chain: "list[tuple[str, type[Method]]]",
+    chain: list[Described],
     sets: list[str],
-    detector: "tuple[str, type[Detector]] | None" = None,
+    detector: Described | None = None,
     above: str | None = None,
 ) -> list[Link]:
     """Resolve every run of ``chain`` (first ancestor first, requested method last), and that of the detector, if any.
@@ -83,7 +80,7 @@ def resolve_chain(
             of the first recipe that has any, at once.
     """
     content = read_recipe(recipe_file)
-    names = [name for name, _ in chain]
+    names = [method.name for method in chain]
     parsed = [parse_set(s) for s in sets]
     for key, _ in parsed:
         head, _, rest = key.partition(".")
@@ -92,46 +89,46 @@ def resolve_chain(
         if head == "detector":
             raise UsageProblem(f"--set {key}: no detector is given; add --detector NAME")
         if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
-            hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1][1]).items() for k in keys_of(model)])
+            hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1]).items() for k in keys_of(model)])
             raise UsageProblem(f"--set {key}: unknown key{hint}")
     links: list[Link] = []
-    for position, (name, cls) in enumerate(chain):
-        layers = _layers(content, recipe_file.name, name, cls)
+    for position, method in enumerate(chain):
+        layers = _layers(content, recipe_file.name, method)
         for key, value in parsed:
             head, _, rest = key.partition(".")
-            if head == name:
+            if head == method.name:
                 layers.append((f"--set {key}", _nested(rest, value)))
             elif head in SHARED or (head in SECTIONS and position == len(chain) - 1):
                 layers.append((f"--set {key}", _nested(key, value)))
-        links.append(_resolve(name, cls, layers, links[-1].hash if links else above, str(recipe_file)))
+        links.append(_resolve(method, layers, links[-1].hash if links else above, str(recipe_file)))
     if detector is not None:
         given = [(f"--set {key}", _nested(key, value)) for key, value in parsed if key.startswith("detector.")]
-        file = (f"{recipe_file.name} [detector.{detector[0]}]", content.get("detector", {}).get(detector[0], {}))
-        links.append(_pair(*detector, [(file[0], {"detector": file[1]}), *given], links[-1], str(recipe_file)))
+        file = (f"{recipe_file.name} [detector.{detector.name}]", content.get("detector", {}).get(detector.name, {}))
+        links.append(_pair(detector, [(file[0], {"detector": file[1]}), *given], links[-1], str(recipe_file)))
     return links
 
 
-def _layers(content: dict[str, Any], file: str, name: str, cls: "type[Method]") -> list[tuple[str, dict[str, Any]]]:
+def _layers(content: dict[str, Any], file: str, method: Described) -> list[tuple[str, dict[str, Any]]]:
     """The recipe file's layers for one method, weakest first."""
-    stage = "stage2" if cls.starts_from else "stage1"
+    name, stage = method.name, "stage2" if method.starts_from else "stage1"
     return [
         (file, {s: content[s] for s in ("data", "backbone", "train") if s in content}),
         (f"{file} [{stage}]", {"train": content.get(stage, {})}),
-        (f"{name}'s own default", {"train": cls.train_defaults}),
+        (f"{name}'s own default", {"train": method.train_defaults}),
         (f"{file} [method.{name}]", content.get("method", {}).get(name, {})),
     ]
 
 
-def _pair(name: str, cls: "type[Detector]", layers: list[tuple[str, dict]], under: Link, file: str) -> Link:
+def _pair(detector: Described, layers: list[tuple[str, dict]], under: Link, file: str) -> Link:
     """The link of a detector on the run ``under``, whose recipe it shares."""
-    values, origin = _validated({"detector": cls.Params}, layers, file)
-    recipe = under.recipe.model_copy(update={"method": f"{under.recipe.method}+{name}", **values})
+    values, origin = _validated({"detector": detector.Params}, layers, file)
+    recipe = under.recipe.model_copy(update={"method": f"{under.recipe.method}+{detector.name}", **values})
     return Link(recipe, _hash(recipe, under.hash), {**under.origin, **origin})
 
 
-def _resolve(name: str, cls: "type[Method]", layers: list[tuple[str, dict]], parent: str | None, file: str) -> Link:
-    values, origin = _validated(_models(cls), layers, file)
-    recipe = Recipe(method=name, **values)
+def _resolve(method: Described, layers: list[tuple[str, dict]], parent: str | None, file: str) -> Link:
+    values, origin = _validated(_models(method), layers, file)
+    recipe = Recipe(method=method.name, **values)
     return Link(recipe, _hash(recipe, parent), origin)
 
 
@@ -196,17 +193,15 @@ def _concerns(key: str, problem: _Problem) -> bool:
 
 def _backbone_problems(spec: BackboneSpec) -> list[_Problem]:
     """What is wrong with the backbone, if anything: its name, its file, or keys that it does not use."""
-    from oltr_cli.networks.backbones import load_backbone
-
     try:
-        load_backbone(spec)
+        check_backbone(spec)
     except UsageProblem as problem:
         return [_Problem("backbone" if "does not use" in str(problem) else "backbone.name", str(problem))]
     return []
 
 
-def _models(cls: "type[Method]") -> dict[str, type[BaseModel]]:
-    return {**TABLES, "params": cls.Params}
+def _models(method: Described) -> dict[str, type[BaseModel]]:
+    return {**TABLES, "params": method.Params}
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

@@ -1,5 +1,7 @@
 """The backbones that a recipe may name, read from the text of their files without torch."""
 
+from collections.abc import Collection
+
 from oltr_cli.base.plugins import Plugins
 from oltr_cli.errors import UsageProblem
 from oltr_cli.recipe.specs import BackboneSpec
@@ -11,7 +13,24 @@ BACKBONES = Plugins(
     ("names", "source", "keys", "torchvision"),
     several=True,
 )
+OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
+OF_SOME = tuple(key for key in BackboneSpec.model_fields if key not in OF_ALL)  # the others
 TORCHVISION = "torchvision"  # as backbone.weights: its ImageNet weights, downloaded
+
+
+def check_keys(spec: BackboneSpec, keys: Collection[str]) -> None:
+    """Check that ``spec`` leaves all keys at their defaults that its backbone does not use.
+
+    Args:
+        keys: those of OF_SOME that it uses.
+    Raises:
+        UsageProblem: it sets another one.
+    """
+    defaults = {key: BackboneSpec.model_fields[key].default for key in OF_SOME}
+    unused = {key: value for key, value in defaults.items() if key not in keys and getattr(spec, key) != value}
+    if unused:
+        sets = " ".join(f"--set backbone.{key}={str(value).lower()}" for key, value in unused.items())
+        raise UsageProblem(f"backbone '{spec.name}' does not use {' and '.join(unused)}; restore the default: {sets}")
 
 
 def torchvision_file(backbone: BackboneSpec) -> str:

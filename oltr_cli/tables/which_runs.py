@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from oltr_cli.errors import OltrError
-from oltr_cli.planning.registry import PLUS, load_method
+from oltr_cli.planning.described import described
+from oltr_cli.planning.registry import PLUS
 from oltr_cli.planning.resolve import flatten, parse_set
 from oltr_cli.planning.source import lists_of
 from oltr_cli.recipe.files import recorded_recipe
@@ -99,7 +100,7 @@ def _recorded_params(run: Run) -> dict[str, Any]:
 def _own_params(method: str) -> dict[str, Any] | None:
     """The defaults of a method's parameters, or of the method under a detector; None if there is no such method."""
     try:
-        own = load_method(method.partition(PLUS)[0]).Params()
+        own = described(method.partition(PLUS)[0]).Params()
     except OltrError:
         return None
     return flatten(own.model_dump(mode="json", by_alias=True, exclude_none=True))

@@ -14,7 +14,7 @@ from oltr_cli.methods.focal import Focal, focal_loss
 from oltr_cli.methods.ldam_drw import LDAMDRW, class_balanced_weights, ldam_margins
 from oltr_cli.methods.logit_adjustment import LogitAdjustment
 from oltr_cli.networks.weights import inherit_state
-from oltr_cli.planning.registry import method_chain
+from oltr_cli.planning.described import described_chain
 from oltr_cli.planning.resolve import resolve_chain
 from oltr_cli.recipe.specs import BackboneSpec
 
@@ -188,5 +188,5 @@ def test_plain_weights_are_taken_over(name):
 @pytest.mark.parametrize("name", TRAINED_ON_IMAGES)
 def test_methods_that_correct_for_the_prior_see_images_as_they_come(name):
     recipe = Path(__file__).parents[2] / "recipes" / "imagenet-lt.toml"
-    sampler = resolve_chain(recipe, method_chain(name), [])[-1].recipe.train.sampler
+    sampler = resolve_chain(recipe, described_chain(name), [])[-1].recipe.train.sampler
     assert sampler == ("class_aware" if name in ("focal", "lifted", "range") else "instance")

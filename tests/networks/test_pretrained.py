@@ -13,7 +13,7 @@ from oltr_cli.networks import pretrained
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.networks.pretrained import fetch_torchvision
 from oltr_cli.networks.weights import load_weights
-from oltr_cli.planning.registry import method_chain
+from oltr_cli.planning.described import described_chain
 from oltr_cli.planning.resolve import resolve_chain
 from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import find_recipe
@@ -90,7 +90,7 @@ def test_networks_that_torchvision_has_no_weights_for(spec, message):
 
 def test_the_hash_knows_which_weights_and_an_unset_fc_leaves_it_alone():
     def hash_of(*sets):
-        return resolve_chain(find_recipe("tiny-imagenet-lt"), method_chain("plain"), list(sets))[-1].hash
+        return resolve_chain(find_recipe("tiny-imagenet-lt"), described_chain("plain"), list(sets))[-1].hash
 
     named = "backbone.name=resnet18"
     assert hash_of(named, "backbone.weights=torchvision") != hash_of(named)

@@ -8,6 +8,7 @@ import pytest
 from oltr_cli.base import added_files
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning import registry
+from oltr_cli.planning.described import method_chain
 from tests.helpers.own_method import MINE
 
 
@@ -50,7 +51,7 @@ def test_every_built_in_file_says_where_it_is_from():
 def test_an_added_file_is_a_method(mine):
     info = registry.list_methods()["my-own"]
     assert (info.origin, info.starts_from, info.source) == ("file", "plain", "nobody, 2026")
-    assert [name for name, _ in registry.method_chain("my-own")] == ["plain", "my-own"]
+    assert [name for name, _ in method_chain("my-own")] == ["plain", "my-own"]
     assert registry.load_method("my-own") is registry.load_method("my-own")
     added_files.add_file(mine)  # twice is no trouble
 

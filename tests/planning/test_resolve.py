@@ -2,33 +2,23 @@
 
 import tomllib
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import tomli_w
 
 from oltr_cli.errors import UsageProblem
+from oltr_cli.planning.described import Described
 from oltr_cli.planning.resolve import parse_set, resolve_chain
 from oltr_cli.recipe.files import builtin_recipes, find_recipe, read_recipe
 from oltr_cli.recipe.specs import MethodParams
 
 
-class Plain:
-    starts_from = None
-    train_defaults: ClassVar = {}
-    Params = MethodParams
+class Params(MethodParams):
+    lambda_: float = 0.01
+    depth: int = 2
 
 
-class Ours:
-    starts_from = "plain"
-    train_defaults: ClassVar = {}
-
-    class Params(MethodParams):
-        lambda_: float = 0.01
-        depth: int = 2
-
-
-CHAIN = [("plain", Plain), ("ours", Ours)]
+CHAIN = [Described("plain", False, MethodParams), Described("ours", False, Params, starts_from="plain")]
 
 
 def resolve(tmp_path, text, *sets, chain=CHAIN) -> list:

@@ -14,14 +14,12 @@ from torch.nn import functional as F
 
 from oltr_cli.base.added_code import defined_at
 from oltr_cli.errors import OltrError, UsageProblem
-from oltr_cli.recipe.backbones import BACKBONES
+from oltr_cli.recipe.backbones import BACKBONES, OF_SOME, check_keys
 from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.runs.made_with import hint
 
 Given = Literal["images", "maps", "pooled"]
 NARROW = 16  # channels of the first stage, below which everything is computed in contiguous layout
-OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
-_OF_SOME = tuple(key for key in BackboneSpec.model_fields if key not in OF_ALL)
 
 
 class Backbone(nn.Module):
@@ -128,17 +126,11 @@ def load_backbone(spec: BackboneSpec) -> type[Backbone]:
     if not issubclass(cls, Backbone):
         raise UsageProblem(f"backbone '{spec.name}': {cls.__name__} does not derive from Backbone")
     BACKBONES.check_complete(spec.name, cls)
-    if not isinstance(cls.keys, tuple | list) or not set(cls.keys) <= set(_OF_SOME):
-        raise BACKBONES.refuse(spec.name, f"keys is {cls.keys!r}, not a tuple of some of {', '.join(_OF_SOME)}")
+    if not isinstance(cls.keys, tuple | list) or not set(cls.keys) <= set(OF_SOME):
+        raise BACKBONES.refuse(spec.name, f"keys is {cls.keys!r}, not a tuple of some of {', '.join(OF_SOME)}")
     if not isinstance(cls.torchvision, dict):
         raise BACKBONES.refuse(spec.name, f"torchvision is {cls.torchvision!r}, not a dict of name to file")
-    defaults_of = {key: BackboneSpec.model_fields[key].default for key in _OF_SOME}
-    unused = {k: v for k, v in defaults_of.items() if k not in cls.keys and getattr(spec, k) != v}
-    if unused:
-        defaults = " ".join(f"--set backbone.{key}={str(value).lower()}" for key, value in unused.items())
-        raise UsageProblem(
-            f"backbone '{spec.name}' does not use {' and '.join(unused)}; restore the default: {defaults}"
-        )
+    check_keys(spec, cls.keys)
     return cls
 
 

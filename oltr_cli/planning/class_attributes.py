@@ -1,20 +1,19 @@
-"""The ``Params`` of a method or detector without importing its file, which would import torch.
+"""Attributes of a method's or detector's class without importing its file, which would import torch.
 
-Only the class and what it is made of are executed: names at the top of the file that it uses, and theirs. A name that
-the file imports is looked up in the text of the other file in the same way, or imported where that is quick.
+Only the attribute and what it is made of are executed: names at the top of the file that it uses, and theirs. A name
+that the file imports is looked up in the text of the other file in the same way, or imported where that is quick.
 """
 
 import ast
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-
-from oltr_cli.recipe.specs import MethodParams
 
 QUICK = {"annotated_types", "collections.abc", "enum", "math", "numpy", "oltr_cli.recipe.specs", "pydantic", "re"}
 QUICK |= {"typing", "typing_extensions"}
@@ -24,8 +23,8 @@ class _Unclear(Exception):
     """Only importing the file would tell."""
 
 
-def params_of(module: str, class_name: str) -> type[MethodParams] | None:
-    """The ``Params`` of a class, equal in fields to what an import would give.
+def attributes_of(module: str, class_name: str, names: Sequence[str]) -> list[Any] | None:
+    """Some attributes of a class, equal to what an import would give.
 
     Args:
         module: dotted name, or the path of a file.
@@ -33,12 +32,9 @@ def params_of(module: str, class_name: str) -> type[MethodParams] | None:
         None if the text does not tell; the caller then has to import the class.
     """
     try:
-        found = _Text.of(module).params(class_name)
-    except (_Unclear, OSError, SyntaxError, UnicodeDecodeError, RecursionError):
+        return [_Text.of(module).attribute(class_name, name) for name in names]
+    except Exception:  # also if the class itself is wrong: the import says how
         return None
-    except Exception:  # the class itself is wrong: the import says how
-        return None
-    return found if isinstance(found, type) and issubclass(found, MethodParams) else None
 
 
 class _Text:
@@ -64,21 +60,22 @@ class _Text:
             raise _Unclear
         return _Text(Path(spec.origin), module if spec.submodule_search_locations else module.rpartition(".")[0])
 
-    def params(self, class_name: str) -> Any:
-        """``class_name.Params``, of the class or of the first of its bases that has one."""
+    def attribute(self, class_name: str, name: str) -> Any:
+        """``class_name.name``, of the class or of the first of its bases that has it."""
         node = self.defined.get(class_name)
         if node is None and class_name in self.imported:
-            module, name = self.imported[class_name]
-            return _Text.of(module).params(name)
+            module, original = self.imported[class_name]
+            return _Text.of(module).attribute(original, name)
         if not isinstance(node, ast.ClassDef):
             raise _Unclear
         for inner in node.body:
-            if isinstance(inner, ast.ClassDef) and inner.name == "Params":
-                return self._run(inner, "Params")
-        bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
-        for base in bases:
-            if isinstance(base, ast.Name) and base.id not in ("ABC", "Generic", "Protocol"):
-                return self.params(base.id)
+            if name in _defines(inner):
+                return self._run(inner, name)
+        for base in node.bases:
+            known = base.value if isinstance(base, ast.Subscript) else base
+            if isinstance(known, ast.Name):
+                with suppress(_Unclear):
+                    return self.attribute(known.id, name)
         raise _Unclear
 
     def value(self, name: str) -> Any:
@@ -116,12 +113,18 @@ class _Text:
                 above = self.package.split(".")
                 module = ".".join([*above[: len(above) - node.level + 1], *([module] if module else [])])
             self.imported |= {alias.asname or alias.name: (module, alias.name) for alias in node.names}
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
-            self.defined[node.name] = node
-        elif isinstance(node, ast.Assign):
-            self.defined |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            self.defined[node.target.id] = node
+        self.defined |= dict.fromkeys(_defines(node), node)
+
+
+def _defines(node: ast.stmt) -> list[str]:
+    """The names that a statement gives a value."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    return []
 
 
 def _names(node: ast.stmt) -> Iterator[str]:

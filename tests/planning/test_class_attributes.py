@@ -1,20 +1,28 @@
-"""``Params`` read from the text of files: what an import gives, and None where only an import would tell."""
+"""Attributes read from the text of files: what an import gives, and None where only an import would tell."""
 
 import pytest
 
-from oltr_cli.planning.params_text import params_of
+from oltr_cli.planning.class_attributes import attributes_of
+from oltr_cli.planning.described import described
 from oltr_cli.planning.registry import METHODS, list_methods
 
 
 @pytest.mark.parametrize("name", list_methods())
 def test_they_are_those_of_an_import(name):
-    info = list_methods()[name]
-    read, real = params_of(info.module, info.class_name), METHODS.load(name).Params
+    info, cls = list_methods()[name], METHODS.load(name)
+    is_detector = info.kind == "detector"
+    names = ("Params", "starts_from") if is_detector else ("Params", "starts_from", "train_defaults", "trains")
+    read = attributes_of(info.module, info.class_name, names)
     assert read is not None
-    assert {key: repr(field) for key, field in read.model_fields.items()} == {
-        key: repr(field) for key, field in real.model_fields.items()
+    assert read[1:] == [getattr(cls, attribute) for attribute in names[1:]]
+    one, other = read[0], cls.Params
+    assert {key: repr(field) for key, field in one.model_fields.items()} == {
+        key: repr(field) for key, field in other.model_fields.items()
     }
-    assert read().model_dump() == real().model_dump()
+    assert one().model_dump() == other().model_dump()
+    about = described(name, detector=is_detector)
+    assert about.load() is cls
+    assert about.on_features == any(base.__name__ == "FeatureMethod" for base in cls.__mro__)
 
 
 FILE = """
@@ -48,13 +56,13 @@ class Mine(LinearMethod):
 def test_an_added_file(tmp_path, imports, body, fields):
     path = tmp_path / f"mine{abs(hash(body))}.py"
     path.write_text(FILE.format(imports=imports, body=body))
-    read = params_of(str(path), "Mine")
-    assert (None if read is None else read().model_dump()) == fields
+    read = attributes_of(str(path), "Mine", ["Params"])
+    assert (None if read is None else read[0]().model_dump()) == fields
 
 
 def test_params_of_a_base_in_another_file(tmp_path):
     path = tmp_path / "heir.py"
     path.write_text("from oltr_cli.methods.dme import DME\n\nclass Heir(DME):\n    pass\n")
-    read = params_of(str(path), "Heir")
+    read = attributes_of(str(path), "Heir", ["Params"])
     assert read is not None
-    assert read().model_dump() == METHODS.load("dme").Params().model_dump()
+    assert read[0]().model_dump() == METHODS.load("dme").Params().model_dump()
