@@ -43,20 +43,20 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or (None if options.only or options.quick else HERE.parent / "results" / "benchmarks.json")
     words = ["--repetitions", str(options.repetitions), *(["--quick"] if options.quick else [])]
-    found, failed = {"machine": machine(), "benchmarks": []}, []
+    found: dict[str, Any] = {"machine": machine(), "failed": [], "benchmarks": []}
     for name in options.only or SCRIPTS:
         print(name, file=sys.stderr)
         done = subprocess.run([sys.executable, SCRIPTS[name], "--json", *words], stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            failed.append(name)
+            found["failed"].append(name)
         else:
             found["benchmarks"].append(json.loads(done.stdout))
-    if failed:
-        sys.exit(f"failed, and nothing is written: {', '.join(failed)}; what is wrong stands above")
     if out is None or options.json:
         print(json.dumps(found))
     if out is not None:
         out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if found["failed"]:
+        sys.exit(f"failed: {', '.join(found['failed'])}; what is wrong stands above")
 
 
 if __name__ == "__main__":

@@ -80,15 +80,17 @@ def test_all_gathers_them_beside_the_machine(tmp_path):
     assert str(FOLDER.parent) not in text
 
 
-def test_a_benchmark_that_fails_is_named_and_nothing_is_written(tmp_path):
-    """As where libmr is missing: a file without its numbers would pass for a whole one."""
+def test_a_benchmark_that_fails_is_named_and_the_others_are_kept(tmp_path):
+    """As where libmr is missing: the file says which numbers it lacks."""
     (tmp_path / "libmr.py").write_text("raise ImportError('none')\n")
     out = tmp_path / "benchmarks.json"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
-    words = [sys.executable, FOLDER / "all.py", "--quick", "--only", "openmax", "--out", out]
+    words = [sys.executable, FOLDER / "all.py", "--quick", "--only", "openmax", "--only", "metrics", "--out", out]
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 1
-    assert "failed, and nothing is written: openmax" in done.stderr
+    assert "failed: openmax; what is wrong stands above" in done.stderr
     assert "needs libmr" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not out.exists()
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["failed"] == ["openmax"]
+    assert [facts["name"] for facts in found["benchmarks"]] == ["metrics"]
