@@ -1,13 +1,14 @@
 # make demo  set up, run the paper's method on the built-in dataset, compare it with the paper's table
 # make test  set up, run the tests, the linter and the type checker
-# Both can be repeated at any time; the environment and finished runs are reused.
+# make bench run all benchmarks, write results/benchmarks.json
+# All can be repeated at any time; the environment and finished runs are reused.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format environment clean
+.PHONY: demo test bench lint format environment clean
 
 demo: environment
 	@$(BIN)/oltr run dme
@@ -15,6 +16,9 @@ demo: environment
 
 test: environment lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+bench: environment
+	@$(BIN)/python benchmarks/all.py
 
 lint: environment
 	$(BIN)/ruff format --check .

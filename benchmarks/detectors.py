@@ -1,118 +1,64 @@
-"""OpenMax, fit and score, against libmr a class and a Python loop over samples: processor time, same numbers.
+"""All detectors that work from saved scores, at ImageNet-LT's size: seconds to fit and score, their sum, peak memory.
 
-python benchmarks/detectors.py            1,000 classes, both forms, and the ratio
-python benchmarks/detectors.py --large    ImageNet-LT's size: 115,000 training and 50,000 test samples, every detector
+python benchmarks/detectors.py    50,000 training samples of 1,000 classes, long-tailed, and 68,000 test samples
+
+A repetition takes about half a minute on two cores, nearly all of it for KNN.
 """
 
-import argparse
-import math
-import resource
-import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+import _measure  # before numpy and torch
 
-import libmr
+# isort: split
+from functools import partial
+
 import numpy as np
 
-from oltr_cli.detector import Detector, DetectorSetup
-from oltr_cli.methods.energy import Energy
-from oltr_cli.methods.knn import KNN
-from oltr_cli.methods.mahalanobis import Mahalanobis
-from oltr_cli.methods.maxlogit import MaxLogit
-from oltr_cli.methods.msp import MSP
-from oltr_cli.methods.openmax import OpenMax
-from oltr_cli.methods.vim import ViM
+from oltr_cli.data.longtail import pareto_counts
+from oltr_cli.detector import DetectorSetup, NetworkDetector
+from oltr_cli.planning.registry import list_methods, load_detector
 from oltr_cli.runs.scores import SavedScores, max_softmax
 
-CLASSES, DIM = 1000, 512
+LIMIT_S, LIMIT_MB = 60, 4096  # what all of them may take on two cores
 
 
-def samples(n: int, seed: int) -> SavedScores:
-    """n samples of a linear classifier, all logits ≥ 0 (the naive form knows no others), all of them right."""
+def samples(labels: np.ndarray, classes: int, dim: int, seed: int) -> SavedScores:
+    """Features (N, D) around class means, and logits (N, K) of a linear classifier that has these as weights."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(n) % CLASSES
-    features = rng.standard_normal((n, DIM), np.float32)
-    logits = np.abs(rng.standard_normal((n, CLASSES), np.float32))
-    logits[np.arange(n), labels] += 20 + 20 * rng.random(n, np.float32)
+    means = np.random.default_rng(99).standard_normal((classes, dim), np.float32)
+    features = rng.standard_normal((len(labels), dim), np.float32)
+    features += means[labels]
+    logits = features @ means.T
+    logits /= dim**0.5
     return SavedScores(*max_softmax(logits), labels, logits, features)
 
 
-def build(cls: type[Detector]) -> Detector:
-    """The detector with its defaults."""
-    return cls(DetectorSetup((1,) * CLASSES, (0.25, 0.25, 0.25), cls.Params()))
-
-
-def distance(v: np.ndarray, mean: np.ndarray) -> float:
-    """Eucos of two vectors."""
-    cosine = (v @ mean) / math.sqrt((v @ v) * (mean @ mean))
-    return math.sqrt(((v - mean) ** 2).sum()) / 200 + 1 - cosine
-
-
-def naive_fit(train: SavedScores, tail: int = 20) -> tuple[list[np.ndarray], list[libmr.MR]]:
-    """Means and Weibull models, class by class and sample by sample."""
-    assert train.logits is not None
-    means, models = [], []
-    for c in range(CLASSES):
-        right = train.logits[(train.labels == c) & (train.prediction == c)].astype(np.float64)
-        means.append(right.mean(0))
-        models.append(libmr.MR())
-        largest = np.sort([distance(v, means[c]) for v in right])[-tail:]
-        models[c].fit_high(largest, len(largest))
-    return means, models
-
-
-def naive_score(test: SavedScores, means: list[np.ndarray], models: list[libmr.MR], alpha: int = 10) -> np.ndarray:
-    """Probabilities of the K + 1 classes, sample by sample."""
-    assert test.logits is not None
-    probabilities = np.empty((len(test), CLASSES + 1))
-    for n, v in enumerate(test.logits.astype(np.float64)):
-        revised, unknown = v.copy(), 0.0
-        for i, c in enumerate(np.argsort(v)[::-1][:alpha]):
-            moved = v[c] * models[c].w_score(distance(v, means[c])) * (alpha - i) / alpha
-            revised[c] -= moved
-            unknown += moved
-        e = np.exp([*revised, unknown])
-        probabilities[n] = e / e.sum()
-    return probabilities
-
-
-def timed(step: Callable[[], Any]) -> tuple[float, Any]:
-    """Processor seconds of one call, which other programs do not lengthen much, and its result."""
-    start = time.process_time()
-    result = step()
-    return time.process_time() - start, result
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true")
-    if parser.parse_args().large:
-        train, test = samples(115_000, 0), samples(50_000, 1)
-        print(f"{len(train):,} training and {len(test):,} test samples, {CLASSES:,} logits and {DIM} features each")
-        for cls in (MSP, MaxLogit, Energy, OpenMax, Mahalanobis, ViM, KNN):
-            detector = build(cls)
-            fitting, _ = timed(partial(detector.fit, train))
-            scoring, _ = timed(partial(detector.score, test))
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"  {cls.__name__:12} fit {fitting:7.2f} s   score {scoring:7.2f} s   peak so far {peak:,.0f} MB")
-        return
-    train, test = samples(20_000, 0), samples(2_000, 1)
-    detector = build(OpenMax)
-    fit = min(timed(lambda: detector.fit(train))[0] for _ in range(3))
-    score = min(timed(lambda: detector.score(test))[0] for _ in range(3))
-    scored = detector.score(test)
-    slow_fit, (means, models) = timed(lambda: naive_fit(train))
-    slow_score, probabilities = timed(lambda: naive_score(test, means, models))
-    known, unknown = probabilities[:, :-1].max(1), probabilities[:, -1]
-    accepted = known >= unknown
-    gap = np.abs(scored.confidence[accepted] - known[accepted]).max(initial=0)
-    assert ((scored.confidence > 0) == accepted).all()
-    print(f"{CLASSES:,} classes, {len(train):,} training and {len(test):,} test samples, {detector.report()['fit']}")
-    print(f"  blocks of samples    fit {fit:6.2f} s   score {score:6.2f} s")
-    print(f"  one at a time        fit {slow_fit:6.2f} s   score {slow_score:6.2f} s")
-    print(f"  ratio                {(slow_fit + slow_score) / (fit + score):8.1f} ×")
-    print(f"  {accepted.sum():,} accepted by both, confidences at most {gap:.1e} apart")
+    options = _measure.parser(__doc__).parse_args()
+    _measure.set_threads()
+    n_train, n_test, classes, dim = (300, 200, 20, 16) if options.quick else (50_000, 68_000, 1000, 512)
+    counts = pareto_counts(classes)
+    counts = np.maximum(1, counts * n_train // counts.sum())
+    counts[0] += n_train - counts.sum()
+    train = samples(np.repeat(np.arange(classes), counts), classes, dim, 0)
+    test = samples(np.random.default_rng(2).integers(classes, size=n_test), classes, dim, 1)
+    forms = {}
+    for name, info in list_methods().items():
+        if info.kind != "detector" or info.origin != "built-in":
+            continue
+        cls = load_detector(name)
+        if issubclass(cls, NetworkDetector):
+            continue
+        detector = cls(DetectorSetup(tuple(counts.tolist()), (0.25, 0.25, 0.25), cls.Params()))
+        forms[f"{name}, fit"] = partial(detector.fit, train)
+        forms[f"{name}, score"] = partial(detector.score, test)
+    median = _measure.medians(forms, options.repetitions)
+    total, peak = sum(median.values()), _measure.peak_mb()
+    sizes = {"training samples": n_train, "test samples": n_test, "classes": classes, "dimensions": dim}
+    more = {
+        "total s": round(total, 2),
+        "peak MB": round(peak),
+        f"below {LIMIT_S} s and {LIMIT_MB} MB": total < LIMIT_S and peak < LIMIT_MB,
+    }
+    _measure.report(options, "detectors", sizes, median, {}, **more)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
 """The meta-embedding head and its loss against the naive (B, K, D) form, forward and backward: time and peak memory.
 
-python benchmarks/dme_head.py            ImageNet-LT's size, both forms, and the ratio
+python benchmarks/dme_head.py            1,000 classes, both forms, and the ratio
 python benchmarks/dme_head.py --large    MS1M-LT's 74,500 classes, which the naive form cannot hold
 """
 
-import argparse
-import resource
-import time
+import _measure  # before numpy and torch
+
+# isort: split
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from oltr_cli.methods.dme import CentroidLoss, MetaEmbeddingHead
-
-BATCH, DIM = 128, 512
 
 
 def ours(head: MetaEmbeddingHead, loss: CentroidLoss, direct: Tensor, labels: Tensor) -> Tensor:
@@ -34,42 +34,39 @@ def naive(head: MetaEmbeddingHead, loss: CentroidLoss, direct: Tensor, labels: T
     return head.classifier(meta).square().mean() + 0.01 * (attract + 0.01 * repel)
 
 
-def peak_mb() -> float:
-    """The most memory this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def seconds(step, classes: int, repeats: int) -> float:
-    """Median time of a forward and backward pass."""
+def both_ways(form: Callable[..., Tensor], batch: int, dim: int, classes: int) -> Callable[[], None]:
+    """A forward and backward pass of one form, with weights and features that are the same for all forms."""
     torch.manual_seed(0)
-    head, loss = MetaEmbeddingHead(DIM, classes), CentroidLoss(classes, DIM)
-    direct, labels = torch.randn(BATCH, DIM, requires_grad=True), torch.randint(classes, (BATCH,))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step(head, loss, direct, labels).backward()
-        times.append(time.perf_counter() - start)
-        for p in (*head.parameters(), *loss.parameters()):
+    head, loss = MetaEmbeddingHead(dim, classes), CentroidLoss(classes, dim)
+    direct, labels = torch.randn(batch, dim, requires_grad=True), torch.randint(classes, (batch,))
+
+    def step() -> None:
+        form(head, loss, direct, labels).backward()
+        for p in (direct, *head.parameters(), *loss.parameters()):
             p.grad = None
-    return sorted(times)[len(times) // 2]
+
+    return step
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _measure.parser(__doc__)
     parser.add_argument("--large", action="store_true")
-    large = parser.parse_args().large
-    before = peak_mb()
-    if large:
-        taken = seconds(ours, 74_500, 3)
-        print(f"74,500 classes × {DIM}, batch {BATCH}: {taken:.2f} s, {peak_mb() - before:,.0f} MB above the imports")
+    options = parser.parse_args()
+    _measure.set_threads()
+    batch, dim, classes = (4, 8, 10) if options.quick else (128, 512, 74_500 if options.large else 1000)
+    build = partial(both_ways, batch=batch, dim=dim, classes=classes)
+    sizes = {"samples a batch": batch, "dimensions": dim, "classes": classes}
+    before = _measure.peak_mb()
+    fast = _measure.medians({"(B, K)": build(ours)}, options.repetitions)
+    peak = {"(B, K) MB above the imports": round(_measure.peak_mb() - before)}
+    if options.large:
+        _measure.report(options, "dme_head_large", sizes, fast, {}, **peak)
         return
-    fast = seconds(ours, 1000, 15)
-    fast_peak = peak_mb() - before
-    slow = seconds(naive, 1000, 5)
-    print(f"1,000 classes × {DIM}, batch {BATCH}, forward and backward, {torch.get_num_threads()} threads")
-    print(f"  (B, K) form     {1000 * fast:8.1f} ms  {fast_peak:8,.0f} MB")
-    print(f"  (B, K, D) form  {1000 * slow:8.1f} ms  {peak_mb() - before:8,.0f} MB")
-    print(f"  ratio           {slow / fast:8.1f} ×")
+    # Once more beside the naive form: only forms that take turns are compared.
+    median = _measure.medians({"(B, K)": build(ours), "(B, K, D)": build(naive)}, options.repetitions)
+    peak["(B, K, D) MB above the imports"] = round(_measure.peak_mb() - before)
+    ratio = {"(B, K, D) / (B, K)": median["(B, K, D)"] / median["(B, K)"]}
+    _measure.report(options, "dme_head", sizes, median, ratio, **peak)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,13 @@
 """`oltr --help` against a bare Typer app with one command and rich help: wall time of whole processes, in turn.
 
-python benchmarks/help.py               median of 15 calls of each, and the ratio, which is to stay below 1.6
-python benchmarks/help.py --calls 31
-python benchmarks/help.py --json        one line of JSON
+python benchmarks/help.py    the ratio is to stay below 1.6
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from importlib.metadata import version
+from functools import partial
+
+import _measure
 
 BARE = '''
 import typer
@@ -30,40 +24,18 @@ COMMANDS = {
 }
 
 
-def seconds(arguments: list[str]) -> float:
-    """Wall time of one call of this Python, from its start to its end."""
-    start = time.perf_counter()
+def call(arguments: list[str]) -> None:
+    """One call of this Python, from its start to its end."""
     subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - start
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=15, help="calls of each")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    for arguments in COMMANDS.values():  # the first call writes byte code and fills the cache of files
-        seconds(arguments)
-    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for _ in range(options.calls):
-        for name, arguments in COMMANDS.items():
-            times[name].append(seconds(arguments))
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    facts = {
-        "calls": options.calls,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "typer": version("typer"),
-        "rich": version("rich"),
-        "milliseconds": {name: round(1000 * median, 1) for name, median in medians.items()},
-        "ratio": {name: round(median / medians["bare"], 2) for name, median in medians.items()},
-    }
-    if options.json:
-        print(json.dumps(facts))
-        return
-    print(f"median of {options.calls} calls, {facts['cores']} cores, Python {facts['python']}, Typer {facts['typer']}")
-    for name, median in medians.items():
-        print(f"  {name:16} {1000 * median:6.0f} ms  {median / medians['bare']:5.2f} ×")
+    options = _measure.parser(__doc__).parse_args()
+    commands = dict(list(COMMANDS.items())[:2]) if options.quick else COMMANDS
+    # The first call of each, which is not counted, writes byte code and fills the cache of files.
+    median = _measure.medians({name: partial(call, words) for name, words in commands.items()}, options.repetitions)
+    ratio = {f"{name} / bare": seconds / median["bare"] for name, seconds in median.items() if name != "bare"}
+    _measure.report(options, "help", {"commands": len(commands)}, median, ratio, ("typer", "rich"))
 
 
 if __name__ == "__main__":

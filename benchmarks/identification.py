@@ -1,19 +1,20 @@
-"""How long identification takes, and how much faster it is than a gallery for each pair, measured in one run.
+"""How long identification takes, and how much faster it is than a gallery for each pair.
 
-    python benchmarks/identification.py [--probes 3530] [--distractors 200000] [--train 100000] [--dim 512]
+    python benchmarks/identification.py [--probes 3530] [--distractors 50000] [--train 25000] [--dim 512]
 
 Embeddings are random and lie as float16 in memory-mapped files, as those of a large set do. The naive form puts each
 mate among all distractors and looks for the most similar, in NumPy, for a few pairs of the same data.
 """
 
-import argparse
+import _measure  # before numpy and torch
+
+# isort: split
 import itertools
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from oltr_cli.pipeline.embeddings import load_embeddings, save_embeddings
@@ -33,14 +34,17 @@ def naive(probe: NDArray[np.floating], distractors: NDArray[np.floating]) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _measure.parser(__doc__)
     parser.add_argument("--probes", type=int, default=3530)
     parser.add_argument("--identities", type=int, default=80)
-    parser.add_argument("--distractors", type=int, default=200_000)
-    parser.add_argument("--train", type=int, default=100_000)
+    parser.add_argument("--distractors", type=int, default=50_000)
+    parser.add_argument("--train", type=int, default=25_000)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--naive-probes", type=int, default=5)
+    parser.add_argument("--naive-probes", type=int, default=3)
     options = parser.parse_args()
+    _measure.set_threads()
+    if options.quick:
+        options.probes, options.identities, options.distractors, options.train, options.dim = 12, 3, 200, 100, 8
     rng = np.random.default_rng(0)
     identities = np.arange(options.probes) * options.identities // options.probes
     middles = rng.standard_normal((options.identities, options.dim), dtype=np.float32)
@@ -53,32 +57,27 @@ def main() -> None:
             save_embeddings(Path(folder) / f"{name}.npy", rows)
             others[name] = load_embeddings(Path(folder) / f"{name}.npy")
         del rows
-        began = time.perf_counter()
-        found = identification(probe, identities, others["distractors"], others["train"])
-        ours = time.perf_counter() - began
-        pairs = found["counts"]["pairs"]["full"]
-        whole = options.probes * options.distractors * 4 / 1024**2
-        print(f"{options.probes:,} probes × {options.distractors:,} distractors × {options.train:,} training images")
-        print(f"  embeddings of {options.dim} numbers, {pairs:,} pairs, {torch.get_num_threads()} threads")
-        block = min(PROBE_BLOCK, options.probes) * OTHER_BLOCK * 4 / 1024**2
-        print(f"  identification           {ours:10.2f} s, similarities {block:.0f} MiB at a time")
-        print(f"  the matrix of all similarities to distractors alone would take {whole:,.0f} MiB")
-        rows = options.distractors + options.train
-        sizes = " + ".join(f"{n:,}" for n in FULL.values())
-        print(f"  at the full size of {sizes}: {ours * sum(FULL.values()) / rows:.0f} s")
-
+        run = partial(identification, probe, identities, others["distractors"], others["train"])
         few, distractors = probe[identities == 0][: options.naive_probes], np.array(others["distractors"], np.float32)
-        began = time.perf_counter()
-        expected = naive(few, distractors)
-        slow = (time.perf_counter() - began) / (len(few) * (len(few) - 1))
         same = identification(few, np.zeros(len(few), np.int64), distractors, distractors[:1])["metrics"]
+        expected = naive(few, distractors)
         if not np.isclose(same["identification/full"], expected):
             raise SystemExit(f"the rate {same['identification/full']} is not the loop's {expected}")
-        print(
-            f"  a gallery for each pair  {slow:10.2f} s a pair (equal rate, {expected:.2f}); "
-            f"for all {pairs * slow / 3600:,.1f} h"
-        )
-        print(f"  ratio                    {pairs * slow / ours:10,.0f} ×")
+        pairs = run()["counts"]["pairs"]["full"]
+        naive_pairs = len(few) * (len(few) - 1)
+        loop = f"a gallery for each of {naive_pairs} pairs"
+        median = _measure.medians({"identification": run, loop: partial(naive, few, distractors)}, options.repetitions)
+    seconds = median["identification"]
+    rows = options.distractors + options.train
+    block = min(PROBE_BLOCK, options.probes) * OTHER_BLOCK * 4 / 1024**2
+    more = {
+        "MiB of similarities at a time": round(block),
+        "s at the full size, extrapolated": round(seconds * sum(FULL.values()) / rows),
+    }
+    ratio = {"a gallery for each pair / identification, by pair": median[loop] / naive_pairs * pairs / seconds}
+    sizes = {name: getattr(options, name) for name in ("probes", "identities", "distractors", "train")}
+    sizes |= {"dimensions": options.dim, "pairs": pairs}
+    _measure.report(options, "identification", sizes, median, ratio, **more)
 
 
 if __name__ == "__main__":

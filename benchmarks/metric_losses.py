@@ -3,9 +3,11 @@
 python benchmarks/metric_losses.py
 """
 
-import statistics
-import time
+import _measure  # before numpy and torch
+
+# isort: split
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from torch import Tensor
 from oltr_cli.methods.lifted import lifted_loss
 from oltr_cli.methods.range import range_terms
 
-BATCH, DIM, IMAGES_PER_CLASS = 128, 512, 4
+IMAGES_PER_CLASS = 4
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -52,32 +54,34 @@ def naive_range(v: Tensor, labels: Tensor) -> Tensor:
     return intra + (2000.0 - squared.min()).clamp_min(0)
 
 
-def measure(loss: Loss, features: Tensor, labels: Tensor, repeats: int) -> tuple[float, float, Tensor]:
-    """Median seconds of a forward and backward pass, the loss, and its gradient (B, D)."""
-    times = []
-    for _ in range(repeats):
-        v = features.clone().requires_grad_()
-        start = time.perf_counter()
-        value = loss(v, labels)
-        value.backward()
-        times.append(time.perf_counter() - start)
+def both_ways(loss: Loss, features: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """The loss and its gradient (B, D), by a forward and a backward pass."""
+    v = features.clone().requires_grad_()
+    value = loss(v, labels)
+    value.backward()
     assert v.grad is not None
-    return statistics.median(times), value.item(), v.grad
+    return value.item(), v.grad
 
 
 def main() -> None:
+    options = _measure.parser(__doc__).parse_args()
+    _measure.set_threads()
+    batch, dim = (12, 8) if options.quick else (128, 512)
     torch.manual_seed(0)
-    features = torch.randn(BATCH, DIM)
-    labels = torch.arange(BATCH // IMAGES_PER_CLASS).repeat_interleave(IMAGES_PER_CLASS)
-    print(f"batch {BATCH} of {IMAGES_PER_CLASS} images a class, D {DIM}, forward and backward", end="")
-    print(f", {torch.get_num_threads()} threads")
-    both: dict[str, tuple[Loss, Loss]] = {"lifted": (lifted_loss, naive_lifted), "range": (ours_range, naive_range)}
-    for name, (ours, naive) in both.items():
-        fast, value, gradient = measure(ours, features, labels, 30)
-        slow, expected, wanted = measure(naive, features, labels, 3)
+    features = torch.randn(batch, dim)
+    labels = torch.arange(batch // IMAGES_PER_CLASS).repeat_interleave(IMAGES_PER_CLASS)
+    pairs: dict[str, tuple[Loss, Loss]] = {"lifted": (lifted_loss, naive_lifted), "range": (ours_range, naive_range)}
+    forms = {}
+    for name, losses in pairs.items():
+        ours, loop = (partial(both_ways, loss, features, labels) for loss in losses)
+        (value, gradient), (expected, wanted) = ours(), loop()
         torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4)
-        print(f"  {name:7} {1000 * fast:8.1f} ms   loop {1000 * slow:8.1f} ms   ratio {slow / fast:8.1f} ×")
+        forms |= {name: ours, f"{name}, loop": loop}
+    median = _measure.medians(forms, options.repetitions)
+    ratio = {f"loop / ours, {name}": median[f"{name}, loop"] / median[name] for name in pairs}
+    sizes = {"samples a batch": batch, "images a class": IMAGES_PER_CLASS, "dimensions": dim}
+    _measure.report(options, "metric_losses", sizes, median, ratio)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much faster the metrics are than the same definitions in plain loops, measured in one run.
+"""How much faster the metrics are than the same definitions in plain loops.
 
     python benchmarks/metrics.py [--samples 70000] [--classes 1000] [--naive-samples 2000]
 
@@ -6,9 +6,10 @@ Both are given the same predictions and confidences. The loops form five of the 
 fewer samples: AUROC by pairs and OSCR by thresholds are quadratic in them.
 """
 
-import argparse
-import time
-from collections.abc import Callable
+import _measure  # before numpy and torch
+
+# isort: split
+from functools import partial
 
 import numpy as np
 
@@ -17,17 +18,15 @@ from oltr_cli.protocol.thresholds import best_f_measure
 from oltr_cli.runs.scores import SavedScores, max_softmax
 
 
-def make_scores(samples: int, classes: int, rng: np.random.Generator) -> tuple[SavedScores, SavedScores, float]:
-    """Known and open scores (3 : 1) from logits (samples, classes), and the seconds that the softmax took."""
+def make_scores(samples: int, classes: int, rng: np.random.Generator) -> tuple[SavedScores, SavedScores, np.ndarray]:
+    """Known and open scores (3 : 1) and the logits (samples, classes) that they are from."""
     labels = rng.integers(classes, size=samples)
     is_open = rng.random(samples) < 0.25
     logits = rng.standard_normal((samples, classes), dtype=np.float32)
     logits[np.arange(samples), labels] += np.where(is_open, 0.0, 4.0)
-    began = time.perf_counter()
     prediction, confidence = max_softmax(logits)
-    seconds = time.perf_counter() - began
     known = SavedScores(prediction[~is_open], confidence[~is_open], labels[~is_open])
-    return known, SavedScores(prediction[is_open], confidence[is_open], np.full(int(is_open.sum()), -1)), seconds
+    return known, SavedScores(prediction[is_open], confidence[is_open], np.full(int(is_open.sum()), -1)), logits
 
 
 def naive(known: SavedScores, open_: SavedScores, classes: int, tau: float) -> dict[str, float]:
@@ -57,46 +56,37 @@ def naive(known: SavedScores, open_: SavedScores, classes: int, tau: float) -> d
     }
 
 
-def seconds_of(work: Callable[[], object], repeats: int = 5) -> float:
-    """The shortest of a few timings."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _measure.parser(__doc__)
     parser.add_argument("--samples", type=int, default=70_000)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--naive-samples", type=int, default=2000)
     options = parser.parse_args()
+    _measure.set_threads()
+    samples, classes, few = options.samples, options.classes, options.naive_samples
+    if options.quick:
+        samples, classes, few = 200, 10, 60
     rng = np.random.default_rng(0)
-    counts, tau = [200] * options.classes, 0.1
-
-    known, open_, softmax = make_scores(options.samples, options.classes, rng)
-    ours = seconds_of(lambda: all_metrics(known, open_, counts, tau))
-    best = seconds_of(lambda: best_f_measure(known, open_))
-    print(f"{options.samples:,} samples × {options.classes:,} classes")
-    print(f"  prediction and confidence from logits  {1000 * softmax:9.1f} ms")
-    print(f"  all_metrics                            {1000 * ours:9.1f} ms")
-    print(f"  best_f_measure, over all thresholds    {1000 * best:9.1f} ms")
-
-    known, open_, _ = make_scores(options.naive_samples, options.classes, rng)
-    few = seconds_of(lambda: all_metrics(known, open_, counts, tau))
-    began = time.perf_counter()
-    expected = naive(known, open_, options.classes, tau)
-    slow = time.perf_counter() - began
-    found = all_metrics(known, open_, counts, tau)
+    counts, tau = [200] * classes, 0.1
+    known, open_, logits = make_scores(samples, classes, rng)
+    few_known, few_open, _ = make_scores(few, classes, rng)
+    forms = {
+        "prediction and confidence from logits": partial(max_softmax, logits),
+        "all_metrics": partial(all_metrics, known, open_, counts, tau),
+        "best_f_measure, over all thresholds": partial(best_f_measure, known, open_),
+        f"all_metrics, {few:,} samples": partial(all_metrics, few_known, few_open, counts, tau),
+        f"loops, {few:,} samples": partial(naive, few_known, few_open, classes, tau),
+    }
+    found = all_metrics(few_known, few_open, counts, tau)
+    expected = naive(few_known, few_open, classes, tau)
     for name, value in expected.items():
         if not np.isclose(found[name], value, rtol=0, atol=1e-9):
             raise SystemExit(f"{name}: {found[name]} is not the loop's {value}")
-    print(f"{options.naive_samples:,} samples × {options.classes:,} classes, equal results")
-    print(f"  all_metrics                            {1000 * few:9.1f} ms")
-    print(f"  loops, {len(expected)} of its {len(found)} numbers             {1000 * slow:9.1f} ms")
-    print(f"  ratio                                  {slow / few:9.0f} ×, growing with the number of samples")
+    median = _measure.medians(forms, options.repetitions)
+    slow, fast = median[f"loops, {few:,} samples"], median[f"all_metrics, {few:,} samples"]
+    ratio = {f"loops for {len(expected)} of {len(found)} numbers / all_metrics": slow / fast}
+    sizes = {"samples": samples, "classes": classes, "samples beside the loops": few}
+    _measure.report(options, "metrics", sizes, median, ratio)
 
 
 if __name__ == "__main__":

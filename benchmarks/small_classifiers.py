@@ -4,8 +4,11 @@ python benchmarks/small_classifiers.py            500 classifiers on 512 feature
 python benchmarks/small_classifiers.py --large    ImageNet-LT's size: all that model-regression prepares
 """
 
+import _measure  # before numpy and torch
+
+# isort: split
 import argparse
-import time
+import itertools
 
 import torch
 from torch import Tensor
@@ -14,16 +17,16 @@ from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.methods._model_space import ModelSpace
 from oltr_cli.methods._small_classifiers import SmallClassifiers
 
-DIM, RIDGE = 512, 4.0
+RIDGE = 4.0
 CLASSES, SHOTS = 20, (1, 2, 4, 8, 16)  # five draws of each: 500 classifiers
 DRAWS = 5
 
 
-def features(counts: list[int]) -> tuple[Tensor, Tensor]:
-    """Features (N, 512) of as many images of each class, and their labels."""
+def features(counts: list[int], dim: int) -> tuple[Tensor, Tensor]:
+    """Features (N, dim) of as many images of each class, and their labels."""
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    means = torch.randn(len(counts), DIM)
-    return means[labels] + torch.randn(len(labels), DIM), labels
+    means = torch.randn(len(counts), dim)
+    return means[labels] + torch.randn(len(labels), dim), labels
 
 
 def one(z: Tensor, labels: Tensor, present: int, c: int, positives: Tensor) -> Tensor:
@@ -41,66 +44,75 @@ def one_with_moments(rest: tuple[Tensor, Tensor], p: Tensor) -> Tensor:
     return torch.linalg.solve(moment + p.T @ p / (2 * len(p)), p.mean(0) / 2 - mean / 2)
 
 
-def compare() -> None:
-    counts = [150] * CLASSES
-    x, labels = features(counts)
+def compare(options: argparse.Namespace) -> None:
+    """All at once against one after the other, with and without moments that are known already."""
+    dim, images, one_by_one = (8, 20, 5) if options.quick else (512, 150, 25)
+    x, labels = features([images] * CLASSES, dim)
     z = torch.nn.functional.pad(x, (0, 1), value=1.0)
     classes = torch.arange(CLASSES)
-
-    start = time.perf_counter()
-    small = SmallClassifiers(z, labels, CLASSES, RIDGE)
-    batched = small.sampled(classes, SHOTS, [DRAWS] * len(SHOTS), torch.Generator().manual_seed(0))
-    fast = time.perf_counter() - start
-    number = sum(theta.shape[0] * theta.shape[1] for theta in batched)
-
     draws = torch.Generator().manual_seed(1)
     chosen = [
-        (c, (labels == c).nonzero().squeeze(1)[torch.randperm(150, generator=draws)[:k]])
-        for c in range(CLASSES)
-        for k in SHOTS
-        for _ in range(DRAWS)
+        (c, (labels == c).nonzero().squeeze(1)[torch.randperm(images, generator=draws)[:k]])
+        for c, k, _ in itertools.product(range(CLASSES), SHOTS, range(DRAWS))
     ]
-    start = time.perf_counter()
-    for c, positives in chosen[:: len(chosen) // 50]:
-        one(z, labels, CLASSES, c, positives)
-    slow = (time.perf_counter() - start) * len(chosen) / len(chosen[:: len(chosen) // 50])
-    start = time.perf_counter()
-    moments = []
-    for c in range(CLASSES):
-        negatives = z[labels != c]
-        moment = negatives.T @ negatives / (2 * len(negatives)) + RIDGE * torch.eye(z.shape[1])
-        moments.append((moment, negatives.mean(0)))
-    for c, positives in chosen:
-        one_with_moments(moments[c], z[positives])
-    middle = time.perf_counter() - start
+    few = chosen[:: len(chosen) // one_by_one]
+
+    def at_once() -> list[Tensor]:
+        small = SmallClassifiers(z, labels, CLASSES, RIDGE)
+        return small.sampled(classes, SHOTS, [DRAWS] * len(SHOTS), torch.Generator().manual_seed(0))
+
+    def summed_once() -> None:
+        moments = []
+        for c in range(CLASSES):
+            negatives = z[labels != c]
+            moment = negatives.T @ negatives / (2 * len(negatives)) + RIDGE * torch.eye(z.shape[1])
+            moments.append((moment, negatives.mean(0)))
+        for c, positives in chosen:
+            one_with_moments(moments[c], z[positives])
+
+    def in_turn() -> None:
+        for c, positives in few:
+            one(z, labels, CLASSES, c, positives)
+
     # Same numbers: a draw of all images is the same set in both.
-    everything = small.sampled(classes[:1], (150,), (1,), draws)[0][0, 0]
-    torch.testing.assert_close(everything, one(z, labels, CLASSES, 0, torch.arange(150)), rtol=1e-3, atol=1e-4)
+    whole = SmallClassifiers(z, labels, CLASSES, RIDGE).sampled(classes[:1], (images,), (1,), draws)[0][0, 0]
+    torch.testing.assert_close(whole, one(z, labels, CLASSES, 0, torch.arange(images)), rtol=1e-3, atol=1e-4)
 
-    print(f"{number} classifiers of {CLASSES} classes, {DIM} features, {torch.get_num_threads()} threads")
-    print(f"  at once                              {fast:7.2f} s")
-    print(f"  one by one, negatives summed once    {middle:7.2f} s  {middle / fast:6.1f} ×")
-    print(f"  one by one (50 of them, scaled up)   {slow:7.2f} s  {slow / fast:6.1f} ×")
+    number = sum(theta.shape[0] * theta.shape[1] for theta in at_once())
+    part = f"one by one, {len(few)} of them"
+    forms = {"at once": at_once, "one by one, negatives summed once": summed_once, part: in_turn}
+    median = _measure.medians(forms, options.repetitions)
+    ratio = {
+        "negatives summed once / at once": median["one by one, negatives summed once"] / median["at once"],
+        "one by one, scaled up / at once": median[part] * len(chosen) / len(few) / median["at once"],
+    }
+    sizes = {"classifiers": number, "classes": CLASSES, "features": dim, "images a class": images}
+    _measure.report(options, "small_classifiers", sizes, median, ratio)
 
 
-def large() -> None:
-    counts = pareto_counts(1000).tolist()
-    x, labels = features(counts)
-    space = ModelSpace(DIM, counts, head_images=100)
-    start = time.perf_counter()
-    space.prepare(x, labels, 0.3, RIDGE)
-    taken = time.perf_counter() - start
-    print(f"{len(x):,} features of {len(counts):,} classes × {DIM}, {len(space._pool):,} sampled: {taken:.1f} s")
+def large(options: argparse.Namespace) -> None:
+    """All that model-regression prepares at ImageNet-LT's size."""
+    counts, dim = (pareto_counts(20).tolist(), 8) if options.quick else (pareto_counts(1000).tolist(), 512)
+    x, labels = features(counts, dim)
+
+    def prepare() -> None:
+        ModelSpace(dim, counts, head_images=100).prepare(x, labels, 0.3, RIDGE)
+
+    median = _measure.medians({"prepare": prepare}, options.repetitions)
+    sizes = {"features": len(x), "classes": len(counts), "dimensions": dim}
+    _measure.report(options, "small_classifiers_large", sizes, median, {})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _measure.parser(__doc__)
     parser.add_argument("--large", action="store_true")
+    options = parser.parse_args()
+    _measure.set_threads()
     torch.manual_seed(0)
-    if parser.parse_args().large:
-        large()
+    if options.large:
+        large(options)
     else:
-        compare()
+        compare(options)
 
 
 if __name__ == "__main__":

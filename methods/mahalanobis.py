@@ -12,6 +12,7 @@ Deviation: no ensemble of layers and no perturbation of the image (both need the
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -37,10 +38,12 @@ class Mahalanobis(Detector):
         train = self.require(train)
         dim = train.features.shape[1]
         counts = np.bincount(train.labels, minlength=self.setup.num_classes)
-        sums, scatter = np.zeros((len(counts), dim)), np.zeros((dim, dim))
+        sums, scatter = torch.zeros(len(counts), dim, dtype=torch.float64), np.zeros((dim, dim))
         for rows in self.blocks(len(train)):
-            np.add.at(sums, train.labels[rows], train.features[rows])
-        means = sums / np.maximum(counts, 1)[:, None]
+            # numpy's add.at takes seventy times as long.
+            features = torch.from_numpy(train.features[rows].astype(np.float64))
+            sums.index_add_(0, torch.from_numpy(train.labels[rows]), features)
+        means = sums.numpy() / np.maximum(counts, 1)[:, None]
         for rows in self.blocks(len(train)):
             centred = train.features[rows] - means[train.labels[rows]]
             scatter += centred.T @ centred

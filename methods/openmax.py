@@ -29,6 +29,7 @@ Deviations, all for cases that occur on a long tail but not in the source; ``rep
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -39,12 +40,15 @@ from ._weibull import Fit, Weibulls, fit_tails
 Distance = Literal["eucos", "euclidean", "cosine"]
 Floats = NDArray[np.float64]
 
+NEAR = 1e-4  # ‖v − μ‖² below this share of ‖v‖² + ‖μ‖² has lost too many of float64's 16 digits, elsewhere at most 4
+
 
 class OpenMax(Detector):
     """OpenMax on the saved logits (N, K), which are its activation vectors.
 
     Attributes:
         means: μ (K, K), one row per class; 0 for a class without samples.
+        squared_lengths: ‖μ‖² (K,).
         weibulls: the K fits.
     """
 
@@ -73,6 +77,7 @@ class OpenMax(Detector):
 
     setup: DetectorSetup[Params]
     means: Floats
+    squared_lengths: Floats
     weibulls: Weibulls
 
     def fit(self, train: SavedScores) -> None:
@@ -88,16 +93,14 @@ class OpenMax(Detector):
         no_correct = np.bincount(train.labels[used], minlength=num_classes) == 0
         used |= no_correct[train.labels]
         rows = np.flatnonzero(used)
-        rows = rows[np.argsort(train.labels[rows], kind="stable")]
         labels = train.labels[rows]
         counts = np.bincount(labels, minlength=num_classes)
-        self.means = np.zeros((num_classes, num_classes))
+        sums = torch.zeros(num_classes, num_classes, dtype=torch.float64)
         for piece in self.blocks(len(rows)):
-            block = logits[rows[piece]].astype(np.float64)
-            classes = labels[piece]
-            first = np.flatnonzero(np.diff(classes, prepend=-1))  # of each class in the block
-            self.means[classes[first]] += np.add.reduceat(block, first, axis=0)
-        self.means /= np.maximum(counts, 1)[:, None]
+            right = torch.from_numpy(logits[rows[piece]].astype(np.float64))
+            sums.index_add_(0, torch.from_numpy(labels[piece]), right)
+        self.means = sums.numpy() / np.maximum(counts, 1)[:, None]
+        self.squared_lengths = np.vecdot(self.means, self.means)
         distances = np.empty(len(rows))
         for piece in self.blocks(len(rows)):
             block = logits[rows[piece]].astype(np.float64)
@@ -134,53 +137,92 @@ class OpenMax(Detector):
     def judge(self, block: Samples) -> tuple[NDArray[np.integer], Floats]:
         """Prediction over the K revised known logits, and the confidence defined in the module's docstring."""
         known, unknown = self.revise(block.logits.astype(np.float64))
-        highest = known.max(axis=1)
-        spread = np.log(np.exp(known - highest[:, None]).sum(axis=1))
+        prediction, highest = known.argmax(axis=1), known.max(axis=1)
+        known -= highest[:, None]
+        spread = np.log(np.exp(known, out=known).sum(axis=1))
         # From log P(any known class) − log P(unknown), both from one softmax over K + 1 logits.
         margin = highest + spread - unknown
         log_known = -np.logaddexp(0, -margin)
         winner = np.exp(log_known - spread)
-        return known.argmax(axis=1), np.where(highest >= unknown, winner, log_known / (1 - log_known))
+        return prediction, np.where(highest >= unknown, winner, log_known / (1 - log_known))
 
     def revise(self, logits: Floats) -> tuple[Floats, Floats]:
         """v̂ of the known classes (B, K) and of the unknown one (B,), for logits (B, K) float64."""
         p = self.setup.params
         alpha = min(p.alpha, logits.shape[1])
-        rows = np.arange(len(logits))
-        known = logits.copy()
-        if p.negative == "shift":
-            known -= np.minimum(logits.min(axis=1, keepdims=True), 0)
-        unknown = np.zeros(len(logits))
-        top = np.argpartition(-logits, alpha - 1, axis=1)[:, :alpha]
-        top = np.take_along_axis(top, np.argsort(-np.take_along_axis(logits, top, axis=1), axis=1), axis=1)
-        for i in range(alpha):  # one rank at a time: all of them at once would be a (B, α, K) array
-            classes = top[:, i]
-            w = self.weibulls.score(classes, _distance(logits, self.means[classes], p.distance))
-            moved = np.maximum(known[rows, classes], 0) * w * ((alpha - i) / alpha)
-            known[rows, classes] -= moved
-            unknown += moved
-        return known, unknown
+        top = _top(logits, alpha)
+        w = self.weibulls.score(top, self._distances(logits, top))
+        lowest = np.minimum(logits.min(axis=1, keepdims=True), 0) if p.negative == "shift" else 0.0
+        known = logits - lowest
+        revised = np.take_along_axis(known, top, axis=1)
+        moved = np.maximum(revised, 0) * w * (np.arange(alpha, 0, -1) / alpha)
+        np.put_along_axis(known, top, revised - moved, axis=1)
+        return known, moved.sum(axis=1)
+
+    def _distances(self, logits: Floats, classes: NDArray[np.integer]) -> Floats:
+        """Distances (B, A) of each row of logits (B, K) to the means of A classes (B, A).
+
+        From products with these means, one column at a time: all at once would be a (B, A, K) array, and a product
+        with all K means would take K / A times as many operations.
+        """
+        kind = self.setup.params.distance
+        products, means = np.empty(classes.shape), np.empty_like(logits)
+        for column, c in zip(products.T, classes.T, strict=True):
+            np.take(self.means, c, axis=0, out=means, mode="clip")  # the default mode makes another copy
+            column[:] = np.vecdot(logits, means)
+        own, theirs = np.vecdot(logits, logits)[:, None], self.squared_lengths[classes]
+        squared = own + theirs - 2 * products
+        distances = _combine(squared, products, own * theirs, kind)
+        if kind != "cosine":
+            # If two vectors are much closer than they are long, rounding of their lengths exceeds the distance.
+            rows, ranks = np.nonzero(squared < NEAR * (own + theirs))
+            for piece in self.blocks(len(rows)):
+                near = self.means[classes[rows[piece], ranks[piece]]]
+                distances[rows[piece], ranks[piece]] = _distance(logits[rows[piece]], near, kind)
+        return distances
 
     def report(self) -> dict[str, Any]:
         """Which fit was used, and how many classes had less data than the source assumes."""
         return self._report
 
 
+def _top(logits: Floats, count: int) -> NDArray[np.integer]:
+    """Classes of the ``count`` largest logits of each row (B, count), falling.
+
+    Equal logits, which are common once logits are saved as float16, are in the order of numpy's ``argpartition``.
+    That takes ten times as long as ``topk`` and is used only where the order of equal logits matters.
+    """
+    values, found = (part.numpy() for part in torch.from_numpy(logits).topk(min(count + 1, logits.shape[1]), dim=1))
+    top = found[:, :count]
+    tied = np.flatnonzero((values[:, 1:] == values[:, :-1]).any(axis=1))
+    falling = -logits[tied]
+    chosen = np.argpartition(falling, count - 1, axis=1)[:, :count]
+    order = np.argsort(np.take_along_axis(falling, chosen, axis=1), axis=1)
+    top[tied] = np.take_along_axis(chosen, order, axis=1)
+    return top
+
+
 def _distance(v: Floats, mean: Floats, kind: Distance) -> Floats:
-    """Distance of each row of v (B, K) to the same row of mean (B, K), (B,); a row of zeros has cosine 0."""
-    total = np.zeros(len(v))
+    """Distance of each row of v (B, K) to the same row of mean (B, K), (B,)."""
+    difference = v - mean
+    squared = np.vecdot(difference, difference)
+    return _combine(squared, np.vecdot(v, mean), np.vecdot(v, v) * np.vecdot(mean, mean), kind)
+
+
+def _combine(squared: Floats, products: Floats, lengths: Floats, kind: Distance) -> Floats:
+    """Distance from ‖v − μ‖², v · μ and ‖v‖² ‖μ‖², all of one shape; a vector of zeros has cosine 0."""
+    total = np.zeros(squared.shape)
     if kind != "cosine":
-        difference = v - mean
-        total += np.sqrt(np.einsum("bk,bk->b", difference, difference)) / 200
+        total += np.sqrt(np.maximum(squared, 0)) / 200
     if kind != "euclidean":
-        lengths = np.sqrt(np.einsum("bk,bk->b", v, v) * np.einsum("bk,bk->b", mean, mean))
-        total += 1 - np.einsum("bk,bk->b", v, mean) / np.maximum(lengths, np.finfo(np.float64).tiny)
+        total += 1 - products / np.maximum(np.sqrt(lengths), np.finfo(np.float64).tiny)
     return total
 
 
 def _largest(distances: Floats, labels: NDArray[np.integer], counts: NDArray[np.integer], tail: int) -> Floats:
-    """The ``tail`` largest distances of each class (K, tail), falling, NaN if it has fewer; labels are sorted."""
+    """The ``tail`` largest distances of each class (K, tail), falling, NaN if it has fewer."""
     order = np.lexsort((-distances, labels))
+    labels = labels[order]
     rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[labels]
     kept = rank < tail
     tails = np.full((len(counts), tail), np.nan)
