@@ -1,5 +1,6 @@
 """A split whose images come from a store instead of their files."""
 
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,7 +62,10 @@ class StoredSplit:
         """The shrunk image as uint8 (3, H, W); raises DataProblem with the file's name if it cannot be decoded."""
         import torch
 
-        return torch.from_numpy(np.array(self.pixels(index))).permute(2, 0, 1)
+        pixels = self.pixels(index)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch cannot mark a tensor as read-only; nothing writes to images
+            return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """The shrunk image as uint8 (H, W, 3), a view of the store where it is whole.
