@@ -70,11 +70,13 @@ def search(request: Request, display: Display) -> Study:
 
 
 def _workbench(request: Request, planned: list[Planned], display: Display) -> "Workbench":
+    from oltr_cli.data.store.split import from_store
     from oltr_cli.tuning.trial import Workbench, validation_view
 
     accelerator = make_accelerator(request.device)
     with display.bar("opening the dataset", 1) as bar:
         view = validation_view(planned[-1].link.recipe.data, bar.reached)
+    view = from_store(view, display)
     workers = default_workers() if request.workers is None else request.workers
     bench = Workbench(planned, request.recipe, request.sets, view, accelerator, workers, _BarsOnly(display.quiet))
     bench.share()

@@ -130,7 +130,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     point_out.names(classes, wish.images, built.warnings)
     open_, open_val = _open(aside, checked.foreign, wish, built)
     point_out.small(splits, classes, built.warnings)
-    point_out.large(checked.sides, built.warnings)
+    point_out.large(checked.sides, built.name, built.warnings)
     rows = {
         split: [(path, label) for label, c in enumerate(classes) for path in files.get(c, ())]
         for split, files in splits.items()

@@ -56,10 +56,10 @@ def small(splits: Splits, classes: list[str], warnings: list[str]) -> None:
             )
 
 
-def large(sides: list[int], warnings: list[str]) -> None:
+def large(sides: list[int], name: str, warnings: list[str]) -> None:
     """Warn if decoding large photographs would slow down training."""
     if median_low(sides) >= LARGE:
         warnings.append(
             f"half of the photographs have {median_low(sides):,} px or more on their shorter side, so decoding will "
-            "slow training down; copies with about 256 px train as well and many times faster"
+            f"slow training down; decode them once: oltr data store {shlex.quote(name)} --side 256"
         )
