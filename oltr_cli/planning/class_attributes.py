@@ -7,7 +7,7 @@ that the file imports is looked up in the text of the other file in the same way
 import ast
 import importlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,8 @@ class _Unclear(Exception):
     """Only importing the file would tell."""
 
 
-def attributes_of(module: str, class_name: str, names: Sequence[str]) -> list[Any] | None:
+@lru_cache(maxsize=256)  # classes among them are the same ones in every plan
+def attributes_of(module: str, class_name: str, names: tuple[str, ...]) -> list[Any] | None:
     """Some attributes of a class, equal to what an import would give.
 
     Args:

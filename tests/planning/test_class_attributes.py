@@ -56,13 +56,13 @@ class Mine(LinearMethod):
 def test_an_added_file(tmp_path, imports, body, fields):
     path = tmp_path / f"mine{abs(hash(body))}.py"
     path.write_text(FILE.format(imports=imports, body=body))
-    read = attributes_of(str(path), "Mine", ["Params"])
+    read = attributes_of(str(path), "Mine", ("Params",))
     assert (None if read is None else read[0]().model_dump()) == fields
 
 
 def test_params_of_a_base_in_another_file(tmp_path):
     path = tmp_path / "heir.py"
     path.write_text("from oltr_cli.methods.dme import DME\n\nclass Heir(DME):\n    pass\n")
-    read = attributes_of(str(path), "Heir", ["Params"])
+    read = attributes_of(str(path), "Heir", ("Params",))
     assert read is not None
     assert read[0]().model_dump() == METHODS.load("dme").Params().model_dump()
