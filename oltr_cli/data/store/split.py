@@ -1,5 +1,6 @@
 """A split whose images come from a store instead of their files."""
 
+import shlex
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.machine import cores
+from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset
 from oltr_cli.data.feed.transforms import shrunk
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.data.store.build import Places, build_store
 from oltr_cli.data.store.folder import StoreFolder
-from oltr_cli.data.store.shards import HEIGHT, PIXELS, WIDTH
+from oltr_cli.data.store.shards import BYTES, CRC, HEIGHT, PIXELS, WIDTH
 from oltr_cli.errors import DataProblem
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class StoredSplit:
     listed: ListSplit
     places: Places
     side: int
+    dataset: str
 
     def __post_init__(self) -> None:
         self.checked = np.zeros(len(self.listed), bool)
@@ -105,6 +108,27 @@ def from_store(dataset: OpenedDataset, display: Display) -> OpenedDataset:
     places, _ = build_store(StoreFolder(dataset.spec.name, root, side), files, cores(), display)
     splits, start = dict(dataset.splits), 0
     for name, split in listed.items():
-        splits[name] = StoredSplit(split, places.of(slice(start, start + len(split))), side)
+        splits[name] = StoredSplit(split, places.of(slice(start, start + len(split))), side, dataset.spec.name)
         start += len(split)
+    _warn_of_copies({name: split for name, split in splits.items() if isinstance(split, StoredSplit)}, display)
     return replace(dataset, splits=splits)
+
+
+def _warn_of_copies(splits: dict[str, StoredSplit], display: Display) -> None:
+    """Warn of images of an evaluation split that have the pixels and the file size of a training image."""
+    keys = {
+        name: (split.places.column(CRC).astype(np.uint64) << np.uint64(32))
+        | (split.places.column(BYTES).astype(np.uint64) & np.uint64(2**32 - 1))
+        for name, split in splits.items()
+    }
+    for name, split in splits.items():
+        if name == "train":
+            continue
+        copies = np.flatnonzero(np.isin(keys[name], keys["train"]) & (split.shapes[:, 1] > 0))
+        if len(copies):
+            original = splits["train"].names[int(np.flatnonzero(keys["train"] == keys[name][copies[0]])[0])]
+            display.warn(
+                f"{counted(len(copies), 'image')} of {name} copied from training images ({split.names[copies[0]]} of "
+                f"{original}), so results on {name} look too good; all of them: oltr data check "
+                f"{shlex.quote(split.dataset)} --content"
+            )

@@ -91,3 +91,15 @@ def test_boxes_lie_inside_and_do_not_depend_on_the_share():
     part = crop_boxes(shapes[16:40], spec, (0, "boxes", 1, 2), 64, slice(16, 40))
     np.testing.assert_array_equal(part, boxes[16:40])
     assert (crop_boxes(shapes, spec, (0, "boxes", 1, 3), 64, slice(0, 64)) != boxes).any()
+
+
+def test_copies_of_training_images_are_pointed_out(home, capsys):
+    folder = home / "data" / "tiny"
+    (folder / "test" / "c0" / "1.png").write_bytes((folder / "train" / "c1" / "3.png").read_bytes())
+    (folder / "open" / "c7" / "0.png").write_bytes((folder / "train" / "c0" / "0.png").read_bytes())
+    opened(home)
+    said = capsys.readouterr().err
+    assert "1 image of test copied from training images (test/c0/1.png of train/c1/3.png)" in said
+    assert "1 image of open copied from training images (open/c7/0.png of train/c0/0.png)" in said
+    assert "oltr data check tiny --content" in said
+    assert "of val" not in said
