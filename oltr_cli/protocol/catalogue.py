@@ -57,7 +57,22 @@ _ALL = (
     Metric("open/detection_error_tpr95", "detection error, TPR 95 %", better="lower"),
     Metric("open/detection_error_min", "detection error, lowest", better="lower"),
 )
-METRICS = {metric.name: metric for metric in _ALL}
+# Of oltr_cli.protocol.by_group.
+_RARE_OR_UNKNOWN = (
+    *(Metric(f"open/auroc_{group}", f"AUROC, {group} against open", "fraction") for group in GROUPS),
+    *(Metric(f"open/fpr95_{group}", f"FPR at TPR 95 %, {group} against open", better="lower") for group in GROUPS),
+    *(
+        Metric(f"open/rejected{suffix}", f"rejected of {group}", better="lower", needs_threshold=True)
+        for suffix, group in (("", "all known"), *((f"_{group}", group) for group in GROUPS))
+    ),
+    *(
+        Metric(f"closed/{name}{suffix}", f"{label}{where}", "fraction", better="lower")
+        for name, label in (("ece", "ECE, 15 equal-mass bins"), ("brier", "Brier score"))
+        for suffix, where in (("", ""), *((f"_{group}", f", {group}") for group in GROUPS))
+    ),
+)
+BY_GROUP = tuple(metric.name for metric in _RARE_OR_UNKNOWN)
+METRICS = {metric.name: metric for metric in (*_ALL, *_RARE_OR_UNKNOWN)}
 
 
 def metric(name: str) -> Metric:

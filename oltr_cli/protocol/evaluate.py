@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import IDENTIFICATION
-from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
 from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
@@ -84,7 +84,7 @@ def evaluate_scores(
             "classes": num_classes,
             **{name: int(mask.sum()) for name, mask in groups.items()},
         },
-        metrics=all_metrics(known, open_, class_counts, rule.value, shots),
+        metrics=every_metric(known, open_, class_counts, rule.value, shots),
     )
 
 
@@ -152,9 +152,14 @@ def evaluation_of(
         wanted = default_threshold(run_dir, result).rule
     else:
         wanted = result.threshold.rule if rule.name == "own" else rule.text
-    if wanted == result.threshold.rule and shots == result.shots:
+    is_whole = "closed/ece" in result.metrics  # results of earlier versions lack newer metrics
+    if wanted == result.threshold.rule and shots == result.shots and (is_whole or not _has_scores(run_dir)):
         return Evaluation.of(result)
     return evaluate_run(run_dir, rule, shots)
+
+
+def _has_scores(run_dir: Path) -> bool:
+    return (run_dir / "scores" / "test.npz").exists()
 
 
 def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
@@ -172,10 +177,7 @@ def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]
     scores = SavedScores.from_arrays(arrays, path)
     _check(scores, num_classes, str(path), None)
     is_open = scores.labels == -1
-    known, open_ = (
-        SavedScores(scores.prediction[mask], scores.confidence[mask], scores.labels[mask])
-        for mask in (~is_open, is_open)
-    )
+    known, open_ = (scores.take(np.flatnonzero(mask)) for mask in (~is_open, is_open))
     return known, open_
 
 

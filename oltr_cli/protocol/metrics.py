@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from oltr_cli.protocol.catalogue import METRICS
+from oltr_cli.protocol.catalogue import BY_GROUP, METRICS
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
@@ -31,7 +31,7 @@ def all_metrics(
     threshold: float,
     shots: str = "paper",
 ) -> dict[str, float | None]:
-    """All metrics of ``oltr_cli.protocol.catalogue`` by name.
+    """The metrics of ``oltr_cli.protocol.catalogue`` by name, but those of ``oltr_cli.protocol.by_group``.
 
     Args:
         known: scores of the N_k test samples of known classes, labels in 0 … K−1.
@@ -41,7 +41,7 @@ def all_metrics(
         shots: the definition of the shot groups, see ``oltr_cli.protocol.shots``.
     """
     groups = shot_groups(class_counts, shots)
-    results: dict[str, float | None] = dict.fromkeys(METRICS)
+    results: dict[str, float | None] = {name: None for name in METRICS if name not in BY_GROUP}
     results |= _accuracies("closed", known, groups, None)
     if open_ is None or not len(open_) or not len(known):
         return results

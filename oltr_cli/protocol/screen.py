@@ -11,6 +11,15 @@ from oltr_cli.protocol.shots import DEFINITIONS
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.result import IdentificationCounts, Metrics
 
+# Rows of the first table below the accuracies.
+_BY_GROUP = {
+    "AUROC against open": "open/auroc",
+    "FPR95 against open, %": "open/fpr95",
+    "rejected at τ, %": "open/rejected",
+    "ECE": "closed/ece",
+    "Brier score": "closed/brier",
+}
+
 
 def table(shown: Evaluation) -> RenderableType:
     """A table of accuracies by shot group, with the other metrics below it, each in its unit of the catalogue.
@@ -27,22 +36,26 @@ def table(shown: Evaluation) -> RenderableType:
         return ("–" if value is None else METRICS[name].shown(value) + sign) + mark
 
     by_group = Table(box=ROUNDED, title=shown.run or shown.file, title_style="bold", title_justify="left")
-    by_group.add_column("accuracy, %\n", no_wrap=True)
+    by_group.add_column("\n", no_wrap=True)
     by_group.add_column("overall\n", justify="right")
     for name, bounds in zip(GROUPS, DEFINITIONS[shown.shots], strict=True):
         by_group.add_column(f"{name}\n{bounds}", justify="right", min_width=7)
     if counts is not None:
         sizes = (f"[dim]{counts[name]}[/]" for name in ("classes", *GROUPS))
         by_group.add_row("[dim]classes[/]", *sizes, end_section=True)
-    accuracies = {half: [f"{half}/{name}" for name in ("overall", *GROUPS)] for half in ("closed", "open")}
-    for half, names in accuracies.items():
-        by_group.add_row(f"{half} set", *map(cell, names))
+    halves = ("closed", "open")
+    rows = {f"{half}-set accuracy, %": [f"{half}/{name}" for name in ("overall", *GROUPS)] for half in halves}
+    for title, name in _BY_GROUP.items():
+        rows[title] = [name, *(f"{name}_{group}" for group in GROUPS)]
+    for title, names in rows.items():
+        by_group.add_row(title, *map(cell, names), end_section=title.startswith("open-set"))
 
     numbers = Table(box=ROUNDED, show_header=False)
     for _ in range(2):
         numbers.add_column(no_wrap=True)
         numbers.add_column(justify="right", min_width=6, style="bold")
-    others = [metric for metric in METRICS.values() if metric.name not in {*accuracies["closed"], *accuracies["open"]}]
+    above = {name for names in rows.values() for name in names}
+    others = [metric for metric in METRICS.values() if metric.name not in above]
     cells = [(metric.label, cell(metric.name, " %" if metric.unit == "percent" else "")) for metric in others]
     half_way = (len(cells) + 1) // 2
     for left, right in zip(cells[:half_way], [*cells[half_way:], ("", "")], strict=False):

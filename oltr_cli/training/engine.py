@@ -20,6 +20,7 @@ from oltr_cli.base.text import counted
 from oltr_cli.data.feed.loading import Batch
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.method import FeatureMethod
+from oltr_cli.protocol.catalogue import GROUPS
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
@@ -32,6 +33,7 @@ from oltr_cli.training.task import Progress, Task, build_method
 from oltr_cli.training.watch import LossWatch
 
 MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
+ACCURACIES = [f"closed/{group}" for group in ("overall", *GROUPS)]  # of validation, in each epoch's row
 SELECT_BY = "val/closed/overall"
 
 
@@ -209,7 +211,7 @@ class _Training:
     def _validate(self) -> dict[str, float | None]:
         """The closed-set metrics of the validation split."""
         metrics = all_metrics(self.feed.validate(self.method), None, self.task.dataset.class_counts, threshold=0.0)
-        return {f"val/{name}": value for name, value in metrics.items() if name.startswith("closed/")}
+        return {f"val/{name}": metrics[name] for name in ACCURACIES}
 
     def _stop_wanted(self, stop: StopRequest) -> bool:
         """Whether any process got a signal to stop: a launcher signals them one by one."""

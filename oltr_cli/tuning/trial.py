@@ -19,7 +19,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned, plan
-from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.thresholds import best_f_measure
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.folder import FolderGone
@@ -133,7 +133,7 @@ class Workbench:
             replace(judged, logits=None, features=None, paths=None).save(p.run.scores(split))
         tau = best_f_measure(val, open_val)[0] if open_val is not None else None
         return Outcome(
-            all_metrics(val, open_val, self.view.class_counts, tau or 0.0),
+            every_metric(val, open_val, self.view.class_counts, tau or 0.0),
             tau,
             progress.best_epoch,
             len(progress.history),

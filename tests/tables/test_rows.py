@@ -98,7 +98,7 @@ def test_picking_in_tables_of_pairs_and_of_one_method(root):
         ("plain-equal-bugdet", "did you mean 'plain-equal-budget'"),
         ("zz*", "no method 'zz.'; known: a-old"),
         ("energy", "energy is a detector; add it to a method"),
-        ("dme+enrgy", "no method 'enrgy'; did you mean 'energy'"),
+        ("dme+enrgy", "no detector 'enrgy'; did you mean 'energy'"),
         ("dme+plain", r"is not METHOD\+DETECTOR"),
     ],
 )
