@@ -49,6 +49,9 @@ def compare(
     device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
+    columns: Annotated[
+        str, typer.Option(help="paper, or detection: each shot group against open, what τ rejects, calibration")
+    ] = "paper",
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, tex, csv or json")] = "rich",
     save: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also save the table there as .md, .csv, .json and .tex")
@@ -66,6 +69,7 @@ def compare(
     oltr compare --table 3a --dataset tiny-imagenet-lt --run --seeds 3
     oltr compare --dataset glyphs-lt --methods 'plain*,dme,openmax' --run
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
+    oltr compare --dataset glyphs-lt --columns detection           rare or unknown?
     oltr compare --methods-from mine.py --methods plain,dme,mine --run
     ```
     """
@@ -78,7 +82,7 @@ def compare(
     from oltr_cli.tables.fill import fill
     from oltr_cli.tables.formats import FORMATS
     from oltr_cli.tables.formats import save as save_files
-    from oltr_cli.tables.paper import DEFAULT_TABLE, load_table, tables_of
+    from oltr_cli.tables.paper import DEFAULT_TABLE, laid_out, load_table, tables_of
     from oltr_cli.tables.rows import table_rows
 
     fmt = "json" if json_ else format_
@@ -93,10 +97,8 @@ def compare(
     finished = finished_runs(source.dataset)
     measured = (metric for runs in finished.values() for _, result in runs for metric in result.metrics)
     name = table or tables_of(source.dataset, measured)[0]
-    rows = table_rows(load_table(name), finished, methods)
+    rows = table_rows(laid_out(load_table(name), columns), finished, methods)
     display = Display()
-    if source.recipe is not None and is_main_process():  # the hash of a recipe depends on the methods' own parameters
-        display.starting_torch()
     failures: Failures = []
     if run:
         if source.recipe is None:
@@ -108,13 +110,21 @@ def compare(
         if not is_main_process():
             return
     filled = fill(
-        name, source.dataset, rule=rule, shots=shots, methods=methods, source=source.recipe, option=source.option
+        name,
+        source.dataset,
+        rule=rule,
+        shots=shots,
+        methods=methods,
+        source=source.recipe,
+        option=source.option,
+        columns=columns,
     )
     _print(filled, fmt)
     if save is not None:
         from rich.markup import escape
 
-        variant = "-".join([rule.text if rule else "", shots if shots != "paper" else ""]).strip("-")
+        parts = [rule.text if rule else "", *(part for part in (shots, columns) if part != "paper")]
+        variant = "-".join(filter(None, parts))
         for path in save_files(filled, save, variant):
             display.say(f"saved {escape(str(path))}")
     _next(filled, display)

@@ -87,8 +87,6 @@ def run(
     if weights is not None:
         sets = [*(sets or []), f"backbone.weights={json.dumps(weights, ensure_ascii=False)}"]
     check_words(method, source, sets or [])
-    if is_main_process():
-        display.starting_torch()
     planned = _plan(method, source, sets or [], seed, from_, display)
     if dry_run:
         _show_plan(planned, json_, display)

@@ -13,7 +13,7 @@ from oltr_cli.protocol.shots import DEFINITIONS
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.result import RunResult
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
-from oltr_cli.tables.paper import QUOTED, TUNED, Column, Table, load_table
+from oltr_cli.tables.paper import NO_CELL, QUOTED, TUNED, Column, Table, laid_out, load_table
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.tables.which_runs import by_parameters, choose_recipe, on_its_lists
 
@@ -36,6 +36,7 @@ def fill(
     methods: Sequence[str] | None = None,
     source: str | None = None,
     option: str | None = None,
+    columns: str = "paper",
 ) -> FilledTable:
     """Fill table ``name`` with the finished runs of ``dataset``.
 
@@ -50,13 +51,14 @@ def fill(
         methods: show only these rows, see ``table_rows``.
         source: the recipe that the runs follow; None: there is none, and nothing can be trained.
         option: how the commands of missing rows name the recipe; default ``--dataset SOURCE``.
+        columns: those of the paper, or "detection"; see ``laid_out``.
 
     Raises:
         UsageProblem: unknown table, unknown definition of the shot groups, or a name that matches no method.
     """
     if shots not in DEFINITIONS:
         raise UsageProblem(f"no definition of shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
-    table = load_table(name)
+    table = laid_out(load_table(name), columns)
     damaged: dict[Run, str] = {}
     finished, elsewhere = on_its_lists(finished_runs(dataset, root, damaged), source)
     every = table_rows(table, finished)
@@ -114,7 +116,7 @@ def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], 
     footnotes = [f for f in table.footnotes if not f.startswith(QUOTED) or any(row.spec.quoted for row in rows)]
     if any(row.tuned_on_open for row in rows) and not any(f.startswith(TUNED) for f in footnotes):
         footnotes.append(f"{TUNED} Open validation samples chose parameters of the detector.")
-    if dataset != table.dataset:
+    if dataset != table.dataset and any(figure != NO_CELL for row in table.rows for figure in row.figures):
         footnotes.append(
             f"The paper's figures are for {table.dataset_title}: only the trend can be compared with {dataset}."
         )

@@ -127,6 +127,36 @@ class Table(_Part):
         return mode(len(figure.partition(".")[2]) for figure in printed)
 
 
+_AGAINST, _SHOTS = "AUROC against open", ("many", "medium", "few")
+DETECTION = (
+    Column(name="Overall", metric="closed/overall", group="accuracy"),
+    Column(name="Few-shot", metric="closed/few", group="accuracy"),
+    Column(name="F-measure", metric="open/f_measure", group="open set"),
+    Column(name="FPR95", metric="open/fpr95", group="open set"),
+    Column(name="all", metric="open/auroc", group=_AGAINST),
+    *(Column(name=shots, metric=f"open/auroc_{shots}", group=_AGAINST) for shots in _SHOTS),
+    *(Column(name=shots, metric=f"open/rejected_{shots}", group="rejected at τ") for shots in _SHOTS),
+    Column(name="ECE", metric="closed/ece", group="calibration"),
+)
+LAYOUTS = ("paper", "detection")
+
+
+def laid_out(table: Table, columns: str) -> Table:
+    """The table with its own columns ("paper"), or with "detection": rare or unknown, and calibration.
+
+    The paper has no figures for the latter.
+
+    Raises:
+        UsageProblem: no such layout.
+    """
+    if columns not in LAYOUTS:
+        raise UsageProblem(f"--columns {columns}: choose one of {', '.join(LAYOUTS)}{nearest(columns, LAYOUTS)}")
+    if columns == "paper":
+        return table
+    rows = tuple(row.model_copy(update={"figures": (NO_CELL,) * len(DETECTION)}) for row in table.rows)
+    return table.model_copy(update={"columns": DETECTION, "rows": rows, "footnotes": ()})
+
+
 def list_tables() -> dict[str, str]:
     """Name → caption of the available tables of the paper."""
     tables = {name: load_table(name) for name in sorted(_files())}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.tables.paper import Beside, Column, Table, list_tables, load_table
+from oltr_cli.tables.paper import NO_CELL, Beside, Column, Table, laid_out, list_tables, load_table
 
 NAMES = ["Many-shot", "Medium-shot", "Few-shot"]
 SHOTS = ["> 100", "≤ 100 & > 20", "< 20", ""]
@@ -199,3 +199,19 @@ def test_decimals_are_the_papers_or_the_units():
     assert digits("2") == [1, 1, 3]
     assert digits("5") == [1, 1, 1, 1, 3]
     assert Column(name="x", metric="open/auroc").scale == 1.0
+
+
+def test_detection_columns_keep_the_rows_and_have_no_figures_of_the_paper():
+    table = load_table("3a")
+    shown = laid_out(table, "detection")
+    assert [row.name for row in shown.rows] == [row.name for row in table.rows]
+    assert {figure for row in shown.rows for figure in row.figures} == {NO_CELL}
+    assert [column.metric for column in shown.columns if "auroc" in column.metric] == [
+        "open/auroc",
+        "open/auroc_many",
+        "open/auroc_medium",
+        "open/auroc_few",
+    ]
+    assert laid_out(table, "paper") is table
+    with pytest.raises(UsageProblem, match="--columns detect: choose one of paper, detection; did you mean"):
+        laid_out(table, "detect")
