@@ -22,7 +22,7 @@ _COLUMNS = (("epoch", 7), ("loss", 8), ("val", 6), ("many", 6), ("med.", 6), ("f
 
 
 _TAG = re.compile(r"\\*\[[a-z#/@][^[]*?\]")  # what rich takes for markup, with backslashes that say it is none
-_STYLES = ("[dim]", "[bold]", "[green]", "[red]")
+_STYLES = ("[dim]", "[bold]", "[green]", "[red]", "[yellow]")
 
 
 class SafeConsole(Console):

@@ -12,6 +12,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -238,9 +239,11 @@ def _explain(section: str, model: type[BaseModel], error: Any) -> _Problem:
         for part in location[:-1]:
             inner = inner.model_fields[part].annotation  # type: ignore[assignment]
         return _Problem(dotted, f"unknown key '{dotted}'", nearest(location[-1], keys_of(inner)))
+    # The origin is known of a whole list, not of its entries.
+    key = ".".join([section, *takewhile(lambda part: isinstance(part, str), error["loc"])])
     message = error["msg"].removeprefix("Value error, ")
     given = f", not {error['input']!r:.80}" if error["type"] != "value_error" and location else ""
-    return _Problem(dotted, f"{dotted}: {message[0].lower()}{message[1:]}{given}")
+    return _Problem(key, f"{dotted}: {message[0].lower()}{message[1:]}{given}")
 
 
 def _hash(recipe: Recipe, parent: str | None) -> str:

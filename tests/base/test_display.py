@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,23 @@ def test_only_our_own_styles_are_markup(name):
     assert isinstance(console.file, io.StringIO)
     lines = [line.strip() for line in console.file.getvalue().splitlines() if line.strip()]
     assert lines == [name, f"at {name} and :smile:", f"[bold]{name}[/]", name]
+
+
+def test_every_style_in_our_texts_is_one_that_the_console_knows():
+    styles = re.compile(r"\[(?:bold|dim|italic|underline|red|green|yellow|blue|magenta|cyan)(?: \w+)*\]")
+    texts = [
+        node.value
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    used = {style for text in texts for style in styles.findall(text)}
+    assert len(used) > 2
+    console = SafeConsole(file=io.StringIO(), width=200)
+    for style in used:
+        console.print(f"{style}x[/]")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().split() == ["x"] * len(used)
 
 
 def test_no_console_of_another_kind_is_made():

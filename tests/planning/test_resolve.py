@@ -133,6 +133,8 @@ def test_a_recipe_is_not_blamed_for_what_was_set(tmp_path):
     assert lines[1].endswith("not 0 (--set train.epochs)")
     with pytest.raises(UsageProblem, match=r"^.*mine\.toml: 2 problems"):
         resolve(tmp_path, "[train]\nepochs = 0", "data.image_size=2")
+    with pytest.raises(UsageProblem, match=r"^--set data\.mean: data\.mean\.0: .*not nan$"):
+        resolve(tmp_path, "", "data.mean=[nan,0,0]")  # an entry of a list
 
 
 def test_the_hash_says_what_a_run_is(tmp_path):
