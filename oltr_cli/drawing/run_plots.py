@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from oltr_cli.drawing.rejection import rejected_by_threshold
 from oltr_cli.drawing.style import BANDS, BLUES, INKS, LINES, PERCENT, STYLES, legend_below, mark, plain_log, save_pngs
 from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
@@ -23,8 +24,8 @@ BINS = 10  # about as many steps of log count, over each of which the mean accur
 def save_run_plots(run_dir: Path) -> list[Path]:
     """Draw a finished run into ``run_dir/plots`` and return the PNGs written.
 
-    They are accuracy-by-class-frequency, threshold, training and group-confusion; one whose input is missing (no open
-    samples, no epochs) is left out.
+    They are accuracy-by-class-frequency, threshold, rejection, training and group-confusion; one whose input is missing
+    (no open samples, no epochs) is left out.
 
     Raises:
         DataProblem: the run is not finished, or a file of its results or scores is broken.
@@ -42,6 +43,7 @@ def save_run_plots(run_dir: Path) -> list[Path]:
         )
         if open_ is not None:
             drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, tau)
+            drawings["rejection"] = lambda: rejected_by_threshold(known, open_, counts, title, shots, tau)
             drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
     if history:
         drawings["training"] = lambda: training(history, title, result.best_epoch)

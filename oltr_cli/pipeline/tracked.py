@@ -166,5 +166,5 @@ def _missing_plots(run: Run) -> bool:
     except OSError:
         epochs = False
     wanted = {"accuracy-by-class-frequency": test, "threshold": test and open_, "training": epochs}
-    wanted["group-confusion"] = test and open_
+    wanted |= dict.fromkeys(("group-confusion", "rejection"), test and open_)
     return any(there and not (run.path / "plots" / f"{name}.png").exists() for name, there in wanted.items())

@@ -8,15 +8,17 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from oltr_cli.drawing import run_plots as plots
+from oltr_cli.drawing.rejection import rejected_by_threshold
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.protocol.shots import shot_groups
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import a_result
 
 COUNTS = [300, 150, 101, 100, 60, 20, 19, 8, 5, 1]
 TAU = 0.4
-ALL = {"accuracy-by-class-frequency", "threshold", "training", "group-confusion"}
+ALL = {"accuracy-by-class-frequency", "threshold", "rejection", "training", "group-confusion"}
 
 
 def make_scores(known: bool, seed: int = 0, classes: int = len(COUNTS), each: int = 12) -> SavedScores:
@@ -72,7 +74,7 @@ def check_drawn(written, names) -> None:
         assert {p.name for p in written[0].parent.iterdir()} == {p.name for p in written}
 
 
-def test_a_finished_run_gets_all_four(run_dir):
+def test_a_finished_run_gets_all_of_them(run_dir):
     check_drawn(plots.save_run_plots(run_dir), ALL)
     check_drawn(plots.save_run_plots(run_dir), ALL)  # again, over those that are there
 
@@ -238,3 +240,14 @@ def test_broken_scores_are_named(run_dir):
     (run_dir / "scores" / "test.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(DataProblem, match=r"test\.npz"):
         plots.save_run_plots(run_dir)
+
+
+def test_curves_of_rejection_are_the_shares_below_each_threshold():
+    test, open_ = make_scores(True), make_scores(False)
+    axes = rejected_by_threshold(test, open_, COUNTS, "title", "paper", 0.3).axes[0]
+    group_of = {name: mask[test.labels] for name, mask in shot_groups(COUNTS).items() if mask.any()}
+    curves = {line.get_label().partition(" ")[0].rstrip(","): line.get_xydata() for line in axes.lines}
+    assert set(curves) == {"open", "τ", *group_of}
+    for name, confidence in {"open": open_.confidence, **{g: test.confidence[m] for g, m in group_of.items()}}.items():
+        for tau, share in curves[name][::50]:
+            assert share == np.mean(confidence < confidence.dtype.type(tau))

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.helpers.outcomes import assert_equal, outcome_of, run_dir
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
-PLOTS = {"accuracy-by-class-frequency", "group-confusion", "threshold", "training"}
+PLOTS = {"accuracy-by-class-frequency", "group-confusion", "rejection", "threshold", "training"}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
