@@ -1,4 +1,4 @@
-"""A tiny dataset of real image files, its recipe, and the command line as a subprocess."""
+"""A tiny dataset of real image files, its recipe, and the command line in a process of its own."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from tests.helpers.forked import Forked
 
 TINY_COUNTS = (24, 12, 6, 2, 1)
 TINY_RECIPE = """
@@ -65,7 +67,7 @@ def make_tiny_dataset(root: Path) -> Path:
 
 
 class Oltr:
-    """The command line in a subprocess, with its own runs folder."""
+    """The command line in processes of their own, with its own runs folder."""
 
     def __init__(self, runs: Path, data: Path) -> None:
         self.runs = runs
@@ -80,22 +82,18 @@ class Oltr:
         }
 
     def command(self, *arguments: object) -> list[str]:
+        """For a fresh interpreter, which takes seconds longer than the calls below."""
         return [sys.executable, "-m", "oltr_cli", *map(str, arguments)]
 
     def __call__(self, *arguments: object, check: int | None = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments), env={**self.env, **env}, capture_output=True, text=True, timeout=240
-        )
+        process = self.start(*arguments, **env)
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
         if check is not None:
-            assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+            assert process.returncode == check, f"exit {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(["oltr", *arguments], process.returncode, out, err)
 
-    def start(self, *arguments: object, **env: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command(*arguments),
-            env={**self.env, **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *arguments: object, **env: str) -> Forked:
+        return Forked([*map(str, arguments)], {**self.env, **env})
