@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from oltr_cli import __version__
 from oltr_cli.base.added_code import fault_of
-from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, guard_streams
+from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
 from oltr_cli.base.text import visible_lines
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
@@ -121,7 +121,7 @@ def main() -> None:
             _refuse_empty(sys.argv[1:])
             app()
         finally:
-            sys.stdout.flush()
+            check_result()
     except OltrError as error:
         _leave(error)
     except KeyboardInterrupt:

@@ -1,10 +1,11 @@
 """Standard streams that may fail: a closed terminal, a pipe whose reader has exited, a full disk.
 
 Progress that cannot be written is dropped, and the work continues. A result that cannot be written ends the command
-with one line and its exit code. ``guard_streams`` is called once, by ``oltr_cli.app.main``.
+with one line and its exit code. ``oltr_cli.app.main`` calls ``guard_streams`` first and ``check_result`` last.
 """
 
 import errno
+import io
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -76,16 +77,46 @@ class _Progress(_Stream):
 class _Result(_Stream):
     """stdout: a failing write ends the command."""
 
+    failure: ReaderLeft | OutputLost | None = None  # kept, because a library may catch it
+
     def _failed(self, error: OSError | ValueError) -> None:
         self._discard()
         if isinstance(error, OSError) and error.errno == errno.EPIPE:
-            raise ReaderLeft from None
-        raise OutputLost(f"stdout cannot be written: {getattr(error, 'strerror', None) or error}") from None
+            self.failure = ReaderLeft()
+        else:
+            self.failure = OutputLost(f"stdout cannot be written: {getattr(error, 'strerror', None) or error}")
+        raise self.failure from None
+
+
+class _Closed(io.StringIO):
+    """In the place of a stream that was closed before the start (``>&-``)."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
 
 
 def guard_streams() -> None:
-    """Put both guards in front of ``sys.stdout`` and ``sys.stderr``; a missing stream stays None."""
-    if sys.stdout is not None and not isinstance(sys.stdout, _Stream):
-        sys.stdout = _Result(sys.stdout)
-    if sys.stderr is not None and not isinstance(sys.stderr, _Stream):
-        sys.stderr = _Progress(sys.stderr)
+    """Put both guards in front of ``sys.stdout`` and ``sys.stderr``, also where a stream was closed at the start."""
+    _occupy_closed()
+    # With None in the place of stderr, print would write its lines to stdout.
+    if not isinstance(sys.stdout, _Stream):
+        sys.stdout = _Result(sys.stdout or _Closed())
+    if not isinstance(sys.stderr, _Stream):
+        sys.stderr = _Progress(sys.stderr or _Closed())
+
+
+def check_result() -> None:
+    """Flush stdout; raises ReaderLeft or OutputLost if any of it was lost, even if a library caught that."""
+    sys.stdout.flush()
+    if (failure := getattr(sys.stdout, "failure", None)) is not None:
+        raise failure
+
+
+def _occupy_closed() -> None:
+    """Open /dev/null for closed standard streams: the next file would get their number, and what C code prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one

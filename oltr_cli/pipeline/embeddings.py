@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from oltr_cli.base.arrays import load_npy
 from oltr_cli.base.files import write_atomically
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.errors import DataProblem
@@ -107,8 +108,8 @@ def load_embeddings(path: Path) -> NDArray[np.floating]:
         DataProblem: missing, truncated, or not such an array.
     """
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = load_npy(path, "r")
+    except (OSError, ValueError) as error:
         raise DataProblem(f"{path}: cannot be read as embeddings ({error})") from None
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
         raise DataProblem(f"{path}: is not an array of embeddings (N, E)")

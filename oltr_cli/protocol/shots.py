@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.arrays import load_npy
 from oltr_cli.errors import DataProblem, UsageProblem, first_line, nearest
 from oltr_cli.protocol.catalogue import GROUPS as GROUPS
 
@@ -75,10 +76,10 @@ def read_class_counts(path: Path) -> NDArray[np.int64]:
 
 def _read_npy(path: Path) -> NDArray:
     try:
-        array = np.load(path, allow_pickle=False)
+        array = load_npy(path)
     except FileNotFoundError:
         raise DataProblem(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise DataProblem(f"{path}: cannot be read as .npy without pickle ({error})") from None
     return np.asarray(array)
 

@@ -3,7 +3,7 @@
 =================  =============================================================================================
 recipe.toml        the resolved recipe; ``environment.json`` describes the machine
 metrics.jsonl      one line per epoch
-trained_on.npy     which image files it was trained on (oltr_cli/runs/trained_on.py)
+trained_on.npz     which image files it was trained on (oltr_cli/runs/trained_on.py)
 last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
 scores/*.npz       val, test, open, open_val; train once something needed it
 embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/pipeline/embeddings.py)

@@ -1,4 +1,4 @@
-"""trained_on.npy: which image files a run was trained on, so that a run that starts from it is never tested on them."""
+"""trained_on.npz: which image files a run was trained on, so that a run that starts from it is never tested on them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.files import write_atomically
 from oltr_cli.errors import DataProblem
+from oltr_cli.runs.scores import read_npz
 
-FILE = "trained_on.npy"
+FILE = "trained_on.npz"
 Keys = NDArray[np.uint64]
 
 
@@ -26,7 +27,7 @@ def save_trained_on(run_dir: Path, keys: Keys) -> None:
     Raises:
         OltrError: the disk is full or read-only.
     """
-    write_atomically(run_dir / FILE, lambda file: np.save(file, np.unique(keys), allow_pickle=False))
+    write_atomically(run_dir / FILE, lambda file: np.savez(file, keys=np.unique(keys)))
 
 
 def trained_on(run_dir: Path) -> Keys | None:
@@ -35,12 +36,13 @@ def trained_on(run_dir: Path) -> Keys | None:
     Raises:
         DataProblem: the file is damaged.
     """
-    try:
-        keys = np.load(run_dir / FILE, allow_pickle=False)
-    except FileNotFoundError:
+    file = run_dir / FILE
+    if not file.exists():
         return None
-    except (OSError, ValueError, EOFError):
+    try:
+        keys = read_npz(file).get("keys")
+    except DataProblem:
         keys = None
     if keys is None or keys.dtype != np.uint64 or keys.ndim != 1:
-        raise DataProblem(f"{run_dir / FILE}: is damaged; remove it to go on without this check")
+        raise DataProblem(f"{file}: is damaged; remove it to go on without this check")
     return keys

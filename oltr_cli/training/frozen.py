@@ -22,6 +22,7 @@ from rich.markup import escape
 from torch import Tensor
 from torch.nn import functional as F
 
+from oltr_cli.base.arrays import load_npy
 from oltr_cli.base.files import new_folder
 from oltr_cli.base.locks import Lock
 from oltr_cli.data.feed.loading import evaluation_batches
@@ -166,11 +167,11 @@ def _digest(folder: Path) -> str:
 def _read(folder: Path, kind: Given, images: Split, shape: Shape) -> FrozenFeatures | None:
     """What ``_write`` stored, or None if it is missing or has changed."""
     try:
-        indices = np.load(folder / "indices.npy", allow_pickle=False)
-        features = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+        indices = load_npy(folder / "indices.npy")
+        features = load_npy(folder / "features.npy", "r")
         if (folder / _DIGEST).read_text() != _digest(folder):
             return None
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError):
         return None
     if features.shape != shape or features.dtype != np.float32 or indices.ndim != 1 or len(indices) > len(features):
         return None

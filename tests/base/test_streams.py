@@ -3,6 +3,7 @@
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,35 @@ def test_an_error_that_nobody_can_read_keeps_its_exit_code(oltr: Oltr):
     done = subprocess.run(oltr.command("run", "nosuch"), env=oltr.env, stdout=subprocess.PIPE, stderr=broken)
     os.close(broken)
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("command", [["--version"], *LIGHT[:2]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # with 1, a library's probing of stdout meets the failure first
+def test_a_stdout_that_was_closed_or_is_full_is_one_line(oltr: Oltr, command: list[str], unbuffered: str):
+    environment = {**oltr.env, "PYTHONUNBUFFERED": unbuffered}
+    for ending in (">&-", *([f"> {FULL}"] if FULL.exists() else [])):
+        line = f'exec "$@" {ending}'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *oltr.command(*command)], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert done.returncode == 1, ending
+        assert done.stderr.startswith("error: stdout cannot be written: "), done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_without_stderr_errors_do_not_go_to_stdout(oltr: Oltr):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *oltr.command("show", "nosuch")], env=oltr.env, stdout=subprocess.PIPE
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_files_never_get_the_number_of_a_closed_stream(tmp_path: Path):
+    script = (
+        "import os; from oltr_cli.base.streams import guard_streams; guard_streams(); "
+        "number = os.open('file', os.O_CREAT | os.O_WRONLY); os.write(1, b'out'); os.write(2, b'err'); "
+        "os._exit(number < 3)"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", script]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""

@@ -151,8 +151,8 @@ def test_a_run_is_not_tested_on_images_that_its_start_has_seen(home, lists):
     (lists / "train.txt").write_text(train_list.replace("train/c0/3.png 0\n", ""))
     with pytest.raises(DataProblem, match=r"was trained on 1 image of test \(train/c0/3\.png\)"):
         train(home, "dme", the_run("dme"))
-    (the_run("dme").path / "trained_on.npy").write_bytes(b"?")
-    with pytest.raises(DataProblem, match=r"trained_on\.npy: is damaged"):
+    (the_run("dme").path / "trained_on.npz").write_bytes(b"?")
+    with pytest.raises(DataProblem, match=r"trained_on\.npz: is damaged"):
         trained_on(the_run("dme").path)
 
 

@@ -52,6 +52,8 @@ def store(
     from oltr_cli.errors import UsageProblem
 
     if what == "ls":
+        if name:
+            raise UsageProblem(f"oltr data store ls {name}: ls takes no name; it lists all stores")
         _list(json_)
     elif what == "rm":
         if not name:
@@ -100,10 +102,14 @@ def _build(
 def _list(json_: bool) -> None:
     from rich.table import Table
 
-    from oltr_cli.base.display import SafeConsole
+    from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.base.text import amount
-    from oltr_cli.data.store.folder import cache_home, find_stores
+    from oltr_cli.data.store.folder import ABOUT, cache_home, find_stores, lost_stores
 
+    for folder in lost_stores():
+        Display().warn(
+            f"{folder / ABOUT}: missing or damaged; oltr data store NAME --side N writes it again, or remove the folder"
+        )
     rows = [_facts(store) for store in find_stores()]
     if json_:
         print_json(rows)

@@ -107,6 +107,8 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     checked.keep_one_of_each(display)
     earlier = Earlier.read(built.folder, wish.redraw)
     before = earlier.split_of
+    if force:
+        earlier.check(path for files in checked.known.values() for path in files)
     aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
     if checked.given:  # a class may have lost its training images: unreadable ones, copies
         known = {name: files for name, files in known.items() if any(checked.given[f] == "train" for f in files)}

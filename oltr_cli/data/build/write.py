@@ -76,12 +76,12 @@ def check_folder(folder: Path) -> None:
         ) from None
     if folder.exists() and not folder.is_dir():
         raise UsageProblem(f"--out {folder}: this is a file; choose another name")
-    recipe = folder / BUILT_RECIPE
-    if recipe.exists() and not _is_built(recipe):
-        raise DataProblem(
-            f"{recipe}: not written by oltr data build (no lists_digest in its [data]), so the dataset beside it is "
-            "not replaced; choose another --out"
-        )
+    for recipe in (folder / BUILT_RECIPE, folder / _OLD_RECIPE):
+        if recipe.exists() and not _is_built(recipe):
+            raise DataProblem(
+                f"{recipe}: not written by oltr data build (no lists_digest in its [data]), so the dataset beside it "
+                "is not replaced; choose another --out"
+            )
 
 
 def _is_built(recipe: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.arrays import load_npy
 from oltr_cli.base.files import new_folder, read_json, write_json
 from oltr_cli.base.locks import Lock
 from oltr_cli.data.glyphs import alphabets
@@ -74,8 +75,8 @@ def _read(folder: Path, shapes: dict[str, tuple[int, int, int]]) -> tuple[Images
     images: Images = {}
     for split, shape in shapes.items():
         try:
-            array = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            array = load_npy(folder / f"{split}.npy", "r")
+        except (OSError, ValueError):
             return None
         if array.shape != shape or array.dtype != np.uint8:
             return None

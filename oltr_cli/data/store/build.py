@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def build_store(store: StoreFolder, names: Sequence[str], workers: int, display:
     """
     places, missing = _compare(store, names)
     if not missing:
+        with suppress(OltrError):  # a store that is complete may be in a folder that cannot be written
+            store.create()
         return places, 0
     lock = store.lock()
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oltr_cli.base.files import read_json, write_json
 from oltr_cli.base.locks import Lock
-from oltr_cli.data.store.shards import FORMAT, INDEX, PIXELS, Shard, read_shard
+from oltr_cli.data.store.shards import FORMAT, INDEX, Shard, read_shard, remove_shard
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.recipe.home import data_home
 
@@ -52,24 +52,26 @@ class StoreFolder:
         Raises:
             OltrError: it cannot be written.
         """
-        about = self.path / ABOUT
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OltrError(
                 f"{self.path}: cannot be created ({error.strerror}); set OLTR_CACHE to a writable folder"
             ) from None
-        if not about.exists():
-            write_json(about, {"dataset": self.dataset, "root": str(self.root.resolve()), "side": self.side})
+        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise OltrError(f"{self.path}: cannot be written; set OLTR_CACHE to a writable folder")
+        about = {"dataset": self.dataset, "root": str(self.root.resolve()), "side": self.side}
+        said = read_json(self.path / ABOUT)
+        if not isinstance(said, dict) or about.keys() - said.keys():  # missing or damaged
+            write_json(self.path / ABOUT, about)
 
     def shards(self) -> list[Shard]:
-        """Its shards; one whose files do not fit together is removed."""
+        """Its shards; one whose files do not fit together is removed, if the folder can be written."""
         found = []
         for index in sorted(self.path.glob(f"*{INDEX}")):
             shard = read_shard(index)
             if shard is None:
-                for suffix in (INDEX, PIXELS):
-                    index.with_suffix(suffix).unlink(missing_ok=True)
+                remove_shard(index)
             else:
                 found.append(shard)
         return found
@@ -104,6 +106,12 @@ def find_stores() -> list[StoreFolder]:
         if store.path == about.parent:
             found.append(store)
     return found
+
+
+def lost_stores() -> list[Path]:
+    """Folders below ``cache_home()`` that hold images but do not say which, because their ``store.json`` is damaged."""
+    folders = {file.parent for file in cache_home().glob(f"*/*{INDEX}")}
+    return sorted(folders - {store.path for store in find_stores()})
 
 
 def stores_of(dataset: str) -> list[StoreFolder]:

@@ -7,7 +7,6 @@ A shard without an index does not exist: whatever kills the process that writes 
 
 import hashlib
 import mmap
-import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,10 +79,19 @@ class Shard:
         """Whether the pixels of image ``row`` are those that were written."""
         return zlib.crc32(self.image(row).data) == self.table[row, CRC]
 
-    def remove(self) -> None:
-        """Remove both files, the index first."""
+    def remove(self) -> bool:
+        """Remove both files, the index first; False if the folder cannot be written."""
+        return remove_shard(self.path)
+
+
+def remove_shard(index: Path) -> bool:
+    """Remove the shard whose index is this file, the index first; False if the folder cannot be written."""
+    try:
         for suffix in (INDEX, PIXELS):
-            self.path.with_suffix(suffix).unlink(missing_ok=True)
+            index.with_suffix(suffix).unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def read_shard(index: Path) -> Shard | None:
@@ -98,7 +106,7 @@ def read_shard(index: Path) -> Shard | None:
         undecodable = [name for name, width in zip(names, table[:, WIDTH], strict=True) if not width]
         shard = Shard(index, names, table, dict(zip(undecodable, reasons, strict=False)))
         return shard if index.with_suffix(PIXELS).stat().st_size == shard.length else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # damaged files make zipfile, zlib and numpy's header reader raise many kinds of errors
         return None
 
 
@@ -134,6 +142,8 @@ def write_shard(folder: Path, root: Path, names: Sequence[str], side: int) -> Pa
             file.write(pixels.data)
             start += pixels.size
 
+    # Of images that have all changed, the shard has the same name: its old index does not fit the new pixels.
+    index.unlink(missing_ok=True)
     write_atomically(index.with_suffix(PIXELS), write_pixels)
     texts = {"names": "\n".join(names), "reasons": "\n".join(reasons)}
     arrays: dict[str, Any] = {key: np.frombuffer(text.encode(), np.uint8) for key, text in texts.items()}

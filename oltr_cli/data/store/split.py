@@ -5,6 +5,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ class StoredSplit:
     """N images with the labels and names of a list, and their places in a store.
 
     An image is checked when it is first read. A damaged one is decoded from its file, so that its pixels are the same;
-    its shard is removed, and built again when the dataset is next opened.
+    its shard is removed, if its folder can be written, and built again when the dataset is next opened.
     """
 
     listed: ListSplit
@@ -40,6 +41,7 @@ class StoredSplit:
 
     def __post_init__(self) -> None:
         self.checked = np.zeros(len(self.listed), bool)
+        self._kept: set[Path] = set()  # damaged shards that cannot be removed
 
     def __len__(self) -> int:
         return len(self.listed)
@@ -84,12 +86,13 @@ class StoredSplit:
             if self.checked[index] or shard.is_whole(row):
                 self.checked[index] = True
                 return shard.image(row)
-        if shard.path.exists():
-            shard.remove()
-            Display().warn(
-                f"{shard.path.with_suffix(PIXELS)}: is damaged and was removed; its images are decoded from their "
-                "files now, and stored again by the next command"
-            )
+        if shard.path.exists() and shard.path not in self._kept:
+            if shard.remove():
+                what = "was removed; its images are decoded from their files now, and stored again by the next command"
+            else:
+                self._kept.add(shard.path)
+                what = "cannot be removed; its damaged images are decoded from their files"
+            Display().warn(f"{shard.path.with_suffix(PIXELS)}: is damaged and {what}")
         return np.ascontiguousarray(shrunk(self.listed.image(index), self.side).permute(1, 2, 0).numpy())
 
 

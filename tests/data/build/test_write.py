@@ -118,6 +118,46 @@ def test_a_dataset_that_something_else_wrote_stays(build, home, tmp_path, recipe
     assert {path: path.read_bytes() for path in (home / "mine").iterdir()} == before
 
 
+@pytest.mark.parametrize("content", [b"][", b"# \xff", b"[data\n", b"data = 1"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_damaged_recipe_of_a_killed_build_is_named(build, tmp_path, content, alone):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    folder = build(root).folder
+    (folder / ".recipe.toml.old").write_bytes(content)
+    if alone:
+        (folder / "recipe.toml").unlink()
+    with pytest.raises(DataProblem, match=r"\.recipe\.toml\.old: not (valid TOML|written by oltr data build)"):
+        build(root, force=True)
+
+
+@pytest.mark.parametrize("root_line", ["root = 5", "# no root"])
+def test_without_the_folder_of_the_images_nothing_is_drawn_anew_in_silence(build, tmp_path, root_line):
+    root = photos(tmp_path / "in", {"a": 6, "b": 5})
+    recipe = build(root).folder / "recipe.toml"
+    recipe.write_text(re.sub(r"(?m)^root = .*$", root_line, recipe.read_text()))
+    before = lists(recipe.parent)
+    with pytest.raises(DataProblem, match=r"recipe\.toml: \[data\] has no root = .*or use --redraw"):
+        build(root, force=True, fresh_recipe=True)
+    assert lists(recipe.parent) == before
+    build(root, force=True, fresh_recipe=True, redraw=True)
+
+
+def test_moved_photographs_keep_their_split_once_the_recipe_knows_where_they_are(build, tmp_path):
+    root = photos(tmp_path / "in", {"a": 9, "b": 8})
+    recipe = build(root, seed=3).folder / "recipe.toml"
+    before = lists(recipe.parent)
+    moved = root.rename(tmp_path / "moved")
+    with pytest.raises(DataProblem, match=r"none of its 17 images is among the photographs now.*use --redraw"):
+        build(moved, force=True)
+    assert lists(recipe.parent) == before
+    recipe.write_text(recipe.read_text().replace(str(root), str(moved)))
+    build(moved, force=True)
+    assert lists(recipe.parent) == before
+    again = moved.rename(tmp_path / "again")
+    build(again, force=True, redraw=True)
+    assert lists(recipe.parent) != before
+
+
 def test_a_run_on_one_build_is_no_run_on_another(build, tmp_path):
     root = photos(tmp_path / "in", {"a": 6, "b": 5})
     recipe = build(root, open_images=photos(tmp_path / "open", {"x": 3, "y": 3})).folder / "recipe.toml"

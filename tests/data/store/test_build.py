@@ -15,7 +15,7 @@ from oltr_cli.data.store import shards
 from oltr_cli.data.store.build import build_store
 from oltr_cli.data.store.folder import StoreFolder, find_stores
 from oltr_cli.errors import OltrError
-from tests.helpers.in_process import oltr_here
+from tests.helpers.in_process import oltr_here, somebody_else
 from tests.helpers.tiny import write_image
 
 QUIET = Display(quiet=True)
@@ -132,6 +132,52 @@ def test_a_shard_whose_files_do_not_fit_is_built_again(images, damage):
     assert all(places.shards[w].is_whole(r) for w, r in zip(places.which[:-1], places.row[:-1], strict=True))
 
 
+@pytest.mark.parametrize("method", [1, 9, 12, 14, 77])
+def test_an_index_with_any_method_of_compression_is_read_or_built_again(images, method):
+    store, names = images
+    index = shards.write_shard(store.path, store.root, names[:2], 30)
+    content = bytearray(index.read_bytes())
+    for header, place in ((b"PK\1\2", 10), (b"PK\3\4", 8)):
+        content[content.rindex(header) + place] = method
+    index.write_bytes(bytes(content))
+    found = shards.read_shard(index)
+    assert found is None or found.names == names[:2]
+
+
+def test_an_old_index_is_gone_while_its_pixels_are_replaced(images, monkeypatch):
+    store, names = images
+    index = shards.write_shard(store.path, store.root, names, 30)
+    monkeypatch.setattr(shards, "decode_file", lambda path: index.exists() and pytest.fail("the old index is there"))
+    with pytest.raises(AttributeError):  # nothing was decoded
+        shards.write_shard(store.path, store.root, names, 30)
+
+
+@pytest.mark.parametrize("content", [b"", b"5", b"[]", b"{", b'{"dataset": "mine", "digest": "no"}'])
+def test_a_store_that_does_not_say_what_it_is_is_named_and_mended(images, content):
+    store, names = images
+    build_store(store, names, 0, QUIET)
+    (store.path / "store.json").write_bytes(content)
+    assert f"{store.path}/store.json: missing or damaged" in oltr_here("data", "store", "ls")[2]
+    assert build_store(store, names, 0, QUIET)[1] == 0
+    assert [found.path for found in find_stores()] == [store.path]
+    assert "damaged" not in oltr_here("data", "store", "ls")[2]
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(images):
+    store, names = images
+    build_store(store, names[:4], 0, QUIET)
+    store.path.chmod(0o555)
+    with somebody_else(store.path, store.root):
+        assert build_store(store, names[:4], 0, QUIET)[1] == 0
+        with pytest.raises(OltrError, match="cannot be written; set OLTR_CACHE to a writable folder"):
+            build_store(store, names, 0, QUIET)
+        (index,) = store.path.glob("*.npz")
+    index.write_bytes(b"damaged")
+    with somebody_else(), pytest.raises(OltrError, match="cannot be written; set OLTR_CACHE"):
+        build_store(store, names[:4], 0, QUIET)
+    store.path.chmod(0o755)
+
+
 def test_a_second_process_waits_and_decodes_nothing(images, capsys):
     store, names = images
     lock, counts = store.lock(), []
@@ -162,6 +208,7 @@ def test_by_command(images, tmp_path, monkeypatch):
     assert "--set data.store_side=30" in err
     assert "mine 30 px 9 0.0 MB" in " ".join(oltr_here("data", "store", "ls")[1].split())
     assert oltr_here("data", "store", "rm", "nothing")[0] == 2
+    assert oltr_here("data", "store", "ls", "mine")[0] == 2
     assert oltr_here("data", "store", "rm", "mine", "--yes")[0] == 0
     assert "no stores" in oltr_here("data", "store", "ls")[1]
     assert oltr_here("data", "store", "glyphs-lt")[0] == 2

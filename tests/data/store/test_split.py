@@ -12,6 +12,7 @@ from oltr_cli.pipeline import make
 from oltr_cli.planning.plan import plan
 from oltr_cli.recipe.specs import DataSpec
 from tests.helpers.finished_runs import environment
+from tests.helpers.in_process import somebody_else
 from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 QUIET = Display(quiet=True)
@@ -72,6 +73,22 @@ def test_a_damaged_image_is_decoded_from_its_file_and_its_shard_removed(home, ca
     assert not file.exists()
     again = opened(home)["train"]
     assert [again.places.shards[again.places.which[3]].is_whole(again.places.row[3])] == [True]
+
+
+def test_a_damaged_image_in_a_folder_that_cannot_be_written_is_decoded_from_its_file(home, capsys):
+    train_split = opened(home)["train"]
+    whole = [train_split.pixels(index).copy() for index in range(len(train_split))]
+    files = {shard.path.with_suffix(".pixels") for shard in train_split.places.shards}
+    for file in files:
+        file.write_bytes(b"\0" * file.stat().st_size)
+        file.parent.chmod(0o555)
+    with somebody_else(home / "data" / "tiny", file.parent):
+        damaged = opened(home)["train"]
+        for index, pixels in enumerate(whole):
+            np.testing.assert_array_equal(damaged.pixels(index), pixels)
+    said = capsys.readouterr().err
+    assert said.count("is damaged and cannot be removed") == len(np.unique(damaged.places.which))
+    file.parent.chmod(0o755)
 
 
 def test_boxes_lie_inside_and_do_not_depend_on_the_share():
