@@ -3,6 +3,7 @@
 Nothing here or at the top of ``oltr_cli.commands`` imports torch, mlflow or optuna, so that ``oltr --help`` is fast.
 """
 
+import atexit
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from oltr_cli import __version__
 from oltr_cli.base.added_code import fault_of
+from oltr_cli.base.signals import end_workers
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
 from oltr_cli.base.text import visible_lines
 from oltr_cli.commands.compare import compare
@@ -121,6 +123,8 @@ def main() -> None:
             _refuse_empty(sys.argv[1:])
             app()
         finally:
+            # Registered last, it is called first: what torch registered meanwhile waits seconds for every worker.
+            atexit.register(end_workers)
             check_result()
     except OltrError as error:
         _leave(error)
@@ -148,12 +152,8 @@ def main() -> None:
         if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib, of ~nobody
             print("error: a path begins with ~ and a user who does not exist on this machine", file=sys.stderr)
             sys.exit(2)
-        # A bug here. Its traceback holds the loader, whose workers ignore SIGTERM, and the
-        # interpreter would wait for them forever at exit: they end once the traceback is released.
-        traceback.print_exc()
-    else:
-        return
-    sys.exit(1)
+        traceback.print_exc()  # a bug here
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 A second signal stops at once.
 """
 
-import multiprocessing
 import signal
+import sys
 from types import FrameType, TracebackType
 
 # SIGHUP is what a terminal sends as it is closed; Windows has none.
@@ -31,8 +31,7 @@ class StopRequest:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:
             # Before their queues close on them: each would print a traceback about that.
-            for child in multiprocessing.active_children():
-                child.kill()
+            end_workers()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal_number = number
@@ -46,3 +45,10 @@ def ignore_stopping() -> None:
     """For a worker process: stopping is the main process's business, which then ends its workers."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_workers() -> None:
+    """End the worker processes of this one. At exit Python would send SIGTERM, which they ignore, and wait for ever."""
+    if processes := sys.modules.get("multiprocessing.process"):  # not imported: there are none
+        for child in processes.active_children():
+            child.kill()

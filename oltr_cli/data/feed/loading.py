@@ -4,11 +4,9 @@ Workers decode and crop; a batch arrives as uint8 (B, C, S, S). The keys that th
 epoch and the position in it, so a crop depends neither on the worker nor on what came before.
 """
 
-import atexit
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -197,21 +195,8 @@ def evaluation_batches(
     return (batch for batch in loaded if len(batch.indices))
 
 
-_running: "WeakSet[Any]" = WeakSet()  # passes over loaders that have not been let go of
-
-
-@atexit.register
-def _end_workers() -> None:
-    """End the workers of passes that a traceback still holds: they ignore SIGTERM, and the exit would wait for them."""
-    for batches in list(_running):
-        if hasattr(batches, "_shutdown_workers"):
-            batches._shutdown_workers()
-
-
-def _checked(loader: DataLoader) -> Iterator[Batch]:
+def _checked(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Raise in this process what went wrong in a worker."""
-    batches = iter(loader)
-    _running.add(batches)
     for batch in batches:
         if batch.problem:
             raise DataProblem(batch.problem)
