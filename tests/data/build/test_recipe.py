@@ -74,7 +74,7 @@ def test_pre_trained_weights_change_size_network_and_rate(tmp_path):
 @pytest.mark.parametrize(
     ("sizing", "problem"),
     [
-        ({"backbone": "resnet11"}, "--backbone resnet11: .*'resnet101'"),
+        ({"backbone": "resnet11"}, "--backbone resnet11: .*'resnet1[01]"),
         ({"weights": "nowhere.pth"}, "--weights nowhere.pth: no such file"),
         ({"weights": "torchvision", "backbone": "resnet10"}, "torchvision has none for resnet10"),
     ],
