@@ -1,7 +1,8 @@
 """Errors that a user can cause: one clear line each, and the exit code that scripts can rely on.
 
-0 done · 1 a run failed · 2 usage or recipe · 3 data missing or corrupt · 4 loss not finite · 129/130/143 stopped with a
-checkpoint · 141 the reader of stdout left. Any other exception is a bug in oltr and keeps its traceback.
+0 done · 1 a run failed · 2 usage or recipe · 3 data missing or corrupt · 4 loss or scores not finite ·
+129/130/143 stopped with a checkpoint · 141 the reader of stdout left. Any other exception is a bug in oltr and keeps
+its traceback.
 """
 
 from collections.abc import Iterable

@@ -144,7 +144,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
         f"{split}.txt": as_lines(f"{checked.name(path)} {label}" for path, label in pairs)
         for split, pairs in rows.items()
     }
-    # The first word of a line in classes.txt is read as an id and dropped when others follow it.
+    # A number that all lines begin with is not read as part of the names: names that begin with one stay whole.
     texts["classes.txt"] = as_lines(f"{label:06d} {c}" for label, c in enumerate(classes))
     digest = digest_of({split: texts[f"{split}.txt"].encode() for split in rows})
     recipe = recipe_text(

@@ -154,7 +154,7 @@ def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:
         message = f"class names that differ only in case or blanks: {shown}; make them one class, or rename them"
         findings.append(Finding("warning", "names_alike", message, count=len(alike)))
     for name in called_unknown(names):
-        message = f"a class is called '{name}', as an image that is rejected; rename it in {path.name}"
+        message = f"a class is called '{name}', as an image that is rejected; give it another with `oltr data rename`"
         findings.append(Finding("warning", "called_unknown", message))
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         findings.append(Finding("note", "class_names", f"several classes share a name: {some(twice)}"))

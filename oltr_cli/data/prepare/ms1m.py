@@ -119,7 +119,7 @@ def _known_lists(faces: Faces, drawn: Draw) -> _Lists:
                 for file in of_one
             ],
         )
-    # The first word of a line in classes.txt is read as an id and dropped when others follow it.
+    # A number that all lines begin with is not read as part of the names: names that begin with one stay whole.
     lists.texts["classes"] = as_lines(f"{label:06d} {name}" for label, name in enumerate(drawn.names))
     return lists
 

@@ -339,6 +339,7 @@ def test_names_that_are_easily_mistaken(tiny):
         "called_unknown": "warning",
     }
     assert "blanks: 'Robin' = 'robin' = 'ROBIN'; make them" in found[("names_alike",)]["message"]
+    assert found[("called_unknown",)]["message"].endswith("give it another with `oltr data rename`")
 
 
 def test_labels_that_are_far_too_large(tiny):
