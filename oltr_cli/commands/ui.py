@@ -36,11 +36,14 @@ def ui(
     ```
     """
     from oltr_cli.base.secrets import without_secrets
+    from oltr_cli.errors import UsageProblem
     from oltr_cli.runs.folder import runs_root
     from oltr_cli.tracking.mlflow_run import is_remote
     from oltr_cli.tracking.tracker import tracking_uri
 
     root = runs_root()
+    if rebuild and dry_run:
+        raise UsageProblem("--rebuild writes a store and starts no server; leave out --dry-run")
     if rebuild:
         _rebuild(root, json_)
         return

@@ -1,24 +1,22 @@
 """What can go wrong around a run: lists that changed since it finished, and what the machine runs out of."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.machine import is_main_process
+from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 from oltr_cli.planning.plan import Planned
 from oltr_cli.runs.result import RunResult
 
-if TYPE_CHECKING:
-    pass
-
 
 def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None:
-    """Warn if the lists have changed since a finished run; without the lists, its result is still valid."""
+    """Warn if lists or class names have changed since a finished run; without the lists, its result is still valid."""
     if not is_main_process():
         return
-    from oltr_cli.data.feed.opening import other_lists
+    from oltr_cli.data.feed.opening import names_now, other_lists
 
     with suppress(DataProblem):
         if (other := other_lists(p.link.recipe.data, result.data_digest)) is not None:
@@ -26,6 +24,15 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
             display.warn(
                 f"the lists in {lists} have changed since {p.run.name}, which keeps its result; for a run on them, set "
                 f'data.lists_digest to "{digest}"'
+            )
+            return
+        names = names_now(p.link.recipe.data, len(result.class_names))
+        if changed := [pair for pair in zip(result.class_names, names, strict=False) if pair[0] != pair[1]]:
+            old, new = changed[0]
+            display.warn(
+                f"classes.txt calls {counted(len(changed), 'class')} otherwise than {p.run.name}, such as '{new}' "
+                f"instead of '{old}'; to rename it for existing runs, put '{old}' back there and type: oltr data rename "
+                f"{shlex.join([p.run.dataset, old, new])}"
             )
 
 

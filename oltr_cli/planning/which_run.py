@@ -56,7 +56,7 @@ def resolve_run(text: str, say: Callable[[str], None] | None = None) -> Path:
 
 
 def only_run(text: str) -> Run:
-    """The one run that ``text`` names, by its folder, its name or a part of it.
+    """The one run that ``text`` names, by its folder, its name or a part of it, or as ``NAME@latest``.
 
     Raises:
         UsageProblem: no run fits, or several do, whichever they are.
@@ -65,7 +65,10 @@ def only_run(text: str) -> Run:
     run = run_from_path(path.resolve()) if (path / "recipe.toml").is_file() else None
     if run is not None and run.path.is_dir():
         return run
-    fitting = fitting_runs(text)
+    fitting = fitting_runs(text.removesuffix(LATEST))
+    finished = [run for run in fitting if result_of(run) is not None]
+    if text.endswith(LATEST) and finished:
+        return max(finished, key=Run.changed)
     if len(fitting) > 1:
         raise _ambiguous(text, fitting)
     return fitting[0]

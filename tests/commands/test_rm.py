@@ -1,5 +1,7 @@
 """``oltr rm``: what it removes, and what it keeps."""
 
+import os
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -7,6 +9,7 @@ from typer.testing import CliRunner
 from oltr_cli.commands.rm import rm
 from oltr_cli.errors import OltrError
 from tests.helpers.fake_runs import edit_result, make_run
+from tests.helpers.in_process import oltr_here
 
 
 @pytest.fixture
@@ -67,3 +70,13 @@ def test_a_study_goes_with_its_journal(root):
         file.write_text("")
     assert command("mine/dme-lambda-3f2a", "--yes").exit_code == 0
     assert [path.name for path in (root / "mine" / "studies").iterdir()] == ["dme-other.journal"]
+
+
+def test_the_newest_of_several_runs_by_its_short_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    older, newer = (make_run(tmp_path, "mine", "plain", run_hash=name) for name in ("aaaaaaaaaa", "bbbbbbbbbb"))
+    os.utime(older.path / "result.json", (1, 1))
+    assert oltr_here("rm", "mine/plain", "--yes")[0] == 2
+    assert oltr_here("rm", "mine/plain@latest", "--yes")[0] == 0
+    assert older.path.exists()
+    assert not newer.path.exists()

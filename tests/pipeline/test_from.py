@@ -186,3 +186,12 @@ def test_the_same_command_again_shows_the_run_it_made(home):
     assert code == 0
     assert oltr_here(*words, "--json")[1] == made
     assert resolve_run("tiny/plain").name in made  # of the recipe as it is now
+
+
+def test_names_that_were_edited_are_pointed_out(home, lists):
+    name_classes(home, ["ant", "BEE", "cat", "dog", "eel"])
+    again = oltr_here("run", "plain", "--dataset", "tiny", "--set", "train.epochs=3", "--no-track")
+    assert again[0] == 0
+    assert "classes.txt calls 1 class otherwise than tiny/plain/" in again[2]
+    assert "such as 'BEE' instead of 'bee'; " in again[2]
+    assert "oltr data rename tiny bee BEE" in again[2]

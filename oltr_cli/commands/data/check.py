@@ -51,7 +51,7 @@ def check(
     if json_:
         print_json(_facts(checked))
     else:
-        _print(checked, SafeConsole())
+        _print(checked, SafeConsole(), decode)
     display.say(f"[dim]next[/]  {_next(checked, name, same_dataset(name, root, lists))}")
     if checked.count("error"):
         raise typer.Exit(3)
@@ -78,7 +78,7 @@ def _facts(checked: "Checked") -> dict[str, Any]:
     return {"dataset": facts.pop("name"), "ok": not checked.count("error"), **counts, **facts}
 
 
-def _print(checked: "Checked", console: "Console") -> None:
+def _print(checked: "Checked", console: "Console", decode: bool) -> None:
     """The counts as a table, then a line a finding."""
     from rich.text import Text
 
@@ -112,6 +112,8 @@ def _print(checked: "Checked", console: "Console") -> None:
         console.print(line.append(finding.message, "dim" if finding.severity == "note" else ""), soft_wrap=True)
     console.print()
     console.print(_verdict(checked))
+    if checked.root and not decode and not checked.count("error"):
+        console.print("[dim]pixels were not read; --decode finds damaged files and near-identical images")
 
 
 def _shots(checked: "Checked") -> str:

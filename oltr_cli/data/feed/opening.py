@@ -111,6 +111,20 @@ def other_lists(spec: DataSpec, digest: str | None) -> tuple[Path, str] | None:
     return None if found is None else (lists, found)
 
 
+def names_now(spec: DataSpec, num_classes: int) -> list[str]:
+    """The class names of a dataset of lists as its ``classes.txt`` has them now; none if there is no such file.
+
+    Raises:
+        DataProblem: the file cannot be read.
+    """
+    from oltr_cli.data.lists.class_names import class_names
+
+    folders = _folders(spec)
+    if spec.kind != "lists" or not any((folder / "classes.txt").is_file() for folder in folders):
+        return []
+    return class_names(*folders, num_classes)
+
+
 def _folders(spec: DataSpec) -> tuple[Path, Path]:
     """The folder of a list-file dataset's images, and that of its lists."""
     root = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
