@@ -31,7 +31,7 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
             old, new = changed[0]
             display.warn(
                 f"classes.txt calls {counted(len(changed), 'class')} otherwise than {p.run.name}, such as '{new}' "
-                f"instead of '{old}'; to rename it for existing runs, put '{old}' back there and type: oltr data rename "
+                f"instead of '{old}'; to rename it for existing runs too, put '{old}' back and type: oltr data rename "
                 f"{shlex.join([p.run.dataset, old, new])}"
             )
 
