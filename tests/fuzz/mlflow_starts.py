@@ -1,7 +1,7 @@
 """MLflow killed while it makes its store: whenever that was, the next command tracks and ``oltr ui`` finds the store.
 
 ``python -m tests.fuzz.mlflow_starts --every 0.1 --moments 40`` kills a first run a tenth of a second later each time,
-counted from the moment at which the training's folder appears.
+counted from the moment at which MLflow is imported and its lock appears.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
-PATIENCE = 600.0  # seconds until a run has its folder, on a busy machine
+PATIENCE = 600.0  # seconds until MLflow is imported, on a busy machine
 
 
 def starts(home: Path, moments: int, every: float) -> Iterator[str]:
@@ -32,7 +32,7 @@ def starts(home: Path, moments: int, every: float) -> Iterator[str]:
         oltr.env.pop("MLFLOW_TRACKING_URI", None)
         process = oltr.start(*command)
         end = time.monotonic() + PATIENCE
-        while time.monotonic() < end and process.poll() is None and not oltr.runs.exists():
+        while time.monotonic() < end and process.poll() is None and not list(oltr.runs.glob(".mlflow*")):
             time.sleep(0.01)
         time.sleep(number * every)
         os.killpg(process.pid, signal.SIGKILL)
