@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from oltr_cli import __version__
 from oltr_cli.base.added_code import fault_of
+from oltr_cli.base.secrets import without_secrets_in
 from oltr_cli.base.signals import end_workers
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
 from oltr_cli.base.text import visible_lines
@@ -36,8 +37,13 @@ from oltr_cli.commands.ui import ui
 from oltr_cli.errors import OltrError, UsageProblem
 
 
+def _shown(message: str) -> str:
+    """``message`` without secrets of addresses and without escape sequences."""
+    return visible_lines(without_secrets_in(message))
+
+
 class _PlainErrors(TyperGroup):
-    """Usage errors in which nothing that the user typed reaches the terminal as an escape sequence."""
+    """Usage errors in which nothing that the user typed reaches the terminal as an escape sequence, and no secret."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _spelled_out():
@@ -54,7 +60,7 @@ def _spelled_out() -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(message := getattr(error, "message", None), str):
-            error.message = visible_lines(message)  # type: ignore[attr-defined]
+            error.message = _shown(message)  # type: ignore[attr-defined]
         raise
 
 
@@ -107,7 +113,7 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 
 def _leave(error: OltrError) -> NoReturn:
-    print(f"error: {visible_lines(str(error))}", file=sys.stderr)
+    print(f"error: {_shown(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 
@@ -138,7 +144,7 @@ def main() -> None:
         if isinstance(getattr(leaving.__context__, "__cause__", None), KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
         elif leaving.code == UsageProblem.exit_code and (meant := hint(leaving.__context__, sys.argv[1:])):
-            print(f"hint: {visible_lines(meant)}", file=sys.stderr)
+            print(f"hint: {_shown(meant)}", file=sys.stderr)
         raise
     except ReaderLeft:  # oltr ls | head
         sys.exit(PIPE_CLOSED)
@@ -147,7 +153,7 @@ def main() -> None:
             _leave(fault)
         if isinstance(error, OSError) and error.errno and error.filename is not None:
             # No permission, a folder in the place of a file, a full disk: the system's own words are all there is.
-            print(f"error: {visible_lines(str(error.filename))}: {error.strerror}", file=sys.stderr)
+            print(f"error: {_shown(str(error.filename))}: {error.strerror}", file=sys.stderr)
             sys.exit(1)
         if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib, of ~nobody
             print("error: a path begins with ~ and a user who does not exist on this machine", file=sys.stderr)

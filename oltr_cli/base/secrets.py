@@ -3,8 +3,8 @@
 import re
 
 HIDDEN = "***"
-_SECRET_KEY = re.compile(r"(?i)(?<=[?&;])([^=&;#]*(?:pass|pwd|token|secret|key|auth|sig|cred)[^=&;#]*=)[^&;#]+")
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
+_SECRET_KEY = re.compile(r"(?i)(?<=[?&;#])([^=&;#]*(?:pass|pwd|token|secret|key|auth|sig|cred)[^=&;#]*=)[^&;#]+")
+_ADDRESS = re.compile(r"([A-Za-z][\w+.-]*)(://|(?<=\w\w):/)([^\s'\"<>]+)")
 
 
 def without_secrets(address: str) -> str:
@@ -29,5 +29,11 @@ def without_secrets(address: str) -> str:
 
 
 def without_secrets_in(text: str) -> str:
-    """``text`` with each address in it as ``without_secrets`` shows it: for messages of other libraries."""
-    return _ADDRESS.sub(lambda match: without_secrets(match.group()), text)
+    """``text`` with each address in it as ``without_secrets`` shows it: for messages of other libraries, and of paths
+    in whose place somebody typed an address, of which ``Path`` has removed a slash."""
+
+    def shown(match: re.Match[str]) -> str:
+        scheme, mark, rest = match.groups()
+        return scheme + mark + without_secrets(f"{scheme}://{rest}").removeprefix(f"{scheme}://")
+
+    return _ADDRESS.sub(shown, text)

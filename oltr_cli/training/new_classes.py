@@ -9,6 +9,7 @@ Source of the rows, without the centring, which features after a ReLU need: Qi e
 Weights", CVPR 2018.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,12 @@ def for_these_classes(task: Task, parent: Run, weights: dict[str, Tensor]) -> tu
     Returns:
         the weights, and what was done in words, "" if the classes are the same.
     Raises:
-        DataProblem: the run shares no class with the dataset, or its network is another one.
+        DataProblem: the run shares no class with the dataset, two classes have one name, or its network is another one.
     """
     old, new = read_result(parent.path), task.dataset.class_names
+    for where, names in ((parent.name, old.class_names), (task.dataset.spec.name, new)):
+        if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+            raise DataProblem(f"{where}: two classes are called '{twice}', and --from knows classes by their names")
     at = {name: label for label, name in enumerate(old.class_names)}
     source = np.array([at.get(name, -1) for name in new])
     if np.array_equal(source, np.arange(len(old.class_names))):

@@ -23,6 +23,7 @@ ADDRESSES = [
     ("http://host/x?token=abc&y=1", "http://host/x?token=***&y=1"),
     ("postgresql://host/db?user=me&password=pw", "postgresql://host/db?user=me&password=***"),
     ("https://host/x?y=1&X-Api-Key=abc", "https://host/x?y=1&X-Api-Key=***"),
+    ("https://host/#access_token=abc&x=1", "https://host/#access_token=***&x=1"),
     ("--storage=postgresql://u:pw@host/db", "--storage=postgresql://host/db"),
 ]
 HARMLESS = [
@@ -74,3 +75,31 @@ def test_no_secret_in_what_ui_prints(tmp_path):
     code, out, _ = oltr_here("ui", "--dry-run", OLTR_RUNS=str(tmp_path), MLFLOW_TRACKING_URI=SECRET)
     assert code == 0
     assert "'postgresql://host/db?token=***&sslmode=require'" in out  # a shell would take & and ? for its own
+
+
+@pytest.mark.parametrize("address", ["postgresql://me:pa/Sekret9@host/db", "https://host/x?token=Sekret9"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["show", "{}"],
+        ["evaluate", "{}"],
+        ["run", "plain", "--recipe", "{}"],
+        ["run", "plain", "--dataset", "glyphs-lt", "--weights", "{}", "--dry-run"],
+        ["data", "build", "--images", "{}", "--out", "mine"],
+        ["{}"],
+        ["ls", "methods", "--methods-from", "{}"],
+    ],
+    ids=" ".join,
+)
+def test_an_address_in_the_place_of_a_path_or_a_name(tmp_path, monkeypatch, command, address):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    code, out, err = oltr_here(*(word.format(address) for word in command))
+    assert code in (2, 3)
+    assert "host" in err
+    assert "Sekret9" not in out + err
+
+
+def test_paths_are_not_addresses():
+    for text in ("C:/me:x@y", "error: /tmp/a:/b", "a.toml:1: /home/me@work"):
+        assert without_secrets_in(text) == text

@@ -137,6 +137,12 @@ def test_a_new_class_starts_at_its_mean_and_a_removed_one_is_dropped(home, lists
     np.testing.assert_allclose(given["classifier.weight"][4].numpy(), row, rtol=1e-4, atol=1e-5)
 
 
+def test_two_classes_of_one_name_are_refused(home, lists):
+    name_classes(home, [NAMES[0], *NAMES[:4]])
+    with pytest.raises(DataProblem, match=rf"two classes are called '{NAMES[0]}', and --from knows classes by their"):
+        train(home, "dme", the_run("dme"))
+
+
 def test_an_earlier_stage_starts_and_the_others_follow(home):
     planned = plan("crt", str(recipe_of(home)), [], 0, the_run("plain"))
     assert [p.run.method for p in planned] == ["plain", "crt"]
