@@ -14,7 +14,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -62,6 +64,9 @@ def medians(forms: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[st
 
 def peak_mb() -> float:
     """The most memory that this process ever held, in MB of 2²⁰ bytes."""
+    with suppress(OSError, StopIteration):  # Linux; getrusage would also count the process that started this one
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

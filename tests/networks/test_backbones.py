@@ -161,7 +161,7 @@ def test_listing_needs_no_torch() -> None:
     found = "import sys; from oltr_cli.recipe.backbones import BACKBONES; print(*BACKBONES.find())"
     code = f"{found}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == list(NAMES)
+    assert done.stdout.split() == [*NAMES, "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
 
 
 def test_the_extra_fc_is_drawn_last_and_comes_last() -> None:
@@ -177,7 +177,7 @@ def test_the_extra_fc_is_drawn_last_and_comes_last() -> None:
 @pytest.mark.parametrize(
     ("body", "spec", "words"),
     [
-        ("", {"name": "resnet11"}, "no backbone 'resnet11'; did you mean 'resnet101'"),
+        ("", {"name": "resnet11"}, "no backbone 'resnet11'; did you mean 'resnet110'"),
         ("    keys = ('stem',)\n", {"stem": "small"}, "Net lacks compute_map and map_size$"),
         ("", {"width": 8, "final_relu": False}, "use width and final_relu; .*width=64 --set backbone.final_relu=true$"),
         ("    keys = ('width',)\n", {"width": 8}, "Net.__init__ does not set map_channels"),

@@ -204,7 +204,7 @@ def test_a_run_records_its_files(ran, tmp_path):
 
 
 def test_a_fault_of_ours_keeps_its_traceback(ran, monkeypatch):
-    def broken(*arguments):
+    def broken(*arguments, **options):
         raise ValueError("ours")
 
     monkeypatch.setattr("oltr_cli.training.engine.build_optimizer", broken)

@@ -69,6 +69,9 @@ def test_msp_is_what_the_run_itself_says(trained, tiny_recipe):
     done = trained("run", "plain", "--recipe", tiny_recipe, "--detector", "msp", "--json")
     own = json.loads((run_dir(trained, "plain") / "result.json").read_text())
     for name, value in result_of(done)["metrics"].items():
+        if name.startswith(("closed/ece", "closed/brier")):  # a detector saves no logits
+            assert value is None
+            continue
         assert value == pytest.approx(own["metrics"][name], abs=1e-6), name
 
 
