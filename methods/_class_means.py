@@ -1,6 +1,6 @@
 """Mean vectors of classes, and Gaussian distances to them, for detectors that are fitted to features."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -23,6 +23,29 @@ def class_means(
         sums.index_add_(0, torch.from_numpy(labels), torch.from_numpy(vectors.astype(np.float64)))
         counts += np.bincount(labels, minlength=num_classes)
     return sums.numpy() / np.maximum(counts, 1)[:, None], counts
+
+
+def class_moments(
+    vectors: Callable[[slice], NDArray[np.floating]],
+    labels: NDArray[np.integer],
+    blocks: Iterable[slice],
+    num_classes: int,
+) -> tuple[Floats, NDArray[np.integer], Floats]:
+    """Means (K, D) and numbers (K,) as ``class_means`` has them, and the covariance Σ (D, D) within classes.
+
+    Args:
+        vectors: gives those of a slice of the N samples (B, D).
+        labels: (N,).
+        blocks: slices that divide the samples.
+    """
+    blocks = list(blocks)
+    dim = vectors(slice(1)).shape[1]
+    means, counts = class_means(((vectors(rows), labels[rows]) for rows in blocks), num_classes, dim)
+    scatter = np.zeros((dim, dim))
+    for rows in blocks:
+        centred = vectors(rows) - means[labels[rows]]
+        scatter += centred.T @ centred
+    return means, counts, scatter / len(labels)
 
 
 def unit(features: NDArray[np.floating]) -> Floats:

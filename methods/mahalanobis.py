@@ -20,7 +20,7 @@ from pydantic import Field
 
 from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
 
-from ._class_means import Floats, Gaussians, class_means, unit
+from ._class_means import Floats, Gaussians, class_moments, unit
 
 
 class Mahalanobis(Detector):
@@ -43,15 +43,11 @@ class Mahalanobis(Detector):
     def fit(self, train: SavedScores) -> None:
         """Means of the classes that have samples, and the shared covariance of the features (N, D)."""
         train = self.require(train)
-        dim, p = train.features.shape[1], self.setup.params
-        blocks = [(rows, train.labels[rows]) for rows in self.blocks(len(train))]
-        pairs = ((self._placed(train.features[rows]), labels) for rows, labels in blocks)
-        means, counts = class_means(pairs, self.setup.num_classes, dim)
-        scatter = np.zeros((dim, dim))
-        for rows, labels in blocks:
-            centred = self._placed(train.features[rows]) - means[labels]
-            scatter += centred.T @ centred
-        sigma, s = scatter / len(train), p.shrinkage
+        p, dim = self.setup.params, train.features.shape[1]
+        s, blocks = p.shrinkage, self.blocks(len(train))
+        means, counts, sigma = class_moments(
+            lambda rows: self._placed(train.features[rows]), train.labels, blocks, self.setup.num_classes
+        )
         sigma = (1 - s) * sigma + (s * np.trace(sigma) / dim + (p.ridge or 0.0)) * np.eye(dim)
         # With one image per class there is no variance: the distance is then Euclidean.
         self.classes = Gaussians(means[counts > 0], sigma)

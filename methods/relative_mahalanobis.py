@@ -10,11 +10,9 @@ Deviation: directions in which no class varies within itself (fewer samples than
 are left out of d_0 as they are of d_c. Otherwise a sample far away in such a direction alone would count as known.
 """
 
-import numpy as np
-
 from oltr_cli.detector import Detector, Samples, SavedScores
 
-from ._class_means import Floats, Gaussians, class_means
+from ._class_means import Floats, Gaussians, class_moments
 
 
 class RelativeMahalanobis(Detector):
@@ -26,21 +24,16 @@ class RelativeMahalanobis(Detector):
     def fit(self, train: SavedScores) -> None:
         """Both Gaussian models of the features (N, D)."""
         train = self.require(train)
-        dim = train.features.shape[1]
-        blocks = [(rows, train.labels[rows]) for rows in self.blocks(len(train))]
-        means, counts = class_means(
-            ((train.features[rows], labels) for rows, labels in blocks), self.setup.num_classes, dim
+        blocks = self.blocks(len(train))
+        means, counts, sigma = class_moments(
+            lambda rows: train.features[rows], train.labels, blocks, self.setup.num_classes
         )
-        scatter = np.zeros((dim, dim))
-        for rows, labels in blocks:
-            centred = train.features[rows] - means[labels]
-            scatter += centred.T @ centred
-        self.classes = Gaussians(means[counts > 0], scatter / len(train))
+        self.classes = Gaussians(means[counts > 0], sigma)
         # Σ_0 after W: the covariance within classes, there the identity, and that of their means.
         share = counts[counts > 0] / len(train)
         centre = share @ self.classes.means
         away = self.classes.means - centre
-        within = self.classes.whiten.T @ (scatter / len(train)) @ self.classes.whiten
+        within = self.classes.whiten.T @ sigma @ self.classes.whiten
         self.all = Gaussians(centre[None], within + (away * share[:, None]).T @ away)
 
     def confidence(self, block: Samples) -> Floats:
