@@ -63,3 +63,7 @@ class LogitAdjustment(LinearMethod):
         if self.form == "post-hoc":
             logits = logits - self.adjustment
         return Scores.from_logits(logits, v)
+
+    def linear_head(self) -> tuple[Tensor, Tensor] | None:
+        bias = self.classifier.bias
+        return self.classifier.weight, bias - self.adjustment if self.form == "post-hoc" else bias

@@ -7,16 +7,20 @@ Source: Lee et al., "A Simple Unified Framework for Detecting Out-of-Distributio
 NeurIPS 2018; Eqs. 1–2, only on the last feature.
 Deviation: no ensemble of layers and no perturbation of the image (both need the network and tuning on open samples).
 Σ⁻¹ is the pseudo-inverse, as in the authors' code: directions in which no class varies are ignored.
+
+On the unit sphere (arXiv 2605.17799, for long-tailed training sets): with ``normalise`` z = h / ‖h‖ takes the place of
+h, and with ``ridge`` Σ + ε I that of Σ. That paper reports AUROC 46.5 → 85.7 on CIFAR-10-LT; its abstract names no ε.
 """
 
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
 from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
+
+from ._class_means import Floats, Gaussians, class_moments, unit
 
 
 class Mahalanobis(Detector):
@@ -27,44 +31,34 @@ class Mahalanobis(Detector):
     reads = ("features",)
 
     class Params(MethodParams):
-        """Shrinkage of the covariance."""
+        """Shrinkage of the covariance, and the unit sphere."""
 
         shrinkage: float = Field(0.0, ge=0, le=1, description="s in Σ ← (1 − s) Σ + s · tr(Σ)/D · I; 0 is the paper's")
+        # None rather than false and 0: what is unset stays out of a recipe's hash.
+        normalise: bool | None = Field(None, description="scale features to length 1 first")
+        ridge: float | None = Field(None, ge=0, description="ε in Σ ← Σ + ε I, after the shrinkage")
 
     setup: DetectorSetup[Params]
 
     def fit(self, train: SavedScores) -> None:
         """Means of the classes that have samples, and the shared covariance of the features (N, D)."""
         train = self.require(train)
-        dim = train.features.shape[1]
-        counts = np.bincount(train.labels, minlength=self.setup.num_classes)
-        sums, scatter = torch.zeros(len(counts), dim, dtype=torch.float64), np.zeros((dim, dim))
-        for rows in self.blocks(len(train)):
-            # numpy's add.at takes seventy times as long.
-            features = torch.from_numpy(train.features[rows].astype(np.float64))
-            sums.index_add_(0, torch.from_numpy(train.labels[rows]), features)
-        means = sums.numpy() / np.maximum(counts, 1)[:, None]
-        for rows in self.blocks(len(train)):
-            centred = train.features[rows] - means[train.labels[rows]]
-            scatter += centred.T @ centred
-        sigma, s = scatter / len(train), self.setup.params.shrinkage
-        sigma = (1 - s) * sigma + s * np.trace(sigma) / dim * np.eye(dim)
-        # Σ⁻¹ = W Wᵀ with W (D, rank): distances in Σ⁻¹ are Euclidean distances after W.
-        variances, directions = np.linalg.eigh(sigma)
-        kept = variances > variances.max() * dim * np.finfo(np.float64).eps
-        self.rank = int(kept.sum())
-        # With one image per class there is no variance: use the Euclidean distance.
-        self.whiten = directions[:, kept] / np.sqrt(variances[kept]) if self.rank else np.eye(dim)
-        self.origin = means[counts > 0].mean(axis=0)
-        self.means = (means[counts > 0] - self.origin) @ self.whiten
-        self.squared_length = np.square(self.means).sum(axis=1)
+        p, dim = self.setup.params, train.features.shape[1]
+        s, blocks = p.shrinkage, self.blocks(len(train))
+        means, counts, sigma = class_moments(
+            lambda rows: self._placed(train.features[rows]), train.labels, blocks, self.setup.num_classes
+        )
+        sigma = (1 - s) * sigma + (s * np.trace(sigma) / dim + (p.ridge or 0.0)) * np.eye(dim)
+        # With one image per class there is no variance: the distance is then Euclidean.
+        self.classes = Gaussians(means[counts > 0], sigma)
 
-    def confidence(self, block: Samples) -> NDArray[np.floating]:
+    def _placed(self, features: NDArray[np.floating]) -> Floats:
+        return unit(features) if self.setup.params.normalise else features.astype(np.float64)
+
+    def confidence(self, block: Samples) -> Floats:
         """Confidence, at most 0."""
-        z = (block.features - self.origin) @ self.whiten
-        nearest = (self.squared_length - 2 * z @ self.means.T).argmin(axis=1)
-        return -np.square(z - self.means[nearest]).sum(axis=1)
+        return -self.classes.nearest(self.classes.whitened(self._placed(block.features)))
 
     def report(self) -> dict[str, int]:
         """Number of classes with a mean, and of directions in which features vary within classes."""
-        return {"classes": len(self.means), "rank of the covariance": self.rank}
+        return {"classes": len(self.classes.means), "rank of the covariance": self.classes.rank}

@@ -35,6 +35,7 @@ from pydantic import Field
 
 from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
 
+from ._class_means import class_means
 from ._weibull import Fit, Weibulls, fit_tails
 
 Distance = Literal["eucos", "euclidean", "cosine"]
@@ -94,12 +95,8 @@ class OpenMax(Detector):
         used |= no_correct[train.labels]
         rows = np.flatnonzero(used)
         labels = train.labels[rows]
-        counts = np.bincount(labels, minlength=num_classes)
-        sums = torch.zeros(num_classes, num_classes, dtype=torch.float64)
-        for piece in self.blocks(len(rows)):
-            right = torch.from_numpy(logits[rows[piece]].astype(np.float64))
-            sums.index_add_(0, torch.from_numpy(labels[piece]), right)
-        self.means = sums.numpy() / np.maximum(counts, 1)[:, None]
+        right = ((logits[rows[piece]], labels[piece]) for piece in self.blocks(len(rows)))
+        self.means, counts = class_means(right, num_classes, num_classes)
         self.squared_lengths = np.vecdot(self.means, self.means)
         distances = np.empty(len(rows))
         for piece in self.blocks(len(rows)):

@@ -21,7 +21,8 @@ from pydantic import Field
 from oltr_cli.detector import Detector, DetectorSetup, MethodParams, Samples, SavedScores
 from oltr_cli.errors import UsageProblem
 
-Floats = NDArray[np.float64]
+from ._logits import Floats, energy
+
 NOTHING = 1e-6  # a part of a feature relative to its length, which float32 does not tell from 0
 
 
@@ -91,10 +92,7 @@ class ViM(Detector):
 
     def confidence(self, block: Samples) -> Floats:
         """Confidence on the logits' scale."""
-        logits = block.logits.astype(np.float64)
-        highest = logits.max(axis=1)
-        energy = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-        return energy - self.alpha * self._residual(block.features)
+        return energy(block.logits) - self.alpha * self._residual(block.features)
 
     def report(self) -> dict[str, float]:
         """d, α, and the fraction of the logits' variance that a linear map of the features explains (1 = all)."""

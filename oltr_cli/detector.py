@@ -6,6 +6,7 @@ used on there, so that ``oltr run openmax`` is that row.
 
 Most detectors define ``confidence``, and ``fit`` if they learn from the training set. A formula of only the logits is
 a ``LogitDetector``, which ``oltr export`` can write to a file; one that runs the network is a ``NetworkDetector``.
+``fit_detector`` (oltr_cli/planning/detectors.py) gives a detector all that it asks for.
 """
 
 from abc import abstractmethod
@@ -48,6 +49,48 @@ class DetectorSetup(Generic[P]):
         """K, the number of known classes."""
         return len(self.class_counts)
 
+    @property
+    def prior(self) -> NDArray[np.float64]:
+        """π (K,): the share of each class in the training images."""
+        counts = np.asarray(self.class_counts, np.float64)
+        return counts / counts.sum()
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """The linear classifier of a method: logits = W h + b for the features h (N, D) that it saves.
+
+    Attributes:
+        weight: W (K, D), float64.
+        bias: b (K,), float64.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, network: "Method") -> "LinearHead | None":
+        """That of a network in eval mode, or None if it has none (see ``Method.linear_head``)."""
+        head = network.linear_head()
+        return None if head is None else cls(*(part.detach().double().cpu().numpy() for part in head))
+
+    def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Features (N, D) → logits (N, K)."""
+        return features @ self.weight.T + self.bias
+
+    def fits(self, scores: SavedScores) -> bool:
+        """Whether these are the logits of the scores, up to the rounding of bfloat16; up to 1,024 samples are tried."""
+        assert scores.features is not None
+        assert scores.logits is not None
+        size = (scores.logits.shape[1], scores.features.shape[1])
+        if self.weight.shape != size or not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all()):
+            return False
+        rows = np.arange(0, len(scores), max(1, -(-len(scores) // 1024)))
+        logits = scores.logits[rows].astype(np.float64)
+        wrong = np.square(self.logits(scores.features[rows]) - logits).sum()
+        spread = np.square(logits - logits.mean(axis=0)).sum()
+        return bool(wrong <= 0.01 * spread + 1e-4 * np.square(logits).sum())
+
 
 @dataclass(frozen=True)
 class Samples(SavedScores):
@@ -68,7 +111,12 @@ class Detector:
             confidence, τ accepts 95 % of the known validation samples.
         search_space: as for a ``Method``, with keys ``detector.KEY``.
         reads: the arrays of the saved scores that it needs.
+        needs_head: whether it needs the method's linear classifier; a method without one is then refused.
         block: number of samples that ``confidence`` gets at a time; ``fit`` may lower it.
+
+    Attributes:
+        head: the method's classifier, set before ``fit`` if the detector ``needs_head``.
+        parts: the detectors that ``combines`` names, fitted before this one.
     """
 
     starts_from: ClassVar[str | None] = None
@@ -77,6 +125,7 @@ class Detector:
     threshold_rule: ClassVar[str] = "id_quantile:0.95"
     search_space: ClassVar[dict[str, str]] = {}
     reads: ClassVar[tuple[Literal["logits", "features"], ...]] = ()
+    needs_head: ClassVar[bool] = False
     block: int = 1024
     registered_as: ClassVar[str] = ""  # set when it is loaded by its name
 
@@ -84,9 +133,16 @@ class Detector:
         """None of its own."""
 
     setup: DetectorSetup  # a detector that defines ``Params`` declares ``setup: DetectorSetup[Params]`` below them
+    head: LinearHead
+    parts: Sequence["Detector"] = ()
 
     def __init__(self, setup: DetectorSetup) -> None:
         self.setup = setup
+
+    @classmethod
+    def combines(cls, params: Any) -> tuple[str, ...]:
+        """Names of other detectors whose confidences it uses, by its parameters; they are fitted as its ``parts``."""
+        return ()
 
     @property
     def name(self) -> str:
@@ -97,6 +153,12 @@ class Detector:
         """Learn from the scores of the training set, after ``train = self.require(train)``.
 
         If a detector does not override this method, the training set is not scored.
+        """
+
+    def calibrate(self, val: SavedScores) -> None:
+        """Learn from the scores of the closed validation split, after ``fit`` and ``val = self.require(val)``.
+
+        If a detector does not override this method, the split is not read.
         """
 
     @abstractmethod

@@ -165,6 +165,13 @@ class Method(nn.Module):
         """What a memory adds to ``features`` (B, D) as in ``Scores``, of their shape; None without a memory."""
         return None
 
+    def linear_head(self) -> tuple[Tensor, Tensor] | None:
+        """W (K, D) and b (K,) if logits = W h + b for the features h (B, D) of ``Scores``, for detectors; else None.
+
+        A detector that uses them first checks them against saved scores.
+        """
+        return None
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by part, each in exactly one; the recipe's ``train.lr`` gives each part its learning rate."""
         inside = {id(p) for p in self.backbone.parameters()}
@@ -189,6 +196,10 @@ class LinearMethod(Method):
     def forward(self, images: Tensor) -> Scores:
         v = self.backbone(images)
         return Scores.from_logits(self.classifier(v), v)
+
+    def linear_head(self) -> tuple[Tensor, Tensor] | None:
+        """Its classifier; a method with another ``forward`` overrides it if that is linear too."""
+        return self.classifier.weight, self.classifier.bias
 
 
 @dataclass(frozen=True)
@@ -234,3 +245,11 @@ class FeatureMethod(Method):
 
     def forward(self, images: Tensor) -> Scores:
         return self.score_features(self.backbone(images).float())
+
+    @torch.no_grad()
+    def linear_head(self) -> tuple[Tensor, Tensor] | None:
+        """The linear map that ``score_features`` is if it is one: its values at 0 and at the unit vectors."""
+        size = self.backbone.feature_dim
+        probes = torch.eye(size + 1, size, device=next(self.backbone.parameters()).device)  # the last one is 0
+        logits = self.score_features(probes).logits
+        return (logits[:-1] - logits[-1]).T, logits[-1]

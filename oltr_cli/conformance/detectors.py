@@ -7,11 +7,14 @@ import torch
 
 from oltr_cli.conformance.exporting import compare_files
 from oltr_cli.conformance.methods import CLASS_COUNTS, RandomData, build
-from oltr_cli.detector import Detector, DetectorSetup, LogitDetector, NetworkDetector
+from oltr_cli.detector import Detector, DetectorSetup, LinearHead, LogitDetector, NetworkDetector
+from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.registry import load_detector
 from oltr_cli.runs.scores import SavedScores, max_softmax
 
 FEATURES = 12
+_CENTRES = np.random.default_rng(0).normal(0, 3, (len(CLASS_COUNTS), FEATURES))
+_HEAD = LinearHead(_CENTRES / 4, np.full(len(CLASS_COUNTS), -2.0))
 
 
 def random_scores(size: int, seed: int, spread: float = 1.0) -> SavedScores:
@@ -19,9 +22,8 @@ def random_scores(size: int, seed: int, spread: float = 1.0) -> SavedScores:
     rng = np.random.default_rng(seed)
     labels = rng.choice(len(CLASS_COUNTS), size, p=np.array(CLASS_COUNTS) / sum(CLASS_COUNTS))
     labels[: len(CLASS_COUNTS)] = np.arange(len(CLASS_COUNTS))  # every class has a sample
-    centres = np.random.default_rng(0).normal(0, 3, (len(CLASS_COUNTS), FEATURES))
-    features = (centres[labels] + rng.normal(0, spread, (size, FEATURES))).clip(0).astype(np.float32)
-    logits = (features @ centres.T / 4 - 2.0).astype(np.float32)
+    features = (_CENTRES[labels] + rng.normal(0, spread, (size, FEATURES))).clip(0).astype(np.float32)
+    logits = _HEAD.logits(features).astype(np.float32)
     prediction, confidence = max_softmax(logits)
     return SavedScores(prediction, confidence, labels.astype(np.int64), logits, features)
 
@@ -30,7 +32,8 @@ def fitted(name: str) -> Detector:
     """The detector with its default parameters, fitted to random scores."""
     cls = load_detector(name)
     detector = cls(DetectorSetup(CLASS_COUNTS, (0.25, 0.25, 0.25), cls.Params()))
-    detector.fit(random_scores(156, seed=1))
+    sources = FitSources(lambda: random_scores(156, seed=1), lambda: random_scores(80, seed=5), lambda: _HEAD)
+    fit_detector(detector, sources)
     return detector
 
 

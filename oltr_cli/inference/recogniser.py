@@ -16,9 +16,10 @@ from torch import Tensor
 
 from oltr_cli.base.added_files import given_files
 from oltr_cli.data.feed.transforms import DeviceTransform
-from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
+from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
+from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
@@ -102,8 +103,12 @@ class Recogniser:
         detector = None
         if detector_cls is not None and recipe.detector is not None:
             detector = detector_cls(DetectorSetup(tuple(result.class_counts), recipe.data.std, recipe.detector))
-            if type(detector).fit is not Detector.fit:
-                detector.fit(_training_scores(base, detector_name))
+            sources = FitSources(
+                train=lambda: _scores_to_fit(base, "train", detector_name),
+                val=lambda: _scores_to_fit(base, "val", detector_name),
+                head=lambda: LinearHead.of(network),
+            )
+            fit_detector(detector, sources)
         return cls(one, base, recipe, network, detector, chosen.value, chosen.text, result, where)
 
     @torch.inference_mode()
@@ -193,9 +198,9 @@ def _network(run: Run, cls: type[Method], recipe: Recipe, class_counts: list[int
         ) from None
 
 
-def _training_scores(run: Run, detector: str) -> SavedScores:
+def _scores_to_fit(run: Run, split: str, detector: str) -> SavedScores:
     try:
-        return SavedScores.load(run.scores("train"))
+        return SavedScores.load(run.scores(split))
     except DataProblem as problem:
         raise DataProblem(f"{problem}; {detector} is fitted to it") from None
 

@@ -1,4 +1,4 @@
-"""A detector on a finished run: fits it to the training scores, chooses its parameters if requested, and computes its
+"""A detector on a finished run: fits it to saved scores, chooses its parameters if requested, and computes its
 scores of every split."""
 
 from dataclasses import dataclass, replace
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from oltr_cli.base.added_code import defined_at
 from oltr_cli.base.text import json_text
-from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
+from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.method import Method, Scores
 from oltr_cli.pipeline.networks import NetworkScores
+from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.metrics import rank_curve, ranking_metrics
 from oltr_cli.runs.result import DetectorFacts
@@ -59,12 +60,17 @@ class Detection:
         self.detector = self.p.cls(setup)
 
     def prepare(self) -> None:
-        """Fit the detector to the training scores, and choose among its candidates if it has any."""
+        """Fit the detector to saved scores, and choose among its candidates if it has any."""
         if isinstance(self.detector, NetworkDetector):
             self._network = self.networks.network(self.under)
             self._tune(self.detector.candidates())
-        if type(self.detector).fit is not Detector.fit:
-            self.detector.fit(self.networks.training(self.under))
+        networks, under = self.networks, self.under
+        sources = FitSources(
+            train=lambda: networks.training(under),
+            val=lambda: SavedScores.load(under.run.scores("val")),
+            head=lambda: LinearHead.of(networks.network(under).eval()),
+        )
+        fit_detector(self.detector, sources)
 
     def scores(self, split: str) -> SavedScores:
         """The detector's prediction and confidence for a whole split, without the run's logits and features."""

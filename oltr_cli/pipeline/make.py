@@ -84,7 +84,10 @@ def make_runs(
     display.starting_torch()
     from oltr_cli.data.feed.opening import open_dataset
     from oltr_cli.data.store.split import from_store
+    from oltr_cli.planning.detectors import part_classes
 
+    if planned[-1].is_detector:
+        part_classes(planned[-1].cls, planned[-1].link.recipe.detector)  # before anything is trained
     accelerator = make_accelerator(device)
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
         dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)

@@ -19,7 +19,10 @@ from oltr_cli.methods.dme import DME, reachability
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.finished_runs import environment, make_finished_runs
 
-DETECTORS = ("msp", "maxlogit", "energy", "knn", "mahalanobis", "vim", "openmax", "odin")
+DETECTORS = (
+    *("msp", "maxlogit", "energy", "knn", "mahalanobis", "vim", "openmax", "odin"),
+    *("gen", "react", "kl-matching", "combined"),  # of the logits; with the classifier; with val; with parts
+)
 RUNS = {
     "plain": [],
     "crt": [],
@@ -30,6 +33,7 @@ RUNS = {
     "dme+odin": [],
     "crt+openmax": [],
     "crt+odin": [],
+    "crt+nci": [],
 }
 
 

@@ -49,7 +49,9 @@ def test_a_feature_method_never_reads_an_image(trained, tiny_recipe, tmp_path):
     assert result_of(done)["status"] == "done"
 
 
-@pytest.mark.parametrize("detector", ["msp", "maxlogit", "energy", "knn", "mahalanobis", "vim", "openmax"])
+@pytest.mark.parametrize(
+    "detector", ["msp", "maxlogit", "energy", "knn", "mahalanobis", "vim", "openmax", "react", "combined"]
+)
 def test_any_detector_on_any_trained_method(trained, tiny_recipe, detector):
     for method in ("plain", "crt"):
         done = trained("run", method, "--recipe", tiny_recipe, "--detector", detector, "--json")
@@ -106,6 +108,20 @@ def test_usage_of_detectors(oltr, tiny_recipe, arguments, words):
     done = oltr("run", *arguments, "--recipe", tiny_recipe, "--dry-run", check=2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_detector_of_the_linear_classifier_is_refused_on_a_cosine_classifier(trained, tiny_recipe):
+    done = trained("run", "fslwf", "--recipe", tiny_recipe, "--detector", "fdbd", check=2)
+    assert "fdbd needs a linear classifier" in done.stderr
+    assert "use energy, gen, knn or relative-mahalanobis instead" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_combined_is_refused_before_anything_is_trained(oltr, tiny_recipe):
+    command = ("run", "plain", "--recipe", tiny_recipe, "--detector", "combined", "--set", "detector.second=energie")
+    done = oltr(*command, check=2)
+    assert "did you mean 'energy'" in done.stderr
+    assert not list(oltr.runs.rglob("last.pt"))
 
 
 @pytest.mark.parametrize("method", ["crt", "fslwf"])

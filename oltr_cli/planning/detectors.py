@@ -1,0 +1,80 @@
+"""Fitting a detector: it is given all that it asks for, and nothing else is computed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from oltr_cli.detector import Detector, LinearHead, NetworkDetector
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.planning.registry import load_detector
+from oltr_cli.runs.scores import SavedScores
+
+
+@dataclass(frozen=True)
+class FitSources:
+    """What a detector may be fitted to; each function is called only if the detector needs its result.
+
+    Attributes:
+        train: scores of the training set.
+        val: scores of the closed validation split.
+        head: the method's linear classifier; None if it has none.
+    """
+
+    train: Callable[[], SavedScores]
+    val: Callable[[], SavedScores]
+    head: Callable[[], LinearHead | None]
+
+
+def fit_detector(detector: Detector, sources: FitSources) -> None:
+    """Fit the parts of ``detector``, if it combines others, and then the detector itself.
+
+    Raises:
+        UsageProblem: it needs a linear classifier, and the method has none; its parts cannot be combined.
+        DataProblem: the scores lack what it reads, or are not finite.
+    """
+    classes = part_classes(type(detector), detector.setup.params)
+    detector.parts = [cls(replace(detector.setup, params=cls.Params())) for cls in classes]
+    for part in detector.parts:
+        fit_detector(part, sources)
+    fits = type(detector).fit is not Detector.fit
+    if fits or detector.needs_head:
+        train = sources.train()
+        if detector.needs_head:
+            detector.head = _head(detector, train, sources)
+        if fits:
+            detector.fit(train)
+    if type(detector).calibrate is not Detector.calibrate:
+        detector.calibrate(sources.val())
+
+
+def part_classes(cls: type, params: Any) -> list[type[Detector]]:
+    """The classes of the detectors that a detector with these parameters combines; none for most.
+
+    Raises:
+        UsageProblem: there is no such detector, or it needs the network or combines others itself.
+    """
+    assert issubclass(cls, Detector)
+    found = []
+    for name in cls.combines(params):
+        part = load_detector(name)
+        if issubclass(part, NetworkDetector):
+            raise UsageProblem(f"{cls.registered_as} reads saved scores, and {name} needs the network; name another")
+        if part.combines(part.Params()):
+            raise UsageProblem(f"{cls.registered_as} cannot contain {name}, which combines detectors itself")
+        found.append(part)
+    return found
+
+
+def _head(detector: Detector, train: SavedScores, sources: FitSources) -> LinearHead:
+    """The method's linear classifier, if its logits are those of the training scores."""
+    if train.features is None or train.logits is None:
+        missing = "features" if train.features is None else "logits"
+        raise DataProblem(f"{detector.name} reads the {missing}, and these scores have none")
+    detector.require(train)
+    head = sources.head()
+    if head is None or not head.fits(train):
+        raise UsageProblem(
+            f"{detector.name} needs a linear classifier on the saved features, and this method has another one, such "
+            "as a cosine classifier or a memory; use energy, gen, knn or relative-mahalanobis instead"
+        )
+    return head
