@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.helpers.outcomes import assert_equal, outcome_of, run_dir
@@ -41,7 +42,8 @@ def kills(home: Path, count: int, seed: int) -> Iterator[str]:
         else:
             time.sleep(rng.uniform(0, 1.1) * whole)
         sent = rng.choice(SIGNALS)
-        os.killpg(process.pid, sent)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, sent)
         _, err = process.communicate(timeout=120)
         done = oltr(*command, check=None)
         yield f"kill {number}, {sent.name}: {_fault(oltr, done.returncode, err + done.stderr, wanted)}".removesuffix(
