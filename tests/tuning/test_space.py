@@ -10,7 +10,17 @@ from oltr_cli.tuning.request import method_and_params, seconds
 from oltr_cli.tuning.space import Dimension, assignments, check_space, own_values, read_space
 
 EVERY = [name for name, info in list_methods().items() if info.origin == "built-in"]
-NOTHING_TO_TUNE = {"maxlogit"}
+# Detectors without a parameter that is a number.
+NOTHING_TO_TUNE = {
+    "combined",
+    "fdbd",
+    "kl-matching",
+    "maxlogit",
+    "relative-mahalanobis",
+    "rp-gradnorm",
+    "rp-msp",
+    "she",
+}
 
 
 def space_of(method="dme", params=(), ranges=(), file=None):
