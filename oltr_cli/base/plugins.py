@@ -31,6 +31,7 @@ CONTRACTS = {
     ),
     "oltr_cli.networks.backbones": ("Backbone",),
 }
+_EVERY_BASE = tuple(base for bases in CONTRACTS.values() for base in bases)
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,10 @@ class Plugins:
             tree = ast.parse(text)
         except SyntaxError as error:
             return Plugin(name, f"line {error.lineno}: {error.msg}", module, origin)
-        every = tuple(base for bases in CONTRACTS.values() for base in bases)
         found = {}
         for node in classes(tree):
             if node.name == class_name or (class_name is None and not node.name.startswith("_")):
-                above = inherited(node, tree, every, self._of_ours)
+                above = inherited(node, tree, _EVERY_BASE, self._of_ours)
                 if above is not None:
                     found[node.name] = above
         if not any(base in self.bases for base, _ in found.values()):
@@ -176,9 +176,8 @@ class Plugins:
         if file is None or not file.is_file():
             return None
         tree = ast.parse(_text(file))
-        every = tuple(base for bases in CONTRACTS.values() for base in bases)
         node = next((node for node in classes(tree) if node.name == class_name), None)
-        above = inherited(node, tree, every, self._of_ours) if node is not None else None
+        above = inherited(node, tree, _EVERY_BASE, self._of_ours) if node is not None else None
         if above is None:
             return None
         return above[0], {key: value for key, value in above[1].items() if key != "names"}  # those are taken

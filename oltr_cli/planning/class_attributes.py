@@ -129,7 +129,7 @@ def _defines(node: ast.stmt) -> list[str]:
 
 
 def _names(node: ast.stmt) -> Iterator[str]:
-    """Names that are read in a statement, also those in annotations that are strings."""
+    """Names that are read in a statement."""
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
             yield part.id

@@ -72,7 +72,7 @@ def for_these_classes(task: Task, parent: Run, weights: dict[str, Tensor]) -> tu
         raise DataProblem(f"{parent.name} has none of the classes of {task.dataset.spec.name}; train without --from")
     per_class = _per_class(task)
     added = np.flatnonzero(source < 0)
-    means = _means(task, parent, old.class_counts, added) if len(added) else {}
+    means = _means(task, parent, old.class_counts, added) if len(added) else None
     known = torch.from_numpy(np.maximum(source, 0))
     fitted = dict(weights)
     for name, axis in per_class.items():
@@ -103,20 +103,20 @@ def _per_class(task: Task) -> dict[str, int]:
     }
 
 
-def _fill(into: Tensor, old: Tensor, axis: int, added: Tensor, means: dict[int, Tensor]) -> None:
+def _fill(into: Tensor, old: Tensor, axis: int, added: Tensor, means: Tensor | None) -> None:
     """Give the places ``added`` of ``into`` their first values."""
     usual = old.double().mean(axis, keepdim=True).to(old.dtype)
-    rows = means.get(old.shape[1]) if old.ndim == 2 and axis == 0 else None
-    if rows is None or not old.is_floating_point():
+    has_rows = means is not None and axis == 0 and old.ndim == 2 and old.shape[1] == means.shape[1]
+    if means is None or not has_rows or not old.is_floating_point():
         into.index_copy_(axis, added, usual.expand([len(added) if a == axis else s for a, s in enumerate(into.shape)]))
         return
     length = old.norm(dim=1).mean()
-    into.index_copy_(0, added, (rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12) * length).to(into.dtype))
+    into.index_copy_(0, added, (means / means.norm(dim=1, keepdim=True).clamp_min(1e-12) * length).to(into.dtype))
 
 
 @torch.inference_mode()
-def _means(task: Task, parent: Run, class_counts: list[int], added: NDArray[np.intp]) -> dict[int, Tensor]:
-    """Length of a feature → mean features (number of ``added``, length) of those classes, less that of old classes."""
+def _means(task: Task, parent: Run, class_counts: list[int], added: NDArray[np.intp]) -> Tensor:
+    """Mean features (number of ``added``, E) of those classes, less the mean of the old classes; float64."""
     device = task.accelerator.device
     old = load_best(parent, task.cls, task.recipe, class_counts).to(device).eval()
     train = task.dataset.splits["train"]
@@ -139,8 +139,7 @@ def _means(task: Task, parent: Run, class_counts: list[int], added: NDArray[np.i
     if sums is None or (counts == 0).any():
         empty = task.dataset.class_names[int(added[int((counts == 0).nonzero()[0])])]
         raise DataProblem(f"no training image of class '{empty}' can be decoded")
-    means = sums / counts.unsqueeze(1) - _centre(old, parent, device)
-    return {means.shape[1]: means}
+    return sums / counts.unsqueeze(1) - _centre(old, parent, device)
 
 
 def _centre(old: Method, parent: Run, device: torch.device) -> Tensor:

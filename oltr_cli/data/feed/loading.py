@@ -84,8 +84,7 @@ class _TrainingImages(Dataset):
             return self.split.image(index)
         except DataProblem as problem:
             failed.append(index)
-            same_class = np.flatnonzero(self.split.labels == self.split.labels[index])
-            for other in generator(self.seed, "replacement", index).permutation(same_class):
+            for other in replacements(self.split.labels, self.seed, index):
                 try:
                     return self.split.image(int(other))
                 except DataProblem:
@@ -93,6 +92,11 @@ class _TrainingImages(Dataset):
             raise DataProblem(
                 f"{problem}; no other image of class {self.split.labels[index]} can be decoded either"
             ) from None
+
+
+def replacements(labels: NDArray[np.int64], seed: int, index: int) -> NDArray[np.int64]:
+    """The images of the class of ``index``, in the order in which they are tried where it cannot be decoded."""
+    return generator(seed, "replacement", index).permutation(np.flatnonzero(labels == labels[index]))
 
 
 class _EvaluationImages(Dataset):

@@ -45,9 +45,11 @@ class Places:
     def column(self, column: int) -> NDArray[np.int64]:
         """A column of the shards' tables, for each image (N,)."""
         values = np.zeros(len(self.row), np.int64)
-        for number, shard in enumerate(self.shards):
-            here = self.which == number
-            values[here] = shard.table[self.row[here], column]
+        there = self.which >= 0
+        if there.any():
+            firsts = np.cumsum([0, *(len(shard.table) for shard in self.shards)])
+            every = np.concatenate([shard.table[:, column] for shard in self.shards])
+            values[there] = every[firsts[self.which[there]] + self.row[there]]
         return values
 
 

@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oltr_cli.base.seeding import generator
 from oltr_cli.data.feed.boxes import crop_boxes
 from oltr_cli.data.feed.device_crops import Placed, crop_batch
-from oltr_cli.data.feed.loading import Batch, EpochBatches, rank_share
+from oltr_cli.data.feed.loading import Batch, EpochBatches, rank_share, replacements
 from oltr_cli.data.feed.sampling import steps_per_epoch
 from oltr_cli.data.store.shards import START
 from oltr_cli.data.store.split import StoredSplit
@@ -177,8 +176,7 @@ def _replacements(split: StoredSplit, seed: int) -> tuple[NDArray[np.int64], dic
     shown, failed = np.arange(len(split)), {}
     good = split.shapes[:, 1] > 0
     for index in np.flatnonzero(~good).tolist():
-        same_class = np.flatnonzero(split.labels == split.labels[index])
-        order = generator(seed, "replacement", index).permutation(same_class)
+        order = replacements(split.labels, seed, index)
         fine = np.flatnonzero(good[order])
         if not len(fine):
             try:
