@@ -30,7 +30,7 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
         if changed := [pair for pair in zip(result.class_names, names, strict=False) if pair[0] != pair[1]]:
             old, new = changed[0]
             display.warn(
-                f"classes.txt calls {counted(len(changed), 'class')} otherwise than {p.run.name}, such as '{new}' "
+                f"classes.txt has other names for {counted(len(changed), 'class')} than {p.run.name}, such as '{new}' "
                 f"instead of '{old}'; to rename it for existing runs too, put '{old}' back and type: oltr data rename "
                 f"{shlex.join([p.run.dataset, old, new])}"
             )

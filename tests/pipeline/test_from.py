@@ -198,6 +198,6 @@ def test_names_that_were_edited_are_pointed_out(home, lists):
     name_classes(home, ["ant", "BEE", "cat", "dog", "eel"])
     again = oltr_here("run", "plain", "--dataset", "tiny", "--set", "train.epochs=3", "--no-track")
     assert again[0] == 0
-    assert "classes.txt calls 1 class otherwise than tiny/plain/" in again[2]
+    assert "classes.txt has other names for 1 class than tiny/plain/" in again[2]
     assert "such as 'BEE' instead of 'bee'; " in again[2]
     assert "oltr data rename tiny bee BEE" in again[2]

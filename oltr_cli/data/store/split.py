@@ -131,7 +131,7 @@ def _warn_of_copies(splits: dict[str, StoredSplit], display: Display) -> None:
         if len(copies):
             original = splits["train"].names[int(np.flatnonzero(keys["train"] == keys[name][copies[0]])[0])]
             display.warn(
-                f"{counted(len(copies), 'image')} of {name} copied from training images ({split.names[copies[0]]} of "
+                f"{name} has {counted(len(copies), 'image')} copied from training images ({split.names[copies[0]]} of "
                 f"{original}), so results on {name} look too good; all of them: oltr data check "
                 f"{shlex.quote(split.dataset)} --content"
             )

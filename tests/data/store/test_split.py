@@ -116,7 +116,7 @@ def test_copies_of_training_images_are_pointed_out(home, capsys):
     (folder / "open" / "c7" / "0.png").write_bytes((folder / "train" / "c0" / "0.png").read_bytes())
     opened(home)
     said = capsys.readouterr().err
-    assert "1 image of test copied from training images (test/c0/1.png of train/c1/3.png)" in said
-    assert "1 image of open copied from training images (open/c7/0.png of train/c0/0.png)" in said
+    assert "test has 1 image copied from training images (test/c0/1.png of train/c1/3.png)" in said
+    assert "open has 1 image copied from training images (open/c7/0.png of train/c0/0.png)" in said
     assert "oltr data check tiny --content" in said
-    assert "of val" not in said
+    assert "val has" not in said
