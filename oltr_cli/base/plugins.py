@@ -199,11 +199,20 @@ def module_docstring(module: str) -> str:
     Args:
         module: dotted name, or the path of an added file.
     """
-    path = module
-    if not module.endswith(".py"):
-        spec = importlib.util.find_spec(module)
-        path = spec.origin if spec is not None and spec.origin else ""
-    return ast.get_docstring(ast.parse(_text(Path(path)))) or "" if path.endswith(".py") else ""
+    file = source_file(module)
+    return "" if file is None else ast.get_docstring(ast.parse(_text(file))) or ""
+
+
+def source_file(module: str) -> Path | None:
+    """The Python file of a module, which is not imported, though the packages above it are; None if there is none.
+
+    Args:
+        module: dotted name, or the path of an added file.
+    """
+    if module.endswith(".py"):
+        return Path(module)
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 
 
 def no_class(bases: Collection[str]) -> str:
@@ -229,9 +238,8 @@ def _from_packages(plugins: Plugins) -> dict[str, Plugin]:
         name, module, class_name = point.name, point.module, point.attr or ""
         plugin = None
         with suppress(Exception):  # finding a module imports its package, which may raise anything
-            spec = importlib.util.find_spec(module)
-            if spec is not None and spec.origin and spec.origin.endswith(".py"):
-                plugin = plugins.read(name, module, _text(Path(spec.origin)), "entry point", class_name)
+            if (file := source_file(module)) is not None:
+                plugin = plugins.read(name, module, _text(file), "entry point", class_name)
         found[name] = plugin or Plugin(name, f"from {module}", module, "entry point", class_name)
     return found
 

@@ -6,7 +6,6 @@ that the file imports is looked up in the text of the other file in the same way
 
 import ast
 import importlib
-import importlib.util
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
+from oltr_cli.base.plugins import source_file
 
 QUICK = {"annotated_types", "collections.abc", "enum", "math", "numpy", "oltr_cli.recipe.specs", "pydantic", "re"}
 QUICK |= {"typing", "typing_extensions"}
@@ -54,12 +55,12 @@ class _Text:
     @staticmethod
     @lru_cache(maxsize=64)
     def of(module: str) -> "_Text":
-        if module.endswith(".py"):
-            return _Text(Path(module), "")
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        file = source_file(module)
+        if file is None:
             raise _Unclear
-        return _Text(Path(spec.origin), module if spec.submodule_search_locations else module.rpartition(".")[0])
+        if module.endswith(".py"):
+            return _Text(file, "")
+        return _Text(file, module if file.name == "__init__.py" else module.rpartition(".")[0])
 
     def attribute(self, class_name: str, name: str) -> Any:
         """``class_name.name``, of the class or of the first of its bases that has it."""

@@ -9,13 +9,13 @@ import os
 import shutil
 import signal
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from tests.fuzz.by_hand import tell
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
 PATIENCE = 600.0  # seconds until MLflow is imported, on a busy machine
@@ -60,13 +60,8 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=40)
     parser.add_argument("--every", type=float, default=0.1)
     options = parser.parse_args()
-    found = 0
     with tempfile.TemporaryDirectory() as folder:
-        for said in starts(Path(folder), options.moments, options.every):
-            found += ": " in said
-            print(said, flush=True)
-    print(f"{options.moments} moments: {found} faults")
-    sys.exit(1 if found else 0)
+        tell(starts(Path(folder), options.moments, options.every), f"{options.moments} moments")
 
 
 if __name__ == "__main__":

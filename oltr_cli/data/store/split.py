@@ -54,10 +54,6 @@ class StoredSplit:
     def names(self) -> list[str]:
         return self.listed.names
 
-    @property
-    def groups(self) -> dict[str, NDArray[np.bool_]]:
-        return self.listed.groups
-
     @cached_property
     def shapes(self) -> NDArray[np.int64]:
         """Height and width of each image (N, 2); zeros for one that cannot be decoded."""
