@@ -5,6 +5,7 @@ A second signal stops at once.
 
 import signal
 import sys
+import threading
 from types import FrameType, TracebackType
 
 # SIGHUP is what a terminal sends as it is closed; Windows has none.
@@ -49,6 +50,11 @@ def ignore_stopping() -> None:
 
 def end_workers() -> None:
     """End the worker processes of this one. At exit Python would send SIGTERM, which they ignore, and wait for ever."""
-    if processes := sys.modules.get("multiprocessing.process"):  # not imported: there are none
-        for child in processes.active_children():
-            child.kill()
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is None:  # not imported: there are none
+        return
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+        # torch's handler would raise, here and now, that a loading process was killed.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in processes.active_children():
+        child.kill()
