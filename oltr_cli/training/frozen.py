@@ -37,7 +37,14 @@ from oltr_cli.training.contract import check_scores
 from oltr_cli.training.scoring import BATCH
 from oltr_cli.training.task import Task
 
-AUGMENTATION = {"name", "crop_scale", "crop_ratio", "flip", "color_jitter"}  # of DataSpec; the rest is in the key
+AUGMENTATION = {
+    "name",
+    "crop_scale",
+    "crop_ratio",
+    "crop_padding",
+    "flip",
+    "color_jitter",
+}  # of DataSpec; the rest is in the key
 _DIGEST = "sha256"  # file with a digest of the other two
 Shape = tuple[int, int, int, int]
 

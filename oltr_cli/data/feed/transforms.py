@@ -50,14 +50,27 @@ def box_crop(image: Tensor, box: Sequence[int], spec: DataSpec) -> Tensor:
     return F.resized_crop(image, *box, [spec.image_size, spec.image_size], antialias=True)
 
 
+def padded_crop(image: Tensor, corner: Sequence[int], spec: DataSpec) -> Tensor:
+    """The square at ``corner`` (row, column, may be negative) of an image (C, H, W), resized as for evaluation.
+
+    Returns:
+        uint8 (C, image_size, image_size), black where the square is beside the image.
+    """
+    return F.crop(_resized(image, spec), *corner, spec.image_size, spec.image_size)
+
+
+def _resized(image: Tensor, spec: DataSpec) -> Tensor:
+    if min(image.shape[-2:]) == spec.eval_resize:
+        return image
+    return F.resize(image, [spec.eval_resize], antialias=True)
+
+
 def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
     """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (C, H, W) in and out.
 
     With a ``store_side`` larger images are first shrunk to it, as in a store.
     """
-    image = shrunk(image, spec.store_side)
-    if min(image.shape[-2:]) != spec.eval_resize:
-        image = F.resize(image, [spec.eval_resize], antialias=True)
+    image = _resized(shrunk(image, spec.store_side), spec)
     return F.center_crop(image, [spec.image_size, spec.image_size])
 
 

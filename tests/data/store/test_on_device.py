@@ -93,6 +93,25 @@ def test_batches_are_those_of_the_workers(stored, resident, share):
     assert failed == {2}
 
 
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)])
+@pytest.mark.parametrize(("eval_resize", "most"), [(16, 0), (13, 2)])
+def test_padded_crops_are_those_of_the_workers(stored, resident, share, eval_resize, most):
+    """To the last bit where nothing is resized, otherwise up to the rounding of grey levels."""
+    split, spec = stored
+    spec = spec.model_copy(update={"crop_padding": 3, "eval_resize": eval_resize})
+    train = TrainSpec(batch_size=8, sampler="class_aware", images_per_class=2)
+    usual = TrainingLoader(split, spec, train, 3, 0, *share)
+    device = DeviceLoader(split, spec, train, 3, CPU, 2, *share, resident=resident)
+    black = 0
+    for one, other in zip(usual.epoch(1), device.epoch(1), strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert one.images.shape[-2:] == (12, 12)
+        assert (one.images.int() - other.images.int()).abs().max() <= most
+        black += int((one.images.amax(dim=(1, 2)) == 0).any(dim=1).sum())
+    assert black > 0
+
+
 def test_a_damaged_shard_is_not_sent_to_the_device(stored, capsys):
     split, spec = stored
     train = TrainSpec(batch_size=8, sampler="class_aware", images_per_class=2)
