@@ -45,6 +45,12 @@ def tables(incomplete: str) -> list[tuple[str, str]]:
     return [(name, caption) for name, caption in list_tables().items() if name.startswith(incomplete)]
 
 
+def compared(incomplete: str) -> list[tuple[str, str]]:
+    """What ``oltr compare`` shows: the paper's tables and that of the detectors."""
+    own = [("detectors", "every detector on the finished runs")] if "detectors".startswith(incomplete) else []
+    return [*tables(incomplete), *own]
+
+
 def runs(incomplete: str) -> list[str]:
     """``dataset/method`` of what was run here; once that is typed, the names of its runs."""
     from oltr_cli.runs.folder import find_runs
