@@ -224,6 +224,10 @@ class FeatureMethod(Method):
         super().__init__(setup)
         self.backbone = build_backbone(setup.backbone)
 
+    @property
+    def needs_map(self) -> bool:
+        return False
+
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Look at both splits once, after the ancestor's weights are loaded and before the first step."""
 

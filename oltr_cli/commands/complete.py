@@ -33,8 +33,10 @@ def datasets(incomplete: str) -> list[str]:
 def shown(incomplete: str) -> list[str]:
     """What ``oltr show`` takes: recipes, methods and backbones."""
     from oltr_cli.recipe.backbones import BACKBONES
+    from oltr_cli.recipe.timm_names import PREFIX, timm_models
 
-    backbones = [name for name in BACKBONES.find() if name.startswith(incomplete)]
+    known = [f"{PREFIX}{name}" for name in timm_models()] if incomplete.startswith(PREFIX) else BACKBONES.find()
+    backbones = [name for name in known if name.startswith(incomplete)]
     return [*datasets(incomplete), *methods(incomplete), *backbones]
 
 

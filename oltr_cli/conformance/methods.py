@@ -11,7 +11,6 @@ from typing import get_args
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch.nn import functional as F
 
 from oltr_cli.conformance.exporting import compare_files
 from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
@@ -167,8 +166,9 @@ def check_needs_map_says_what_is_needed(name: str) -> None:
         data = RandomData()
         with torch.no_grad():
             expected = _outcome(method, data.images, data.labels)
-            maps = method.backbone.feature_map(data.images)
-            kept = maps if method.needs_map else F.adaptive_avg_pool2d(maps, 1)
+            backbone = method.backbone
+            needed = backbone.feature_map if method.needs_map else backbone.compute_pooled
+            kept = needed(data.images)
             with method.backbone.taking("maps" if method.needs_map else "pooled"):
                 found = _outcome(method, kept, data.labels)
         for part, value in expected.items():

@@ -88,6 +88,8 @@ class DataSpec(_Spec):
         description="a random crop of the image padded by so many black pixels, instead of the random resized crop",
     )
     eval_resize: int = Field(256, ge=8, le=2048)
+    # None rather than "bilinear": what is unset stays out of a recipe's hash.
+    interpolation: Literal["bilinear", "bicubic"] | None = Field(None, description="of resized images; unset: bilinear")
     flip: bool = True
     color_jitter: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="brightness, contrast, saturation")
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -126,7 +128,9 @@ class BackboneSpec(_Spec):
     )
     width: int = Field(64, ge=4, le=512, description="channels of the first stage; 32 makes a quarter-cost network")
     weights: str = Field(
-        "", description="file of weights to start from; torchvision: its ImageNet weights, downloaded; empty: random"
+        "",
+        description="file of weights to start from; torchvision: its ImageNet weights, hub: timm's, downloaded; empty: "
+        "random",
     )
     final_relu: bool = Field(True, description="false: the last block ends without its ReLU (FSLwF's features)")
     # None rather than 0: what is unset stays out of a recipe's hash.

@@ -1,8 +1,8 @@
 """Crops on the device: boxes of a batch, cut from pixels in one flat buffer and resized together.
 
-The resizing is the antialiased bilinear one of ``torchvision.transforms.v2.functional.resized_crop`` (a triangle filter
-as wide as the scale), as two products with a matrix of weights for each image. torchvision rounds to whole grey levels
-after each direction, this only at the end.
+The resizing is the antialiased one of ``torchvision.transforms.v2.functional.resized_crop``, bilinear (a triangle
+filter as wide as the scale) or bicubic (Keys 1981, a = −0.5), as two products with a matrix of weights for each image.
+torchvision rounds to whole grey levels after each direction, this only at the end.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Placed:
     windows: Windows | None = None
 
 
-def crop_batch(pixels: Tensor, placed: Placed, size: int) -> Tensor:
+def crop_batch(pixels: Tensor, placed: Placed, size: int, bicubic: bool = False) -> Tensor:
     """The boxes resized to uint8 (B, 3, size, size), on the device of ``pixels`` (bytes,).
 
     With windows: the boxes resized to their sizes, cut at their corners; black beside the boxes.
@@ -45,11 +45,11 @@ def crop_batch(pixels: Tensor, placed: Placed, size: int) -> Tensor:
     )
     table = torch.from_numpy(numbers).to(pixels.device, non_blocking=True)
     piece = max(1, AT_ONCE // (3 * height * width))
-    parts = [_crop(pixels, rows, height, width, size) for rows in table.split(piece)]
+    parts = [_crop(pixels, rows, height, width, size, bicubic) for rows in table.split(piece)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _crop(pixels: Tensor, table: Tensor, height: int, width: int, size: int) -> Tensor:
+def _crop(pixels: Tensor, table: Tensor, height: int, width: int, size: int, bicubic: bool) -> Tensor:
     start, image_width, top, left, box_height, box_width, *wanted = table.T[..., None]  # (B, 1) each
     new_height, new_width, first_row, first_column = wanted
     rows = torch.arange(height, device=table.device).minimum(box_height - 1) + top  # (B, height)
@@ -59,14 +59,17 @@ def _crop(pixels: Tensor, table: Tensor, height: int, width: int, size: int) -> 
     # float16 has room for whole grey levels and weights; float32 is as fast on a CPU.
     number = torch.float32 if pixels.device.type == "cpu" else torch.float16
     x = pixels[index.unsqueeze(1) + colours].to(number)  # (B, 3, height, width)
-    across = _weights(box_width, width, new_width, first_column, size).to(number)
-    down = _weights(box_height, height, new_height, first_row, size).to(number)
+    across = _weights(box_width, width, new_width, first_column, size, bicubic).to(number)
+    down = _weights(box_height, height, new_height, first_row, size, bicubic).to(number)
     with torch.autocast(pixels.device.type, enabled=False):
-        x = down.unsqueeze(1) @ (x @ across.transpose(1, 2).unsqueeze(1))
+        x = x @ across.transpose(1, 2).unsqueeze(1)
+        if bicubic:  # whose weights below 0 overshoot; torchvision cuts that off after each direction
+            x = x.clamp_(0, 255)
+        x = down.unsqueeze(1) @ x
     return x.round().clamp(0, 255).to(torch.uint8)
 
 
-def _weights(length: Tensor, longest: int, resized: Tensor, first: Tensor, size: int) -> Tensor:
+def _weights(length: Tensor, longest: int, resized: Tensor, first: Tensor, size: int, bicubic: bool) -> Tensor:
     """Weights (B, size, longest) of a box's ``length`` (B, 1) positions for ``size`` new ones.
 
     Of ``resized`` (B, 1) new positions those from ``first`` (B, 1) on; those before and after have no weights.
@@ -75,8 +78,15 @@ def _weights(length: Tensor, longest: int, resized: Tensor, first: Tensor, size:
     new = torch.arange(size, device=length.device) + first
     old = torch.arange(longest, device=length.device)
     centre = (new + 0.5) * scale  # (B, size)
-    distance = (old + 0.5).view(1, 1, -1) - centre.unsqueeze(2)
-    weights = (1 - (distance / scale.clamp_min(1).unsqueeze(2)).abs()).clamp_min(0)
+    distance = (((old + 0.5).view(1, 1, -1) - centre.unsqueeze(2)) / scale.clamp_min(1).unsqueeze(2)).abs()
+    weights = _cubic(distance) if bicubic else (1 - distance).clamp_min(0)
     weights = weights * (old < length).unsqueeze(1)
     weights = weights / weights.sum(2, keepdim=True)
     return torch.where(((new >= 0) & (new < resized)).unsqueeze(2), weights, 0)
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' kernel with a = −0.5, of distances x ≥ 0."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0))

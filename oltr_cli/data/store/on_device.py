@@ -57,6 +57,7 @@ class DeviceLoader:
         resident: bool | None = None,
     ) -> None:
         self.split, self.data, self.seed, self.device = split, data, seed, device
+        self.bicubic = data.interpolation == "bicubic"
         self.sampler = EpochBatches(split, train, seed, rank, world)
         self.steps = steps_per_epoch(len(split), train.batch_size)
         self.share = rank_share(self.sampler.rows, rank, world)
@@ -95,7 +96,7 @@ class DeviceLoader:
             placed = Placed(
                 self.pixels.start[drawn.shown], self.split.shapes[drawn.shown, 1], drawn.boxes, drawn.windows
             )
-            yield drawn, crop_batch(self.pixels.pixels, placed, self.data.image_size)
+            yield drawn, crop_batch(self.pixels.pixels, placed, self.data.image_size, self.bicubic)
 
     def _streamed(self) -> Iterator[tuple[_Drawn, Tensor]]:
         stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
@@ -139,7 +140,7 @@ class DeviceLoader:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
             pixels.record_stream(current)
-        return drawn, crop_batch(pixels, placed, self.data.image_size)
+        return drawn, crop_batch(pixels, placed, self.data.image_size, self.bicubic)
 
 
 class _Resident:

@@ -26,11 +26,12 @@ def smooth(rng, height, width):
     return picture.clip(0, 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [32, 224])
-def test_crops_differ_by_less_than_half_a_grey_level_from_torchvision(size):
+def test_crops_differ_by_less_than_half_a_grey_level_from_torchvision(size, interpolation):
     rng = np.random.default_rng(0)
     pictures = [smooth(rng, *rng.integers(40, 300, 2)) for _ in range(12)]
-    spec = DataSpec(name="x", image_size=size, eval_resize=size)
+    spec = DataSpec(name="x", image_size=size, eval_resize=size, interpolation=interpolation)
     boxes = []
     for picture in pictures:
         h, w = (int(rng.integers(8, side + 1)) for side in picture.shape[:2])
@@ -39,7 +40,7 @@ def test_crops_differ_by_less_than_half_a_grey_level_from_torchvision(size):
     starts = np.cumsum([0] + [picture.size for picture in pictures])[:-1]
     widths = np.array([picture.shape[1] for picture in pictures])
     flat = torch.from_numpy(np.concatenate([picture.reshape(-1) for picture in pictures]))
-    crops = crop_batch(flat, Placed(starts, widths, np.array(boxes)), size)
+    crops = crop_batch(flat, Placed(starts, widths, np.array(boxes)), size, interpolation == "bicubic")
     wanted = torch.stack(
         [
             box_crop(torch.from_numpy(picture).permute(2, 0, 1), box, spec)
