@@ -6,8 +6,11 @@ from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset, Split
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.errors import DataProblem
+from oltr_cli.method import Method
 from oltr_cli.planning.plan import Planned
+from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.runs.trained_on import Keys, keys_of, save_trained_on, trained_on
+from oltr_cli.training.task import training_images
 
 
 def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
@@ -20,7 +23,8 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
     """
     if not isinstance(dataset.splits["train"], ListSplit):
         return ""
-    own, warning = _keys(dataset.splits["train"]), ""
+    assert issubclass(p.cls, Method)
+    own, warning = _keys(training_images(p.cls, dataset)), ""
     if p.parent is not None and (before := trained_on(p.parent.path)) is not None:
         own = np.union1d(own, before)
         if p.continues:
@@ -35,7 +39,7 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
 
 def _check(parent: str, seen: Keys, dataset: OpenedDataset) -> None:
     for name, split in dataset.splits.items():
-        if name == "train" or not isinstance(split, ListSplit):
+        if name in ("train", OUTLIERS) or not isinstance(split, ListSplit):
             continue
         known = np.flatnonzero(np.isin(_keys(split), seen))
         if len(known):
