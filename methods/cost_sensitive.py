@@ -5,8 +5,6 @@
 Source: Huang et al., "Learning Deep Representation for Imbalanced Classification", CVPR 2016, as the row
 "Cost-Sensitive" of Table 4 (b).
 The paper, SUN-LT: 52.4; it has no such row for ImageNet-LT.
-The sum is divided by the batch size B, not by the sum of its weights: the gradient of a batch is then on average that
-of the weighted risk, and a batch of common classes counts as little as its weights say.
 Deviation: the paper gives neither weights nor sampling; γ = 1 and instance-balanced batches, see ``train_defaults``.
 """
 
@@ -16,9 +14,10 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Setup
+
+from ._class_weights import weighted_cross_entropy
 
 
 def cost_weights(class_counts: Sequence[int], gamma: float = 1.0) -> Tensor:
@@ -55,7 +54,5 @@ class CostSensitive(LinearMethod):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Weighted cross-entropy, divided by the batch's size."""
-        logits = self.classifier(self.backbone(images)).float()
-        return {
-            "weighted_cross_entropy": F.cross_entropy(logits, labels, self.weights, reduction="sum") / len(labels),
-        }
+        logits = self.classifier(self.backbone(images))
+        return {"weighted_cross_entropy": weighted_cross_entropy(logits, labels, self.weights)}

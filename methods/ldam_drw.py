@@ -18,42 +18,20 @@ from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import Method, MethodParams, Scores, Setup
 from oltr_cli.networks.backbones import build_backbone
-from oltr_cli.networks.layers import at_least_float32
+
+from ._class_weights import class_balanced_weights
+from ._cosine import Cosine
 
 
 def ldam_margins(class_counts: Sequence[int], largest: float = 0.5) -> Tensor:
     """m (K,) float32 ∝ n_c^{−1/4}, with ``largest`` for the rarest class; counts are at least 1."""
     margins = torch.tensor(class_counts, dtype=torch.float64) ** -0.25
     return (margins * (largest / margins.max())).float()
-
-
-def class_balanced_weights(class_counts: Sequence[int], beta: float = 0.9999) -> Tensor:
-    """w (K,) float32 ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weights all classes equally; counts ≥ 1."""
-    counts = torch.tensor(class_counts, dtype=torch.float64)
-    # 1 − β^n by expm1, which is precise for a β just below 1.
-    weights = -1 / torch.expm1(counts * torch.tensor(beta, dtype=torch.float64).log())
-    return (weights / weights.mean()).float()
-
-
-class _Cosine(nn.Module):
-    """cos(w_c, v) of v (B, D) and every class, (B, K) in float32, without bias."""
-
-    def __init__(self, feature_dim: int, num_classes: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_classes, feature_dim))
-        bound = feature_dim**-0.5
-        nn.init.uniform_(self.weight, -bound, bound)
-
-    def forward(self, v: Tensor) -> Tensor:
-        with torch.autocast(
-            v.device.type, enabled=False
-        ):  # s = 30 makes rounding errors of the cosine thirty times as large
-            return F.linear(F.normalize(at_least_float32(v)), F.normalize(at_least_float32(self.weight)))
 
 
 class LDAMDRW(Method):
@@ -91,7 +69,7 @@ class LDAMDRW(Method):
         super().__init__(setup)
         p = self.setup.params
         self.backbone = build_backbone(setup.backbone)
-        self.classifier = _Cosine(self.backbone.feature_dim, setup.num_classes)
+        self.classifier = Cosine(self.backbone.feature_dim, setup.num_classes)
         self.register_buffer("margins", ldam_margins(setup.class_counts, p.max_margin), persistent=False)
         self.register_buffer("weights", class_balanced_weights(setup.class_counts, p.beta), persistent=False)
 

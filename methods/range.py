@@ -28,41 +28,49 @@ def range_terms(features: Tensor, labels: Tensor, k: int = 2, margin: float = 20
     """Scalars L_intra and L_inter of features (B, D) and labels (B,), in (B, B) memory.
 
     The pairs and means that count are found without gradient; both terms are then exact functions of the features.
+    No shape depends on the labels, so that a GPU is never waited for: a class is named by its first sample's position.
     """
     with torch.autocast(features.device.type, enabled=False):
         v = at_least_float32(features)
         v = v - v.detach().mean(0)  # a common offset would cost precision in cdist's matrix product
-        classes, own = torch.unique(labels, return_inverse=True)
-        return _intra(v, own, len(classes), k), _inter(v, own, len(classes), margin)
+        own = (labels[:, None] == labels[None, :]).int().argmax(dim=1)
+        return _intra(v, own, k), _inter(v, own, margin)
 
 
-def _intra(v: Tensor, own: Tensor, classes: int, k: int) -> Tensor:
-    """Σ over classes 0 … classes − 1 of the harmonic mean of the k largest distances within each; own (B,)."""
+def _intra(v: Tensor, own: Tensor, k: int) -> Tensor:
+    """Σ over classes of the harmonic mean of the k largest distances within each; own (B,) names each one's class."""
+    size = len(own)
+    i, j = torch.triu_indices(size, size, offset=1, device=own.device)
     with torch.no_grad():
-        i, j = (own[:, None] == own[None, :]).triu(diagonal=1).nonzero(as_tuple=True)
+        group = torch.where(own[i] == own[j], own[i], size)  # pairs of two classes come last
         # By class, the farthest first in each class: the position after the class's first pair is the rank.
         order = torch.cdist(v, v)[i, j].argsort(descending=True)
-        order = order[own[i[order]].argsort(stable=True)]
-        group = own[i[order]]
+        order = order[group[order].argsort(stable=True)]
+        group = group[order]
         rank = torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
-        widest, group = order[rank < k], group[rank < k]
-        i, j = i[widest], j[widest]
+        counts = (rank < k) & (group < size)
+        # A class with pairs has two samples or more, so these are all that count, and some that do not.
+        first = counts.int().argsort(descending=True, stable=True)[: k * size // 2]
+        counts, group, i, j = counts[first], group[first], i[order[first]], j[order[first]]
     # An image drawn twice has distance 0: the guard under the root keeps both 1/D and its gradient finite.
-    inverse = (v[i] - v[j]).square().sum(1).clamp_min(1e-12).rsqrt()
-    sums = inverse.new_zeros(classes).index_add(0, group, inverse)
-    used = torch.bincount(group, minlength=classes)
-    return (used[used > 0] / sums[used > 0]).sum()
+    inverse = (v[i] - v[j]).square().sum(1).clamp_min(1e-12).rsqrt() * counts
+    sums = inverse.new_zeros(size + 1).index_add(0, group, inverse)
+    used = inverse.new_zeros(size + 1).index_add(0, group, counts.to(inverse.dtype))
+    return (used / torch.where(used > 0, sums, 1)).sum()
 
 
-def _inter(v: Tensor, own: Tensor, classes: int, margin: float) -> Tensor:
+def _inter(v: Tensor, own: Tensor, margin: float) -> Tensor:
     """max(0, m − d²); 0 for a batch of one class."""
-    if classes < 2:
-        return v.new_zeros(())
-    means = v.new_zeros(classes, v.shape[1]).index_add(0, own, v) / torch.bincount(own).unsqueeze(1)
+    size = len(own)
+    samples = v.new_zeros(size).index_add(0, own, v.new_ones(size))
+    means = v.new_zeros(size, v.shape[1]).index_add(0, own, v) / samples.clamp_min(1).unsqueeze(1)
     with torch.no_grad():
-        nearest = torch.cdist(means, means).fill_diagonal_(torch.inf).argmin()
-    difference = means[nearest // classes] - means[nearest % classes]
-    return (margin - difference.square().sum()).clamp_min(0)
+        absent = samples == 0
+        unusable = absent[:, None] | absent[None, :] | torch.eye(size, dtype=torch.bool, device=v.device)
+        nearest = torch.cdist(means, means).masked_fill(unusable, torch.inf).argmin().reshape(1)  # no index is read
+        several = (~absent).sum() > 1
+    difference = means[nearest // size] - means[nearest % size]
+    return (margin - difference.square().sum()).clamp_min(0) * several
 
 
 class Range(LinearMethod):

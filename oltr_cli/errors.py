@@ -50,14 +50,20 @@ def released(error: E) -> E:
     return error
 
 
+READ = 200  # names
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known name closest to a misspelt one, or the list of the known names."""
+    """``"; did you mean 'x'?"`` for the known name closest to a misspelt one, or the list of the known names.
+
+    Nothing if none is close and there are more of them than anybody reads.
+    """
     names = sorted(set(known))
     lowered = {n.lower(): n for n in names}
     close = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{lowered[close[0]]}'?"
-    return f"; known: {', '.join(names)}" if names else ""
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= READ else ""
 
 
 def first_line(error: BaseException) -> str:

@@ -132,6 +132,13 @@ class Method(nn.Module):
     def prepare(self, data: TrainingData) -> None:
         """Look at the training set once, after the ancestor's weights are loaded and before the first step."""
 
+    def end_epoch(self, data: TrainingData) -> None:
+        """Change weights after the last step of an epoch, before it is validated and saved; without gradient.
+
+        Only parameters and registered buffers may change: those are saved, so that a resumed run goes on from them.
+        ``data`` is that of ``prepare``; a method on features gets features (B, D) in the place of images.
+        """
+
     @abstractmethod
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Named scalar terms whose sum is minimised; images (B, 3, H, W) normalised, labels (B,) int64.
@@ -229,6 +236,10 @@ class FeatureMethod(Method):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self.backbone = build_backbone(setup.backbone)
+
+    @property
+    def needs_map(self) -> bool:
+        return False
 
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Look at both splits once, after the ancestor's weights are loaded and before the first step."""

@@ -92,6 +92,11 @@ class Plugins:
                 found[plugin.name] = plugin
         return found
 
+    def named(self, name: str) -> Plugin | None:
+        """The plug-in of that name: its own, or that of all names with the same beginning, such as "timm/NAME"."""
+        found, (family, slash, _) = self.find(), name.partition("/")
+        return found.get(name) or (found.get(f"{family}/NAME") if slash else None)
+
     def load(self, name: str, hint: Callable[[str, Iterable[str]], str] = nearest) -> type:
         """Import the class of that name.
 
@@ -100,10 +105,10 @@ class Plugins:
         Raises:
             UsageProblem: there is none, or its file cannot be imported.
         """
-        found = self.find()
-        if name not in found and name not in added_files():
-            raise UsageProblem(f"no {self.what} '{name}'{hint(name, found)}")
-        plugin = found.get(name) or Plugin(name, no_class(self.bases), str(added_files()[name]), "file")
+        plugin = self.named(name)
+        if plugin is None and name not in added_files():
+            raise UsageProblem(f"no {self.what} '{name}'{hint(name, self.find())}")
+        plugin = plugin or Plugin(name, no_class(self.bases), str(added_files()[name]), "file")
         if not plugin.class_name:
             raise self._broken(plugin, plugin.summary)
         try:
@@ -119,7 +124,7 @@ class Plugins:
 
     def refuse(self, name: str, why: str) -> UsageProblem:
         """The error for a class that can be imported and does not keep to its contract."""
-        return self._broken(self.find()[name], why)
+        return self._broken(self.named(name) or Plugin(name, "", "", "built-in"), why)
 
     def check_complete(self, name: str, cls: type, spared: Collection[str] = ()) -> None:
         """Refuse a class that does not define an ``abstractmethod`` of its contract, except those in ``spared``."""

@@ -11,6 +11,7 @@ from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, Thresho
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
+    from oltr_cli.protocol.thresholds import ThresholdRule
     from oltr_cli.tables.filled import FilledTable
     from oltr_cli.tables.make import Failures
 
@@ -21,8 +22,8 @@ def compare(
         typer.Option(
             "--table",
             "-t",
-            autocompletion=complete.tables,
-            help="Table of the paper; default the dataset's. See: oltr ls tables",
+            autocompletion=complete.compared,
+            help="Table of the paper, or detectors; default the dataset's. See: oltr ls tables",
         ),
     ] = None,
     dataset: Annotated[
@@ -66,6 +67,7 @@ def compare(
 
     Missing rows show the command that trains them; your own methods come last. Nothing is trained without --run.
     Table 5 is the ablation of Figure 5. A name that is not in the table, such as dme+energy, gets its own row.
+    Table detectors computes every open-set detector on the finished runs, from their saved scores.
 
     ```
     oltr compare --table 3a
@@ -74,6 +76,7 @@ def compare(
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
     oltr compare --dataset glyphs-lt --columns detection           rare or unknown?
     oltr compare --dataset mine --columns open-sets                open.txt, open_far.txt, …
+    oltr compare --table detectors --methods plain,dme             which detector?
     oltr compare --methods-from mine.py --methods plain,dme,mine --run
     ```
     """
@@ -85,7 +88,6 @@ def compare(
     from oltr_cli.runs.folder import finished_runs
     from oltr_cli.tables.fill import fill
     from oltr_cli.tables.formats import FORMATS
-    from oltr_cli.tables.formats import save as save_files
     from oltr_cli.tables.paper import DEFAULT_TABLE, laid_out, load_table, tables_of
     from oltr_cli.tables.rows import table_rows
 
@@ -97,6 +99,13 @@ def compare(
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
+    if table == "detectors":
+        if run or columns != "paper":
+            raise UsageProblem(
+                "--table detectors has its own columns and trains nothing; leave out --run and --columns"
+            )
+        _detectors(dataset, recipe, rule, shots, methods, fmt, save)
+        return
     source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).dataset)
     finished = finished_runs(source.dataset)
     measured = (metric for runs in finished.values() for _, result in runs for metric in result.metrics)
@@ -124,13 +133,7 @@ def compare(
         columns=columns,
     )
     _print(filled, fmt)
-    if save is not None:
-        from rich.markup import escape
-
-        parts = [rule.text if rule else "", *(part for part in (shots, columns) if part != "paper")]
-        variant = "-".join(filter(None, parts))
-        for path in save_files(filled, save, variant):
-            display.say(f"saved {escape(str(path))}")
+    _save(filled, save, rule, (shots, columns), display)
     _next(filled, display)
     if failures:
         from oltr_cli.tables.make import warn_of
@@ -147,6 +150,55 @@ def _print(filled: "FilledTable", fmt: str) -> None:
         SafeConsole().print(render(filled, fmt))
     else:
         sys.stdout.write(str(render(filled, fmt)).rstrip("\n") + "\n")
+
+
+def _save(
+    filled: "FilledTable",
+    folder: Path | None,
+    rule: "ThresholdRule | None",
+    variants: tuple[str, ...],
+    display: "Display",
+) -> None:
+    """With --save, the table in all formats; ``variants``: what options other than the rule chose."""
+    if folder is None:
+        return
+    from rich.markup import escape
+
+    from oltr_cli.tables.formats import save
+
+    variant = "-".join(filter(None, [rule.text if rule else "", *(part for part in variants if part != "paper")]))
+    for path in save(filled, folder, variant):
+        display.say(f"saved {escape(str(path))}")
+
+
+def _detectors(
+    dataset: str | None,
+    recipe: str | None,
+    rule: "ThresholdRule | None",
+    shots: str,
+    methods: list[str] | None,
+    fmt: str,
+    save: Path | None,
+) -> None:
+    """``--table detectors``."""
+    from rich.markup import escape
+
+    from oltr_cli.base.display import Display
+    from oltr_cli.planning.source import find_source
+    from oltr_cli.protocol.shots import shot_groups
+
+    shot_groups([], shots)  # refuse a misspelt definition before anything is read
+    display = Display()
+    source = find_source(dataset, recipe, "glyphs-lt")
+    display.starting_torch()
+    from oltr_cli.tables.detectors import detector_table
+
+    filled = detector_table(source, display, rule=rule, shots=shots, methods=methods)
+    _print(filled, fmt)
+    _save(filled, save, rule, (shots,), display)
+    to_make = [row.command for row in filled.rows if row.command]
+    if to_make:
+        display.say(f"[dim]next[/]  {escape(to_make[0])}")
 
 
 def _next(filled: "FilledTable", display: "Display") -> None:

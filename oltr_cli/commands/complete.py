@@ -33,8 +33,10 @@ def datasets(incomplete: str) -> list[str]:
 def shown(incomplete: str) -> list[str]:
     """What ``oltr show`` takes: recipes, methods and backbones."""
     from oltr_cli.recipe.backbones import BACKBONES
+    from oltr_cli.recipe.timm_names import PREFIX, timm_models
 
-    backbones = [name for name in BACKBONES.find() if name.startswith(incomplete)]
+    known = [f"{PREFIX}{name}" for name in timm_models()] if incomplete.startswith(PREFIX) else BACKBONES.find()
+    backbones = [name for name in known if name.startswith(incomplete)]
     return [*datasets(incomplete), *methods(incomplete), *backbones]
 
 
@@ -43,6 +45,12 @@ def tables(incomplete: str) -> list[tuple[str, str]]:
     from oltr_cli.tables.paper import list_tables
 
     return [(name, caption) for name, caption in list_tables().items() if name.startswith(incomplete)]
+
+
+def compared(incomplete: str) -> list[tuple[str, str]]:
+    """What ``oltr compare`` shows: the paper's tables and that of the detectors."""
+    own = [("detectors", "every detector on the finished runs")] if "detectors".startswith(incomplete) else []
+    return [*tables(incomplete), *own]
 
 
 def runs(incomplete: str) -> list[str]:

@@ -38,7 +38,9 @@ def run(
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone: a file, or download torchvision's"),
+        typer.Option(
+            metavar="FILE|torchvision|hub", help="Pre-trained backbone: a file, or download torchvision's or timm's"
+        ),
     ] = None,
     from_: Annotated[
         str | None,

@@ -44,7 +44,7 @@ def show(
     if name in list_methods():
         _show_method(name, json_)
         return
-    if name in BACKBONES.find():
+    if BACKBONES.named(name):
         _show_backbone(name, json_)
         return
     from oltr_cli.planning.plan import plan

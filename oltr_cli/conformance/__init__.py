@@ -21,7 +21,7 @@ from oltr_cli.recipe.backbones import BACKBONES
 def checks_of(name: str) -> tuple[Callable[[str], None], ...]:
     """The checks that apply to a method, a detector or a backbone of that name."""
     info = list_methods().get(name)
-    if info is None and name in BACKBONES.find():
+    if info is None and BACKBONES.named(name):
         module = backbones
     else:
         module = detectors if info is not None and info.kind == "detector" else methods

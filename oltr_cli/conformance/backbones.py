@@ -1,12 +1,13 @@
 """What every backbone must do; ``oltr_cli.conformance`` says how to use it."""
 
 import io
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.backbones import Backbone, build_backbone
 from oltr_cli.recipe.backbones import BACKBONES
 from oltr_cli.recipe.specs import BackboneSpec
@@ -18,7 +19,7 @@ _SMALL: dict[str, Any] = {"stem": "small-stride2", "width": 8}  # as far as the 
 
 def build(name: str, seed: int = 0, fc: int | None = None, extra_fc: bool = False) -> Backbone:
     """The backbone with fresh weights, as small as the recipe's keys can make it."""
-    keys = BACKBONES.find()[name].facts.get("keys", ())
+    keys = plugin.facts.get("keys", ()) if (plugin := BACKBONES.named(name)) else ()
     spec = BackboneSpec(name=name, fc=fc, **{key: value for key, value in _SMALL.items() if key in keys})
     torch.manual_seed(seed)
     return build_backbone(spec, extra_fc=extra_fc)
@@ -29,17 +30,28 @@ def random_images(size: int = SIZES[0], batch: int = 4) -> Tensor:
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(size))
 
 
+def sizes(backbone: Backbone) -> list[int]:
+    """Those of SIZES that it takes."""
+    taken = []
+    for size in SIZES:
+        with suppress(UsageProblem):
+            backbone.check_image_size(size)
+            taken.append(size)
+    assert taken, f"it takes images of none of the sizes {SIZES}"
+    return taken
+
+
 @torch.no_grad()
 def check_shapes_are_those_it_states(name: str) -> None:
     """Maps are (B, map_channels, *map_size), features (B, feature_dim) with and without a fc, and all are finite."""
     backbone = build(name).eval()
-    for size in SIZES:
+    for size in sizes(backbone):
         images = random_images(size, batch=2)
         found, stated = tuple(backbone.compute_map(images).shape), (2, backbone.map_channels, *backbone.map_size(size))
         assert found == stated, f"images of {size} pixels give a map {found}, not {stated}"
     for network, dim in (
-        (backbone, backbone.map_channels),
-        (build(name, extra_fc=True), backbone.map_channels),
+        (backbone, backbone.pooled_channels),
+        (build(name, extra_fc=True), backbone.pooled_channels),
         (build(name, fc=FC), FC),
     ):
         features = network.eval()(random_images())
@@ -58,14 +70,17 @@ def check_features_do_not_depend_on_the_batch(name: str) -> None:
 
 @torch.no_grad()
 def check_taking_gives_the_same_features(name: str) -> None:
-    """Maps computed before, or their means, give the same as the images."""
+    """Maps or features computed before give the same as the images."""
     backbone, images = build(name, fc=FC).eval(), random_images()
-    expected, maps = backbone(images), backbone.feature_map(images)
+    expected, maps, pooled = backbone(images), backbone.feature_map(images), backbone.compute_pooled(images)
+    of_map = backbone.pool(maps)
     with backbone.taking("maps"):
-        torch.testing.assert_close(backbone(maps), expected, rtol=1e-4, atol=1e-5)
         assert backbone.feature_map(maps) is maps, "a map computed before is changed"
+        torch.testing.assert_close(backbone(maps), of_map, rtol=1e-4, atol=1e-5)
+    if type(backbone).compute_pooled is Backbone.compute_pooled:
+        torch.testing.assert_close(of_map, expected, rtol=1e-4, atol=1e-5)
     with backbone.taking("pooled"):
-        torch.testing.assert_close(backbone(F.adaptive_avg_pool2d(maps, 1)), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(backbone(pooled[:, :, None, None]), expected, rtol=1e-4, atol=1e-5)
 
 
 def check_training_differs_in_batch_norm_alone(name: str) -> None:

@@ -11,7 +11,6 @@ from typing import get_args
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch.nn import functional as F
 
 from oltr_cli.conformance.exporting import compare_files
 from oltr_cli.data.feed.sampling import spread
@@ -179,8 +178,9 @@ def check_needs_map_says_what_is_needed(name: str) -> None:
         images, labels = training_batch(method, RandomData())
         with torch.no_grad():
             expected = _outcome(method, images, labels)
-            maps = method.backbone.feature_map(images)
-            kept = maps if method.needs_map else F.adaptive_avg_pool2d(maps, 1)
+            backbone = method.backbone
+            needed = backbone.feature_map if method.needs_map else backbone.compute_pooled
+            kept = needed(images)
             with method.backbone.taking("maps" if method.needs_map else "pooled"):
                 found = _outcome(method, kept, labels)
         for part, value in expected.items():

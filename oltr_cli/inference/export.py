@@ -161,7 +161,7 @@ def description(recogniser: Recogniser) -> dict[str, Any]:
             "orientation": "turned upright by the EXIF tag; transparent parts on white",
             "color": "RGB",
             "resize_shorter_side": spec.eval_resize,
-            "interpolation": "bilinear",
+            "interpolation": spec.interpolation or "bilinear",
             "antialias": True,
             "center_crop": side,
             "input": f"uint8 (batch, 3, {side}, {side}), 0 to 255",

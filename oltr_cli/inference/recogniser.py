@@ -97,9 +97,9 @@ class Recogniser:
         detector_cls = load_detector(detector_name) if detector_name else None
         # The detector's parameters from the result: they are there as chosen, if candidates were tried.
         params = result.detector.params if result.detector else None
-        recipe = _recipe(path / "recipe.toml", method_cls, detector_cls, params)
+        recipe = recipe_of(path / "recipe.toml", method_cls, detector_cls, params)
         where = torch.device(device)
-        network = _network(base, method_cls, recipe, result.class_counts).to(where).eval()
+        network = network_of(base, method_cls, recipe, result.class_counts).to(where).eval()
         detector = None
         if detector_cls is not None and recipe.detector is not None:
             detector = detector_cls(DetectorSetup(tuple(result.class_counts), recipe.data.std, recipe.detector))
@@ -174,7 +174,9 @@ def _result(run: Run) -> RunResult:
     return result
 
 
-def _recipe(path: Path, method: type[Method], detector: type[Detector] | None, chosen: dict[str, Any] | None) -> Recipe:
+def recipe_of(
+    path: Path, method: type[Method], detector: type[Detector] | None, chosen: dict[str, Any] | None
+) -> Recipe:
     """The resolved recipe in a run's folder, with parameters of the types that the method declares."""
     content = read_toml(path)
     try:
@@ -188,7 +190,8 @@ def _recipe(path: Path, method: type[Method], detector: type[Detector] | None, c
         raise DataProblem(f"{path}: {key}: {first['msg']}; was the run made by another version?") from None
 
 
-def _network(run: Run, cls: type[Method], recipe: Recipe, class_counts: list[int]) -> Method:
+def network_of(run: Run, cls: type[Method], recipe: Recipe, class_counts: list[int]) -> Method:
+    """The trained network of ``run`` with the weights of its best epoch; DataProblem if they do not fit."""
     try:
         return load_best(run, cls, recipe, class_counts)
     except (RuntimeError, KeyError, TypeError) as error:

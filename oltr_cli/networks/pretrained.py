@@ -1,10 +1,17 @@
-"""torchvision's ImageNet weights, for ``backbone.weights = "torchvision"``."""
+"""Weights that are downloaded: ``backbone.weights`` is "torchvision" for its ImageNet weights, "hub" for timm's."""
 
+import logging
+import os
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from oltr_cli.errors import OltrError
+from torch import Tensor
+
+from oltr_cli.errors import OltrError, UsageProblem, first_line
 from oltr_cli.recipe.backbones import torchvision_file
 from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.recipe.timm_names import PREFIX
 
 _ADDRESS = "https://download.pytorch.org/models"
 
@@ -31,3 +38,43 @@ def fetch_torchvision(backbone: BackboneSpec, quiet: bool = False) -> Path:
                 f"{address} cannot be downloaded ({error}); download it elsewhere and give --weights {name}"
             ) from None
     return path
+
+
+def fetch_hub(backbone: BackboneSpec, quiet: bool = False) -> dict[str, Tensor]:
+    """The weights of ``timm/NAME``, without its classifier, downloaded into the hub's cache if they are not there yet.
+
+    Raises:
+        OltrError: they cannot be downloaded.
+        UsageProblem: nobody has published weights for it.
+    """
+    import huggingface_hub
+    import timm
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for each of its attempts
+    if quiet:
+        huggingface_hub.utils.disable_progress_bars()
+    if not _reachable(huggingface_hub.constants.ENDPOINT):
+        huggingface_hub.constants.HF_HUB_OFFLINE = True  # it would try for most of a minute
+    name = backbone.name.removeprefix(PREFIX)
+    try:
+        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    except OSError:  # what the hub says of it is long, and ends with the same advice
+        config = timm.get_pretrained_cfg(name)
+        place = (config and config.hf_hub_id) or backbone.name
+        raise OltrError(
+            f"weights of {backbone.name} are not in the hub's cache and cannot be downloaded; download "
+            f"{huggingface_hub.constants.ENDPOINT}/{place}/resolve/main/model.safetensors elsewhere and give "
+            "--weights model.safetensors"
+        ) from None
+    except RuntimeError as error:
+        raise UsageProblem(f"backbone.weights: {first_line(error)}") from None
+
+
+def _reachable(address: str) -> bool:
+    """Whether the host of an address has a number here; True where a proxy asks for it."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(address).hostname, 443))
+    except OSError:
+        return False

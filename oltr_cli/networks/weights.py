@@ -11,13 +11,15 @@ conversion that expects BGR images of 0..255 has the same names and shapes, too;
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from oltr_cli.errors import DataProblem
+from oltr_cli.networks.backbones import Backbone
+from oltr_cli.networks.other_names import renamed
 from oltr_cli.networks.weight_files import COUNTER, read_tensors
 
 _CAFFE_STEM = {"bn_conv1": "bn1", "scale_conv1": "bn1"}
@@ -34,16 +36,18 @@ class WeightsReport:
             are not listed.
         unexpected: entries of the source that the network does not use, such as ``fc.weight``.
         mis_shaped: entries found with another shape: (shape in the source, shape in the network).
+        found_by: how entries were recognised, if not by their names; or which of several networks was taken.
     """
 
     matched: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mis_shaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    found_by: str = ""
 
     def summary(self) -> str:
         """One line for the user; safe to print whatever the names in the file contain."""
-        parts = [f"{len(self.matched)} entries loaded"]
+        parts = [f"{len(self.matched)} entries loaded{self.found_by and f', {self.found_by}'}"]
         absent = [name for name in self.missing if name not in self.mis_shaped]
         if absent:
             parts.append(f"{len(absent)} start at random: {_few(absent)}")
@@ -59,7 +63,7 @@ class WeightsReport:
         return ", ".join(shown) + (", …" if len(self.mis_shaped) > 2 else "")
 
 
-def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
+def load_weights(backbone: Backbone, path: str | Path) -> WeightsReport:
     """Fill a backbone from a file; only ``extra_fc`` may stay random. A refused file leaves the backbone as it was.
 
     Raises:
@@ -68,15 +72,28 @@ def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
     """
     path = Path(path).expanduser()
     entries = read_tensors(path)
-    own: dict[str, Tensor] = backbone.state_dict()
-    prefix, sources = _locate(path, entries, own)
+    try:
+        return _fill(backbone, path, entries)
+    except DataProblem:
+        other, how = renamed(backbone, entries, [name for name in backbone.weight_entries() if _is_needed(name)])
+        if not how:
+            raise
+        return replace(_fill(backbone, path, other), found_by=how)
+
+
+def _fill(backbone: Backbone, path: Path, entries: dict[str, Tensor]) -> WeightsReport:
+    """Fill the backbone with the entries of a file, or leave it as it was."""
+    own = backbone.weight_entries()
+    prefix, sources, averaged = _locate(path, entries, own)
     found = {name: entries[source] for name, source in sources.items()}
 
     used = set(sources.values())
     strays = {_torchvision_name(n.removeprefix(prefix)): n for n in entries if n not in used and n.startswith(prefix)}
     used |= _fold_conv_biases(found, strays, entries)
     stages = {name.partition(".")[0] for name in own} - {"extra_fc"}
-    surplus = [n for n in strays if n.partition(".")[0] in stages and strays[n] not in used]
+    heads = tuple(f"{name}." for name in backbone.heads)
+    inside = [n for n in strays if n.partition(".")[0] in stages and strays[n] not in used]
+    surplus = [n for n in inside if not n.startswith(heads)]
     if surplus:
         raise DataProblem(
             f"{path}: holds {len(surplus)} entries of a deeper or different network ({_few(surplus)}); "
@@ -88,7 +105,7 @@ def load_weights(backbone: nn.Module, path: str | Path) -> WeightsReport:
     if broken:
         raise DataProblem(f"{path}: {len(broken)} entries hold values that are not finite ({_few(broken)})")
     _copy(own, found, report)
-    return report
+    return replace(report, found_by=averaged)
 
 
 def inherit_state(
@@ -117,8 +134,11 @@ def inherit_state(
     return report
 
 
-def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
-    """The prefix of the backbone in the file, and the file's name for each of its entries."""
+def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, dict[str, str], str]:
+    """The prefix of the backbone in the file, the file's name for each of its entries, and what to say of the choice.
+
+    Of weights and their moving average (``state_dict_ema``, ``model_ema``) the average is taken, as timm does.
+    """
     longest = max(name.count(".") + 1 for name in own)  # 5 in a ResNet: layer1.0.downsample.1.weight
     fits: dict[str, dict[str, str]] = {}
     for source in entries:
@@ -137,6 +157,9 @@ def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> t
         )
     needed = {name for name in own if _is_needed(name)}
     complete = [prefix for prefix, names in fits.items() if needed <= names.keys()]
+    averages = [prefix for prefix in complete if "ema" in re.split(r"[._]", prefix)]
+    if len(complete) > len(averages) == 1:
+        return averages[0], fits[averages[0]], f"of {_shown(averages[0]).rstrip('.')}, the moving average"
     for rival in complete[1:]:
         first, second = fits[complete[0]], fits[rival]
         if not all(torch.equal(entries[first[name]], entries[second[name]]) for name in needed):
@@ -145,7 +168,7 @@ def _locate(path: Path, entries: dict[str, Tensor], own: dict[str, Tensor]) -> t
                 "save only the one to load"
             )
     prefix = complete[0] if complete else max(fits, key=lambda prefix: len(fits[prefix]))
-    return prefix, fits[prefix]
+    return prefix, fits[prefix], ""
 
 
 def _torchvision_name(name: str) -> str:

@@ -10,6 +10,7 @@ from oltr_cli.planning.class_attributes import attributes_of
 from oltr_cli.planning.registry import METHODS, load_detector, load_method, method_info
 from oltr_cli.recipe.backbones import BACKBONES, check_keys
 from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.recipe.timm_names import PREFIX, check_timm_name
 from oltr_cli.runs.made_with import hint
 
 if TYPE_CHECKING:
@@ -87,9 +88,11 @@ def check_backbone(spec: BackboneSpec) -> None:
     Raises:
         UsageProblem: as ``load_backbone``, which is asked about added backbones only.
     """
-    plugin = BACKBONES.find().get(spec.name)
+    plugin = BACKBONES.named(spec.name)
     if plugin is not None and plugin.origin == "built-in" and plugin.class_name:
         check_keys(spec, plugin.facts.get("keys", ()))
+        if spec.name.startswith(PREFIX):
+            check_timm_name(spec.name)
     elif plugin is None and spec.name not in added_files():
         raise UsageProblem(f"no backbone '{spec.name}'{hint(spec.name, BACKBONES.find())}")
     else:

@@ -1,7 +1,7 @@
 """Fitting a detector: it is given all that it asks for, and nothing else is computed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from oltr_cli.detector import Detector, LinearHead, NetworkDetector
@@ -18,11 +18,14 @@ class FitSources:
         train: scores of the training set.
         val: scores of the closed validation split.
         head: the method's linear classifier; None if it has none.
+        parts: name → detectors with default parameters that were fitted to the same as a part of another; used again,
+            and added to.
     """
 
     train: Callable[[], SavedScores]
     val: Callable[[], SavedScores]
     head: Callable[[], LinearHead | None]
+    parts: dict[str, Detector] = field(default_factory=dict)
 
 
 def fit_detector(detector: Detector, sources: FitSources) -> None:
@@ -33,14 +36,20 @@ def fit_detector(detector: Detector, sources: FitSources) -> None:
         DataProblem: the scores lack what it reads, or are not finite.
     """
     classes = part_classes(type(detector), detector.setup.params)
-    detector.parts = [cls(replace(detector.setup, params=cls.Params())) for cls in classes]
-    for part in detector.parts:
-        fit_detector(part, sources)
+    for cls in classes:
+        if cls.registered_as not in sources.parts:
+            part = cls(replace(detector.setup, params=cls.Params()))
+            fit_detector(part, sources)
+            sources.parts[cls.registered_as] = part
+    detector.parts = [sources.parts[cls.registered_as] for cls in classes]
     fits = type(detector).fit is not Detector.fit
     if fits or detector.needs_head:
+        head = sources.head() if detector.needs_head else None
+        if detector.needs_head and head is None:  # known before the training set is scored, which takes long
+            raise _no_linear_head(detector)
         train = sources.train()
-        if detector.needs_head:
-            detector.head = _head(detector, train, sources)
+        if head is not None:
+            detector.head = _checked(detector, train, head)
         if fits:
             detector.fit(train)
     if type(detector).calibrate is not Detector.calibrate:
@@ -65,16 +74,19 @@ def part_classes(cls: type, params: Any) -> list[type[Detector]]:
     return found
 
 
-def _head(detector: Detector, train: SavedScores, sources: FitSources) -> LinearHead:
+def _checked(detector: Detector, train: SavedScores, head: LinearHead) -> LinearHead:
     """The method's linear classifier, if its logits are those of the training scores."""
     if train.features is None or train.logits is None:
         missing = "features" if train.features is None else "logits"
         raise DataProblem(f"{detector.name} reads the {missing}, and these scores have none")
     detector.require(train)
-    head = sources.head()
-    if head is None or not head.fits(train):
-        raise UsageProblem(
-            f"{detector.name} needs a linear classifier on the saved features, and this method has another one, such "
-            "as a cosine classifier or a memory; use energy, gen, knn or relative-mahalanobis instead"
-        )
+    if not head.fits(train):
+        raise _no_linear_head(detector)
     return head
+
+
+def _no_linear_head(detector: Detector) -> UsageProblem:
+    return UsageProblem(
+        f"{detector.name} needs a linear classifier on the saved features, and this method has another one, such "
+        "as a cosine classifier or a memory; use energy, gen, knn or relative-mahalanobis instead"
+    )

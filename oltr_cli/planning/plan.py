@@ -118,13 +118,16 @@ def check_words(method: str, recipe: str, sets: list[str]) -> None:
 def equal_budget(method: str, recipe: str) -> list[str]:
     """The ``--set`` that gives a method of stage 1 as many epochs as the recipe's two stages have together.
 
-    Only the recipe's [stage1] and [stage2] count, not settings of single methods; a step schedule is stretched too.
+    Only the recipe's [stage1] and [stage2] count, not settings of single methods; a schedule in steps is stretched too.
     """
     content = read_recipe(find_recipe(recipe))
     own = plan(method, recipe, [], seed=0)[-1].link.recipe.train
     second = {**content.get("train", {}), **content.get("stage2", {})}.get("epochs", own.epochs)
     epochs = own.epochs + int(second)
     sets = [f"train.epochs={epochs}"]
+    if own.schedule == "multistep":
+        milestones = [max(1, round(m * epochs / own.epochs)) for m in own.milestones or ()]
+        sets.append(f"train.milestones={milestones}")
     if own.schedule == "step":
         sets.append(f"train.step_size={max(1, round(own.step_size * epochs / own.epochs))}")
     return sets

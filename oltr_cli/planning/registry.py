@@ -121,8 +121,8 @@ def canonical(name: str) -> str:
 def files_of(method: str, backbone: str) -> dict[str, str]:
     """The added files of a run: names of its method, detector and backbone → files; none of what is installed."""
     used = [(METHODS, name) for name in method.split(PLUS)] + [(BACKBONES, backbone)]
-    found = {name: plugins.find()[name] for plugins, name in used}
-    return {name: plugin.module for name, plugin in found.items() if plugin.origin == "file"}
+    found = {name: plugins.named(name) for plugins, name in used}
+    return {name: plugin.module for name, plugin in found.items() if plugin is not None and plugin.origin == "file"}
 
 
 def load_method(name: str) -> "type[Method]":

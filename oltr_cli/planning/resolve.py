@@ -1,9 +1,9 @@
 """Recipes: typed, merged in a fixed order, with a record of where each value came from.
 
-Merge order: defaults < recipe file < its ``[stage1]`` or ``[stage2]`` < the method's own defaults
-(``Method.train_defaults``) < its ``[method.NAME]`` < ``--set key=value``. ``[stage1]`` applies to methods that start
-from nothing, ``[stage2]`` to those that start from another run. A detector has ``[detector.NAME]`` and
-``detector.key``.
+Merge order: defaults < the configuration of a model of timm < recipe file < its ``[stage1]`` or ``[stage2]`` < the
+method's own defaults (``Method.train_defaults``) < its ``[method.NAME]`` < ``--set key=value``. ``[stage1]`` applies to
+methods that start from nothing, ``[stage2]`` to those that start from another run. A detector has ``[detector.NAME]``
+and ``detector.key``.
 """
 
 import hashlib
@@ -21,9 +21,10 @@ from pydantic import BaseModel, ValidationError
 from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
 from oltr_cli.planning.described import Described, check_backbone
-from oltr_cli.recipe.backbones import TORCHVISION, torchvision_file
+from oltr_cli.recipe.backbones import HUB, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import read_recipe
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
+from oltr_cli.recipe.timm_names import PREFIX
 
 SECTIONS = ("data", "backbone", "train", "params")
 TABLES: dict[str, type[BaseModel]] = {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec}
@@ -92,9 +93,10 @@ def resolve_chain(
         if head not in (*SECTIONS, *names) or (head in names and rest.split(".")[0] in ("", *SHARED)):
             hint = nearest(key, [f"{s}.{k}" for s, model in _models(chain[-1]).items() for k in keys_of(model)])
             raise UsageProblem(f"--set {key}: unknown key{hint}")
+    given = _from_backbone(content, parsed)
     links: list[Link] = []
     for position, method in enumerate(chain):
-        layers = _layers(content, recipe_file.name, method)
+        layers = [*given, *_layers(content, recipe_file.name, method)]
         for key, value in parsed:
             head, _, rest = key.partition(".")
             if head == method.name:
@@ -107,6 +109,21 @@ def resolve_chain(
         file = (f"{recipe_file.name} [detector.{detector.name}]", content.get("detector", {}).get(detector.name, {}))
         links.append(_pair(detector, [(file[0], {"detector": file[1]}), *given], links[-1], str(recipe_file)))
     return links
+
+
+def _from_backbone(content: dict[str, Any], parsed: list[tuple[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """What a model of timm says of its images, as a layer below the recipe file; none for other backbones."""
+    data, backbone = (dict(table) if isinstance(table := content.get(key), dict) else {} for key in SHARED)
+    for key, value in parsed:
+        head, _, rest = key.partition(".")
+        if head in SHARED:
+            (data if head == "data" else backbone)[rest] = value
+    name, size = backbone.get("name"), data.get("image_size")
+    if not isinstance(name, str) or not name.startswith(PREFIX):
+        return []
+    from oltr_cli.networks.timm_data import data_of
+
+    return [(name, {"data": data_of(name, size if isinstance(size, int) else None)})]
 
 
 def _layers(content: dict[str, Any], file: str, method: Described) -> list[tuple[str, dict[str, Any]]]:
@@ -260,6 +277,12 @@ def _hash(recipe: Recipe, parent: str | None) -> str:
 def _weights_digest(backbone: BackboneSpec) -> str:
     if backbone.weights == TORCHVISION:
         return torchvision_file(backbone)  # its name ends with a digest
+    if backbone.weights == HUB:
+        if not backbone.name.startswith(PREFIX):
+            raise UsageProblem(
+                f"backbone.weights: the hub has those of {PREFIX}NAME, not of {backbone.name}; give a file"
+            )
+        return HUB
     return _digest(Path(backbone.weights).expanduser())
 
 

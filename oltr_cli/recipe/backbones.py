@@ -16,6 +16,7 @@ BACKBONES = Plugins(
 OF_ALL = ("name", "weights", "fc")  # keys of the recipe's [backbone] that apply to every backbone
 OF_SOME = tuple(key for key in BackboneSpec.model_fields if key not in OF_ALL)  # the others
 TORCHVISION = "torchvision"  # as backbone.weights: its ImageNet weights, downloaded
+HUB = "hub"  # as backbone.weights: those that timm downloads from the Hugging Face hub
 
 
 def check_keys(spec: BackboneSpec, keys: Collection[str]) -> None:

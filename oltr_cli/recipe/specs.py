@@ -1,5 +1,6 @@
 """The content of recipes: typed tables with defaults, checked when read. Reading one needs no torch."""
 
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
@@ -80,7 +81,15 @@ class DataSpec(_Spec):
     )
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_padding: int | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="a random crop of the image padded by so many black pixels, instead of the random resized crop",
+    )
     eval_resize: int = Field(256, ge=8, le=2048)
+    # None rather than "bilinear": what is unset stays out of a recipe's hash.
+    interpolation: Literal["bilinear", "bicubic"] | None = Field(None, description="of resized images; unset: bilinear")
     flip: bool = True
     color_jitter: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="brightness, contrast, saturation")
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -119,7 +128,9 @@ class BackboneSpec(_Spec):
     )
     width: int = Field(64, ge=4, le=512, description="channels of the first stage; 32 makes a quarter-cost network")
     weights: str = Field(
-        "", description="file of weights to start from; torchvision: its ImageNet weights, downloaded; empty: random"
+        "",
+        description="file of weights to start from; torchvision: its ImageNet weights, hub: timm's, downloaded; empty: "
+        "random",
     )
     final_relu: bool = Field(True, description="false: the last block ends without its ReLU (FSLwF's features)")
     # None rather than 0: what is unset stays out of a recipe's hash.
@@ -145,9 +156,19 @@ class TrainSpec(_Spec):
     lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["step", "cosine", "onecycle"] = "step"
+    schedule: Literal["step", "multistep", "cosine", "onecycle"] = "step"
     step_size: int = Field(10, ge=1, le=1_000_000, description="step: epochs between reductions")
-    gamma: float = Field(0.1, gt=0, le=1, description="step: factor of a reduction")
+    gamma: float = Field(0.1, gt=0, le=1, description="step and multistep: factor of a reduction")
+    # None is unset, and stays out of a recipe's hash.
+    milestones: tuple[int, ...] | None = Field(
+        None, min_length=1, max_length=1000, description="multistep: epochs after which the rate is reduced"
+    )
+    warmup_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="epochs in which the rate rises to the schedule's, by the same at each step",
+    )
     freeze_backbone: bool = False
 
     @model_validator(mode="after")
@@ -156,10 +177,23 @@ class TrainSpec(_Spec):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of images_per_class {self.images_per_class}"
             )
+        self._check_schedule()
         bad = [f"{part}={rate}" for part, rate in self.lr.items() if rate < 0]
         if bad:
             raise ValueError(f"lr must not be negative: {', '.join(bad)}")
         return self
+
+    def _check_schedule(self) -> None:
+        """Refuse a plan of more epochs than are trained: the rest of it would be left out without a word."""
+        if self.schedule == "multistep":
+            if self.milestones is None:
+                raise ValueError("schedule multistep needs milestones, such as [160, 180]")
+            if self.milestones[0] < 1 or any(a >= b for a, b in pairwise(self.milestones)):
+                raise ValueError(f"milestones must rise and be at least 1, not {list(self.milestones)}")
+            if self.milestones[-1] >= self.epochs:
+                raise ValueError(f"milestones {list(self.milestones)} must be below epochs {self.epochs}")
+        if self.warmup_epochs is not None and self.warmup_epochs > self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} is above epochs {self.epochs}")
 
 
 class Recipe(_Spec):

@@ -14,6 +14,7 @@ from oltr_cli.protocol.shots import DEFINITIONS
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.result import RunResult
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
+from oltr_cli.tables.footing import footing_of
 from oltr_cli.tables.paper import NO_CELL, QUOTED, TUNED, Column, Table, laid_out, load_table
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.tables.which_runs import by_parameters, choose_recipe, on_its_lists
@@ -173,6 +174,7 @@ def _measure(
         hash=used[0][0].hash,
         seeds=tuple(run.seed for run, _, _ in used),
         epochs=max(result.epochs_total or 0 for result in results) or None,
+        footing=footing_of(used[0][0], results[0]),
         seconds=mean(seconds) if seconds else None,
         devices=tuple(sorted({result.device for result in results if result.device})),
         threshold_rule=" and ".join(dict.fromkeys(threshold.rule for threshold in thresholds))

@@ -1,11 +1,12 @@
 """A filled table: cells, rows and the table, with means and the best of each column."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Literal
 
 from oltr_cli.runs.folder import Run, runs_root
 from oltr_cli.runs.result import DetectorFacts
+from oltr_cli.tables.footing import Footing
 from oltr_cli.tables.paper import DASH, TUNED, Table
 from oltr_cli.tables.rows import RowSpec
 
@@ -62,6 +63,7 @@ class FilledRow:
     hash: str | None = None
     seeds: tuple[int, ...] = ()
     epochs: int | None = None  # including the runs it starts from
+    footing: Footing = field(default_factory=Footing)
     seconds: float | None = None  # training time of one seed, likewise; the mean over the seeds
     devices: tuple[str, ...] = ()
     threshold_rule: str | None = None
@@ -77,6 +79,11 @@ class FilledRow:
     def runs(self, dataset: str) -> list[Run]:
         """The measured runs, by seed."""
         return [Run(runs_root(), dataset, self.method, str(self.hash), seed) for seed in self.seeds]
+
+    @property
+    def stages(self) -> str:
+        """The epochs of each stage, ``18+6``; "" if they are not known."""
+        return "+".join(map(str, self.footing.stages))
 
     @property
     def tuned_on_open(self) -> bool:

@@ -43,6 +43,7 @@ def _csv(filled: FilledTable) -> str:
     flat = [
         {
             **{key: _flat(value) for key, value in row.items() if key != "cells"},
+            "stages": "+".join(map(str, row["stages"])),
             **{
                 f"{key}_{cell['metric']}": cell[key]
                 for cell in row["cells"]
@@ -100,6 +101,8 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
         "hash": row.hash,
         "seeds": list(row.seeds),
         "epochs": row.epochs,
+        "stages": list(row.footing.stages),
+        "backbone": row.footing.backbone,
         "seconds": row.seconds,
         "devices": list(row.devices),
         "shots": filled.shots,

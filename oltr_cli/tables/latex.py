@@ -9,7 +9,21 @@ from itertools import groupby
 
 from oltr_cli.tables.filled import FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED
-from oltr_cli.tables.text import by_heading, details, measured, missing, named, others, paper, remarks, title, two_lines
+from oltr_cli.tables.text import (
+    NONE,
+    by_heading,
+    details,
+    measured,
+    missing,
+    named,
+    others,
+    paper,
+    remarks,
+    title,
+    two_lines,
+)
+
+FROZEN = "‡"  # after the epochs of a row whose last stage kept the backbone as it was
 
 
 def latex(filled: FilledTable) -> str:
@@ -21,7 +35,7 @@ def latex(filled: FilledTable) -> str:
         r"\begin{table*}",
         r"\centering\small\setlength{\tabcolsep}{2pt}",
         rf"\caption{{{_tex(title(filled))} Measured mean $\pm$ standard deviation over seeds{below}.}}",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}r}}",
         r"\toprule",
         *_head(filled),
         r"\midrule",
@@ -29,13 +43,13 @@ def latex(filled: FilledTable) -> str:
     for number, (heading, rows) in enumerate(by_heading(filled)):
         lines.append(r"\midrule" if number else "")
         if heading:
-            lines.append(rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\emph{{{_tex(heading)}}}}} \\")
+            lines.append(rf"\multicolumn{{{len(columns) + 2}}}{{l}}{{\emph{{{_tex(heading)}}}}} \\")
         for row in rows:
-            cells = [_cell(filled, row, i) for i in range(len(columns))]
+            cells = [*(_cell(filled, row, i) for i in range(len(columns))), _footing(row)]
             lines.append(" & ".join([_tex(_CITED.sub("", row.label)), *cells]) + r" \\")
             if any(map(paper, row.cells)):
                 figures = (rf"\textit{{{_tex(text)}}}" if (text := paper(cell)) else "" for cell in row.cells)
-                lines.append(" & ".join([r"\quad\textit{paper}", *figures]) + r" \\")
+                lines.append(" & ".join([r"\quad\textit{paper}", *figures, ""]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     heads, facts, _ = details(filled)
     said = [f"{row[0]}: {'; '.join(map(named, heads[1:], row[1:]))}." for row in facts]
@@ -46,6 +60,8 @@ def latex(filled: FilledTable) -> str:
         if remark != unmade:
             mark = "" if remark.startswith((TUNED, QUOTED)) else "% "
             lines.append(rf"{mark}\par\smallskip{{\footnotesize {_tex(' '.join(remark.split()))}\par}}")
+    if any(row.footing.backbone == "frozen" for row in filled.grid):
+        lines.append(rf"\par\smallskip{{\footnotesize {_tex(FROZEN)} The last stage kept the backbone frozen.\par}}")
     lines += [f"% {' '.join(remark.split())}" for remark in said]
     return "\n".join([*(line for line in lines if line), r"\end{table*}"]) + "\n"
 
@@ -59,17 +75,22 @@ def _head(filled: FilledTable) -> list[str]:
         spans.append(rf"\multicolumn{{{last - first + 1}}}{{c}}{{{_tex(group)}}}")
         rules.append(rf"\cmidrule(lr){{{first}-{last}}}" if group else "")
         first = last + 1
-    lines = [" & ".join(["", *spans]) + r" \\", "".join(rules)] if any(rules) else []
+    lines = [" & ".join(["", *spans, ""]) + r" \\", "".join(rules)] if any(rules) else []
     for bounds in zip(*(two_lines(c.bounds) for c in columns), strict=True):
         if any(bounds):
-            lines.append(" & ".join(["", *map(_tex, bounds)]) + r" \\")
-    return [*lines, " & ".join(["Methods", *(_tex(c.name.removesuffix("-shot")) for c in columns)]) + r" \\"]
+            lines.append(" & ".join(["", *map(_tex, bounds), ""]) + r" \\")
+    return [*lines, " & ".join(["Methods", *(_tex(c.name.removesuffix("-shot")) for c in columns), "Epochs"]) + r" \\"]
 
 
 def _cell(filled: FilledTable, row: FilledRow, column: int) -> str:
     mean, std, best = measured(filled, row, column)
     text = rf"\textbf{{{_tex(mean)}}}" if best else _tex(mean)
     return text + (rf"{{\scriptsize$\pm${std}}}" if std else "")
+
+
+def _footing(row: FilledRow) -> str:
+    """The epochs of each stage, marked if the backbone was frozen."""
+    return _tex(row.stages + (FROZEN if row.footing.backbone == "frozen" else "")) if row.stages else _tex(NONE)
 
 
 _TEX = {
@@ -85,6 +106,7 @@ _TEX = {
         "×": r"$\times$",
         "…": r"\dots{}",
         "†": r"$\dagger$",
+        "‡": r"$\ddagger$",
         "τ": r"$\tau$",
         "λ": r"$\lambda$",
         "·": r"$\cdot$",

@@ -13,8 +13,9 @@ from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import QUOTED, TUNED
 
 NONE = "–"
-_HEADS = ("row", "recipe", "seeds", "epochs", "detector", "threshold", "τ", "training", "on")
-_ONCE = ("seeds", "threshold", "τ", "on")  # shown once for all rows if they agree
+_HEADS = ("row", "recipe", "seeds", "epochs", "backbone", "detector", "threshold", "τ", "training", "on")
+_ONCE = ("seeds", "backbone", "threshold", "τ", "on")  # shown once for all rows if they agree
+_OF_SOME = ("backbone", "detector")  # left out if no row has one
 
 Lines = list[tuple[str, ...]]
 
@@ -65,13 +66,14 @@ def details(filled: FilledTable) -> tuple[tuple[str, ...], Lines, str]:
     lines = [_facts(row) for row in filled.rows if row.status == "measured"]
     columns = list(zip(_HEADS, zip(*lines, strict=True), strict=True)) if lines else []
     same = {head: texts[0] for head, texts in columns if head in _ONCE and len(lines) > 1 and len(set(texts)) == 1}
-    kept = [(h, texts) for h, texts in columns if h not in same and (h != "detector" or set(texts) != {NONE})]
-    sentence = f"All rows: {'; '.join(named(head, text) for head, text in same.items())}." if same else ""
+    kept = [(h, texts) for h, texts in columns if h not in same and (h not in _OF_SOME or set(texts) != {NONE})]
+    told = "; ".join(named(head, text) for head, text in same.items() if text != NONE)
+    sentence = f"All rows: {told}." if told else ""
     return tuple(h for h, _ in kept), list(zip(*(texts for _, texts in kept), strict=True)), sentence
 
 
 def named(head: str, text: str) -> str:
-    """A fact in a sentence: ``epochs 24``, and ``seed 0`` of a single one."""
+    """A fact in a sentence: ``epochs 18+6``, and ``seed 0`` of a single one."""
     return f"seed {text}" if head == "seeds" and text.isdigit() else f"{head} {text}"
 
 
@@ -80,7 +82,8 @@ def _facts(row: FilledRow) -> tuple[str, ...]:
         row.label,
         row.hash or NONE,
         ", ".join(map(str, row.seeds)) if len(row.seeds) < 6 else f"{len(row.seeds)} of them",
-        str(row.epochs or NONE),
+        row.stages or NONE,
+        row.footing.backbone or NONE,
         _detector(row),
         row.threshold_rule or NONE,
         _range(row.thresholds),

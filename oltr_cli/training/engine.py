@@ -19,7 +19,7 @@ from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import counted
 from oltr_cli.data.feed.loading import Batch
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
-from oltr_cli.method import FeatureMethod
+from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.protocol.catalogue import GROUPS
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
@@ -176,15 +176,19 @@ class _Training:
         task, progress = self.task, self.progress
         self.watch.look(progress.epoch, progress.step)
         progress.epoch_seconds = time.monotonic() - self.began
-        if not all(torch.isfinite(p).all() for p in self.method.parameters()):
-            raise NotFinite(
-                f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}. Lower {self._rates()}"
-            )
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
             # Each process has batch-norm statistics of its own share; those of the first one are the run's.
             broadcast(list(self.method.buffers()))
             progress.failed = sorted(set(gather_object(progress.failed)))
+        if type(self.method).end_epoch is not Method.end_epoch:
+            self.feed.end_epoch(self.method)
+            if task.accelerator.num_processes > 1:  # equal sums may differ in their last bits from GPU to GPU
+                broadcast([tensor.detach() for tensor in (*self.method.parameters(), *self.method.buffers())])
+        if not all(torch.isfinite(p).all() for p in self.method.parameters()):
+            raise NotFinite(
+                f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}. Lower {self._rates()}"
+            )
         validation = self._validate()
         terms = {name: total / self.feed.steps for name, total in progress.sums.items()}
         seconds = progress.epoch_seconds

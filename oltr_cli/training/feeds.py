@@ -4,7 +4,7 @@ The engine does not know which; it asks a feed for batches, for their inputs on 
 training set before the first step, and for the scores of validation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from oltr_cli.base.display import Bar
 from oltr_cli.data.feed.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.data.store.on_device import DeviceLoader
@@ -28,6 +27,10 @@ from oltr_cli.training.scoring import BATCH, score_features, score_split
 from oltr_cli.training.task import Task
 
 
+def _nothing(samples: int) -> None:
+    """No bar to advance: one is already shown while a run trains."""
+
+
 class Feed(Protocol):
     """Batches of one training set; ``steps`` of them make an epoch, and the backbone is given ``given``."""
 
@@ -36,6 +39,9 @@ class Feed(Protocol):
 
     def prepare(self, method: Method) -> None:
         """Let the method see the training set once."""
+
+    def end_epoch(self, method: Method) -> None:
+        """Let the method change its weights at the end of an epoch, with the training set at hand."""
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
         """The batches of ``epoch`` (from 0) from ``first_step`` on."""
@@ -94,7 +100,12 @@ class ImageFeed:
         if type(method).prepare is not Method.prepare:
             method.eval()
             with self.task.display.bar("preparing", len(self.task.dataset.splits["train"])) as bar:
-                method.prepare(_TrainingPass(self.task, self.transform, bar))
+                method.prepare(_TrainingPass(self.task, self.transform, bar.advance))
+
+    @torch.no_grad()
+    def end_epoch(self, method: Method) -> None:
+        method.eval()
+        method.end_epoch(_TrainingPass(self.task, self.transform))
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
         return self.loader.epoch(epoch, first_step)
@@ -110,17 +121,17 @@ class ImageFeed:
 
 @dataclass(frozen=True)
 class _TrainingPass:
-    """The training set in order under the evaluation transform, for ``Method.prepare``."""
+    """The training set in order under the evaluation transform, for a method to look at."""
 
     task: Task
     transform: DeviceTransform
-    bar: Bar
+    advance: Callable[[int], None] = _nothing
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         task, train = self.task, self.task.dataset.splits["train"]
         for batch in evaluation_batches(train, task.recipe.data, BATCH, task.workers, skip_undecodable=True):
             yield self.transform.evaluate(batch.images), batch.labels.to(task.accelerator.device)
-            self.bar.advance(len(batch.labels))
+            self.advance(len(batch.labels))
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,11 @@ class FeatureFeed:
         with self.task.display.bar("preparing", 1):
             method.prepare_features(self.train, self.val)
 
+    @torch.no_grad()
+    def end_epoch(self, method: Method) -> None:
+        method.eval()
+        method.end_epoch(_FeaturePass(self.train))
+
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
         for rows in self.drawn.epoch(epoch, first_step):
             indices = torch.from_numpy(rows).to(self.train.labels.device)
@@ -188,6 +204,16 @@ class FeatureFeed:
         return FeatureSet(features, torch.from_numpy(scores.labels).to(device))
 
 
+@dataclass(frozen=True)
+class _FeaturePass:
+    """The training set's features in order, for a method to look at."""
+
+    train: FeatureSet
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from zip(self.train.features.split(BATCH), self.train.labels.split(BATCH), strict=True)
+
+
 class FrozenFeed:
     """Features of the frozen backbone, which any method takes in the place of images."""
 
@@ -206,7 +232,13 @@ class FrozenFeed:
             method.eval()
             device = self.task.accelerator.device
             with self.task.display.bar("preparing", len(self.train)) as bar, method.backbone.taking(self.given):
-                method.prepare(_FrozenPass(self.train, device, bar))
+                method.prepare(_FrozenPass(self.train, device, bar.advance))
+
+    @torch.no_grad()
+    def end_epoch(self, method: Method) -> None:
+        method.eval()
+        with method.backbone.taking(self.given):
+            method.end_epoch(_FrozenPass(self.train, self.task.accelerator.device))
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[Batch]:
         failed = self.train.left_out
@@ -223,15 +255,15 @@ class FrozenFeed:
 
 @dataclass(frozen=True)
 class _FrozenPass:
-    """The training set in order, for ``Method.prepare``."""
+    """The training set in order, for a method to look at."""
 
     kept: FrozenFeatures
     device: torch.device
-    bar: Bar
+    advance: Callable[[int], None] = _nothing
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.kept), BATCH):
             rows = slice(start, start + BATCH)
             labels = torch.from_numpy(self.kept.labels[rows])
             yield self.kept.rows(rows).to(self.device), labels.to(self.device)
-            self.bar.advance(len(labels))
+            self.advance(len(labels))

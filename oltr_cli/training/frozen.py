@@ -1,8 +1,8 @@
 """Features of a frozen backbone: computed once, saved on disk, and read by every head that is trained on them.
 
 With ``train.freeze_backbone`` the backbone's output for an image is the same in every epoch if its input is: images get
-the evaluation transform, and such a run uses no augmentation. The feature map is saved, or its mean over the cells for
-a method that does not need the map (``Method.needs_map``); a fc after the pooling is trained and is not part of it.
+the evaluation transform, and such a run uses no augmentation. The feature map is saved, or the feature for a method
+that does not need the map (``Method.needs_map``); a fc after the pooling is trained and is not part of it.
 
 They are in ``frozen/<key>/`` of the run that the backbone comes from, where all runs that start from it find them. The
 key is a digest of the backbone's weights, the transform, the list and the precision.
@@ -20,7 +20,6 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from rich.markup import escape
 from torch import Tensor
-from torch.nn import functional as F
 
 from oltr_cli.base.arrays import load_npy
 from oltr_cli.base.files import new_folder
@@ -37,7 +36,14 @@ from oltr_cli.training.contract import check_scores
 from oltr_cli.training.scoring import BATCH
 from oltr_cli.training.task import Task
 
-AUGMENTATION = {"name", "crop_scale", "crop_ratio", "flip", "color_jitter"}  # of DataSpec; the rest is in the key
+AUGMENTATION = {
+    "name",
+    "crop_scale",
+    "crop_ratio",
+    "crop_padding",
+    "flip",
+    "color_jitter",
+}  # of DataSpec; the rest is in the key
 _DIGEST = "sha256"  # file with a digest of the other two
 Shape = tuple[int, int, int, int]
 
@@ -80,7 +86,7 @@ def frozen_features(task: Task, method: Method, split: str) -> FrozenFeatures:
     home = (task.parent or task.run).frozen
     folder = home / _key(backbone, images, spec, kind, task.accelerator.mixed_precision)
     side = backbone.map_size(spec.image_size) if kind == "maps" else (1, 1)
-    shape = (len(images), backbone.map_channels, *side)
+    shape = (len(images), backbone.map_channels if kind == "maps" else backbone.pooled_channels, *side)
     # One process computes while the others wait, whether they belong to one command or to several.
     with task.accelerator.main_process_first(), _lock(home):
         found = _read(folder, kind, images, shape)
@@ -139,12 +145,14 @@ def _compute(
     images = task.dataset.splits[split]
     for batch in evaluation_batches(images, spec, BATCH, task.workers, skip_undecodable=split == "train"):
         with task.accelerator.autocast():
-            maps = backbone.feature_map(transform.evaluate(batch.images))
-            maps = maps if kind == "maps" else F.adaptive_avg_pool2d(maps, 1)
-        out[filled : filled + len(maps)] = maps.float().cpu().numpy()
-        filled += len(maps)
+            pixels = transform.evaluate(batch.images)
+            given = (
+                backbone.feature_map(pixels) if kind == "maps" else backbone.compute_pooled(pixels)[:, :, None, None]
+            )
+        out[filled : filled + len(given)] = given.float().cpu().numpy()
+        filled += len(given)
         done.append(batch.indices.numpy())
-        advance(len(maps))
+        advance(len(given))
     return np.concatenate(done) if done else np.empty(0, np.int64)
 
 

@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.method import Method
 from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
 from oltr_cli.runs.folder import FolderGone
+from oltr_cli.training.schedule import Schedule
 from oltr_cli.training.task import Progress, Task, fill
 
 EVERY = "OLTR_CHECKPOINT_MINUTES"  # environment variable: minutes between checkpoints within an epoch
@@ -53,7 +53,7 @@ class Saving:
         if self.found is not None:
             fill(method, self.found["model"], self.last)
 
-    def restore_optimizer(self, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    def restore_optimizer(self, optimizer: Optimizer, scheduler: Schedule) -> None:
         """Restore momentum and learning rates, if training resumes."""
         if self.found is None:
             return
@@ -74,7 +74,7 @@ class Saving:
         """Write best.pt: the weights after ``epoch``, with the closed-set accuracy ``value`` on validation."""
         self._save(BEST, method, {"epoch": epoch, "value": value})
 
-    def save_last(self, method: Method, progress: Progress, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    def save_last(self, method: Method, progress: Progress, optimizer: Optimizer, scheduler: Schedule) -> None:
         """Write last.pt: everything that training needs to resume from this step."""
         began = time.monotonic()
         state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}

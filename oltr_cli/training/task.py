@@ -86,12 +86,14 @@ def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int],
 
     Raises:
         OltrError: its class builds no backbone.
+        UsageProblem: its backbone does not take the recipe's image size.
     """
     torch.manual_seed(derive(seed, "init", recipe.method))
     counts = tuple(int(c) for c in class_counts)
     method = cls(Setup(recipe.backbone, recipe.data.image_size, counts, recipe.params))
     if not isinstance(getattr(method, "backbone", None), Backbone):
         raise OltrError(f"{defined_at(cls.__init__)}: does not set self.backbone to a backbone")
+    method.backbone.check_image_size(recipe.data.image_size)
     return method if method.backbone.contiguous else method.to(memory_format=torch.channels_last)
 
 

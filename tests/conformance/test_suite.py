@@ -14,9 +14,10 @@ from oltr_cli.methods.plain import Plain
 from oltr_cli.networks.backbones import Backbone
 from oltr_cli.planning.registry import list_methods
 from oltr_cli.recipe.backbones import BACKBONES
-from oltr_cli.recipe.specs import MethodParams
+from oltr_cli.recipe.specs import BackboneSpec, MethodParams
 
-NAMES = [*list_methods(), *BACKBONES.find()]
+TIMM = ("timm/test_vit", "timm/test_efficientnet", "timm/test_convnext")
+NAMES = [*list_methods(), *(name for name in BACKBONES.find() if name != "timm/NAME"), *TIMM]
 
 
 @pytest.mark.parametrize(
@@ -257,3 +258,21 @@ def test_the_suite_catches_a_backbone(monkeypatch, cls, failing):
             check("resnet10")
     else:
         assert failing is None
+
+
+TRAINED = [name for name, info in list_methods().items() if info.kind == "method"]
+
+
+@pytest.mark.parametrize("backbone", TIMM)
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_method_on_models_of_timm(monkeypatch, name, backbone):
+    monkeypatch.setattr(method_conformance, "BACKBONE", BackboneSpec(name=backbone))
+    monkeypatch.setattr(method_conformance, "IMAGE_SIZE", 32)
+    for check in (
+        method_conformance.check_learns_without_trouble,
+        method_conformance.check_scores_have_the_right_form,
+        method_conformance.check_every_parameter_has_one_part,
+        method_conformance.check_saving_and_loading_changes_nothing,
+        method_conformance.check_needs_map_says_what_is_needed,
+    ):
+        check(name)

@@ -62,7 +62,7 @@ def make_run(
         run,
         threshold=evaluated.threshold,
         metrics=evaluated.metrics,
-        epochs=10,
+        epochs=0 if detector else 10,
         epochs_total=24,
         seconds=40.0,
         seconds_total=90.0 + seed,

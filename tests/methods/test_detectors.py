@@ -100,6 +100,21 @@ def test_knn_is_that_of_scikit_learn(train, test, k):
     assert detector.report()["k"] == capped
 
 
+@pytest.mark.parametrize(("size", "k"), [(7, 1), (23, 2), (1000, 9), (997, 50)])
+def test_knn_counts_only_training_samples_where_all_are_far_away(size, k):
+    """All similarities are negative, below that of an empty place of a table that the samples do not fill."""
+    rng = np.random.default_rng(size)
+    near, far = rng.normal(size=(size, D)) * 0.1 + 1, rng.normal(size=(5, D)) * 0.1 - 1
+    train, test = (
+        SavedScores(np.zeros(len(x), np.int64), np.ones(len(x)), np.zeros(len(x), np.int64), features=x)
+        for x in (near.astype(np.float32), far.astype(np.float32))
+    )
+    unit = [x.features.astype(np.float64) / np.linalg.norm(x.features, axis=1, keepdims=True) for x in (train, test)]
+    distances = np.linalg.norm(unit[1][:, None] - unit[0][None], axis=2)
+    expected = -np.sort(distances, axis=1)[:, k - 1]
+    np.testing.assert_allclose(fitted(KNN, train, k=k).score(test).confidence, expected, rtol=1e-6)
+
+
 def test_knn_of_a_training_sample_is_zero_and_a_zero_feature_is_no_trouble(train):
     detector = fitted(KNN, train, k=1)
     assert np.abs(detector.score(train).confidence).max() < 1e-6

@@ -8,10 +8,11 @@ import torch
 
 from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.method import Setup
+from oltr_cli.methods._class_weights import class_balanced_weights
 from oltr_cli.methods.balanced_softmax import BalancedSoftmax
 from oltr_cli.methods.cost_sensitive import CostSensitive, cost_weights
 from oltr_cli.methods.focal import Focal, focal_loss
-from oltr_cli.methods.ldam_drw import LDAMDRW, class_balanced_weights, ldam_margins
+from oltr_cli.methods.ldam_drw import LDAMDRW, ldam_margins
 from oltr_cli.methods.logit_adjustment import LogitAdjustment
 from oltr_cli.networks.weights import inherit_state
 from oltr_cli.planning.described import described_chain

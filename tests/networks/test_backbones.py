@@ -161,7 +161,7 @@ def test_listing_needs_no_torch() -> None:
     found = "import sys; from oltr_cli.recipe.backbones import BACKBONES; print(*BACKBONES.find())"
     code = f"{found}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == [*NAMES, "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"]
+    assert done.stdout.split() == [*NAMES, "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "timm/NAME"]
 
 
 def test_the_extra_fc_is_drawn_last_and_comes_last() -> None:

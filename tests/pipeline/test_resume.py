@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -96,6 +97,46 @@ def test_a_long_epoch_is_saved_by_time_too(oltr, tiny_recipe, unbroken, monkeypa
     monkeypatch.setattr(engine._Training, "_step", step)
     run_method("plain", str(tiny_recipe), device="cpu", workers=0, display=Display(quiet=True))
     assert_equal(outcome(oltr, "plain"), unbroken["plain"])
+
+
+KEYS = {
+    "schedule and crop": [
+        "train.schedule=multistep",
+        "train.milestones=[1, 2]",
+        "train.warmup_epochs=2",
+        "data.crop_padding=2",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, monkeypatch):
+    """Stopped in the middle of the second epoch."""
+    for variable, value in oltr.env.items():
+        if variable.startswith(("OLTR_", "XDG_")):
+            monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("OLTR_CHECKPOINT_MINUTES", "1e-9")
+    monkeypatch.setattr("oltr_cli.training.saving.LEAST_BETWEEN", 0)
+
+    def train():
+        run_method("plain", str(tiny_recipe), KEYS[name], device="cpu", workers=0, display=Display(quiet=True))
+
+    train()
+    whole = outcome(oltr, "plain")
+    shutil.rmtree(oltr.runs)
+    step = engine._Training._step
+
+    def killed(training, batch, epoch, number):
+        if (epoch, number) == (1, 2):
+            raise KeyboardInterrupt
+        return step(training, batch, epoch, number)
+
+    monkeypatch.setattr(engine._Training, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    monkeypatch.setattr(engine._Training, "_step", step)
+    train()
+    assert_equal(outcome(oltr, "plain"), whole)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "often"])

@@ -68,8 +68,21 @@ def test_rounding_of_logits_is_no_other_classifier():
     assert head().fits(one)
 
 
-def test_scores_without_features_are_named_before_the_classifier_is_asked_for():
-    sources = FitSources(lambda: replace(samples(), features=None), refused, refused)
+def test_a_method_without_a_classifier_is_refused_before_its_training_set_is_scored():
+    with pytest.raises(UsageProblem, match=r"^react needs a linear classifier"):
+        fit_detector(build("react"), FitSources(refused, refused, lambda: None))
+
+
+def test_parts_that_were_fitted_are_used_again():
+    sources = FitSources(samples, samples, refused)
+    first, second = build("combined"), build("combined")
+    fit_detector(first, sources)
+    fit_detector(second, sources)
+    assert [a is b for a, b in zip(first.parts, second.parts, strict=True)] == [True, True]
+
+
+def test_scores_without_features_are_named():
+    sources = FitSources(lambda: replace(samples(), features=None), refused, head)
     with pytest.raises(DataProblem, match=r"^react reads the features, and these scores have none$"):
         fit_detector(build("react"), sources)
 

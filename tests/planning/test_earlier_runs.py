@@ -11,7 +11,8 @@ from tests.helpers.tiny import Oltr
 
 STORED = Path(__file__).parent / "earlier_runs"  # recipe.toml and result.json of three runs, as they were written
 SETS = ["data.image_size=16", "data.glyphs.known_classes=12", "train.epochs=1", "plain.train.epochs=1"]
-# Every method on three recipes, with no --set: the hashes of the version that had no rooms yet.
+# Every method on three recipes, with no --set: the hashes of the version that had no rooms yet. Of other recipes those
+# before a recipe could set crop_padding, milestones, warmup_epochs, mixup, cutmix and from_scratch.
 HASHES = {
     "glyphs-lt": {
         "balanced-softmax": "8b1df97c5d",
@@ -87,6 +88,54 @@ HASHES = {
         "range": "f73d25c822",
         "tau-norm": "cf43288274",
         "dme+vim": "7259972f6e",
+    },
+    "cifar100-lt": {
+        "balanced-softmax": "91b22ba65c",
+        "crt": "f3537d7d8e",
+        "dme": "0b026cf45b",
+        "plain": "00fc2f238b",
+    },
+    "cifar10-lt": {
+        "balanced-softmax": "84f597d2aa",
+        "crt": "203f5e81c8",
+        "dme": "bcd740269b",
+        "plain": "f62d185de8",
+    },
+    "cifar100": {
+        "balanced-softmax": "b5b1957045",
+        "crt": "8686a8f0ff",
+        "dme": "bf1e40a495",
+        "plain": "92cd793872",
+    },
+    "tiny-imagenet-lt": {
+        "balanced-softmax": "0767db3cc1",
+        "crt": "a4d5d3f86a",
+        "dme": "5a9c107fd4",
+        "plain": "644d29fc23",
+    },
+    "inaturalist2018": {
+        "balanced-softmax": "71523c4d63",
+        "crt": "b3da8e2cb5",
+        "dme": "4c73a4db0d",
+        "plain": "390416823e",
+    },
+    "sun-lt": {
+        "balanced-softmax": "84069689d0",
+        "crt": "e547f76c1d",
+        "dme": "efd4f9d216",
+        "plain": "1c9ae25b26",
+    },
+    "ms1m-lt": {
+        "balanced-softmax": "f7e86c2b4f",
+        "crt": "20cf4139d6",
+        "dme": "1b2c3c1f77",
+        "plain": "fb7bde7d36",
+    },
+    "omniglot-small": {
+        "balanced-softmax": "49520b8408",
+        "crt": "6e03bf3cb0",
+        "dme": "19df9adc73",
+        "plain": "bebc4ea8bf",
     },
 }
 

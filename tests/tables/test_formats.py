@@ -129,7 +129,7 @@ def test_every_latex_row_has_a_cell_a_column(runs, name):
     bounds = any(c.bounds for c in columns) + any("&" in c.bounds for c in columns)
     paper = [row for row in filled.grid if any(cell.paper for cell in row.cells)]
     assert len(lines) == 1 + bounds + len(filled.grid) + len(paper)
-    assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {1 + len(columns)}
+    assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {2 + len(columns)}
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     # Each heading between rules; no rule of its own above the first row.
     headings = re.findall(r"multicolumn\{\d+\}\{l\}\{\\emph\{(.*?)\}\}", latex)

@@ -72,7 +72,7 @@ def build(
         str, typer.Option(help="Network. Default resnet10, with --weights resnet18", rich_help_panel=_RECIPE)
     ] = "",
     weights: Annotated[
-        str, typer.Option(metavar="FILE|torchvision", help="Pre-trained backbone", rich_help_panel=_RECIPE)
+        str, typer.Option(metavar="FILE|torchvision|hub", help="Pre-trained backbone", rich_help_panel=_RECIPE)
     ] = "",
     decode: Annotated[
         bool | None,

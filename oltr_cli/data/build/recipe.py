@@ -10,9 +10,10 @@ import tomli_w
 from oltr_cli.base.files import parse_toml
 from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
+from oltr_cli.recipe.backbones import BACKBONES, HUB, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import BUILT_RECIPE
 from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.recipe.timm_names import PREFIX, check_timm_name
 from oltr_cli.runs.made_with import hint
 
 IMAGES_PER_CLASS = 4
@@ -40,15 +41,19 @@ class Sizing:
         Raises:
             UsageProblem: no such network, no such file, or no torchvision weights for the network.
         """
-        known = BACKBONES.find()
-        if self.network not in known:
-            raise UsageProblem(f"--backbone {self.backbone}: no such backbone{hint(self.backbone, known)}")
-        if not known[self.network].class_name:
+        plugin = BACKBONES.named(self.network)
+        if plugin is None:
+            raise UsageProblem(f"--backbone {self.backbone}: no such backbone{hint(self.backbone, BACKBONES.find())}")
+        if self.network.startswith(PREFIX):
+            check_timm_name(self.network)
+        if not plugin.class_name:
             BACKBONES.load(self.network)  # says what is wrong with its file
         if self.weights == TORCHVISION:
             torchvision_file(BackboneSpec(name=self.network))
-        elif self.weights and not Path(self.weights).expanduser().is_file():
-            raise UsageProblem(f"--weights {self.weights}: no such file; give a file of weights or {TORCHVISION}")
+        elif self.weights == HUB and not self.network.startswith(PREFIX):
+            raise UsageProblem(f"--weights {HUB}: give one of timm's models with it, --backbone {PREFIX}NAME")
+        elif self.weights not in ("", HUB) and not Path(self.weights).expanduser().is_file():
+            raise UsageProblem(f"--weights {self.weights}: no such file; give a file, {TORCHVISION} or {HUB}")
 
     @property
     def network(self) -> str:
@@ -57,7 +62,8 @@ class Sizing:
     @property
     def has_stem(self) -> bool:
         """Whether the network has stems to choose from."""
-        return "stem" in BACKBONES.find()[self.network].facts.get("keys", ())
+        plugin = BACKBONES.named(self.network)
+        return plugin is not None and "stem" in plugin.facts.get("keys", ())
 
     @property
     def given(self) -> bool:
@@ -92,7 +98,7 @@ def recipe_text(
     typical = median_low(sides)
     size, resize = sizing.pixels(typical)
     weights = sizing.weights
-    if weights and weights != TORCHVISION:
+    if weights not in ("", TORCHVISION, HUB):
         weights = str(Path(weights).expanduser().absolute())
     scale = batch / largest_batch  # of learning rates, which were tuned for the largest batch
     rate = (0.01 if weights else 0.2) * scale

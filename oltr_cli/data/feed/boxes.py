@@ -1,4 +1,6 @@
-"""Boxes of random resized crops for a whole batch, keyed by (seed, epoch, step), on any device the same."""
+"""Boxes of random crops for a whole batch, keyed by (seed, epoch, step), on any device the same."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,3 +40,32 @@ def crop_boxes(shapes: NDArray[np.int64], spec: DataSpec, key: tuple[int | str, 
         side = shapes[none].min(axis=1)
         boxes[none] = np.stack([(shapes[none, 0] - side) // 2, (shapes[none, 1] - side) // 2, side, side], axis=1)
     return boxes
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Random crops of padded images (``data.crop_padding``): which square of the resized image, or beside it, is shown.
+
+    Attributes:
+        sizes: (B, 2), height and width to which the images are resized; the shorter one is ``eval_resize``.
+        corners: (B, 2), row and column of the square's corner in the resized image, from −padding on.
+    """
+
+    sizes: NDArray[np.int64]
+    corners: NDArray[np.int64]
+
+
+def padded_windows(
+    shapes: NDArray[np.int64], spec: DataSpec, key: tuple[int | str, ...], rows: int, share: slice
+) -> Windows:
+    """A random square of ``image_size`` in each image of ``shapes`` (B, 2), resized as for evaluation and padded.
+
+    Args:
+        key, rows, share: see ``crop_boxes``.
+    """
+    assert spec.crop_padding is not None
+    draws = generator(*key).random((rows, 2))[share]
+    # As torchvision resizes: the shorter side to eval_resize, the longer one in proportion, rounded down.
+    sizes = spec.eval_resize * shapes // shapes.min(axis=1, keepdims=True)
+    places = sizes + 2 * spec.crop_padding - spec.image_size + 1
+    return Windows(sizes, np.floor(draws * places).astype(np.int64) - spec.crop_padding)

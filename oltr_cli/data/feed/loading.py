@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from oltr_cli.base.seeding import generator
 from oltr_cli.base.signals import ignore_stopping
-from oltr_cli.data.feed.boxes import crop_boxes
+from oltr_cli.data.feed.boxes import crop_boxes, padded_windows
 from oltr_cli.data.feed.opening import Labelled, Split, remedy
 from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, outlier_batches, spread, steps_per_epoch
-from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, shrunk, training_crop
+from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, padded_crop, shrunk, training_crop
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec
 
@@ -66,7 +66,7 @@ class _TrainingImages(Dataset):
         return Batch(torch.stack(crops), labels, indices, failed)
 
     def _crops(self, keys: list[Key], failed: list[int]) -> list[torch.Tensor]:
-        if self.spec.store_side is None:
+        if self.spec.store_side is None and self.spec.crop_padding is None:
             return [
                 training_crop(self._image(index, failed), self.spec, generator(self.seed, "crop", epoch, place))
                 for epoch, place, index in keys
@@ -76,6 +76,10 @@ class _TrainingImages(Dataset):
         step, first = divmod(place, self.rows)
         shapes = np.array([image.shape[-2:] for image in images])
         share = slice(first, first + len(keys))
+        if self.spec.crop_padding is not None:
+            windows = padded_windows(shapes, self.spec, (self.seed, "windows", epoch, step), self.rows, share)
+            corners = windows.corners.tolist()
+            return [padded_crop(image, corner, self.spec) for image, corner in zip(images, corners, strict=True)]
         boxes = crop_boxes(shapes, self.spec, (self.seed, "boxes", epoch, step), self.rows, share)
         return [box_crop(image, box, self.spec) for image, box in zip(images, boxes.tolist(), strict=True)]
 

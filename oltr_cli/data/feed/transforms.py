@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.base.seeding import generator
 from oltr_cli.recipe.specs import DataSpec
 
+_FILTERS = {None: InterpolationMode.BILINEAR, **{mode.value: mode for mode in InterpolationMode}}
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as torchvision's saturation uses
 
 
@@ -32,7 +34,6 @@ def training_crop(image: Tensor, spec: DataSpec, rng: np.random.Generator) -> Te
         uint8 (C, image_size, image_size).
     """
     height, width = image.shape[-2:]
-    size = [spec.image_size, spec.image_size]
     low, high = math.log(spec.crop_ratio[0]), math.log(spec.crop_ratio[1])
     for _ in range(10):
         area = height * width * rng.uniform(*spec.crop_scale)
@@ -40,14 +41,35 @@ def training_crop(image: Tensor, spec: DataSpec, rng: np.random.Generator) -> Te
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-            return F.resized_crop(image, top, left, h, w, size, antialias=True)
+            return _resized(image, (top, left, h, w), spec)
     side = min(height, width)  # an extreme shape: the largest square in the middle
-    return F.resized_crop(image, (height - side) // 2, (width - side) // 2, side, side, size, antialias=True)
+    return _resized(image, ((height - side) // 2, (width - side) // 2, side, side), spec)
 
 
 def box_crop(image: Tensor, box: Sequence[int], spec: DataSpec) -> Tensor:
     """The box (top, left, height, width) of an image (C, H, W), resized to uint8 (C, image_size, image_size)."""
-    return F.resized_crop(image, *box, [spec.image_size, spec.image_size], antialias=True)
+    return _resized(image, box, spec)
+
+
+def _resized(image: Tensor, box: Sequence[int], spec: DataSpec) -> Tensor:
+    size = [spec.image_size, spec.image_size]
+    return F.resized_crop(image, *box, size, _FILTERS[spec.interpolation], antialias=True)
+
+
+def padded_crop(image: Tensor, corner: Sequence[int], spec: DataSpec) -> Tensor:
+    """The square at ``corner`` (row, column, may be negative) of an image (C, H, W), resized as for evaluation.
+
+    Returns:
+        uint8 (C, image_size, image_size), black where the square is beside the image.
+    """
+    return F.crop(_shorter_side(image, spec), *corner, spec.image_size, spec.image_size)
+
+
+def _shorter_side(image: Tensor, spec: DataSpec) -> Tensor:
+    """The image with a shorter side of ``eval_resize``."""
+    if min(image.shape[-2:]) == spec.eval_resize:
+        return image
+    return F.resize(image, [spec.eval_resize], _FILTERS[spec.interpolation], antialias=True)
 
 
 def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
@@ -55,9 +77,7 @@ def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
 
     With a ``store_side`` larger images are first shrunk to it, as in a store.
     """
-    image = shrunk(image, spec.store_side)
-    if min(image.shape[-2:]) != spec.eval_resize:
-        image = F.resize(image, [spec.eval_resize], antialias=True)
+    image = _shorter_side(shrunk(image, spec.store_side), spec)
     return F.center_crop(image, [spec.image_size, spec.image_size])
 
 

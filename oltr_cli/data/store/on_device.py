@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oltr_cli.data.feed.boxes import crop_boxes
+from oltr_cli.data.feed.boxes import Windows, crop_boxes, padded_windows
 from oltr_cli.data.feed.device_crops import Placed, crop_batch
 from oltr_cli.data.feed.loading import Batch, EpochBatches, none_left, rank_share, replacements
 from oltr_cli.data.store.shards import START
@@ -28,11 +28,12 @@ SHARE = 0.5  # of the device's free memory that pixels may take
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One step: which images (B,), and their boxes (B, 4)."""
+    """One step: which images (B,), their boxes (B, 4), and what is wanted of these if that is not all."""
 
     indices: NDArray[np.int64]
     shown: NDArray[np.int64]  # the same, but another of its class for an image that cannot be decoded
     boxes: NDArray[np.int64]
+    windows: Windows | None = None
 
 
 class DeviceLoader:
@@ -55,6 +56,7 @@ class DeviceLoader:
         resident: bool | None = None,
     ) -> None:
         self.split, self.data, self.seed, self.device = split, data, seed, device
+        self.bicubic = data.interpolation == "bicubic"
         self.sampler = EpochBatches(split, train, seed, rank, world)
         self.steps = self.sampler.steps_per_epoch
         self.share = rank_share(self.sampler.rows, rank, world)
@@ -76,16 +78,24 @@ class DeviceLoader:
             yield Batch(images, where, torch.from_numpy(drawn.indices), replaced)
 
     def _drawn(self) -> Iterator[_Drawn]:
+        batch = self.sampler.rows, self.share
         for step, indices in self.sampler.steps():
-            key = (self.seed, "boxes", self.sampler.epoch, step)
-            boxes = crop_boxes(self.shapes[indices], self.data, key, self.sampler.rows, self.share)
-            yield _Drawn(indices, self.shown[indices], boxes)
+            shapes = self.shapes[indices]
+            if self.data.crop_padding is None:
+                boxes = crop_boxes(shapes, self.data, (self.seed, "boxes", self.sampler.epoch, step), *batch)
+                yield _Drawn(indices, self.shown[indices], boxes)
+            else:
+                key = (self.seed, "windows", self.sampler.epoch, step)
+                whole = np.concatenate([np.zeros_like(shapes), shapes], axis=1)
+                yield _Drawn(indices, self.shown[indices], whole, padded_windows(shapes, self.data, key, *batch))
 
     def _resident(self) -> Iterator[tuple[_Drawn, Tensor]]:
         assert self.pixels is not None
         for drawn in self._drawn():
-            placed = Placed(self.pixels.start[drawn.shown], self.split.shapes[drawn.shown, 1], drawn.boxes)
-            yield drawn, crop_batch(self.pixels.pixels, placed, self.data.image_size)
+            placed = Placed(
+                self.pixels.start[drawn.shown], self.split.shapes[drawn.shown, 1], drawn.boxes, drawn.windows
+            )
+            yield drawn, crop_batch(self.pixels.pixels, placed, self.data.image_size, self.bicubic)
 
     def _streamed(self) -> Iterator[tuple[_Drawn, Tensor]]:
         stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
@@ -115,7 +125,7 @@ class DeviceLoader:
 
         deque(copying.map(copy, range(len(drawn.boxes))), maxlen=0)
         whole = np.concatenate([np.zeros((len(start), 2), np.int64), drawn.boxes[:, 2:]], axis=1)
-        placed = Placed(start, width, whole)
+        placed = Placed(start, width, whole, drawn.windows)
         if stream is None:
             return buffer.to(self.device), placed
         with torch.cuda.stream(stream):
@@ -129,7 +139,7 @@ class DeviceLoader:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
             pixels.record_stream(current)
-        return drawn, crop_batch(pixels, placed, self.data.image_size)
+        return drawn, crop_batch(pixels, placed, self.data.image_size, self.bicubic)
 
 
 class _Resident:

@@ -28,13 +28,18 @@ class Backbone(nn.Module):
     A subclass builds its layers in ``__init__(spec)``, after ``super().__init__(spec)``, sets ``map_channels``, and
     defines ``compute_map`` and ``map_size``. Class attributes are read from the file's text: write them as literals.
 
+    One whose feature is not the mean over the cells of its map also defines ``reduce``, ``compute_pooled`` and
+    ``pooled_channels``.
+
     Class attributes:
-        names: its names in recipes, if not the file's name; if there are several, ``spec.name`` says which.
+        names: its names in recipes, if not the file's name; if there are several, ``spec.name`` says which. "x/NAME"
+            stands for every name that begins with "x/".
         source: paper that introduced it.
         keys: which of the recipe's stem, width and final_relu it uses; others must keep their defaults.
         torchvision: name → file of torchvision's weights for it, for ``backbone.weights = "torchvision"``.
 
     Attributes:
+        heads: beginnings of the names that its classifier, which it leaves out, has in files of weights.
         map_channels: C, channels of the feature map.
         inputs: what is currently passed as images; see ``taking``.
         extra_fc: the layer after the pooling, if any; see ``build_backbone``.
@@ -45,6 +50,7 @@ class Backbone(nn.Module):
     keys: ClassVar[tuple[str, ...]] = ()
     torchvision: ClassVar[dict[str, str]] = {}
 
+    heads: tuple[str, ...] = ()
     map_channels: int
 
     def __init__(self, spec: BackboneSpec) -> None:
@@ -65,10 +71,34 @@ class Backbone(nn.Module):
         """(h, w) of the feature map of square images, by arithmetic."""
         raise NotImplementedError
 
+    def reduce(self, feature_map: Tensor) -> Tensor:
+        """The mean over the cells of a map (B, C, h, w): (B, C)."""
+        return F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
+
+    def compute_pooled(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to features (B, C) before the extra fc."""
+        return self.reduce(self.feature_map(images))
+
+    def check_image_size(self, image_size: int) -> None:
+        """Refuse, with a UsageProblem, square images of a size that the network does not take."""
+
+    def weight_entries(self) -> dict[str, Tensor]:
+        """Its parameters and buffers by the names that they have in files of weights."""
+        return dict(self.state_dict())
+
+    def from_other_names(self, entries: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The entries of a file with other names under those of ``weight_entries``, where it knows how."""
+        return entries
+
+    @property
+    def pooled_channels(self) -> int:
+        """Length of the feature before the extra fc."""
+        return self.map_channels
+
     @property
     def feature_dim(self) -> int:
         """D, length of the pooled feature."""
-        return self.map_channels if self.extra_fc is None else self.extra_fc.out_features
+        return self.pooled_channels if self.extra_fc is None else self.extra_fc.out_features
 
     def feature_map(self, images: Tensor) -> Tensor:
         """The feature map (B, C, h, w) of images (B, 3, H, W); maps computed before are returned unchanged."""
@@ -94,20 +124,25 @@ class Backbone(nn.Module):
             )
 
     def pool(self, feature_map: Tensor) -> Tensor:
-        """Average over the cells of a map (B, C, h, w), then the extra fc and its ReLU, if any: (B, D)."""
-        v = F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
+        """A map (B, C, h, w) reduced to its feature, then the extra fc and its ReLU, if any: (B, D)."""
+        return self._after_pooling(self.reduce(feature_map))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) to pooled features (B, D)."""
+        if self.inputs == "images":
+            return self._after_pooling(self.compute_pooled(images))
+        return self._after_pooling(images.flatten(1) if self.inputs == "pooled" else self.reduce(images))
+
+    def _after_pooling(self, v: Tensor) -> Tensor:
         if self.extra_fc is not None:
             v = self.extra_fc(v)
             v = F.relu(v) if self.fc_relu else v
         return v
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to pooled features (B, D)."""
-        return self.pool(images if self.inputs == "pooled" else self.feature_map(images))
-
     @contextmanager
     def taking(self, inputs: Given) -> Iterator[None]:
-        """Inside this context, inputs are not images but maps (B, C, h, w) computed before, or means (B, C, 1, 1)."""
+        """Inside this context, inputs are not images but what was computed of them: maps (B, C, h, w), or features
+        before the extra fc (B, C, 1, 1)."""
         before, self.inputs = self.inputs, inputs
         try:
             yield
@@ -150,5 +185,5 @@ def build_backbone(spec: BackboneSpec, *, extra_fc: bool = False) -> Backbone:
     if not isinstance(getattr(backbone, "map_channels", None), int):
         raise UsageProblem(f"backbone '{spec.name}': {type(backbone).__name__}.__init__ does not set map_channels")
     if extra_fc or spec.fc:
-        backbone.extra_fc = nn.Linear(backbone.map_channels, spec.fc or backbone.map_channels)
+        backbone.extra_fc = nn.Linear(backbone.pooled_channels, spec.fc or backbone.pooled_channels)
     return backbone

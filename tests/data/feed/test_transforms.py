@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from oltr_cli.base.seeding import derive, generator
-from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, training_crop
+from oltr_cli.data.feed.boxes import padded_windows
+from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, padded_crop, training_crop
 from oltr_cli.recipe.specs import DataSpec
 
 CPU = torch.device("cpu")
@@ -118,3 +119,38 @@ def test_keys_do_not_collide_and_stay_the_same_for_ever():
     assert derive(0, "crop", 1) != derive(0, "crop", "1")
     assert derive(0, "init", "plain") == 1217153429408534170  # another value would change every run there is
     assert 0 <= derive("anything") < 2**63
+
+
+def padded(n, shapes, **changes):
+    return padded_windows(np.array(shapes), spec(**changes), ("key",), n, slice(0, n))
+
+
+def test_padded_crops_are_shifted_images_with_a_black_border():
+    data = spec(eval_resize=16, crop_padding=4)
+    windows = padded(2000, [(16, 16)] * 2000, eval_resize=16, crop_padding=4)
+    corners = windows.corners
+    assert set(map(tuple, windows.sizes)) == {(16, 16)}
+    assert {(r, c) for r, c in corners.tolist()} == {(r, c) for r in range(-4, 5) for c in range(-4, 5)}
+    image = images(1)[0].clamp_min(1)
+    for corner in [(-4, 3), (0, 0), (2, -1)]:
+        crop = padded_crop(image, corner, data)
+        around = torch.nn.functional.pad(image, (4, 4, 4, 4))
+        row, column = (4 + place for place in corner)
+        assert torch.equal(crop, around[:, row : row + 16, column : column + 16])
+
+
+def test_padded_crops_of_other_sizes_are_cut_from_the_image_that_evaluation_sees():
+    data = spec(crop_padding=0)
+    image = torch.randint(0, 256, (3, 50, 31), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    windows = padded(2000, [(50, 31)] * 2000, crop_padding=0)
+    assert set(map(tuple, windows.sizes)) == {(32, 20)}
+    assert {(r, c) for r, c in windows.corners.tolist()} == {(r, c) for r in range(17) for c in range(5)}
+    assert torch.equal(padded_crop(image, (8, 2), data), evaluation_crop(image, data))
+
+
+def test_windows_of_a_share_are_those_of_the_batch():
+    data, shapes = spec(crop_padding=3), np.array([(20 + n, 40 - n) for n in range(8)])
+    whole = padded_windows(shapes, data, ("key", 1), 8, slice(0, 8))
+    part = padded_windows(shapes[3:6], data, ("key", 1), 8, slice(3, 6))
+    np.testing.assert_array_equal(part.corners, whole.corners[3:6])
+    assert not np.array_equal(padded_windows(shapes, data, ("key", 2), 8, slice(0, 8)).corners, whole.corners)

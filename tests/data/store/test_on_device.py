@@ -27,11 +27,12 @@ def smooth(rng, height, width):
     return picture.clip(0, 255).astype(np.uint8)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [32, 224])
-def test_crops_differ_by_less_than_half_a_grey_level_from_torchvision(size):
+def test_crops_differ_by_less_than_half_a_grey_level_from_torchvision(size, interpolation):
     rng = np.random.default_rng(0)
     pictures = [smooth(rng, *rng.integers(40, 300, 2)) for _ in range(12)]
-    spec = DataSpec(name="x", image_size=size, eval_resize=size)
+    spec = DataSpec(name="x", image_size=size, eval_resize=size, interpolation=interpolation)
     boxes = []
     for picture in pictures:
         h, w = (int(rng.integers(8, side + 1)) for side in picture.shape[:2])
@@ -40,7 +41,7 @@ def test_crops_differ_by_less_than_half_a_grey_level_from_torchvision(size):
     starts = np.cumsum([0] + [picture.size for picture in pictures])[:-1]
     widths = np.array([picture.shape[1] for picture in pictures])
     flat = torch.from_numpy(np.concatenate([picture.reshape(-1) for picture in pictures]))
-    crops = crop_batch(flat, Placed(starts, widths, np.array(boxes)), size)
+    crops = crop_batch(flat, Placed(starts, widths, np.array(boxes)), size, interpolation == "bicubic")
     wanted = torch.stack(
         [
             box_crop(torch.from_numpy(picture).permute(2, 0, 1), box, spec)
@@ -120,6 +121,25 @@ def test_batches_with_outliers_are_those_of_the_workers(tmp_path, monkeypatch, r
             failed |= set(other.failed)
             assert (one.images.float() - other.images.float()).abs().mean() < 0.4
     assert failed == {len(splits["train"]) + 2}
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)])
+@pytest.mark.parametrize(("eval_resize", "most"), [(16, 0), (13, 2)])
+def test_padded_crops_are_those_of_the_workers(stored, resident, share, eval_resize, most):
+    """To the last bit where nothing is resized, otherwise up to the rounding of grey levels."""
+    split, spec = stored
+    spec = spec.model_copy(update={"crop_padding": 3, "eval_resize": eval_resize})
+    train = TrainSpec(batch_size=8, sampler="class_aware", images_per_class=2)
+    usual = TrainingLoader(split, spec, train, 3, 0, *share)
+    device = DeviceLoader(split, spec, train, 3, CPU, 2, *share, resident=resident)
+    black = 0
+    for one, other in zip(usual.epoch(1), device.epoch(1), strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert one.images.shape[-2:] == (12, 12)
+        assert (one.images.int() - other.images.int()).abs().max() <= most
+        black += int((one.images.amax(dim=(1, 2)) == 0).any(dim=1).sum())
+    assert black > 0
 
 
 def test_a_damaged_shard_is_not_sent_to_the_device(stored, capsys):

@@ -1,0 +1,30 @@
+"""The cosine classifier without squashing, for methods on lengths that do not count."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oltr_cli.networks.layers import at_least_float32
+
+
+class Cosine(nn.Module):
+    """cos(w_c, v) of v (B, D) and every class, (B, K) in float32, without bias.
+
+    Attributes:
+        weight: (K, D), one vector per class; its length does not matter.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_classes, feature_dim))
+        bound = feature_dim**-0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, v: Tensor) -> Tensor:
+        return cosines(v, self.weight)
+
+
+def cosines(v: Tensor, w: Tensor) -> Tensor:
+    """cos(w_c, v_n) of v (B, D) and w (K, D), (B, K) in float32; 0 for a vector of length 0."""
+    with torch.autocast(v.device.type, enabled=False):  # a factor of the cosines makes rounding errors as large
+        return F.linear(F.normalize(at_least_float32(v)), F.normalize(at_least_float32(w)))
