@@ -181,10 +181,14 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
 def _size(last: "Planned", display: "Display") -> tuple[int, int]:
     """Training images and classes; for a finished run from its result, since it no longer needs its dataset."""
     from oltr_cli.data.feed.opening import open_dataset
-    from oltr_cli.pipeline.problems import warn_of_other_lists
+    from oltr_cli.pipeline.problems import unscored_sets, warn_of_other_lists
 
     if (result := last.run.result()) is not None:
         warn_of_other_lists(last, result, display)
+        if sets := unscored_sets(last, result):
+            display.warn(
+                f"{last.run.name} lacks scores of {', '.join(sets)}; repeat the oltr run command without --dry-run"
+            )
         return sum(result.class_counts), len(result.class_counts)
     dataset = open_dataset(last.link.recipe.data)
     return len(dataset.splits["train"]), len(dataset.class_names)

@@ -6,8 +6,11 @@ from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset, Split
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.errors import DataProblem
+from oltr_cli.method import Method
 from oltr_cli.planning.plan import Planned
+from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.runs.trained_on import Keys, keys_of, save_trained_on, trained_on
+from oltr_cli.training.task import training_images
 
 
 def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
@@ -18,7 +21,8 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
     Raises:
         DataProblem: the run it starts from was trained on images of a split that is for evaluation.
     """
-    train = _listed(dataset.splits["train"])
+    assert issubclass(p.cls, Method)
+    train = _listed(training_images(p.cls, dataset))
     if train is None:
         return ""
     own, warning = _keys(train), ""
@@ -37,7 +41,7 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
 def _check(parent: str, seen: Keys, dataset: OpenedDataset) -> None:
     for name, split in dataset.splits.items():
         listed = _listed(split)
-        if name == "train" or listed is None:
+        if name in ("train", OUTLIERS) or listed is None:
             continue
         known = np.flatnonzero(np.isin(_keys(listed), seen))
         if len(known):

@@ -33,6 +33,7 @@ class Described:
     starts_from: str | None = None
     train_defaults: Mapping[str, Any] = field(default_factory=dict)
     trains: bool = False
+    uses_outliers: bool = False
     on_features: bool = False
 
     def load(self) -> "type[Method] | type[Detector]":
@@ -48,7 +49,7 @@ def described(name: str, *, detector: bool = False) -> Described:
     """
     plugin = METHODS.find().get(name)
     if plugin is not None and plugin.origin == "built-in" and plugin.class_name:
-        names = ("Params", "starts_from") if detector else ("Params", "starts_from", "train_defaults", "trains")
+        names = ("Params", "starts_from") + (() if detector else ("train_defaults", "trains", "uses_outliers"))
         found = attributes_of(plugin.module, plugin.class_name, names)
         if found is not None and (method_info(plugin).kind == "detector") == detector:
             facts = dict(zip(names, found, strict=True))
@@ -60,7 +61,8 @@ def described(name: str, *, detector: bool = False) -> Described:
 
     cls = load_method(name)
     on_features = issubclass(cls, FeatureMethod)
-    return Described(name, False, cls.Params, cls.starts_from, cls.train_defaults, cls.trains, on_features)
+    how = (cls.train_defaults, cls.trains, cls.uses_outliers, on_features)
+    return Described(name, False, cls.Params, cls.starts_from, *how)
 
 
 def described_chain(name: str) -> list[Described]:

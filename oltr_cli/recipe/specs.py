@@ -146,6 +146,13 @@ class TrainSpec(_Spec):
     images_per_class: int = Field(
         4, ge=1, le=10_000, description="class_aware: images of each class drawn into a batch"
     )
+    # None rather than 0: what is unset stays out of a recipe's hash.
+    outlier_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="outliers in a batch, for methods that train on some; unset: as many as images",
+    )
     lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
