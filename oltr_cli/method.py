@@ -92,6 +92,8 @@ class Method(nn.Module):
         starts_from: the method whose finished run gives the first weights, or None to start from nothing.
         family: heading under which ``oltr ls methods`` lists it.
         source: paper that introduced it.
+        trains_from_scratch: whether it can also train from nothing with the recipe's [stage1], as its paper trains it
+            (``train.from_scratch``): it needs nothing that only a trained network has, such as class means.
         renames: prefixes of the ancestor's parameters that have another name here.
         uses_outliers: True for a method that trains on the images of open_train.txt too: ``training_loss`` gets them in
             each batch, with the label −1.
@@ -112,6 +114,7 @@ class Method(nn.Module):
     renames: ClassVar[dict[str, str]] = {}
     uses_outliers: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    trains_from_scratch: ClassVar[bool] = False
     train_defaults: ClassVar[dict[str, Any]] = {}
     search_space: ClassVar[dict[str, str]] = {
         "train.lr.features": "0.001:0.5:log",

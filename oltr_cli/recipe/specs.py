@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, StrictBool, field_validator, model_validator
 from typing_extensions import TypeVar
 
 from oltr_cli.base.text import visible
@@ -170,6 +170,14 @@ class TrainSpec(_Spec):
         description="epochs in which the rate rises to the schedule's, by the same at each step",
     )
     freeze_backbone: bool = False
+    from_scratch: StrictBool | None = Field(
+        None, description="train the method from nothing with [stage1]; false or unset: from the method it starts from"
+    )
+
+    @field_validator("from_scratch")
+    @classmethod
+    def _false_is_unset(cls, value: bool | None) -> bool | None:
+        return value or None
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainSpec":
