@@ -103,4 +103,4 @@ def test_the_methods_whose_papers_train_from_scratch(recipe):
                 able.append(name)
             except UsageProblem:
                 pass
-    assert able == ["balanced-softmax", "cost-sensitive", "focal", "ldam-drw", "logit-adjustment"]
+    assert able == ["balanced-softmax", "class-balanced", "cost-sensitive", "focal", "ldam-drw", "logit-adjustment"]
