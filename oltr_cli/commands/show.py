@@ -190,8 +190,14 @@ def _paper_figures(name: str) -> list[dict[str, Any]]:
 
 
 def _type_name(annotation: Any) -> str:
-    from typing import Literal, get_args, get_origin
+    from types import NoneType, UnionType
+    from typing import Literal, Union, get_args, get_origin
 
-    if get_origin(annotation) is Literal:
+    origin = get_origin(annotation)
+    if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
+    if origin in (Union, UnionType):
+        return " | ".join("unset" if part is NoneType else _type_name(part) for part in get_args(annotation))
+    if hasattr(annotation, "__metadata__"):  # Annotated, as pydantic's StrictBool
+        return _type_name(annotation.__origin__)
     return getattr(annotation, "__name__", str(annotation))
