@@ -142,7 +142,11 @@ class TrainSpec(_Spec):
 
     epochs: int = Field(30, ge=1, le=1_000_000)
     batch_size: int = Field(128, ge=1, le=1_000_000)
-    sampler: Literal["instance", "class_aware"] = "instance"
+    sampler: Literal["instance", "class_aware", "sqrt", "progressive"] = Field(
+        "instance",
+        description="what is drawn equally often: every image, or every class; sqrt: classes by the root of their "
+        "counts; progressive: from images in the first epoch towards classes",
+    )
     images_per_class: int = Field(
         4, ge=1, le=10_000, description="class_aware: images of each class drawn into a batch"
     )

@@ -106,6 +106,8 @@ KEYS = {
         "train.warmup_epochs=2",
         "data.crop_padding=2",
     ],
+    "sampler sqrt": ["train.sampler=sqrt"],
+    "sampler progressive": ["train.sampler=progressive"],
 }
 
 
