@@ -106,6 +106,8 @@ KEYS = {
         "train.warmup_epochs=2",
         "data.crop_padding=2",
     ],
+    "mixup": ["train.mixup=0.4"],
+    "mixup and cutmix": ["train.mixup=0.4", "train.cutmix=1.0"],
     "sampler sqrt": ["train.sampler=sqrt"],
     "sampler progressive": ["train.sampler=progressive"],
 }
