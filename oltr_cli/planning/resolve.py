@@ -147,7 +147,18 @@ def _pair(detector: Described, layers: list[tuple[str, dict]], under: Link, file
 def _resolve(method: Described, layers: list[tuple[str, dict]], parent: str | None, file: str) -> Link:
     values, origin = _validated(_models(method), layers, file)
     recipe = Recipe(method=method.name, **values)
+    _check_mixing(method, recipe.train, origin, file)
     return Link(recipe, _hash(recipe, parent), origin)
+
+
+def _check_mixing(method: Described, train: TrainSpec, origin: dict[str, str], file: str) -> None:
+    """Refuse mixed images where they are not trained on, or where the loss of a mixed image says nothing."""
+    key = next((f"train.{key}" for key in ("mixup", "cutmix") if getattr(train, key) is not None), None)
+    if key is None or method.mixes:
+        return
+    why = "it sees features, not images" if method.on_features else "its class does not set mixes"
+    text = f"{method.name} cannot train on mixed images ({why}); set it for plain only, as plain.{key} or in [stage1]"
+    raise UsageProblem(_blamed([_Problem(key, f"{key}: {text}")], origin, file))
 
 
 def _validated(

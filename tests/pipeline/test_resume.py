@@ -111,6 +111,10 @@ KEYS = {
     ),
     "recentred, attention at random": ("dme", ["params.recentre=true", "params.attention_init=code"]),
     "recentred, frozen backbone": ("dme", ["params.recentre=true", "train.freeze_backbone=true"]),
+    "mixup": ("plain", ["train.mixup=0.4"]),
+    "mixup and cutmix": ("plain", ["train.mixup=0.4", "train.cutmix=1.0"]),
+    "sampler sqrt": ("plain", ["train.sampler=sqrt"]),
+    "sampler progressive": ("plain", ["train.sampler=progressive"]),
 }
 
 
