@@ -23,6 +23,7 @@ from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
 from oltr_cli.planning.described import Described, check_backbone
 from oltr_cli.recipe.backbones import HUB, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import read_recipe
+from oltr_cli.recipe.home import data_home, weights_file
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
 from oltr_cli.recipe.timm_names import PREFIX
 
@@ -294,7 +295,7 @@ def _weights_digest(backbone: BackboneSpec) -> str:
                 f"backbone.weights: the hub has those of {PREFIX}NAME, not of {backbone.name}; give a file"
             )
         return HUB
-    return _digest(Path(backbone.weights).expanduser())
+    return _digest(weights_file(backbone.weights))
 
 
 def _digest(path: Path) -> str:
@@ -302,7 +303,8 @@ def _digest(path: Path) -> str:
         state = path.stat()
         return _digest_of(path.absolute(), state.st_size, state.st_mtime_ns)
     except OSError as error:
-        raise DataProblem(f"backbone.weights: {path} cannot be read ({error.strerror})") from None
+        where = "" if path.is_absolute() else f", neither here nor in {data_home()}"
+        raise DataProblem(f"backbone.weights: {path} cannot be read{where} ({error.strerror})") from None
 
 
 @lru_cache(maxsize=64)
