@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet, ThresholdOfRun
+from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, OwnConfidence, Quiet, ThresholdOfRun
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def export(
         typer.Option(metavar="FILE", help="File or folder to write to; default the run's name, in the current folder"),
     ] = None,
     threshold: ThresholdOfRun = None,
+    own_confidence: OwnConfidence = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file")] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -56,7 +57,7 @@ def export(
     from oltr_cli.inference.recogniser import Recogniser
 
     require_packages(to)
-    recogniser = Recogniser.load(named_run(run, display), threshold=threshold)
+    recogniser = Recogniser.load(named_run(run, display), threshold=threshold, by_choice=not own_confidence)
     file = (out or Path()).expanduser()
     if file.is_dir():
         file /= default_file(recogniser, to)

@@ -35,6 +35,10 @@ FinishedRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Number of loading processes; does not change results")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not track the run in MLflow")]
+OwnConfidence = Annotated[
+    bool,
+    typer.Option("--own-confidence", help="The run's own confidence, although oltr tune detector chose a detector"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
 Shots = Annotated[
     str, typer.Option(metavar="paper|code", help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")

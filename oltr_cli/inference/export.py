@@ -136,9 +136,10 @@ def confidence_rule(recogniser: Recogniser) -> ConfidenceRule | None:
     if detector is None:
         return None
     if not isinstance(detector, LogitDetector):
+        own = " --own-confidence" if recogniser.run == recogniser.base else ""
         raise UsageProblem(
             f"{recogniser.run.name} cannot be exported: {detector.name} is not a formula of the logits alone (a "
-            f"LogitDetector, such as energy); export the run without it: oltr export {recogniser.base.name}"
+            f"LogitDetector, such as energy); export the run without it: oltr export {recogniser.base.name}{own}"
         )
     return detector.from_logits
 

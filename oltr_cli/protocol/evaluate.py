@@ -20,14 +20,16 @@ class Evaluation(Record):
 
     Attributes:
         run, file: the name of the run, or the file of the scores, if any.
+        detector: whose confidence it is, if one was chosen for the run.
         counts: numbers of ``known`` and ``open`` samples and of ``classes``: ``many``, ``medium`` and ``few``.
         identification: for a run whose dataset has probes.
     """
 
-    ABSENT = frozenset({"run", "file", "counts", "identification"})
+    ABSENT = frozenset({"run", "file", "detector", "counts", "identification"})
 
     run: str | None = None
     file: str | None = None
+    detector: str | None = None
     threshold: ChosenThreshold
     shots: str
     counts: dict[str, int] | None = None
@@ -43,6 +45,18 @@ class Evaluation(Record):
             shots=result.shots,
             metrics=result.metrics,
             identification=result.identification,
+        )
+
+    def of_run(self, name: str, result: RunResult, detector: str | None = None) -> "Evaluation":
+        """The same with the name of the run, and its identification rates, which depend on neither τ nor detector."""
+        own = {metric: value for metric, value in result.metrics.items() if metric.startswith(IDENTIFICATION)}
+        return self.model_copy(
+            update={
+                "run": name,
+                "detector": detector,
+                "metrics": self.metrics | own,
+                "identification": result.identification,
+            }
         )
 
 
@@ -134,14 +148,7 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
     read_for_rule = chosen.splits if isinstance(chosen, ThresholdRule) else ()
     val, open_val = (read(split) if split in read_for_rule else None for split in ("val", "open_val"))
     evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val)
-    own = {name: value for name, value in result.metrics.items() if name.startswith(IDENTIFICATION)}
-    return evaluated.model_copy(
-        update={
-            "run": "/".join(run_dir.absolute().parts[-3:]),
-            "metrics": evaluated.metrics | own,
-            "identification": result.identification,
-        }
-    )
+    return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result)
 
 
 def evaluation_of(

@@ -35,7 +35,10 @@ def table(shown: Evaluation) -> RenderableType:
         mark = ("†" if METRICS[name].needs_threshold else " ") if leaks else ""
         return ("–" if value is None else METRICS[name].shown(value) + sign) + mark
 
-    by_group = Table(box=ROUNDED, title=shown.run or shown.file, title_style="bold", title_justify="left")
+    title = shown.run or shown.file
+    if shown.detector:
+        title = f"{title}, confidence of {shown.detector}"
+    by_group = Table(box=ROUNDED, title=title, title_style="bold", title_justify="left")
     by_group.add_column("\n", no_wrap=True)
     by_group.add_column("overall\n", justify="right")
     for name, bounds in zip(GROUPS, DEFINITIONS[shown.shots], strict=True):

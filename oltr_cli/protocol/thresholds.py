@@ -24,7 +24,7 @@ import numpy as np
 from oltr_cli.base.added_files import given_files
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.protocol.metrics import f_measure, rank_curve
-from oltr_cli.runs.result import ChosenThreshold, RunResult, read_tuned
+from oltr_cli.runs.result import ChosenDetector, ChosenThreshold, RunResult, read_tuned
 from oltr_cli.runs.scores import SavedScores
 
 # The splits each rule reads. "open" is the open part of the test set.
@@ -111,6 +111,26 @@ def saved_threshold(run_dir: Path, result: RunResult, rule: ThresholdRule | None
             f"{shlex.quote(result.run)}{how}{given_files()}"
         )
     return tuned.chosen
+
+
+def choice_threshold(run: str, chosen: ChosenDetector, rule: ThresholdRule | None) -> ChosenThreshold | ThresholdRule:
+    """``saved_threshold`` for the detector that was chosen for ``run``: never a τ of another confidence.
+
+    Raises:
+        UsageProblem: the rule is ``tuned``, and no τ was tuned for this detector.
+    """
+    if rule is None:
+        return chosen.default_threshold
+    if rule.name == "own":
+        return chosen.threshold
+    if rule.name != "tuned":
+        return rule
+    if chosen.tuned is None:
+        raise UsageProblem(
+            f"{run}: no threshold was tuned for the confidence of {chosen.name}; choose one with: oltr tune threshold "
+            f"--run {shlex.quote(run)}{given_files()}"
+        )
+    return chosen.tuned.chosen
 
 
 def default_threshold(run_dir: Path, result: RunResult) -> ChosenThreshold:

@@ -1,6 +1,6 @@
-"""result.json: the outcome of a run that has ended; threshold.json: the τ that was tuned for it later.
+"""result.json: the outcome of a run that has ended; threshold.json and detector.json: what was tuned for it later.
 
-Both are read and written only here. Files of earlier versions lack newer fields, which have defaults; fields without a
+All are read and written only here. Files of earlier versions lack newer fields, which have defaults; fields without a
 default were written by every version.
 """
 
@@ -24,10 +24,10 @@ from pydantic import (
 from oltr_cli.base.digests import CHANGED, ON_PURPOSE, without_digest
 from oltr_cli.base.files import write_json
 from oltr_cli.base.text import counted
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.runs.class_names import read_class_names
 
-RESULT, TUNED = "result.json", "threshold.json"
+RESULT, TUNED, CHOSEN = "result.json", "threshold.json", "detector.json"
 
 Metrics = dict[str, FiniteFloat | None]  # by name, None if it cannot be computed; see oltr_cli.protocol.catalogue
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -91,6 +91,37 @@ class TunedThreshold(Record):
 
     def write(self, run_dir: Path) -> None:
         write_json(run_dir / TUNED, self.as_json())
+
+
+class ChosenDetector(Record):
+    """detector.json: the detector that ``oltr tune detector`` chose for a run of a trained method.
+
+    Attributes:
+        threshold: τ by the detector's own rule, on validation.
+        criterion: what was compared, in words; ``value``: that of the detector, ``own_value``: of the run's own
+            confidence; ``low``, ``high``: interval of the difference.
+        tuned: τ for this detector's confidence as ``oltr tune threshold`` chose it later.
+    """
+
+    ABSENT = frozenset({"tuned"})
+
+    name: str
+    params: dict[str, Any] = {}
+    threshold: ChosenThreshold
+    criterion: str
+    value: FiniteFloat
+    own_value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    tuned: TunedThreshold | None = None
+
+    @property
+    def default_threshold(self) -> ChosenThreshold:
+        """τ when nobody says which: the tuned one once there is one."""
+        return self.tuned.chosen if self.tuned else self.threshold
+
+    def write(self, run_dir: Path) -> None:
+        write_json(run_dir / CHOSEN, self.as_json())
 
 
 class DetectorFacts(Record):
@@ -218,6 +249,32 @@ def read_tuned(run_dir: Path) -> TunedThreshold | None:
         DataProblem: the file is damaged.
     """
     return _read(run_dir / TUNED, TypeAdapter(TunedThreshold), "write it again with: oltr tune threshold")
+
+
+def read_chosen_detector(run_dir: Path) -> ChosenDetector | None:
+    """The detector that ``oltr tune detector`` chose for a run; None if it chose none.
+
+    Raises:
+        DataProblem: the file is damaged.
+    """
+    remedy = "choose again with: oltr tune detector, or take the choice back with its --reset"
+    return _read(run_dir / CHOSEN, TypeAdapter(ChosenDetector), remedy)
+
+
+def forget_chosen_detector(run_dir: Path) -> bool:
+    """Take the choice back: the run has its own confidence again. Returns whether there was one.
+
+    Raises:
+        OltrError: the file cannot be removed.
+    """
+    file = run_dir / CHOSEN
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OltrError(f"{file}: cannot be removed ({error.strerror})") from None
+    return True
 
 
 def _read(path: Path, form: TypeAdapter[T], remedy: str) -> T | None:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.pipeline.chosen import scores_by_choice
 from oltr_cli.protocol.thresholds import FMeasureCurve, ThresholdRule, choose_threshold
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import TunedThreshold
+from oltr_cli.runs.result import TunedThreshold, read_chosen_detector, read_result
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.storage import open_journal
 
@@ -39,6 +40,7 @@ class Tuned:
 
     Attributes:
         f_measure_val: at ``value``; None where there are no open validation samples.
+        detector: whose confidence τ is for, if not the run's own.
         rejects_nothing: whether the best F-measure on validation is that of a threshold which rejects nothing.
     """
 
@@ -48,9 +50,16 @@ class Tuned:
     f_measure_val: float | None
     study: Study | None  # None for id_quantile, which needs no search
     rejects_nothing: bool = False
+    detector: str | None = None
+
+    @property
+    def what(self) -> str:
+        """The run, and the detector if it has one."""
+        return self.run if self.detector is None else f"{self.run} with {self.detector}"
 
     def as_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if key != "rejects_nothing"}
+        left_out = {"rejects_nothing", *(() if self.detector else ("detector",))}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
 def tuning_rule(text: str) -> ThresholdRule:
@@ -85,11 +94,50 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
         OltrError: the choice cannot be written.
     """
     splits = {name: SavedScores.load(run.scores(name)) for name in ("val", "open_val") if run.scores(name).exists()}
-    val, open_val = splits.get("val"), splits.get("open_val")
+    tuned = _tune(run, None, splits.get("val"), splits.get("open_val"), rule, trials)
+    _saved(tuned).write(run.path)
+    return tuned
+
+
+def tune_threshold_of_choice(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned | None:
+    """The same for the detector that ``oltr tune detector`` chose for the run, saved with that choice; None without.
+
+    Raises:
+        OltrError: as ``tune_threshold``; or the detector cannot be fitted.
+    """
+    chosen = read_chosen_detector(run.path)
+    if chosen is None:
+        return None
+    read = scores_by_choice(run, read_result(run.path), chosen)
+    tuned = _tune(run, chosen.name, read("val"), read("open_val"), rule, trials)
+    chosen.model_copy(update={"tuned": _saved(tuned)}).write(run.path)
+    return tuned
+
+
+def _saved(tuned: Tuned) -> TunedThreshold:
+    study = tuned.study
+    return TunedThreshold(
+        rule=tuned.rule,
+        value=tuned.value,
+        f_measure_val=tuned.f_measure_val,
+        study=study.name if study else None,
+        trials=study.trials if study else 0,
+    )
+
+
+def _tune(
+    run: Run,
+    detector: str | None,
+    val: SavedScores | None,
+    open_val: SavedScores | None,
+    rule: ThresholdRule,
+    trials: int,
+) -> Tuned:
+    what = run.name if detector is None else f"{run.name} with {detector}"
     try:
         tau = choose_threshold(rule, val=val, open_val=open_val, test=None, open_test=None)
     except DataProblem as error:
-        raise DataProblem(f"{run.name}: {error}") from None
+        raise DataProblem(f"{what}: {error}") from None
     f_measure, study, rejects_nothing = None, None, False
     if val is not None and open_val is not None and len(val) and len(open_val):
         curve = FMeasureCurve(val, open_val)
@@ -97,19 +145,11 @@ def tune_threshold(run: Run, rule: ThresholdRule, trials: int = 50) -> Tuned:
         if rule.name == "val_open":
             confidence = np.concatenate([val.confidence, open_val.confidence])
             if not np.isfinite(confidence).all():
-                raise DataProblem(f"{run.name}: a validation confidence is infinite; τ needs finite scores")
+                raise DataProblem(f"{what}: a validation confidence is infinite; τ needs finite scores")
             bounds = min(0.0, float(confidence.min())), float(confidence.max())
             rejects_nothing = tau <= float(confidence.min())
-            study = _search(run, f"{run.name} {rule.text}", curve, bounds, trials)
-    tuned = Tuned(run.name, rule.text, tau, f_measure, study, rejects_nothing)
-    TunedThreshold(
-        rule=rule.text,
-        value=tau,
-        f_measure_val=f_measure,
-        study=study.name if study else None,
-        trials=study.trials if study else 0,
-    ).write(run.path)
-    return tuned
+            study = _search(run, f"{what} {rule.text}", curve, bounds, trials)
+    return Tuned(run.name, rule.text, tau, f_measure, study, rejects_nothing, detector)
 
 
 def _search(run: Run, name: str, curve: FMeasureCurve, bounds: tuple[float, float], trials: int) -> Study:

@@ -57,6 +57,7 @@ def threshold(
 
     The exact optimum is saved in the run's folder. From then on every command uses it for this run, and the run's plots
     are redrawn; `--threshold own` uses the run's own rule. An Optuna study on the same objective is saved next to it.
+    If oltr tune detector chose a detector for the run, τ of that detector's confidence is chosen as well.
 
     ```
     oltr tune threshold
@@ -70,7 +71,7 @@ def threshold(
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import OltrError, UsageProblem
-    from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
+    from oltr_cli.tuning.threshold import tune_threshold, tune_threshold_of_choice, tuning_rule
 
     parsed = tuning_rule(rule)
     display = Display()
@@ -79,7 +80,7 @@ def threshold(
     elif recipe is not None:
         raise UsageProblem("--recipe only applies to --table; add --table")
     else:
-        selected, then = _selected(dataset, method, run, display), ""
+        selected, then = selected_runs(dataset, method, run, display), ""
     done: list[Tuned] = []
     last = max(selected, key=lambda one: one.changed())  # what was trained last is what is worked on
     problems: list[OltrError] = []
@@ -88,6 +89,8 @@ def threshold(
             try:
                 done.append(tune_threshold(one, parsed, trials))
                 _redraw(one, display)
+                if (of_choice := tune_threshold_of_choice(one, parsed, trials)) is not None:
+                    done.append(of_choice)
             except OltrError as error:
                 problems.append(error)
             bar.advance()
@@ -97,7 +100,7 @@ def threshold(
         else:
             console = SafeConsole()
             console.print(_table(done, console.width), crop=False)
-        if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
+        if lenient := [tuned.what for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
         display.say(f"[dim]next[/]  {escape(then or f'oltr evaluate {last.name}{given_files()}')}")
     for problem in problems[:-1]:
@@ -129,8 +132,14 @@ def _rejecting_nothing(runs: "list[str]") -> str:
     )
 
 
-def _selected(dataset: str | None, method: str | None, run: str | None, display: "Display") -> "list[Run]":
-    """The finished runs that the options select, of those on the current build of the dataset."""
+def selected_runs(
+    dataset: str | None, method: str | None, run: str | None, display: "Display", option: str = "--run "
+) -> "list[Run]":
+    """The finished runs that the options select, of those on the current build of the dataset.
+
+    Args:
+        option: by which the command takes ``run``; "" for an argument.
+    """
     from oltr_cli.base.added_files import given_files
     from oltr_cli.errors import UsageProblem
     from oltr_cli.planning.registry import list_methods
@@ -142,7 +151,7 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
 
     if run is not None:
         if dataset or method:
-            raise UsageProblem("--run already names one run; leave out --dataset and --method")
+            raise UsageProblem(f"{option or 'RUN '}already names one run; leave out --dataset and --method")
         path = named_run(run, display)
         one = run_from_path(path.resolve())
         if one is None:
@@ -156,7 +165,9 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     for problem in damaged.values():
         display.warn(problem)
     if elsewhere:
-        display.warn(f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; use --run to tune one")
+        display.warn(
+            f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; use {option}NAME to tune one"
+        )
     on_dataset = [r for runs in finished.values() for r, _ in runs]
     found = [r for r in on_dataset if method in (None, r.method)]
     if found:
@@ -217,7 +228,7 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
             searched = [f"{study.tau:.4f}", f"{study.f_measure:.4f}", str(study.trials)] if study else ["–"] * 3
             f = "–" if tuned.f_measure_val is None else f"{tuned.f_measure_val:.4f}"
             cells = [f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *(searched if searched_for else [])]
-            table.add_row(Text(tuned.run), *cells)
+            table.add_row(Text(tuned.what), *cells)
         return table
 
     return fitted(thresholds_without, ["the search"], width)[0]
