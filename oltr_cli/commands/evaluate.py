@@ -119,7 +119,7 @@ def _next_command(target: str, run_dir: Path | None, result: "Evaluation", class
     from oltr_cli.base.added_files import given_files
     from oltr_cli.commands.next_steps import compare_command, tune_run_command
 
-    on_validation = result.threshold.rule.startswith(("id_quantile", "val_open", "tuned"))
+    on_validation = "quantile" in result.threshold.rule or result.threshold.rule in ("val_open", "tuned")
     if run_dir is not None and result.run is not None:
         if not on_validation:
             has_open_val = (run_dir / "scores" / "open_val.npz").exists()

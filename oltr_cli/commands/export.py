@@ -75,10 +75,11 @@ def export(
 def _show(done: "Exported") -> None:
     about = done.about
     tau = about["threshold"]
+    least = "by_class[prediction]" if "by_class" in tau else f"{tau['value']:.4g}"
     print(f"{done.file}  {done.bytes / 1e6:.1f} MB, from {done.run}")
     print(f"  in       images {about['preprocessing']['input']}")
     print("  out      " + ", ".join(about["outputs"]))
-    print(f"  classes  {len(about['class_names']):,}; unknown where confidence < {tau['value']:.4g} ({tau['rule']})")
+    print(f"  classes  {len(about['class_names']):,}; unknown where confidence < {least} ({tau['rule']})")
     print("  inside   normalisation; JSON under the key oltr: class names, threshold, how to resize and crop")
     if done.checked_with is not None:
         print(f"  checked  with {done.checked_with}: scores differ from the run's by {done.difference:.1e} at most")

@@ -114,7 +114,7 @@ def predict(
         check_explains(recogniser)
     written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
     of_detector = f", confidence of {recogniser.detector.name}" if recogniser.detector else ""
-    display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.threshold:.6g} ({recogniser.rule}){of_detector}[/]")
+    display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.chosen.shown} ({recogniser.rule}){of_detector}[/]")
     if "-" in paths and sys.stdin.isatty():
         display.say("[dim]type one path per line; Ctrl-D ends the list[/]")
     found = image_sources(paths, separator=b"\0" if null else b"\n")
@@ -145,7 +145,8 @@ def predict(
         out.abandon()
         raise typer.Exit(141) from None
     if tiles is not None:
-        title = f"{recogniser.run.name}, τ = {recogniser.threshold:.3g}"
+        tau = f"{recogniser.threshold:.3g}" if recogniser.chosen.by_class is None else recogniser.chosen.shown
+        title = f"{recogniser.run.name}, τ = {tau}"
         display.say(f"[dim]sheet[/] {escape(tiles.save(title, totals.images))}")
     _last_words(recogniser, run, totals, display, may_tune=threshold is None)
 

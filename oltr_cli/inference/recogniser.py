@@ -24,7 +24,7 @@ from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
-from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold, choose_threshold, saved_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold, choose, saved_threshold
 from oltr_cli.recipe.files import known_recipes, read_toml
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.folder import Run, run_from_path
@@ -41,7 +41,7 @@ class Recogniser:
         run: the run; ``base``: the trained run under it, if ``run`` is a detector's.
         network: the method with its best epoch's weights, in eval mode, on ``device``.
         detector: fitted, or None if confidences are the method's own.
-        threshold: τ; a sample with a lower confidence is unknown. ``rule``: how it was chosen.
+        chosen: τ and the rule that chose it; a sample with a lower confidence is unknown.
     """
 
     run: Run
@@ -49,8 +49,7 @@ class Recogniser:
     recipe: Recipe
     network: Method
     detector: Detector | None
-    threshold: float
-    rule: str
+    chosen: ChosenThreshold
     result: RunResult
     device: torch.device
 
@@ -58,6 +57,22 @@ class Recogniser:
         self.transform = DeviceTransform(self.recipe.data, self.device)
         # The precision in which a run scores its splits (see make_accelerator), or its threshold would not fit.
         self.half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    @property
+    def threshold(self) -> float:
+        """τ; if each class has its own, what their rule gives as one τ for all."""
+        return self.chosen.value
+
+    @property
+    def rule(self) -> str:
+        """How τ was chosen, in words."""
+        return self.chosen.text
+
+    @property
+    def threshold_facts(self) -> dict[str, Any]:
+        """τ for programs: value and rule, and ``by_class`` (K,) if each class has its own."""
+        facts: dict[str, Any] = {"rule": self.rule, "value": self.threshold}
+        return facts if self.chosen.by_class is None else {**facts, "by_class": self.chosen.by_class}
 
     @property
     def class_names(self) -> list[str]:
@@ -95,10 +110,11 @@ class Recogniser:
         method, _, detector_name = one.method.partition(PLUS)
         choice = read_chosen_detector(path) if by_choice and not detector_name else None
         rule = _rule(threshold)
-        saved = saved_threshold(path, result, rule) if choice is None else choice_threshold(one.name, choice, rule)
-        if choice is not None:
-            detector_name = choice.name
-        elif detector_name:
+        if choice is None:
+            saved = saved_threshold(path, result, rule)
+        else:
+            saved, detector_name = choice_threshold(path, result, choice, rule), choice.name
+        if choice is None and detector_name:
             parent = run_from_path(one.root / str(result.starts_from))
             if parent is None:
                 raise DataProblem(f"{path / RESULT}: does not name the run that the detector belongs to")
@@ -124,8 +140,7 @@ class Recogniser:
             scores = SavedScores.load(one.scores(split))
             return detector.score(scores) if choice is not None and detector is not None else scores
 
-        chosen = _threshold(one, saved, read)
-        return cls(one, base, recipe, network, detector, chosen.value, chosen.text, result, where)
+        return cls(one, base, recipe, network, detector, _threshold(one, result, saved, read), result, where)
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> SavedScores:
@@ -150,7 +165,7 @@ class Recogniser:
 
     def unknown(self, scores: SavedScores) -> NDArray[np.bool_]:
         """Which samples (B,) are rejected at τ."""
-        return ~accepted(scores, self.threshold)
+        return ~accepted(scores, self.chosen.tau)
 
     @torch.inference_mode()
     def explain(self, scores: SavedScores, classes: int) -> Explanation | None:
@@ -231,12 +246,13 @@ def _rule(given: float | str | None) -> ThresholdRule | None:
     return rule
 
 
-def _threshold(run: Run, saved: ChosenThreshold | ThresholdRule, read: Callable[[str], SavedScores]) -> ChosenThreshold:
+def _threshold(
+    run: Run, result: RunResult, saved: ChosenThreshold | ThresholdRule, read: Callable[[str], SavedScores]
+) -> ChosenThreshold:
     """τ as it was saved, or by a rule from the scores that ``read`` gives of a split."""
     if not isinstance(saved, ThresholdRule):
         return saved
     val, open_val = (
         read(split) if split in saved.splits and run.scores(split).exists() else None for split in ("val", "open_val")
     )
-    tau = choose_threshold(saved, val=val, open_val=open_val, test=None, open_test=None)
-    return ChosenThreshold(rule=saved.text, value=tau)
+    return choose(saved, result.class_counts, result.shots, val=val, open_val=open_val)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.pipeline.rescoring import Rescoring
-from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores
+from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores, validation_of
 from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold
 from oltr_cli.runs.folder import Run, run_from_path
 from oltr_cli.runs.result import ChosenDetector, RunResult, read_result
@@ -42,10 +42,9 @@ def evaluate_chosen(
     result, run = read_result(run_dir), run_from_path(run_dir.resolve())
     if run is None:
         raise UsageProblem(f"{run_dir} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
-    saved = choice_threshold(run.name, chosen, rule)
+    saved = choice_threshold(run_dir, result, chosen, rule)
     read = scores_by_choice(run, result, chosen)
-    splits = saved.splits if isinstance(saved, ThresholdRule) else ()
-    val, open_val = (read(split) if split in splits else None for split in ("val", "open_val"))
+    val, open_val = (read(split) if split in validation_of(saved) else None for split in ("val", "open_val"))
     known = read("test")
     if known is None:
         raise DataProblem(f"{run.scores('test')}: no such file")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.protocol.catalogue import BY_GROUP
-from oltr_cli.protocol.metrics import accepted, all_metrics, rank_curve, ranking_metrics
+from oltr_cli.protocol.metrics import Threshold, accepted, all_metrics, rank_curve, ranking_metrics
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
@@ -31,7 +31,7 @@ def every_metric(
     known: SavedScores,
     open_: SavedScores | None,
     class_counts: ClassCounts,
-    threshold: float,
+    threshold: Threshold,
     shots: str = "paper",
 ) -> dict[str, float | None]:
     """``all_metrics``, those of groups against open samples, and calibration; arguments as for ``all_metrics``."""
@@ -44,7 +44,9 @@ def every_metric(
     }
 
 
-def group_metrics(known: SavedScores, open_: SavedScores | None, groups: Masks, threshold: float) -> dict[str, float]:
+def group_metrics(
+    known: SavedScores, open_: SavedScores | None, groups: Masks, threshold: Threshold
+) -> dict[str, float]:
     """``open/auroc_few`` and the like, for groups that have samples; nothing without open samples.
 
     Args:

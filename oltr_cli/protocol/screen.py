@@ -64,11 +64,14 @@ def table(shown: Evaluation) -> RenderableType:
     for left, right in zip(cells[:half_way], [*cells[half_way:], ("", "")], strict=False):
         numbers.add_row(*left, *right)
 
-    lines = [f"τ = {threshold.value:.6g} ({threshold.text})"]
+    lines = [f"τ = {threshold.shown} ({threshold.text})"]
     if counts is not None:
         lines[0] += f" · {counts['known']:,} known and {counts['open']:,} open samples"
     if metrics.get("open/overall") is None:
         lines.append("no open samples: open-set metrics cannot be computed")
+    if shown.open_val_accepted is not None:
+        share = {name: f"{100 * value:.1f} %" for name, value in shown.open_val_accepted.items()}
+        lines.append(f"accepts {share['by_class']} of open_val; one τ for all classes: {share['one_tau']}")
     if leaks:
         lines.append("† τ was chosen on the test set itself")
     note = Text("\n".join(lines), style="dim")

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -50,13 +52,32 @@ class Record(BaseModel):
 
 
 class ChosenThreshold(Record):
-    """τ and the rule that chose it; ``chosen_by``: for the rule ``tuned``, the rule used for tuning."""
+    """τ and the rule that chose it.
 
-    ABSENT = frozenset({"chosen_by"})
+    Attributes:
+        value: τ; of a rule by class, what its share gives as one τ for all classes.
+        chosen_by: for the rule ``tuned``, the rule used for tuning.
+        by_class: τ of each predicted class (K,), if it is a rule by class.
+    """
+
+    ABSENT = frozenset({"chosen_by", "by_class"})
 
     rule: str
     value: FiniteFloat
     chosen_by: str | None = None
+    by_class: list[FiniteFloat] | None = None
+
+    @property
+    def tau(self) -> "float | NDArray[np.float64]":
+        """What confidences are compared with: a number, or one for each predicted class (K,)."""
+        return self.value if self.by_class is None else np.asarray(self.by_class, np.float64)
+
+    @property
+    def shown(self) -> str:
+        """``0.1``, or the range of those by class: ``0.1 … 0.7 by class``."""
+        if not self.by_class:
+            return f"{self.value:.6g}"
+        return f"{min(self.by_class):.4g} … {max(self.by_class):.4g} by class"
 
     @property
     def text(self) -> str:
@@ -77,17 +98,21 @@ class TunedThreshold(Record):
         rule: used for tuning.
         f_measure_val: at τ on validation; None without open validation samples.
         study, trials: the Optuna study on the same objective, if any, and its number of trials.
+        by_class: as in ``ChosenThreshold``.
     """
+
+    ABSENT = frozenset({"by_class"})
 
     rule: str
     value: FiniteFloat
     f_measure_val: float | None = None
     study: str | None = None
     trials: int = 0
+    by_class: list[FiniteFloat] | None = None
 
     @property
     def chosen(self) -> ChosenThreshold:
-        return ChosenThreshold(rule="tuned", value=self.value, chosen_by=self.rule)
+        return ChosenThreshold(rule="tuned", value=self.value, chosen_by=self.rule, by_class=self.by_class)
 
     def write(self, run_dir: Path) -> None:
         write_json(run_dir / TUNED, self.as_json())

@@ -19,7 +19,7 @@ from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.pipeline.rescoring import Rescoring, detector_names
 from oltr_cli.protocol.resampling import group_aurocs
 from oltr_cli.protocol.shots import GROUPS, shot_groups
-from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choose_threshold
+from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choose
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import ChosenDetector, ChosenThreshold, forget_chosen_detector, read_result
 from oltr_cli.runs.scores import SavedScores
@@ -226,5 +226,4 @@ def _own_threshold(
     """τ by the detector's own rule."""
     rule = ThresholdRule.parse(getattr(detector, "threshold_rule", PAPER_RULE))
     judged = on.scores(detector, "open_val") if open_val is not None and "open_val" in rule.splits else None
-    tau = choose_threshold(rule, val=val, open_val=judged, test=None, open_test=None)
-    return ChosenThreshold(rule=rule.text, value=tau)
+    return choose(rule, on.result.class_counts, on.result.shots, val=val, open_val=judged)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Json, MethodsFrom, Quiet
+from oltr_cli.commands.options import DatasetOfRuns, Json, MethodOfRuns, MethodsFrom, Quiet
 from oltr_cli.commands.printing import print_json
 from oltr_cli.commands.tune.threshold import selected_runs
 
@@ -30,18 +30,8 @@ def detector(
             show_default=False,
         ),
     ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            autocompletion=complete.datasets,
-            help="Dataset whose finished runs to tune; default glyphs-lt",
-        ),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", autocompletion=complete.methods, help="Only this method's runs")
-    ] = None,
+    dataset: DatasetOfRuns = None,
+    method: MethodOfRuns = None,
     by: Annotated[
         str,
         typer.Option(metavar="groups|worst|all", help="AUROC that counts: mean over shot groups, worst group, or all"),
@@ -146,7 +136,7 @@ def _said(choice: "Choice") -> "list[str]":
     if chosen is None:
         lines = [f"{choice.run} keeps its own confidence: no detector is better beyond chance"]
     else:
-        tau = f"τ = {chosen.threshold.value:.6g} ({chosen.threshold.text})"
+        tau = f"τ = {chosen.threshold.shown} ({chosen.threshold.text})"
         lines = [f"{choice.run}: {chosen.name} is chosen, with {tau}; predict, evaluate and export use it"]
     return [*lines, *(f"{name} was not judged: {why}" for name, why in choice.left_out.items())]
 

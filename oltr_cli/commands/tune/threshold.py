@@ -6,7 +6,7 @@ import typer
 
 from oltr_cli.commands import complete
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import Json, MethodsFrom
+from oltr_cli.commands.options import DatasetOfRuns, Json, MethodOfRuns, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -20,18 +20,8 @@ if TYPE_CHECKING:
 
 
 def threshold(
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            autocompletion=complete.datasets,
-            help="Dataset whose finished runs to tune; default glyphs-lt",
-        ),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", autocompletion=complete.methods, help="Only this method's runs")
-    ] = None,
+    dataset: DatasetOfRuns = None,
+    method: MethodOfRuns = None,
     run: Annotated[
         str | None, typer.Option(help="Only this run: its folder, its name, or a part of its name that is unique")
     ] = None,
@@ -47,7 +37,10 @@ def threshold(
     recipe: Annotated[str | None, typer.Option(help="With --table: the recipe file whose runs it shows")] = None,
     rule: Annotated[
         str,
-        typer.Option(help="val_open (best F-measure on validation) or id_quantile:Q (accept a share Q of the known)"),
+        typer.Option(
+            help="val_open (best F-measure on validation), or accept a share Q of the known: id_quantile:Q; "
+            "group_quantile:Q, class_quantile:Q: of each shot group or class, with a τ for each"
+        ),
     ] = "val_open",
     trials: Annotated[int, typer.Option(min=1, help="Total trials of the Optuna study, including earlier calls")] = 50,
     json_: Json = False,
@@ -64,6 +57,7 @@ def threshold(
     oltr tune threshold --method dme --dataset tiny-imagenet-lt
     oltr tune threshold --table 3a --dataset tiny-imagenet-lt
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
+    oltr tune threshold --run dme/3f2a --rule group_quantile:0.95    a τ for each shot group
     ```
     """
     from rich.markup import escape
@@ -218,7 +212,10 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
         table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
         table.caption = "Optuna's τ: --json" if left_out else None
         table.add_column("run", no_wrap=True)
-        for head in ("τ", "F, validation"):
+        by_class = any(tuned.by_class for tuned in done)
+        opens = any(tuned.open_accepted is not None for tuned in done)
+        costs = ("open accepted, %", *(("by one τ",) if by_class else ())) if opens else ()
+        for head in ("τ", "F, validation", *costs):
             table.add_column(head, justify="right", no_wrap=True)
         searched_for = not left_out and any(tuned.study for tuned in done)
         for head in ("Optuna's τ", "F", "trials") if searched_for else ():
@@ -227,7 +224,12 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
             study = tuned.study
             searched = [f"{study.tau:.4f}", f"{study.f_measure:.4f}", str(study.trials)] if study else ["–"] * 3
             f = "–" if tuned.f_measure_val is None else f"{tuned.f_measure_val:.4f}"
-            cells = [f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *(searched if searched_for else [])]
+            shown = f"{tuned.value:.4f}"
+            if tuned.by_class:
+                shown = f"{min(tuned.by_class):.4f} … {max(tuned.by_class):.4f}"
+            shares = (tuned.open_accepted, tuned.open_accepted_one_tau)[: len(costs)]
+            cost = ["–" if share is None else f"{100 * share:.1f}" for share in shares]
+            cells = [f"[bold]{shown}[/]", f"[bold]{f}[/]", *cost, *(searched if searched_for else [])]
             table.add_row(Text(tuned.what), *cells)
         return table
 
