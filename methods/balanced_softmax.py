@@ -4,7 +4,8 @@
 
 Source: Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS 2020.
 The paper has no such row; the method is later.
-Deviation: only the softmax, without the source's meta sampler; stage 2 from the plain model, as in all other rows.
+Deviation: only the softmax, without the source's meta sampler; stage 2 from the plain model, as in all other rows;
+`oltr run balanced-softmax --from-scratch` trains from nothing, as the source does.
 """
 
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ class BalancedSoftmax(LinearMethod):
     """Plain's network with the balanced softmax; at test time only the logits, with all classes equally frequent."""
 
     starts_from = "plain"
+    trains_from_scratch = True
     family = "long-tail, later than the paper"
     source = "Ren et al., NeurIPS 2020"
     # log n_c is the prior of instance-balanced batches; in class-aware batches all classes are equally frequent, and

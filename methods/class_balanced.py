@@ -24,6 +24,7 @@ class ClassBalanced(LinearMethod):
     """Plain's network with cross-entropy weighted by effective numbers."""
 
     starts_from = "plain"
+    trains_from_scratch = True
     family = "re-weighting"
     source = "Cui et al., CVPR 2019"
     # The weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct twice.

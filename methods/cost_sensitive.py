@@ -31,6 +31,7 @@ class CostSensitive(LinearMethod):
     """Plain's network with class-weighted cross-entropy."""
 
     starts_from = "plain"
+    trains_from_scratch = True
     family = "re-weighting"
     source = "Huang et al., CVPR 2016"
     # The weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct twice.

@@ -30,6 +30,7 @@ class Focal(LinearMethod):
     """Plain's network with the focal loss."""
 
     starts_from = "plain"
+    trains_from_scratch = True
     family = "hard example mining"
     source = "Lin et al., ICCV 2017"
     search_space: ClassVar[dict[str, str]] = {"params.gamma": "0.25:4"}

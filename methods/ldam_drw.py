@@ -9,8 +9,8 @@ Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware 
 Algorithm 1; the weights are those of Cui et al., "Class-Balanced Loss Based on Effective Number of Samples",
 CVPR 2019. Its authors apply the weights from epoch 160 of 200 on.
 The paper has no such row; the method is later.
-Deviation: stage 2 from the plain model with the budget of all other rows, whereas the source trains from scratch; the
-vectors w_c start as plain's classifier, whose bias is dropped.
+Deviation: stage 2 from the plain model with the budget of all other rows, and the vectors w_c start as plain's
+classifier, whose bias is dropped; with --from-scratch from nothing, as in the source.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,7 @@ class LDAMDRW(Method):
     """Plain's backbone with a cosine head, label-distribution-aware margins and deferred re-weighting."""
 
     starts_from = "plain"
+    trains_from_scratch = True
     family = "long-tail, later than the paper"
     source = "Cao et al., NeurIPS 2019"
     # Margins and weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct

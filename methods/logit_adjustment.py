@@ -7,7 +7,7 @@ Source: Menon et al., "Long-Tail Learning via Logit Adjustment", ICLR 2021, Eqs.
 The paper has no such row; the method is later.
 The form "loss" at τ = 1 is balanced softmax: log π and log n differ by a constant, which does not change a softmax. It
 is here for other τ; the post-hoc form, which trains like plain for the epochs of all other rows, is the default.
-Deviation: stage 2 from the plain model, as in all other rows.
+Deviation: stage 2 from the plain model, as in all other rows; with --from-scratch from nothing, as in the source.
 """
 
 from typing import Any, ClassVar, Literal
@@ -24,6 +24,7 @@ class LogitAdjustment(LinearMethod):
     """Plain's network with τ · log π in the loss, or in the scores after training."""
 
     starts_from = "plain"
+    trains_from_scratch = True
     family = "long-tail, later than the paper"
     source = "Menon et al., ICLR 2021"
     # π is the prior of instance-balanced batches. After class-aware batches the logits have a uniform prior, and

@@ -92,7 +92,11 @@ class Method(nn.Module):
         starts_from: the method whose finished run gives the first weights, or None to start from nothing.
         family: heading under which ``oltr ls methods`` lists it.
         source: paper that introduced it.
+        trains_from_scratch: whether it can also train from nothing with the recipe's [stage1], as its paper trains it
+            (``train.from_scratch``): it needs nothing that only a trained network has, such as class means.
         renames: prefixes of the ancestor's parameters that have another name here.
+        uses_outliers: True for a method that trains on the images of open_train.txt too: ``training_loss`` gets them in
+            each batch, with the label −1.
         trains: False for a method whose ``prepare`` does everything; its run takes no step and has no epochs.
         train_defaults: the method's defaults for the recipe's [train], such as {"sampler": "instance"}; they override
             the recipe's [stage1] and [stage2], and its [method.NAME] overrides them.
@@ -108,7 +112,9 @@ class Method(nn.Module):
     family: ClassVar[str] = ""
     source: ClassVar[str] = ""
     renames: ClassVar[dict[str, str]] = {}
+    uses_outliers: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    trains_from_scratch: ClassVar[bool] = False
     train_defaults: ClassVar[dict[str, Any]] = {}
     search_space: ClassVar[dict[str, str]] = {
         "train.lr.features": "0.001:0.5:log",
@@ -138,7 +144,10 @@ class Method(nn.Module):
 
     @abstractmethod
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Named scalar terms whose sum is minimised; images (B, 3, H, W) normalised, labels (B,) int64."""
+        """Named scalar terms whose sum is minimised; images (B, 3, H, W) normalised, labels (B,) int64.
+
+        With ``uses_outliers`` some labels are −1, anywhere in the batch.
+        """
         raise NotImplementedError
 
     @abstractmethod

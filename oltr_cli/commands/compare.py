@@ -52,7 +52,10 @@ def compare(
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
     columns: Annotated[
-        str, typer.Option(help="paper, or detection: each shot group against open, what τ rejects, calibration")
+        str,
+        typer.Option(
+            help="paper; detection: each shot group against open, what τ rejects, calibration; open-sets: each open set"
+        ),
     ] = "paper",
     format_: Annotated[str, typer.Option("--format", "-f", help="rich, md, tex, csv or json")] = "rich",
     save: Annotated[
@@ -73,6 +76,7 @@ def compare(
     oltr compare --dataset glyphs-lt --methods 'plain*,dme,openmax' --run
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
     oltr compare --dataset glyphs-lt --columns detection           rare or unknown?
+    oltr compare --dataset mine --columns open-sets                open.txt, open_far.txt, …
     oltr compare --table detectors --methods plain,dme             which detector?
     oltr compare --methods-from mine.py --methods plain,dme,mine --run
     ```

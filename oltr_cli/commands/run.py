@@ -46,6 +46,10 @@ def run(
         str | None,
         typer.Option("--from", metavar="RUN", help="Start from the weights of this finished run, e.g. mine/dme@latest"),
     ] = None,
+    from_scratch: Annotated[
+        bool,
+        typer.Option("--from-scratch", help="Train the method from nothing with the recipe's [stage1], without plain"),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
     device: Device = None,
     workers: LoadingWorkers = None,
@@ -69,6 +73,7 @@ def run(
     oltr run dme --set plain.train.epochs=3        a key of the run it starts from
     oltr run dme --detector energy                 with an open-set detector; trains dme first if needed
     oltr run openmax --set detector.fit=libmr      the paper's row: Range loss + OpenMax
+    oltr run ldam-drw --from-scratch               not from plain: as its paper trains it
     oltr run mine --methods-from mine.py           your own method, in one file
     oltr run dme --dataset NAME --from NAME/dme    after adding images or classes: from the weights of that run
     ```
@@ -88,6 +93,8 @@ def run(
         method = f"{method}+{detector}"
     if weights is not None:
         sets = [*(sets or []), f"backbone.weights={json.dumps(weights, ensure_ascii=False)}"]
+    if from_scratch:
+        sets = [*(sets or []), "train.from_scratch=true"]
     check_words(method, source, sets or [])
     planned = _plan(method, source, sets or [], seed, from_, display)
     if dry_run:
@@ -181,10 +188,14 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> N
 def _size(last: "Planned", display: "Display") -> tuple[int, int]:
     """Training images and classes; for a finished run from its result, since it no longer needs its dataset."""
     from oltr_cli.data.feed.opening import open_dataset
-    from oltr_cli.pipeline.problems import warn_of_other_lists
+    from oltr_cli.pipeline.problems import unscored_sets, warn_of_other_lists
 
     if (result := last.run.result()) is not None:
         warn_of_other_lists(last, result, display)
+        if sets := unscored_sets(last, result):
+            display.warn(
+                f"{last.run.name} lacks scores of {', '.join(sets)}; repeat the oltr run command without --dry-run"
+            )
         return sum(result.class_counts), len(result.class_counts)
     dataset = open_dataset(last.link.recipe.data)
     return len(dataset.splits["train"]), len(dataset.class_names)

@@ -102,6 +102,8 @@ def _show_method(name: str, as_json: bool) -> None:
 
     console = SafeConsole()
     start = f"starts from {cls.starts_from or 'nothing'}"
+    if cls.trains_from_scratch:
+        start += " or, with --from-scratch, from nothing"
     if info.kind == "detector":
         start = f"on {cls.starts_from} in the paper" if cls.starts_from else "works on any method"
     console.print(f"[bold]{name}[/]  [dim]{' · '.join(filter(None, (info.family, info.source, start)))}[/]\n")

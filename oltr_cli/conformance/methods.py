@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from oltr_cli.conformance.exporting import compare_files
+from oltr_cli.data.feed.sampling import spread
 from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
 from oltr_cli.networks.weights import inherit_state
 from oltr_cli.planning.described import method_chain
@@ -35,6 +36,17 @@ class RandomData:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield self.images[:8], self.labels[:8]
         yield self.images[8:], self.labels[8:]
+
+
+def training_batch(method: Method, data: RandomData) -> tuple[Tensor, Tensor]:
+    """Images and labels for ``training_loss``: with outliers among them, labelled −1, if the method uses some."""
+    if not method.uses_outliers:
+        return data.images, data.labels
+    g = torch.Generator().manual_seed(len(data.labels))
+    outliers = torch.randn(5, 3, IMAGE_SIZE, IMAGE_SIZE, generator=g)
+    order = torch.from_numpy(spread(len(data.labels), len(outliers)))
+    labels = torch.cat([data.labels, torch.full((len(outliers),), -1)])
+    return torch.cat([data.images, outliers])[order], labels[order]
 
 
 def build(name: str, seed: int = 0, params: MethodParams | None = None) -> Method:
@@ -81,14 +93,14 @@ def train_steps(method: Method) -> list[dict[str, Tensor]]:
     """Three SGD steps; returns the loss terms of each."""
     if not method.trains:
         return []
-    data = RandomData()
+    images, labels = training_batch(method, RandomData())
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
     method.train()
     history = []
     for step in range(3):
         method.progress = step / 3
         optimizer.zero_grad()
-        terms = method.training_loss(data.images, data.labels)
+        terms = method.training_loss(images, labels)
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
         history.append(terms)
@@ -163,14 +175,14 @@ def check_needs_map_says_what_is_needed(name: str) -> None:
     """
     for params in choices(method_chain(name)[-1][1].Params):
         method = build(name, params=params).eval()
-        data = RandomData()
+        images, labels = training_batch(method, RandomData())
         with torch.no_grad():
-            expected = _outcome(method, data.images, data.labels)
+            expected = _outcome(method, images, labels)
             backbone = method.backbone
             needed = backbone.feature_map if method.needs_map else backbone.compute_pooled
-            kept = needed(data.images)
+            kept = needed(images)
             with method.backbone.taking("maps" if method.needs_map else "pooled"):
-                found = _outcome(method, kept, data.labels)
+                found = _outcome(method, kept, labels)
         for part, value in expected.items():
             close = torch.allclose(found[part], value, rtol=1e-3, atol=1e-4)
             assert close, f"needs_map is {method.needs_map}, and {part} differ from those of images, with {params!r}"
@@ -210,6 +222,25 @@ def check_a_batch_of_one_class_is_no_trouble(name: str) -> None:
     assert total.isfinite(), f"loss is {total.item()}"
     for n, p in method.named_parameters():
         assert p.grad is None or p.grad.isfinite().all(), f"gradient of {n} is not finite"
+
+
+def check_outliers_matter_and_may_be_absent(name: str) -> None:
+    """With ``uses_outliers`` the loss depends on the images labelled −1; a process's share of a batch may have none."""
+    method = build(name).eval()
+    if not method.uses_outliers:
+        return
+    assert not isinstance(method, FeatureMethod), "a FeatureMethod gets no outliers; leave out uses_outliers"
+    images, labels = training_batch(method, RandomData())
+    is_outlier = labels == -1
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return torch.stack(list(method.training_loss(images, labels).values())).sum()
+
+    with torch.no_grad():
+        changed = torch.where(is_outlier.view(-1, 1, 1, 1), images.flip(3) + 1, images)
+        assert loss(changed, labels) != loss(images, labels), "other outliers give the same loss"
+        assert loss(images[~is_outlier], labels[~is_outlier]).isfinite(), "the loss without an outlier is not finite"
 
 
 def check_same_seed_same_weights(name: str) -> None:

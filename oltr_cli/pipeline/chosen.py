@@ -10,6 +10,7 @@ from pathlib import Path
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.pipeline.rescoring import Rescoring
 from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores, validation_of
+from oltr_cli.protocol.open_sets import scored_sets
 from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold
 from oltr_cli.runs.folder import Run, run_from_path
 from oltr_cli.runs.result import ChosenDetector, RunResult, read_result
@@ -48,5 +49,6 @@ def evaluate_chosen(
     known = read("test")
     if known is None:
         raise DataProblem(f"{run.scores('test')}: no such file")
-    evaluated = evaluate_scores(known, read("open"), result.class_counts, saved, shots, val, open_val)
+    sets = {split: scores for split in scored_sets(run_dir) if (scores := read(split)) is not None}
+    evaluated = evaluate_scores(known, read("open"), result.class_counts, saved, shots, val, open_val, sets)
     return evaluated.of_run(run.name, result, chosen.name)

@@ -11,7 +11,7 @@ from oltr_cli.base.text import json_text
 from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.method import Method, Scores
-from oltr_cli.pipeline.networks import NetworkScores
+from oltr_cli.pipeline.networks import NetworkScores, saved_scores
 from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.metrics import rank_curve, ranking_metrics
@@ -75,7 +75,7 @@ class Detection:
     def scores(self, split: str) -> SavedScores:
         """The detector's prediction and confidence for a whole split, without the run's logits and features."""
         if not isinstance(self.detector, NetworkDetector):
-            judged = self.detector.score(SavedScores.load(self.under.run.scores(split)))
+            judged = self.detector.score(saved_scores(self.under.run, split))
             return replace(judged, logits=None, features=None)
         return replace(self._by_network(self.detector, split), logits=None, features=None)
 

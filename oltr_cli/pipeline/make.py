@@ -16,19 +16,21 @@ from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
 from oltr_cli.base.text import counted, visible
 from oltr_cli.errors import OltrError, Stopped
-from oltr_cli.pipeline.problems import named_shortages, warn_of_other_lists
+from oltr_cli.pipeline.problems import check_outliers, named_shortages, unscored_sets, warn_of_other_lists
 from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.planning.registry import files_of
 from oltr_cli.runs.folder import FolderGone, Run
 from oltr_cli.runs.made_with import ADDED_FILES
-from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult
+from oltr_cli.runs.result import DetectorFacts, RunFailure, RunResult, read_result
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from oltr_cli.data.feed.opening import OpenedDataset
+    from oltr_cli.method import Method
+    from oltr_cli.pipeline.detect import Detection
     from oltr_cli.pipeline.networks import NetworkScores
     from oltr_cli.runs.scores import SavedScores
     from oltr_cli.tracking.mlflow_run import Status
@@ -73,7 +75,8 @@ def make_runs(
     if not is_main_process():
         display.quiet = True
     results = [p.run.result() for p in planned]
-    if results[-1] is not None:
+    added = [unscored_sets(p, result) if result else [] for p, result in zip(planned, results, strict=True)]
+    if results[-1] is not None and not any(added):
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         warn_of_other_lists(planned[-1], results[-1], display)
         if is_main_process():
@@ -91,15 +94,18 @@ def make_runs(
     accelerator = make_accelerator(device)
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
         dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
+    check_outliers([p for p, result in zip(planned, results, strict=True) if result is None], dataset)
     with accelerator.main_process_first():
         dataset = from_store(dataset, display)
     from oltr_cli.pipeline.networks import NetworkScores
 
     networks = NetworkScores(planned, dataset, accelerator, display, workers)
     session = _Session(planned, networks, track, compiled)
-    for p, result in zip(planned, results, strict=True):
+    for p, result, sets in zip(planned, results, added, strict=True):
         if result is None:
             result = session.make(p)
+        elif sets:
+            result = session.add_sets(p, sets)
         else:
             display.say(f"[dim]{p.run.name} is finished[/]")
             if is_main_process():
@@ -146,6 +152,23 @@ class _Session:
                 if self.accelerator.is_main_process:
                     self._record_failure(p, error)
                 raise
+
+    def add_sets(self, p: Planned, sets: list[str]) -> RunResult:
+        """The result of a finished run with open sets that were added to its lists since, which are scored now."""
+        from oltr_cli.pipeline.result import with_sets
+
+        self.display.say(f"[bold]{p.run.name}[/]: scoring {', '.join(sets)}, added since it was finished")
+        with self._only_one(p.run), named_faults(), named_shortages():
+            if p.is_detector:
+                self._judge(p, sets)
+            else:
+                self._score(p, sets)
+            self.accelerator.wait_for_everyone()
+            result = with_sets(p, read_result(p.run.path), self.dataset, sets)
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                result.write(p.run.path)
+            return result
 
     @contextmanager
     def _only_one(self, run: Run) -> Iterator[None]:
@@ -213,6 +236,7 @@ class _Session:
         """Train, then score every split with the weights of the best epoch."""
         from oltr_cli.method import FeatureMethod, Method
         from oltr_cli.pipeline.embeddings import identify
+        from oltr_cli.pipeline.result import scored_splits
         from oltr_cli.training.engine import train
         from oltr_cli.training.task import Task
 
@@ -231,10 +255,7 @@ class _Session:
         task = Task(p.run, p.link, p.cls, self.dataset, p.parent, *machine)
         progress = train(task, lambda row: tracker.epoch(numbers(row), row["epoch"]))
         began = time.monotonic()
-        network = self.networks.network(p)
-        with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in self._splits())) as bar:
-            for name in self._splits():
-                self._keep(p, name, self.networks.of_split(p, network, name, bar))
+        network = self._score(p, scored_splits(self.dataset))
         result = self._record_result(p, progress, identification=identify(p, network, self.networks))
         self.display.say(
             f"[dim]{f'best epoch {progress.best_epoch}; ' if p.cls.trains else ''}trained in "
@@ -244,24 +265,35 @@ class _Session:
 
     def _detect(self, p: Planned) -> RunResult:
         """Run a detector on the finished run that it starts from."""
-        from oltr_cli.pipeline.detect import Detection
+        from oltr_cli.pipeline.result import scored_splits
         from oltr_cli.training.task import Progress
 
         assert p.parent is not None
         self.display.say(f"[bold]{p.run.name}[/]: on {p.parent.name}")
         began = time.monotonic()
-        detection = Detection(p, self.networks.planned[p.parent], self.networks)
-        detection.prepare()
-        for name in self._splits():
-            self._keep(p, name, detection.scores(name))
+        detection = self._judge(p, scored_splits(self.dataset))
         seconds = time.monotonic() - began
         self.display.say(f"[dim]fitted and scored in {duration(seconds)}[/]")
         return self._record_result(p, Progress(), detector=detection.facts())
 
-    def _splits(self) -> list[str]:
-        from oltr_cli.pipeline.result import SPLITS
+    def _score(self, p: Planned, splits: list[str]) -> "Method":
+        """Save the scores of a trained method's network; returns the network."""
+        network = self.networks.network(p)
+        with self.display.bar("scoring", sum(len(self.dataset.splits[name]) for name in splits)) as bar:
+            for name in splits:
+                self._keep(p, name, self.networks.of_split(p, network, name, bar))
+        return network
 
-        return [name for name in SPLITS if name in self.dataset.splits]
+    def _judge(self, p: Planned, splits: list[str]) -> "Detection":
+        """Save the scores of a detector; returns it, fitted."""
+        from oltr_cli.pipeline.detect import Detection
+
+        assert p.parent is not None
+        detection = Detection(p, self.networks.planned[p.parent], self.networks)
+        detection.prepare()
+        for name in splits:
+            self._keep(p, name, detection.scores(name))
+        return detection
 
     def _keep(self, p: Planned, split: str, scores: "SavedScores") -> None:
         if self.accelerator.is_main_process:

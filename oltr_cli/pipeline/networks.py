@@ -4,6 +4,7 @@ The scores of the training set are computed when first needed (by a method on fe
 the others.
 """
 
+import shlex
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +16,28 @@ from oltr_cli.data.feed.opening import OpenedDataset
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.planning.plan import Planned
+from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.scoring import score_features, score_split
 from oltr_cli.training.task import load_best
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+def saved_scores(run: Run, split: str) -> SavedScores:
+    """Scores of a finished run.
+
+    Raises:
+        DataProblem: there are none, because the split is newer than the run; or they are damaged.
+    """
+    path = run.scores(split)
+    if not path.exists():
+        raise DataProblem(
+            f"{path}: missing, as after an addition to the lists; type: oltr rm {shlex.quote(run.name)}, then the oltr "
+            "run command again"
+        )
+    return SavedScores.load(path)
 
 
 class NetworkScores:
@@ -48,7 +65,7 @@ class NetworkScores:
         if isinstance(method, FeatureMethod):
             assert p.parent is not None
             saved = self.training(self.planned[p.parent]) if split == "train" else None
-            saved = saved or SavedScores.load(p.parent.scores(split))
+            saved = saved or saved_scores(p.parent, split)
             if saved.features is None or saved.paths is None:
                 raise DataProblem(f"{p.parent.scores(split)}: has no features or names")
             features = torch.from_numpy(np.asarray(saved.features, np.float32)).to(self.accelerator.device)

@@ -1,22 +1,74 @@
 """What can go wrong around a run: lists that changed since it finished, and what the machine runs out of."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.machine import is_main_process
 from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 from oltr_cli.planning.plan import Planned
+from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.runs.result import RunResult
+
+if TYPE_CHECKING:
+    from oltr_cli.data.feed.opening import OpenedDataset
+
+
+def check_outliers(planned: Sequence[Planned], dataset: "OpenedDataset") -> None:
+    """Check that methods that train on outliers can do so, before anything is trained.
+
+    Raises:
+        UsageProblem: one of them trains on saved features.
+        DataProblem: the dataset has no outliers.
+    """
+    for p in planned:
+        if not p.about.uses_outliers:
+            continue
+        if p.about.on_features:
+            raise UsageProblem(f"{p.about.name}: a method on saved features cannot use outliers, which have none")
+        if p.link.recipe.train.freeze_backbone:
+            raise UsageProblem(
+                f"{p.about.name}: trains on images of outliers, and with train.freeze_backbone no image is read; set "
+                "train.freeze_backbone to false"
+            )
+        if OUTLIERS not in dataset.splits:
+            built_in = dataset.spec.kind == "glyphs"
+            raise DataProblem(
+                f"{p.about.name}: trains on outliers, and '{p.run.dataset}' has none; "
+                + ("use a dataset of lists" if built_in else "list images of classes that are neither known nor open ")
+                + (
+                    ""
+                    if built_in
+                    else f"in {OUTLIERS}.txt, beside its other lists, with the label -1 (docs/datasets.md)"
+                )
+            )
+
+
+def unscored_sets(p: Planned, result: RunResult) -> list[str]:
+    """Further open sets that were added to the lists, or changed, since a run was finished.
+
+    None if its other lists have changed: the run keeps its result, see ``warn_of_other_lists``.
+    """
+    from oltr_cli.data.feed.opening import further_lists, other_lists
+
+    with suppress(DataProblem):
+        data = p.link.recipe.data
+        there = {split: digest for split, digest in further_lists(data).items() if is_open_set(split)}
+        scored = result.further_lists or {}
+        new = [split for split, digest in there.items() if scored.get(split) != digest]
+        if new and result.data_digest is not None and other_lists(data, result.data_digest) is None:
+            return new
+    return []
 
 
 def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None:
     """Warn if lists or class names have changed since a finished run; without the lists, its result is still valid."""
     if not is_main_process():
         return
-    from oltr_cli.data.feed.opening import names_now, other_lists
+    from oltr_cli.data.feed.opening import further_lists, names_now, other_lists
 
     with suppress(DataProblem):
         if (other := other_lists(p.link.recipe.data, result.data_digest)) is not None:
@@ -26,6 +78,12 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
                 f'data.lists_digest to "{digest}"'
             )
             return
+        outliers = (result.further_lists or {}).get(OUTLIERS)
+        if outliers not in (None, further_lists(p.link.recipe.data).get(OUTLIERS)):
+            display.warn(
+                f"the list of outliers has changed since {p.run.name}, which keeps its result; to train on it as it is "
+                f"now, type: oltr rm {shlex.quote(p.run.name)}, then this command"
+            )
         names = names_now(p.link.recipe.data, len(result.class_names))
         if changed := [pair for pair in zip(result.class_names, names, strict=False) if pair[0] != pair[1]]:
             old, new = changed[0]

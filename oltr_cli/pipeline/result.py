@@ -1,17 +1,26 @@
 """The result of a finished run, made from its saved scores."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from oltr_cli.data.feed.opening import OpenedDataset
 from oltr_cli.planning.plan import Planned
+from oltr_cli.protocol.by_group import set_metrics
 from oltr_cli.protocol.evaluate import evaluate_scores
+from oltr_cli.protocol.metrics import Threshold
+from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 from oltr_cli.runs.result import DetectorFacts, RunResult, ThresholdOutcome
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.task import Progress
 
-SPLITS = ("val", "test", "open", "open_val")
+SPLITS = ("val", "test", "open", "open_val")  # and further open sets
 OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without the test set
+
+
+def scored_splits(dataset: OpenedDataset) -> list[str]:
+    """The splits that a run is scored on."""
+    return [split for split in (*SPLITS, *filter(is_open_set, dataset.splits)) if split in dataset.splits]
 
 
 def make_result(
@@ -28,19 +37,24 @@ def make_result(
         detector: facts about the detector, if the run has one.
         identification: the result of ``oltr_cli.protocol.identification``, if the dataset has probes.
     """
-    scores = {name: SavedScores.load(p.run.scores(name)) for name in SPLITS if name in dataset.splits}
+    scores = {name: SavedScores.load(p.run.scores(name)) for name in scored_splits(dataset)}
+    sets = {name: one for name, one in scores.items() if is_open_set(name)}
     known, open_ = scores["test"], scores.get("open")
     val, open_val = scores["val"], scores.get("open_val")
     own = ThresholdRule.parse(getattr(p.cls, "threshold_rule", PAPER_RULE))
-    main = evaluate_scores(known, open_, dataset.class_counts, own, "paper", val, open_val)
+    main = evaluate_scores(known, open_, dataset.class_counts, own, "paper", val, open_val, sets)
     others = {}
     for rule in map(ThresholdRule.parse, OTHER_RULES):
         if rule != own and all(split in scores for split in rule.splits):
-            other = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val)
+            other = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val, sets)
             others[rule.text] = ThresholdOutcome(**other.threshold.as_json(), metrics=other.metrics)
     parent = p.parent.result() if p.parent else None
     seconds = sum(row["seconds"] for row in progress.history)
-    train = dataset.splits["train"]
+    uses_outliers = p.about.uses_outliers
+    trained = [*dataset.splits["train"].names, *(dataset.splits[OUTLIERS].names if uses_outliers else ())]
+    further = {split: dataset.further[split] for split in sets} | (
+        {OUTLIERS: dataset.further[OUTLIERS]} if uses_outliers else {}
+    )
     return RunResult(
         **p.run.identity,
         threshold=main.threshold,
@@ -54,10 +68,32 @@ def make_result(
         seconds_total=seconds + ((parent.seconds_total or 0.0) if parent else 0.0),
         device=device,
         starts_from=p.parent.name if p.parent else None,
-        undecodable=[train.names[i] for i in progress.failed],
+        undecodable=[trained[i] for i in progress.failed],
         class_counts=dataset.class_counts.tolist(),
         class_names=dataset.class_names,
         data_digest=dataset.digest,
+        further_lists=further or None,
         detector=detector,
         identification=identification["counts"] if identification else None,
+    )
+
+
+def with_sets(p: Planned, result: RunResult, dataset: OpenedDataset, splits: Iterable[str]) -> RunResult:
+    """The result of a finished run with the metrics of further open sets, whose scores were saved since."""
+    known = SavedScores.load(p.run.scores("test"))
+    sets = {split: SavedScores.load(p.run.scores(split)) for split in splits}
+
+    def at(tau: Threshold) -> dict[str, float | None]:
+        return set_metrics(known, sets, result.class_counts, tau, result.shots)
+
+    others = {
+        rule: other.model_copy(update={"metrics": other.metrics | at(other.tau)})
+        for rule, other in result.other_thresholds.items()
+    }
+    return result.model_copy(
+        update={
+            "metrics": result.metrics | at(result.threshold.tau),
+            "other_thresholds": others,
+            "further_lists": (result.further_lists or {}) | {split: dataset.further[split] for split in sets},
+        }
     )

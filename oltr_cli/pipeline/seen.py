@@ -6,8 +6,11 @@ from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset, Split
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.errors import DataProblem
+from oltr_cli.method import Method
 from oltr_cli.planning.plan import Planned
+from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.runs.trained_on import Keys, keys_of, save_trained_on, trained_on
+from oltr_cli.training.task import training_images
 
 
 def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
@@ -18,9 +21,11 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
     Raises:
         DataProblem: the run it starts from was trained on images of a split that is for evaluation.
     """
-    if not isinstance(dataset.splits["train"], ListSplit):
+    assert issubclass(p.cls, Method)
+    train = _listed(training_images(p.cls, dataset))
+    if train is None:
         return ""
-    own, warning = _keys(dataset.splits["train"]), ""
+    own, warning = _keys(train), ""
     if p.parent is not None and (before := trained_on(p.parent.path)) is not None:
         own = np.union1d(own, before)
         if p.continues:
@@ -35,9 +40,10 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
 
 def _check(parent: str, seen: Keys, dataset: OpenedDataset) -> None:
     for name, split in dataset.splits.items():
-        if name == "train" or not isinstance(split, ListSplit):
+        listed = _listed(split)
+        if name in ("train", OUTLIERS) or listed is None:
             continue
-        known = np.flatnonzero(np.isin(_keys(split), seen))
+        known = np.flatnonzero(np.isin(_keys(listed), seen))
         if len(known):
             raise DataProblem(
                 f"{parent} was trained on {counted(len(known), 'image')} of {name} ({split.names[known[0]]}), "
@@ -45,7 +51,15 @@ def _check(parent: str, seen: Keys, dataset: OpenedDataset) -> None:
             )
 
 
-def _keys(split: Split) -> Keys:
-    assert isinstance(split, ListSplit)
+def _listed(split: Split) -> ListSplit | None:
+    """The list of a split, also of one whose pixels are stored; None for the built-in set, which has no files."""
+    from oltr_cli.data.store.split import StoredSplit  # imports torch, which planning does without
+
+    if isinstance(split, StoredSplit):
+        return split.listed
+    return split if isinstance(split, ListSplit) else None
+
+
+def _keys(split: ListSplit) -> Keys:
     root = str(split.root.resolve())
     return keys_of(f"{root}/{file}" for file in split.files)

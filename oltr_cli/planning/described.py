@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from oltr_cli.recipe.specs import MethodParams
 
 
+_OF_METHODS = ("Params", "starts_from", "train_defaults", "trains", "uses_outliers", "trains_from_scratch")
+
+
 @dataclass(frozen=True)
 class Described:
     """A method or detector by its name; the attributes are those of its class (oltr_cli/method.py).
 
     Attributes:
         on_features: it trains a head on saved features.
+        from_scratch: its run starts from nothing instead (``train.from_scratch``).
     """
 
     name: str
@@ -33,7 +37,10 @@ class Described:
     starts_from: str | None = None
     train_defaults: Mapping[str, Any] = field(default_factory=dict)
     trains: bool = False
+    uses_outliers: bool = False
+    trains_from_scratch: bool = False
     on_features: bool = False
+    from_scratch: bool = False
 
     def load(self) -> "type[Method] | type[Detector]":
         """Import the class."""
@@ -48,7 +55,7 @@ def described(name: str, *, detector: bool = False) -> Described:
     """
     plugin = METHODS.find().get(name)
     if plugin is not None and plugin.origin == "built-in" and plugin.class_name:
-        names = ("Params", "starts_from") if detector else ("Params", "starts_from", "train_defaults", "trains")
+        names = ("Params", "starts_from") if detector else _OF_METHODS
         found = attributes_of(plugin.module, plugin.class_name, names)
         if found is not None and (method_info(plugin).kind == "detector") == detector:
             facts = dict(zip(names, found, strict=True))
@@ -60,7 +67,8 @@ def described(name: str, *, detector: bool = False) -> Described:
 
     cls = load_method(name)
     on_features = issubclass(cls, FeatureMethod)
-    return Described(name, False, cls.Params, cls.starts_from, cls.train_defaults, cls.trains, on_features)
+    facts = {attribute: getattr(cls, attribute) for attribute in _OF_METHODS}
+    return Described(name, False, on_features=on_features, **facts)
 
 
 def described_chain(name: str) -> list[Described]:

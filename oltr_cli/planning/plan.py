@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from oltr_cli.errors import UsageProblem
 from oltr_cli.planning.described import Described, described, described_chain
+from oltr_cli.planning.from_scratch import from_scratch
 from oltr_cli.planning.registry import PLUS, canonical
 from oltr_cli.planning.resolve import TABLES, Link, keys_of, parse_set, resolve_chain
 from oltr_cli.recipe.files import find_recipe, read_recipe, read_toml
@@ -60,6 +61,12 @@ def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None
     chain = described_chain(base)
     if start is not None:
         chain = chain[_place(start, [one.name for one in chain]) :]
+    chain = from_scratch(find_recipe(recipe), chain, sets)
+    if start is not None and any(one.from_scratch for one in chain):
+        raise UsageProblem(
+            f"--from {start.name}: {chain[0].name} is to train from nothing; leave --from out, or --from-scratch "
+            "(--set train.from_scratch=false)"
+        )
     on_top = described(detector, detector=True) if detector else None
     above = None if start is None else f"{start.hash}-s{start.seed}"
     links = resolve_chain(find_recipe(recipe), chain, sets, on_top, above)

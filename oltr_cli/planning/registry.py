@@ -24,7 +24,9 @@ BASES: dict[str, Literal["method", "detector"]] = {
     "LogitDetector": "detector",
     "NetworkDetector": "detector",
 }
-METHODS = Plugins("method", "oltr_cli.methods", "oltr.methods", ("starts_from", "family", "source", "trains"))
+METHODS = Plugins(
+    "method", "oltr_cli.methods", "oltr.methods", ("starts_from", "family", "source", "trains", "uses_outliers")
+)
 BROKEN = "broken"  # family of a file without a class that can be used
 PLUS = "+"  # between a trained method and the detector on it
 
@@ -38,6 +40,7 @@ class MethodInfo:
         starts_from: the method whose run it starts from; of a detector, the one under it in the paper's row.
         module: dotted name, or the path of a file that was added.
         trains: False when a run of it takes no step.
+        uses_outliers: True when it needs a list of outliers.
     """
 
     name: str
@@ -50,6 +53,7 @@ class MethodInfo:
     kind: Literal["method", "detector"] = "method"
     origin: Origin = "built-in"
     trains: bool = True
+    uses_outliers: bool = False
 
 
 def method_info(plugin: Plugin) -> MethodInfo:
@@ -72,6 +76,7 @@ def method_info(plugin: Plugin) -> MethodInfo:
         kind,
         plugin.origin,
         bool(facts.get("trains", True)),
+        bool(facts.get("uses_outliers", False)),
     )
 
 

@@ -113,7 +113,8 @@ def differences(runs: Sequence[Run]) -> dict[Run, dict[str, Any]]:
     Those of a run that it starts from have that method's name before them, as ``--set`` takes them.
     """
     settings = {run: _settings(run) for run in runs}
-    keys = dict.fromkeys(key for one in settings.values() for key in one)
+    # First what says most; of long lists only the beginning is shown.
+    keys = dict.fromkeys(("train.from_scratch", *(key for one in settings.values() for key in one)))
     differing = [key for key in keys if len({repr(one.get(key)) for one in settings.values()}) > 1]
     return {run: {key: one.get(key) for key in differing} for run, one in settings.items()}
 

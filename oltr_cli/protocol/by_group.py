@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.protocol.catalogue import BY_GROUP
+from oltr_cli.protocol.catalogue import BY_GROUP, OF_A_SET
 from oltr_cli.protocol.metrics import Threshold, accepted, all_metrics, rank_curve, ranking_metrics
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
@@ -33,14 +33,43 @@ def every_metric(
     class_counts: ClassCounts,
     threshold: Threshold,
     shots: str = "paper",
+    sets: Mapping[str, SavedScores] | None = None,
 ) -> dict[str, float | None]:
-    """``all_metrics``, those of groups against open samples, and calibration; arguments as for ``all_metrics``."""
+    """``all_metrics``, those of groups against open samples, and calibration; arguments as for ``all_metrics``.
+
+    Args:
+        sets: further open sets by split, as ``open_far``; each adds the metrics ``open_far/…``.
+    """
     groups = shot_groups(class_counts, shots)
+    return {
+        **_uncalibrated(known, open_, class_counts, threshold, shots),
+        **calibration_metrics(known, groups),
+        **set_metrics(known, sets or {}, class_counts, threshold, shots),
+    }
+
+
+def set_metrics(
+    known: SavedScores,
+    sets: Mapping[str, SavedScores],
+    class_counts: ClassCounts,
+    threshold: Threshold,
+    shots: str = "paper",
+) -> dict[str, float | None]:
+    """``open_far/auroc`` and so on: what ``open/auroc`` would be with that set alone as the open samples."""
+    results: dict[str, float | None] = {}
+    for split, scores in sets.items():
+        found = _uncalibrated(known, scores, class_counts, threshold, shots)
+        results |= {f"{split}/{name}": found[f"open/{name}"] for name in OF_A_SET}
+    return results
+
+
+def _uncalibrated(
+    known: SavedScores, open_: SavedScores | None, class_counts: ClassCounts, threshold: Threshold, shots: str
+) -> dict[str, float | None]:
     return {
         **dict.fromkeys(BY_GROUP),
         **all_metrics(known, open_, class_counts, threshold, shots),
-        **group_metrics(known, open_, groups, threshold),
-        **calibration_metrics(known, groups),
+        **group_metrics(known, open_, shot_groups(class_counts, shots), threshold),
     }
 
 

@@ -3,7 +3,7 @@
 A metric is one entry here and a formula in ``oltr_cli.protocol.metrics``; docs/protocol.md defines it for readers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 GROUPS = ("many", "medium", "few")
@@ -73,8 +73,20 @@ _RARE_OR_UNKNOWN = (
 )
 BY_GROUP = tuple(metric.name for metric in _RARE_OR_UNKNOWN)
 METRICS = {metric.name: metric for metric in (*_ALL, *_RARE_OR_UNKNOWN)}
+# Of each further open set too, as open_far/auroc: what depends on its samples. The others are of known samples alone.
+_OF_KNOWN = ("overall", *GROUPS, "rejected", *(f"rejected_{group}" for group in GROUPS))
+OF_A_SET = tuple(
+    rest for half, _, rest in (name.partition("/") for name in METRICS) if half == "open" and rest not in _OF_KNOWN
+)
 
 
 def metric(name: str) -> Metric:
-    """The facts about ``name``; a name without an entry, such as an identification rate, is a rate in percent."""
+    """The facts about ``name``; ``open_far/auroc`` is as ``open/auroc``.
+
+    A name without an entry, such as an identification rate, is a rate in percent.
+    """
+    part, _, rest = name.partition("/")
+    if part.startswith("open_") and rest in OF_A_SET:
+        alike = METRICS[f"open/{rest}"]
+        return replace(alike, name=name, label=f"{alike.label}, {part}")
     return METRICS.get(name) or Metric(name, name)

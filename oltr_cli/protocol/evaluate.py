@@ -1,5 +1,6 @@
 """Evaluate saved scores, of a run or of any .npz file, by the same protocol."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import IDENTIFICATION
+from oltr_cli.protocol.open_sets import is_open, scored_sets
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
 from oltr_cli.protocol.thresholds import ThresholdRule, choose, default_threshold, open_accepted, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
@@ -21,7 +23,8 @@ class Evaluation(Record):
     Attributes:
         run, file: the name of the run, or the file of the scores, if any.
         detector: whose confidence it is, if one was chosen for the run.
-        counts: numbers of ``known`` and ``open`` samples and of ``classes``: ``many``, ``medium`` and ``few``.
+        counts: numbers of ``known`` and ``open`` samples, of samples of each further open set, and of ``classes``:
+            ``many``, ``medium`` and ``few``.
         identification: for a run whose dataset has probes.
         open_val_accepted: of a τ by class, see ``open_accepted``.
     """
@@ -70,6 +73,7 @@ def evaluate_scores(
     shots: str = "paper",
     val: SavedScores | None = None,
     open_val: SavedScores | None = None,
+    sets: Mapping[str, SavedScores] | None = None,
 ) -> Evaluation:
     """All metrics of one test set at one τ.
 
@@ -78,16 +82,17 @@ def evaluate_scores(
         class_counts: training images of each class (K,).
         rule: how to choose τ, or a τ chosen before.
         val, open_val: known and open validation samples, for the rules that read them.
+        sets: samples of further open sets, by split; no rule reads them.
 
     Raises:
         DataProblem: labels or predictions out of range, or a missing split that the rule reads.
         UsageProblem: unknown definition of the shot groups, or the rule is ``tuned`` or ``own``.
     """
     groups = shot_groups(class_counts, shots)
-    num_classes = len(class_counts)
-    for where, scores in (("test", known), ("open", open_), ("val", val), ("open_val", open_val)):
+    num_classes, sets = len(class_counts), sets or {}
+    for where, scores in {"test": known, "open": open_, "val": val, "open_val": open_val, **sets}.items():
         if scores is not None:
-            _check(scores, num_classes, f"scores of {where}", -1 if where.startswith("open") else 0)
+            _check(scores, num_classes, f"scores of {where}", -1 if is_open(where) else 0)
     if isinstance(rule, ThresholdRule):
         rule = choose(rule, class_counts, shots, val=val, open_val=open_val, test=known, open_test=open_)
     return Evaluation(
@@ -96,10 +101,11 @@ def evaluate_scores(
         counts={
             "known": len(known),
             "open": 0 if open_ is None else len(open_),
+            **{split: len(scores) for split, scores in sets.items()},
             "classes": num_classes,
             **{name: int(mask.sum()) for name, mask in groups.items()},
         },
-        metrics=every_metric(known, open_, class_counts, rule.tau, shots),
+        metrics=every_metric(known, open_, class_counts, rule.tau, shots, sets),
         open_val_accepted=open_accepted(open_val, rule),
     )
 
@@ -148,7 +154,8 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
 
     known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), saved_threshold(run_dir, result, rule)
     val, open_val = (read(split) if split in validation_of(chosen) else None for split in ("val", "open_val"))
-    evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val)
+    sets = {split: SavedScores.load(run_dir / "scores" / f"{split}.npz") for split in scored_sets(run_dir)}
+    evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val, sets)
     return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result)
 
 

@@ -5,8 +5,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from oltr_cli.protocol.catalogue import GROUPS, IDENTIFICATION, METRICS
+from oltr_cli.protocol.catalogue import GROUPS, IDENTIFICATION, METRICS, metric
 from oltr_cli.protocol.evaluate import Evaluation
+from oltr_cli.protocol.open_sets import is_open_set
 from oltr_cli.protocol.shots import DEFINITIONS
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.result import IdentificationCounts, Metrics
@@ -19,6 +20,15 @@ _BY_GROUP = {
     "ECE": "closed/ece",
     "Brier score": "closed/brier",
 }
+# Columns of the table of open sets: metrics under ``open/`` and ``open_NAME/``.
+_OF_SETS = {
+    "AUROC\noverall": "auroc",
+    "\nmany": "auroc_many",
+    "\nmedium": "auroc_medium",
+    "\nfew": "auroc_few",
+    "FPR95\n%": "fpr95",
+    "F-measure\n": "f_measure",
+}
 
 
 def table(shown: Evaluation) -> RenderableType:
@@ -30,10 +40,10 @@ def table(shown: Evaluation) -> RenderableType:
     leaks = ThresholdRule.parse(threshold.rule).marks_test_leak
 
     def cell(name: str, sign: str = "") -> str:
-        value = metrics.get(name)
+        value, about = metrics.get(name), metric(name)
         # If any cell has a mark, all cells leave room for one, so that the digits line up.
-        mark = ("†" if METRICS[name].needs_threshold else " ") if leaks else ""
-        return ("–" if value is None else METRICS[name].shown(value) + sign) + mark
+        mark = ("†" if about.needs_threshold else " ") if leaks else ""
+        return ("–" if value is None else about.shown(value) + sign) + mark
 
     title = shown.run or shown.file
     if shown.detector:
@@ -58,8 +68,8 @@ def table(shown: Evaluation) -> RenderableType:
         numbers.add_column(no_wrap=True)
         numbers.add_column(justify="right", min_width=6, style="bold")
     above = {name for names in rows.values() for name in names}
-    others = [metric for metric in METRICS.values() if metric.name not in above]
-    cells = [(metric.label, cell(metric.name, " %" if metric.unit == "percent" else "")) for metric in others]
+    others = [one for one in METRICS.values() if one.name not in above]
+    cells = [(one.label, cell(one.name, " %" if one.unit == "percent" else "")) for one in others]
     half_way = (len(cells) + 1) // 2
     for left, right in zip(cells[:half_way], [*cells[half_way:], ("", "")], strict=False):
         numbers.add_row(*left, *right)
@@ -67,17 +77,30 @@ def table(shown: Evaluation) -> RenderableType:
     lines = [f"τ = {threshold.shown} ({threshold.text})"]
     if counts is not None:
         lines[0] += f" · {counts['known']:,} known and {counts['open']:,} open samples"
+    sets = list(dict.fromkeys(part for name in metrics if is_open_set(part := name.partition("/")[0])))
     if metrics.get("open/overall") is None:
-        lines.append("no open samples: open-set metrics cannot be computed")
+        lines.append(f"no open samples{' of open.txt' if sets else ''}: open-set metrics cannot be computed")
     if shown.open_val_accepted is not None:
         share = {name: f"{100 * value:.1f} %" for name, value in shown.open_val_accepted.items()}
         lines.append(f"accepts {share['by_class']} of open_val; one τ for all classes: {share['one_tau']}")
     if leaks:
         lines.append("† τ was chosen on the test set itself")
-    note = Text("\n".join(lines), style="dim")
+    parts: list[RenderableType] = [by_group, numbers]
+    if sets:
+        by_set = Table(box=ROUNDED)
+        by_set.add_column("\nopen set", no_wrap=True)
+        for title in _OF_SETS:
+            by_set.add_column(title, justify="right", no_wrap=True)
+        by_set.add_column("samples\n", justify="right", style="dim")
+        for name in ("open", *sets):
+            samples = (counts or {}).get(name)
+            of_set = [cell(f"{name}/{rest}") for rest in _OF_SETS.values()]
+            by_set.add_row(name, *of_set, "" if samples is None else f"{samples:,}")
+        parts.append(by_set)
+    parts.append(Text("\n".join(lines), style="dim"))
     if f"{IDENTIFICATION}full" in metrics:
-        return Group(by_group, numbers, note, _identification_table(metrics, shown.identification))
-    return Group(by_group, numbers, note)
+        parts.append(_identification_table(metrics, shown.identification))
+    return Group(*parts)
 
 
 _PSEUDO_SHOTS = {"many": "≥ 5", "few": "2–4", "one": "1", "zero": "0"}

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, StrictBool, field_validator, model_validator
 from typing_extensions import TypeVar
 
 from oltr_cli.base.text import visible
@@ -146,6 +146,13 @@ class TrainSpec(_Spec):
     images_per_class: int = Field(
         4, ge=1, le=10_000, description="class_aware: images of each class drawn into a batch"
     )
+    # None rather than 0: what is unset stays out of a recipe's hash.
+    outlier_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="outliers in a batch, for methods that train on some; unset: as many as images",
+    )
     lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -163,6 +170,14 @@ class TrainSpec(_Spec):
         description="epochs in which the rate rises to the schedule's, by the same at each step",
     )
     freeze_backbone: bool = False
+    from_scratch: StrictBool | None = Field(
+        None, description="train the method from nothing with [stage1]; false or unset: from the method it starts from"
+    )
+
+    @field_validator("from_scratch")
+    @classmethod
+    def _false_is_unset(cls, value: bool | None) -> bool | None:
+        return value or None
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainSpec":

@@ -199,11 +199,13 @@ class RunResult(_Ended):
         undecodable: training images that could not be decoded.
         class_counts: training images of each class (K,), by label.
         class_names: (K,); ``class N`` if the file has none.
-        data_digest: of the lists or drawings that it was trained on.
+        data_digest: of the lists or drawings that it was trained on, but of those in ``further_lists``.
+        further_lists: digests of the lists of further open sets that it was scored on, and of the outliers that it was
+            trained on, by split; None without any.
         identification: if the dataset has probes.
     """
 
-    ABSENT = frozenset({"detector", "identification"})
+    ABSENT = frozenset({"detector", "further_lists", "identification"})
 
     status: Literal["done"] = "done"
     shots: str = "paper"
@@ -222,6 +224,7 @@ class RunResult(_Ended):
     class_counts: Annotated[list[Count], Field(min_length=1)]
     class_names: Annotated[list[str], Field(validate_default=True)] = []
     data_digest: str | None = None
+    further_lists: dict[str, str] | None = None
     detector: DetectorFacts | None = None
     identification: IdentificationCounts | None = None
 

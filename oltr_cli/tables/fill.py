@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.protocol.catalogue import IDENTIFICATION
+from oltr_cli.protocol.open_sets import is_open_set
 from oltr_cli.protocol.shots import DEFINITIONS
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.result import RunResult
@@ -52,16 +53,17 @@ def fill(
         methods: show only these rows, see ``table_rows``.
         source: the recipe that the runs follow; None: there is none, and nothing can be trained.
         option: how the commands of missing rows name the recipe; default ``--dataset SOURCE``.
-        columns: those of the paper, or "detection"; see ``laid_out``.
+        columns: those of the paper, "detection" or "open-sets"; see ``laid_out``.
 
     Raises:
         UsageProblem: unknown table, unknown definition of the shot groups, or a name that matches no method.
     """
     if shots not in DEFINITIONS:
         raise UsageProblem(f"no definition of shot groups '{shots}'{nearest(shots, DEFINITIONS)}")
-    table = laid_out(load_table(name), columns)
     damaged: dict[Run, str] = {}
     finished, elsewhere = on_its_lists(finished_runs(dataset, root, damaged), source)
+    measured = {metric for pairs in finished.values() for _, result in pairs for metric in result.metrics}
+    table = laid_out(load_table(name), columns, measured)
     every = table_rows(table, finished)
     specs = every if methods is None else table_rows(table, finished, methods)
     hashes = {s: s.hash(source) for s in {*every, *specs} if source is not None and s.method in finished}
@@ -127,6 +129,9 @@ def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], 
     by_identity = [i for i, column in enumerate(table.columns) if column.metric.startswith(IDENTIFICATION)]
     if by_identity and not any(row.cells[i].n for row in rows for i in by_identity):
         footnotes.append("Identification is measured only on datasets with identities.")
+    of_sets = [i for i, column in enumerate(table.columns) if is_open_set(column.metric.partition("/")[0])]
+    if any(row.cells[i].n == 0 for row in rows if row.status == "measured" for i in of_sets):
+        footnotes.append("An open set without a number was added after the run; repeat its oltr run command.")
     if source is None and any(row.status == "missing" for row in rows):
         footnotes.append(f"There is no recipe for {dataset}; to train missing rows, give one with --recipe FILE.")
     return footnotes

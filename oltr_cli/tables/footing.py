@@ -1,7 +1,7 @@
 """On what footing a row's numbers stand: the epochs of each stage behind them, and whether the backbone was trained."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from oltr_cli.errors import OltrError
 from oltr_cli.planning.described import described
@@ -17,11 +17,13 @@ class Footing:
 
     Attributes:
         stages: epochs of each run of the chain, the first ancestor first; runs that are gone count as one.
+        from_scratch: whether the method usually starts from another one, and was trained from nothing.
         backbone: whether the last stage trained it; None if that is not known.
     """
 
     stages: tuple[int, ...] = ()
     backbone: Literal["trained", "frozen"] | None = None
+    from_scratch: bool = False
 
 
 def footing_of(run: Run, result: RunResult) -> Footing:
@@ -37,16 +39,17 @@ def footing_of(run: Run, result: RunResult) -> Footing:
         under = Footing((earlier,) if earlier > 0 else ())
     if result.detector is not None:
         return under
-    return Footing((*under.stages, result.epochs), _backbone(run))
+    train = recorded_recipe(run.path).get("train")
+    scratch = bool(train and train.get("from_scratch"))
+    return Footing((*under.stages, result.epochs), _backbone(run, train), scratch)
 
 
-def _backbone(run: Run) -> Literal["trained", "frozen"] | None:
+def _backbone(run: Run, train: dict[str, Any] | None) -> Literal["trained", "frozen"] | None:
     try:
         if described(run.method).on_features:
             return "frozen"
     except OltrError:  # the method was added, and its file is not given
         return None
-    train = recorded_recipe(run.path).get("train")
     if train is None:
         return None
     return "frozen" if train.get("freeze_backbone") else "trained"

@@ -102,6 +102,7 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
         "seeds": list(row.seeds),
         "epochs": row.epochs,
         "stages": list(row.footing.stages),
+        "from_scratch": row.footing.from_scratch,
         "backbone": row.footing.backbone,
         "seconds": row.seconds,
         "devices": list(row.devices),

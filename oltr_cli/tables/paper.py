@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.protocol.catalogue import IDENTIFICATION, METRICS, metric
+from oltr_cli.protocol.open_sets import is_open_set
 
 DEFAULT_TABLE = "3a"
 DASH = "-"  # of the paper: not reported
@@ -138,14 +139,18 @@ DETECTION = (
     *(Column(name=shots, metric=f"open/rejected_{shots}", group="rejected at τ") for shots in _SHOTS),
     Column(name="ECE", metric="closed/ece", group="calibration"),
 )
-LAYOUTS = ("paper", "detection")
+LAYOUTS = ("paper", "detection", "open-sets")
 
 
-def laid_out(table: Table, columns: str) -> Table:
-    """The table with its own columns ("paper"), or with "detection": rare or unknown, and calibration.
+def laid_out(table: Table, columns: str, measured: Iterable[str] = ()) -> Table:
+    """The table with its own columns ("paper"), or others.
 
-    The paper has no figures for the latter.
+    "detection" shows rare or unknown, and calibration; "open-sets" each open set on its own.
 
+    The paper has figures for its own columns only.
+
+    Args:
+        measured: names of the metrics that its runs have, which say what further open sets there are.
     Raises:
         UsageProblem: no such layout.
     """
@@ -153,8 +158,23 @@ def laid_out(table: Table, columns: str) -> Table:
         raise UsageProblem(f"--columns {columns}: choose one of {', '.join(LAYOUTS)}{nearest(columns, LAYOUTS)}")
     if columns == "paper":
         return table
-    rows = tuple(row.model_copy(update={"figures": (NO_CELL,) * len(DETECTION)}) for row in table.rows)
-    return table.model_copy(update={"columns": DETECTION, "rows": rows, "footnotes": ()})
+    wanted = DETECTION if columns == "detection" else _by_set(measured)
+    rows = tuple(row.model_copy(update={"figures": (NO_CELL,) * len(wanted)}) for row in table.rows)
+    return table.model_copy(update={"columns": wanted, "rows": rows, "footnotes": ()})
+
+
+def _by_set(measured: Iterable[str]) -> tuple[Column, ...]:
+    """Columns of open.txt and of each further open set."""
+    sets = sorted({part for name in measured if is_open_set(part := name.partition("/")[0])})
+    shown = {"AUROC": "auroc", "few": "auroc_few", "FPR95": "fpr95", "F-measure": "f_measure"}
+    return (
+        Column(name="Overall", metric="closed/overall", group="accuracy"),
+        *(
+            Column(name=title, metric=f"{split}/{name}", group=split)
+            for split in ("open", *sets)
+            for title, name in shown.items()
+        ),
+    )
 
 
 def list_tables() -> dict[str, str]:

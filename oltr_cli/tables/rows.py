@@ -93,7 +93,8 @@ def table_rows(table: Table, measured: Iterable[str], patterns: Sequence[str] | 
     there = {row.method for row in rows}
     others = set() if table.other_methods == "none" else set(measured)
     if table.other_methods == "all":
-        others |= set(_trained())
+        methods = list_methods()
+        others |= {name for name in _trained() if not methods[name].uses_outliers}  # few datasets have outliers
     rows += _apart(others - there, table)
     return rows if patterns is None else _pick(rows, patterns, table)
 

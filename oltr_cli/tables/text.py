@@ -82,7 +82,7 @@ def _facts(row: FilledRow) -> tuple[str, ...]:
         row.label,
         row.hash or NONE,
         ", ".join(map(str, row.seeds)) if len(row.seeds) < 6 else f"{len(row.seeds)} of them",
-        row.stages or NONE,
+        f"{row.stages} from scratch" if row.footing.from_scratch else row.stages or NONE,
         row.footing.backbone or NONE,
         _detector(row),
         row.threshold_rule or NONE,

@@ -164,7 +164,7 @@ class _Training:
             return
         known = set(self.progress.failed)
         self.progress.failed += sorted(set(failed) - known)
-        split = self.task.dataset.splits["train"]
+        split = self.task.images
         if len(self.progress.failed) > MOST_FAILED * len(split):
             raise DataProblem(
                 f"{len(self.progress.failed)} of {counted(len(split), 'training image')} cannot be decoded, more than "

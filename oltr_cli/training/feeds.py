@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from oltr_cli.data.feed.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches
-from oltr_cli.data.feed.sampling import steps_per_epoch
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.data.store.on_device import DeviceLoader
 from oltr_cli.data.store.split import StoredSplit
@@ -87,7 +86,7 @@ class ImageFeed:
     def __init__(self, task: Task) -> None:
         self.task = task
         share = (task.accelerator.process_index, task.accelerator.num_processes)
-        split, device = task.dataset.splits["train"], task.accelerator.device
+        split, device = task.images, task.accelerator.device
         recipe, seed = (task.recipe.data, task.recipe.train), task.run.seed
         self.loader: TrainingLoader | DeviceLoader
         if isinstance(split, StoredSplit) and device.type != "cpu":
@@ -152,7 +151,7 @@ class _Drawn:
         spec, accelerator = task.recipe.train, task.accelerator
         rank, world = accelerator.process_index, accelerator.num_processes
         self.sampler = EpochBatches(_Labels(labels), spec, task.run.seed, rank, world)
-        self.steps = steps_per_epoch(len(labels), spec.batch_size)
+        self.steps = self.sampler.steps_per_epoch
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[NDArray[np.int64]]:
         """The rows of each batch of ``epoch`` from ``first_step`` on."""

@@ -31,7 +31,7 @@ class Saving:
         self.found, warning = load_latest(task.run)
         if warning:
             task.display.warn(warning)
-        if self.found is not None and self.found["data_digest"] != task.dataset.digest:
+        if self.found is not None and self.found["data_digest"] != task.data_digest:
             raise DataProblem(
                 f"{self.last}: was trained with other image lists of '{task.run.dataset}'; restore them, or remove "
                 f"{task.run.path} to start again"
@@ -91,7 +91,7 @@ class Saving:
                 f"{run.path}: was removed or moved during training; move it back, and the same command resumes from "
                 "its last checkpoint"
             )
-        identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.dataset.digest}
+        identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.data_digest}
         content = {**identity, **content, "model": method.state_dict()}
         save_checkpoint(run.path / name, content, keep_previous=name == LAST)
 

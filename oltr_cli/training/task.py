@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from accelerate import Accelerator
 from oltr_cli.base.added_code import defined_at
 from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
-from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.data.feed.opening import OpenedDataset, Split
+from oltr_cli.data.lists.lists import ListSplit
+from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.method import Method, Setup
 from oltr_cli.networks.backbones import Backbone
 from oltr_cli.planning.resolve import Link
+from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.checkpoint import load_best as best_checkpoint
 from oltr_cli.runs.folder import Run
@@ -32,7 +36,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch
     best_epoch: int = 0
     best_value: float = -1.0
-    failed: list[int] = field(default_factory=list)  # training images that could not be decoded
+    failed: list[int] = field(default_factory=list)  # images of ``Task.images`` that could not be decoded
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,29 @@ class Task:
     @property
     def recipe(self) -> Recipe:
         return self.link.recipe
+
+    @cached_property
+    def images(self) -> Split:
+        """What it is trained on: the training images and, for a method that uses them, outliers after them."""
+        return training_images(self.cls, self.dataset)
+
+    @property
+    def data_digest(self) -> str:
+        """Of all lists that training reads."""
+        return self.dataset.digest + (f" {self.dataset.further[OUTLIERS]}" if self.cls.uses_outliers else "")
+
+
+def training_images(cls: type[Method], dataset: OpenedDataset) -> Split:
+    """The training images and, if the method ``cls`` uses them, the outliers after them."""
+    train = dataset.splits["train"]
+    if not cls.uses_outliers:
+        return train
+    outliers = dataset.splits[OUTLIERS]
+    if isinstance(train, StoredSplit) and isinstance(outliers, StoredSplit):
+        return train.joined(outliers)
+    assert isinstance(train, ListSplit)
+    assert isinstance(outliers, ListSplit)
+    return train.joined(outliers)
 
 
 def build_method(cls: type[Method], recipe: Recipe, class_counts: Iterable[int], seed: int) -> Method:

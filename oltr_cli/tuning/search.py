@@ -11,6 +11,7 @@ from oltr_cli.base.machine import default_workers, make_accelerator
 from oltr_cli.base.text import counted
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.pipeline.make import make_runs
+from oltr_cli.pipeline.problems import check_outliers
 from oltr_cli.planning.plan import Planned, check_words, plan
 from oltr_cli.protocol.catalogue import METRICS, metric
 from oltr_cli.runs.folder import STUDIES, runs_root
@@ -75,7 +76,9 @@ def _workbench(request: Request, planned: list[Planned], display: Display) -> "W
 
     accelerator = make_accelerator(request.device)
     with display.bar("opening the dataset", 1) as bar:
-        view = validation_view(planned[-1].link.recipe.data, bar.reached)
+        outliers = any(p.about.uses_outliers for p in planned)
+        view = validation_view(planned[-1].link.recipe.data, bar.reached, outliers=outliers)
+    check_outliers(planned, view)
     view = from_store(view, display)
     workers = default_workers() if request.workers is None else request.workers
     bench = Workbench(planned, request.recipe, request.sets, view, accelerator, workers, _BarsOnly(display.quiet))

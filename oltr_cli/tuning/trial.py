@@ -1,7 +1,7 @@
 """One trial: train the method with some values, and evaluate it on validation.
 
-A trial gets a dataset of only the splits train, val and open_val: the lists of the test set are never read, and of the
-runs that it starts from it opens weights, and scores of these splits.
+A trial gets a dataset of only the splits train, val and open_val, and the outliers for a method that uses them: the
+lists of the test set are never read, and of the runs that it starts from it opens weights, and scores of these splits.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.protocol.by_group import every_metric
+from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.protocol.thresholds import best_f_measure
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.folder import FolderGone
@@ -55,9 +56,11 @@ class Outcome:
         return vars(self)
 
 
-def validation_view(spec: DataSpec, progress: Callable[[int, int], None] | None = None) -> OpenedDataset:
-    """The dataset without its test set."""
-    return open_dataset(spec, progress, only=SPLITS)
+def validation_view(
+    spec: DataSpec, progress: Callable[[int, int], None] | None = None, *, outliers: bool = False
+) -> OpenedDataset:
+    """The dataset without its test set; with the images of open_train.txt if ``outliers``."""
+    return open_dataset(spec, progress, only=(*SPLITS, OUTLIERS) if outliers else SPLITS)
 
 
 def default_objective(view: OpenedDataset) -> str:

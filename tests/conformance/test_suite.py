@@ -9,6 +9,7 @@ from oltr_cli.conformance import detectors as detector_conformance
 from oltr_cli.conformance import methods as method_conformance
 from oltr_cli.detector import LogitDetector
 from oltr_cli.method import Scores
+from oltr_cli.methods.outlier_exposure import OutlierExposure
 from oltr_cli.methods.plain import Plain
 from oltr_cli.networks.backbones import Backbone
 from oltr_cli.planning.registry import list_methods
@@ -80,9 +81,25 @@ class _PoolsAnew(_NeedsTheMap):
         return Scores.from_logits(self.classifier(v), v)
 
 
+class _IgnoresOutliers(Plain):
+    uses_outliers = True
+
+    def training_loss(self, images, labels):
+        return super().training_loss(images[labels >= 0], labels[labels >= 0])
+
+
+class _CannotDoWithout(OutlierExposure):
+    def training_loss(self, images, labels):
+        logits = self.classifier(self.backbone(images))
+        away = logits.logsumexp(1) - logits.mean(1)
+        return {"ce": nn.functional.cross_entropy(logits, labels, ignore_index=-1), "oe": away[labels < 0].mean()}
+
+
 @pytest.mark.parametrize(
     ("cls", "failing"),
     [
+        (_IgnoresOutliers, method_conformance.check_outliers_matter_and_may_be_absent),
+        (_CannotDoWithout, method_conformance.check_outliers_matter_and_may_be_absent),
         (_NotFinite, method_conformance.check_learns_without_trouble),
         (_BatchDependent, method_conformance.check_scores_do_not_depend_on_the_batch),
         (_Probabilities, method_conformance.check_scores_have_the_right_form),

@@ -1,5 +1,8 @@
 """``oltr run --from RUN``: weights of a finished run for other images and other classes."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +11,17 @@ from oltr_cli.base.display import Display
 from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.lists.list_file import read_list
+from oltr_cli.data.store.split import from_store
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.pipeline.make import make_runs
+from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.planning.plan import plan
 from oltr_cli.planning.which_run import differences, resolve_run
+from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.folder import find_runs
-from oltr_cli.runs.trained_on import trained_on
+from oltr_cli.runs.trained_on import keys_of, trained_on
 from oltr_cli.training import first_weights
 from tests.helpers.finished_runs import environment
 from tests.helpers.in_process import oltr_here
@@ -160,6 +166,25 @@ def test_a_run_is_not_tested_on_images_that_its_start_has_seen(home, lists):
     (the_run("dme").path / "trained_on.npz").write_bytes(b"?")
     with pytest.raises(DataProblem, match=r"trained_on\.npz: is damaged"):
         trained_on(the_run("dme").path)
+
+
+@pytest.mark.parametrize("store_side", [None, 16])
+def test_images_of_a_store_are_recorded_by_their_files(tmp_path, monkeypatch, store_side):
+    monkeypatch.setenv("OLTR_CACHE", str(tmp_path / "cache"))
+    make_tiny_dataset(tmp_path / "tiny")
+    spec = DataSpec(name="tiny", root=str(tmp_path / "tiny"), image_size=12, eval_resize=12, store_side=store_side)
+    dataset = open_dataset(spec)
+    if store_side is not None:
+        dataset = from_store(dataset, Display(quiet=True))
+    first, second = (SimpleNamespace(path=tmp_path / name, name=name) for name in ("first", "second"))
+    for run in (first, second):
+        run.path.mkdir()
+    assert record_trained_on(SimpleNamespace(run=first, parent=None, continues=False), dataset) == ""
+    files = [f"{(tmp_path / 'tiny').resolve()}/{name}" for name in dataset.splits["train"].names]
+    np.testing.assert_array_equal(trained_on(first.path), np.unique(keys_of(files)))
+    tested_again = replace(dataset, splits={**dataset.splits, "test": dataset.splits["train"]})
+    with pytest.raises(DataProblem, match=r"first was trained on [0-9]+ images of test"):
+        record_trained_on(SimpleNamespace(run=second, parent=first, continues=True), tested_again)
 
 
 @pytest.mark.parametrize(

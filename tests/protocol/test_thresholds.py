@@ -97,7 +97,7 @@ def test_the_usual_rules_keep_the_text_they_were_typed_with():
         ("id_quantile:95", "share"),
         ("id_quantile", "id_quantile:0.95"),
         ("val_open:0.5", "takes no number"),
-        ("", "neither a number nor a rule; known: fixed"),
+        ("", "neither a number nor a rule; known: class_quantile, fixed"),
         ("0,5", "threshold '0,5' is neither a number nor a rule"),
         ("nan", "finite number"),
         ("-inf", "finite number"),

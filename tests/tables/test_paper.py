@@ -213,5 +213,5 @@ def test_detection_columns_keep_the_rows_and_have_no_figures_of_the_paper():
         "open/auroc_few",
     ]
     assert laid_out(table, "paper") is table
-    with pytest.raises(UsageProblem, match="--columns detect: choose one of paper, detection; did you mean"):
+    with pytest.raises(UsageProblem, match="--columns detect: choose one of paper, detection, open-sets; did you mean"):
         laid_out(table, "detect")

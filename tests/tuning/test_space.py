@@ -16,6 +16,7 @@ NOTHING_TO_TUNE = {
     "fdbd",
     "kl-matching",
     "maxlogit",
+    "ncm",
     "relative-mahalanobis",
     "rp-gradnorm",
     "rp-msp",

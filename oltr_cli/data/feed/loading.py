@@ -17,7 +17,7 @@ from oltr_cli.base.seeding import generator
 from oltr_cli.base.signals import ignore_stopping
 from oltr_cli.data.feed.boxes import crop_boxes, padded_windows
 from oltr_cli.data.feed.opening import Labelled, Split, remedy
-from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, steps_per_epoch
+from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, outlier_batches, spread, steps_per_epoch
 from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, padded_crop, shrunk, training_crop
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec
@@ -93,14 +93,18 @@ class _TrainingImages(Dataset):
                     return self.split.image(int(other))
                 except DataProblem:
                     failed.append(int(other))
-            raise DataProblem(
-                f"{problem}; no other image of class {self.split.labels[index]} can be decoded either"
-            ) from None
+            raise none_left(problem, self.split.labels[index]) from None
 
 
 def replacements(labels: NDArray[np.int64], seed: int, index: int) -> NDArray[np.int64]:
     """The images of the class of ``index``, in the order in which they are tried where it cannot be decoded."""
     return generator(seed, "replacement", index).permutation(np.flatnonzero(labels == labels[index]))
+
+
+def none_left(problem: DataProblem, label: int) -> DataProblem:
+    """The error about an image that cannot be decoded, nor can any image that could replace it."""
+    other = "outlier image" if label < 0 else f"image of class {label}"
+    return DataProblem(f"{problem}; no other {other} can be decoded either")
 
 
 class _EvaluationImages(Dataset):
@@ -126,22 +130,31 @@ class _EvaluationImages(Dataset):
 
 
 class EpochBatches:
-    """Batch sampler whose epoch and first step are set before each pass; rank r of w takes its share of each batch."""
+    """Batch sampler whose epoch and first step are set before each pass; rank r of w takes its share of each batch.
+
+    The last images of ``split`` may be outliers, with the label −1. Then outliers are added to each batch, evenly among
+    its images; they change nothing else in it.
+    """
 
     def __init__(self, split: Labelled, train: TrainSpec, seed: int, rank: int, world: int) -> None:
-        self.num_images, self.train, self.seed = len(split), train, seed
-        self.rank, self.world = rank, world
+        self.num_images = int((split.labels >= 0).sum())
+        self.num_outliers = len(split) - self.num_images
+        self.train, self.seed, self.rank, self.world = train, seed, rank, world
         self.class_aware = (
-            ClassAware(split.labels, train.batch_size, train.images_per_class, seed)
+            ClassAware(split.labels[: self.num_images], train.batch_size, train.images_per_class, seed)
             if train.sampler == "class_aware"
             else None
         )
+        self.steps_per_epoch = steps_per_epoch(self.num_images, train.batch_size)
         # Class-aware batches are always full: small classes repeat their images.
-        self.rows = train.batch_size if self.class_aware else min(train.batch_size, self.num_images)
+        known = train.batch_size if self.class_aware else min(train.batch_size, self.num_images)
+        self.outliers = (train.outlier_batch_size or known) if self.num_outliers else 0  # in a batch
+        self.rows = known + self.outliers
+        self.order = spread(known, self.outliers)
         self.epoch = self.first_step = 0
 
     def __len__(self) -> int:
-        return steps_per_epoch(self.num_images, self.train.batch_size) - self.first_step
+        return self.steps_per_epoch - self.first_step
 
     def __iter__(self) -> Iterator[list[Key]]:
         for step, indices in self.steps():
@@ -154,6 +167,9 @@ class EpochBatches:
             indices = self.class_aware.epoch(self.epoch)
         else:
             indices = instance_balanced(self.num_images, self.train.batch_size, self.seed, self.epoch)
+        if self.outliers:
+            added = outlier_batches(self.num_outliers, self.outliers, len(indices), self.seed, self.epoch)
+            indices = np.concatenate([indices, self.num_images + added], axis=1)[:, self.order]
         share = rank_share(self.rows, self.rank, self.world)
         for step in range(self.first_step, len(indices)):
             yield step, indices[step, share]
@@ -173,7 +189,7 @@ class TrainingLoader:
         self.sampler = EpochBatches(split, train, seed, rank, world)
         images = _TrainingImages(split, data, seed, self.sampler.rows)
         self.loader = _loader(images, workers, batch_sampler=self.sampler)
-        self.steps = steps_per_epoch(len(split), train.batch_size)
+        self.steps = self.sampler.steps_per_epoch
         self.share = rank_share(self.sampler.rows, rank, world)  # of each batch: what this process computes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:

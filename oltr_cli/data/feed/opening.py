@@ -42,6 +42,7 @@ class OpenedDataset:
 
     Attributes:
         groups: name → members among the probes, for identification.
+        further: digests of the lists of further open sets and of outliers, by split; ``digest`` does not cover them.
     """
 
     spec: DataSpec
@@ -49,6 +50,7 @@ class OpenedDataset:
     class_names: list[str]
     digest: str
     groups: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    further: dict[str, str] = field(default_factory=dict)
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
@@ -72,14 +74,16 @@ def open_dataset(
 
         splits, names, digest = open_glyphs(spec.glyphs, progress)
         return OpenedDataset(spec, {k: v for k, v in splits.items() if only is None or k in only}, names, digest)
-    from oltr_cli.data.lists.lists import open_lists
+    from oltr_cli.data.lists.lists import further_digests, open_lists
 
     root, lists = _folders(spec)
+    further = further_digests(spec.name, lists) if lists.is_dir() else {}
     list_splits, names, digest = open_lists(spec.name, root, lists, only)
     if only is None:
         _check_digest(spec, lists, digest)
     groups = list_splits["probe"].groups if "probe" in list_splits else {}
-    return OpenedDataset(spec, dict(list_splits), names, digest, groups)
+    further = {split: further[split] for split in list_splits if split in further}
+    return OpenedDataset(spec, dict(list_splits), names, digest, groups, further)
 
 
 def check_lists(spec: DataSpec) -> None:
@@ -109,6 +113,17 @@ def other_lists(spec: DataSpec, digest: str | None) -> tuple[Path, str] | None:
     lists = _folders(spec)[1]
     found = other_digest(spec.name, lists, digest)
     return None if found is None else (lists, found)
+
+
+def further_lists(spec: DataSpec) -> dict[str, str]:
+    """``OpenedDataset.further`` as the lists are now, none of which is parsed; nothing for the built-in set.
+
+    Raises:
+        DataProblem: a list is missing.
+    """
+    from oltr_cli.data.lists.lists import further_digests
+
+    return further_digests(spec.name, _folders(spec)[1]) if spec.kind == "lists" else {}
 
 
 def names_now(spec: DataSpec, num_classes: int) -> list[str]:

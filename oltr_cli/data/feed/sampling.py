@@ -1,7 +1,7 @@
 """Which images make up which batch. Stateless: any batch of any epoch follows from (seed, epoch, step) alone.
 
-Both samplers return, for one epoch, an index array (steps, batch_size), with steps = max(1, ⌊N / batch_size⌋): the
-number of training images sets the length of an epoch, not the number of over-sampled ones.
+Both samplers of known images return, for one epoch, an index array (steps, batch_size), with steps = max(1, ⌊N /
+batch_size⌋): the number of training images sets the length of an epoch, not the number of over-sampled ones.
 """
 
 import numpy as np
@@ -25,6 +25,30 @@ def instance_balanced(num_images: int, batch_size: int, seed: int, epoch: int) -
     steps = steps_per_epoch(num_images, batch_size)
     size = min(batch_size, num_images)
     return order[: steps * size].reshape(steps, size)
+
+
+def outlier_batches(num_outliers: int, rows: int, steps: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Outliers of each step of an epoch: an endless list of shuffled rounds through all of them, continued across
+    epochs.
+
+    Returns:
+        numbers of outliers (steps, rows).
+    """
+    place = np.arange(epoch * steps * rows, (epoch + 1) * steps * rows)
+    rounds = place // num_outliers
+    number = np.arange(num_outliers)
+    keys = _hash(derive(seed, "outliers"), np.arange(rounds[0], rounds[-1] + 1)[:, None], number[None, :])
+    orders = np.argsort(keys, axis=1, kind="stable")
+    return orders[rounds - rounds[0], place % num_outliers].reshape(steps, rows)
+
+
+def spread(known: int, outliers: int) -> NDArray[np.int64]:
+    """The order of a batch of ``known`` images followed by ``outliers``: evenly mixed, so that any neighbours are too.
+
+    Processes get neighbouring rows of a batch (``rank_share``), and each needs both.
+    """
+    place = np.concatenate([(np.arange(size) + 0.5) / size for size in (known, outliers) if size])
+    return np.argsort(place, kind="stable")
 
 
 class ClassAware:

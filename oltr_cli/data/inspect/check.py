@@ -29,9 +29,10 @@ from oltr_cli.data.inspect.lists import (
 from oltr_cli.data.inspect.published import PUBLISHED, Published
 from oltr_cli.data.lists.class_names import called_unknown, class_names, names_alike
 from oltr_cli.data.lists.list_file import read_lines
-from oltr_cli.data.lists.lists import OPTIONAL, not_those_of_the_recipe, other_digest
+from oltr_cli.data.lists.lists import not_those_of_the_recipe, other_digest
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.open_sets import is_open
 from oltr_cli.recipe.specs import DataSpec
 
 UNREADABLE = ("empty_files", "no_files", "undecodable")
@@ -128,7 +129,7 @@ def _summarise(checked: Checked, read: Lists) -> None:
         checked.splits[split] = SplitFacts(
             images=len(labels),
             published=published.get(split),
-            classes=len(np.unique(labels[labels >= 0])) if split not in (*OPTIONAL, "distractors") else None,
+            classes=None if is_open(split) or split == "distractors" else len(np.unique(labels[labels >= 0])),
             missing=sum(f.count for f in in_split if f.kind == "missing_files"),
             unreadable=sum(f.count for f in in_split if f.kind in UNREADABLE),
         )

@@ -13,9 +13,11 @@ from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
 from oltr_cli.data.inspect.near import near_in_two_splits, perceptual_hash
-from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED
+from oltr_cli.data.lists.identities import IDENTIFICATION
+from oltr_cli.data.lists.lists import REQUIRED
 from oltr_cli.data.lists.locate import Found, why_not_found
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.open_sets import OUTLIERS, is_open
 
 Located = dict[str, list[str | None]]  # by split: where each listed path is below the root
 _EVERY = 500  # files between two steps of the bar: a look at a file's size takes microseconds
@@ -116,8 +118,9 @@ def copy_findings(
     for (splits, torn), groups in pairs.items():
         message = f"{counted(len(groups), 'image')} listed as several files with the same bytes"
         message += " under different labels" if torn else ""
-        closed = {*splits} & {*REQUIRED}
-        leak = closed and ({*splits} & {*OPTIONAL} or ("train" in closed and len(closed) > 1))
+        closed, opened = {*splits} & {*REQUIRED}, list(filter(is_open, splits))
+        trained = OUTLIERS in opened and len(opened) > 1  # on what is tested
+        leak = trained or (closed and (opened or ("train" in closed and len(closed) > 1)))
         yield Finding("error" if leak else "warning", "copies", f"{message}: {some(groups)}", splits, len(groups))
 
 
@@ -149,7 +152,7 @@ def decode_findings(
 
     there = {split: [file for file in found if file is not None] for split, found in files.items()}
     for one, other, count, shown in near_in_two_splits(
-        {s: there[s] for s in (*REQUIRED, *OPTIONAL) if s in there}, hashes
+        {split: found for split, found in there.items() if split not in IDENTIFICATION}, hashes
     ):
         message = f"{counted(count, 'image')} nearly identical to one of {one}, as in a burst: {', '.join(shown)}"
         yield Finding("warning", "near_copies", message, (one, other), count)

@@ -10,16 +10,21 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.data.lists.class_names import class_names
+from oltr_cli.data.lists.identities import IDENTIFICATION
 from oltr_cli.data.lists.lists import ListSplit, read_lists
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.open_sets import is_open
 from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, shot_groups
 from oltr_cli.recipe.specs import DataSpec
 
 if TYPE_CHECKING:
     from oltr_cli.data.feed.opening import Split
 
-FOREIGN = ("open", "open_val", "probe", "distractors")  # splits whose images are of no known class
+
+def is_foreign(split: str) -> bool:
+    """Whether the images of the split are of no known class."""
+    return is_open(split) or split in IDENTIFICATION
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def look_at(spec: DataSpec, root: Path, lists: Path, display: Display) -> Look:
         missing[split] = found.count(None)
         files = [file or name for file, name in zip(found, names, strict=True)]
         splits[split] = ListSplit(root, read.labels[split], names, files)
-    kinds = {split: _folders(read.names[split]) for split in FOREIGN if split in read.names}
+    kinds = {split: _folders(names) for split, names in read.names.items() if is_foreign(split)}
     return Look(spec.name, class_names(root, lists, read.num_classes), splits, kinds, missing)
 
 
@@ -70,8 +75,8 @@ def _look_at_glyphs(spec: DataSpec, display: Display) -> Look:
 
     with display.bar("drawing", 1) as bar:
         splits, names, _ = open_glyphs(spec.glyphs, bar.reached)
-    plans = plan(spec.glyphs)
-    kinds = {split: [f"{c} ({script_of(c)})" for c in plans[split].characters] for split in FOREIGN if split in plans}
+    foreign = {split: one.characters for split, one in plan(spec.glyphs).items() if is_foreign(split)}
+    kinds = {split: [f"{c} ({script_of(c)})" for c in characters] for split, characters in foreign.items()}
     return Look(spec.name, names, dict(splits), kinds)
 
 
@@ -109,7 +114,7 @@ def facts(look: Look) -> dict[str, Any]:
 
 def _split_facts(look: Look, split: str) -> dict[str, int | None]:
     """Images, kinds of them (classes, or what tells foreign ones apart), and the fewest and most of a kind."""
-    if split in FOREIGN:
+    if is_foreign(split):
         kinds = [kind for kind in look.kinds[split] if kind]
         per_kind = np.unique(kinds, return_counts=True)[1] if kinds else np.empty(0, np.int64)
     else:

@@ -15,10 +15,10 @@ from oltr_cli.data.lists.identities import IDENTIFICATION, identification_proble
 from oltr_cli.data.lists.leaks import in_two_lists, is_leak, one_spelling, two_labels, why
 from oltr_cli.data.lists.list_file import find_list, scan_list
 from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED, label_problems
+from oltr_cli.data.lists.open_lists import find_open_sets, shared_classes, shared_text
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.protocol.shots import GROUPS, shot_groups
-
-SPLITS = (*REQUIRED, *OPTIONAL, *IDENTIFICATION)
 
 
 @dataclass
@@ -41,7 +41,7 @@ def scan_lists(lists: Path) -> tuple[Lists, list[Finding]]:
     read, findings = Lists(), []
     if not lists.is_dir():
         return read, [Finding("error", "no_lists", f"no folder of lists {lists}; give --lists")]
-    for split in SPLITS:
+    for split in (*REQUIRED, *OPTIONAL, *find_open_sets(lists), OUTLIERS, *IDENTIFICATION):
         try:
             path = find_list(lists, split)
             if path is None:
@@ -95,7 +95,13 @@ def open_findings(read: Lists, published: Published | None) -> Iterator[Finding]
     if published and published.images.get("open"):
         return  # published_findings reports missing lists
     if "open" not in read.names:
-        yield Finding("note", "no_open", "no list of open images, so no open-set metrics", ("open",))
+        sets = [split for split in read.names if is_open_set(split)]
+        message = (
+            f"no list open.txt, so open-set metrics of {', '.join(sets)} only"
+            if sets
+            else ("no list of open images, so no open-set metrics")
+        )
+        yield Finding("note", "no_open", message, ("open",))
     elif "open_val" not in read.names:
         message = "no open validation images: a threshold cannot be tuned on unknowns"
         yield Finding("note", "no_open", message, ("open_val",))
@@ -140,7 +146,7 @@ def _dots(numbers: tuple[int, ...]) -> str:
 
 
 def repeated_paths(read: Lists, files: dict[str, list[str | None]]) -> Iterator[Finding]:
-    """The same file listed twice, in one split or in two.
+    """The same file listed twice, in one split or in two, and classes of outliers that are in another list.
 
     Args:
         files: by split, where each listed path was found; None: nowhere.
@@ -162,3 +168,6 @@ def repeated_paths(read: Lists, files: dict[str, list[str | None]]) -> Iterator[
         severity: Severity = "error" if is_leak(one, other) else "warning"
         message = f"{counted(len(both), 'image')} in both lists{why(one, other)}: {some(both)}"
         yield Finding(severity, "shared_paths", message, (one, other), len(both))
+    for split, shared in shared_classes(read.names):
+        message = shared_text(read.paths[split].name, split, shared)
+        yield Finding("error", "shared_classes", message, (split, OUTLIERS), len(shared))

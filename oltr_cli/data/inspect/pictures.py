@@ -18,6 +18,7 @@ from oltr_cli.data.inspect.info import Look, readable
 from oltr_cli.drawing.contact_sheet import Tile, contact_sheet
 from oltr_cli.drawing.lettering import drawable
 from oltr_cli.drawing.style import BANDS, DPI, INKS, RC, STYLES, plain_log
+from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.protocol.shots import DEFINITIONS, shot_groups
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _Shown = tuple[tuple[str, ...], NDArray[np.int64]]  # caption, and indices of wh
 COLUMNS = 8
 _FOREIGN = {  # split → title of its block
     "open": "open · never trained on",
+    OUTLIERS: "outliers · some methods train on them as unknown",
     "probe": "probes · identities never trained on",
     "distractors": "distractors · looked up beside the probes",
 }
@@ -112,7 +114,8 @@ def representative_tiles(look: Look) -> list[Tile]:
             for c in _evenly(ranked)
         ]
         tiles += _block(train, shown, STYLES[group][0], title)
-    for split, title in _FOREIGN.items():
+    further = {split: f"{split} · never trained on" for split in look.splits if is_open_set(split)}
+    for split, title in (_FOREIGN | further).items():
         if split not in look.splits:
             continue
         kinds = np.array(look.kinds[split])

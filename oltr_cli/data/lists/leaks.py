@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.lists.identities import IDENTIFICATION
 from oltr_cli.errors import DataProblem
-
-OPEN = ("open", "open_val")
+from oltr_cli.protocol.open_sets import OUTLIERS, is_open
 
 
 def check_leaks(
@@ -71,8 +70,12 @@ def is_leak(one: str, other: str) -> bool:
 
 def why(one: str, other: str) -> str:
     """What is wrong with an image in two splits, to follow ``in both lists``."""
-    if one == "train":
-        return ", so training sees what is tested"
-    if other in OPEN and one not in OPEN:
+    if {one, other} == {"train", OUTLIERS}:
         return ", both known and open"
+    if "train" in (one, other) or OUTLIERS in (one, other):
+        return ", so training sees what is tested"
+    if is_open(one) != is_open(other):
+        return ", both known and open"
+    if is_open(one) and "open_val" not in (one, other):
+        return ", so two open sets are not apart"
     return ", so what is tested also chooses the epoch and the threshold" if is_leak(one, other) else ""

@@ -18,7 +18,9 @@ _SEPARATORS = {"\t": "a tab", ",": "a comma", ";": "a semicolon", ":": "a colon"
 
 
 def find_list(folder: Path, split: str) -> Path | None:
-    """``split.txt``, or the one ``*_split.txt`` (``val`` does not take ``*_open_val.txt``) in ``folder``.
+    """``split.txt``, or the one ``*_split.txt`` in ``folder``.
+
+    ``val`` does not take ``*_open_val.txt``, nor ``train`` ``*_open_train.txt``.
 
     Raises:
         DataProblem: several fit.
@@ -27,8 +29,8 @@ def find_list(folder: Path, split: str) -> Path | None:
     if own.is_file():
         return own
     official = sorted(folder.glob(f"*_{split}.txt"))
-    if split == "val":
-        official = [path for path in official if not path.name.endswith("open_val.txt")]
+    if split in ("val", "train"):
+        official = [path for path in official if not path.name.endswith(f"open_{split}.txt")]
     if len(official) > 1:
         raise DataProblem(f"{folder}: several lists fit '{split}': {', '.join(p.name for p in official)}; keep one")
     return official[0] if official else None

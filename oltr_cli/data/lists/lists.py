@@ -1,5 +1,6 @@
 """List-file datasets: one ``relative/path label`` per line, −1 for open images.
 
+``open_NAME.txt`` are further open test sets, ``open_train.txt`` has outliers: oltr_cli/data/lists/open_lists.py.
 ``probe.txt``, ``distractors.txt`` and ``attributes.txt`` are for identification: oltr_cli/data/lists/identities.py.
 
 Both the official names (``ImageNet_LT_train.txt``) and ours (``train.txt``) are read, and both path styles in use for
@@ -20,7 +21,9 @@ from oltr_cli.data.lists.identities import IDENTIFICATION, check_identification,
 from oltr_cli.data.lists.leaks import check_leaks
 from oltr_cli.data.lists.list_file import find_list, read_list
 from oltr_cli.data.lists.locate import locate
+from oltr_cli.data.lists.open_lists import check_classes, find_open_sets
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.open_sets import OUTLIERS, is_further, is_open
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +44,11 @@ class ListSplit:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def joined(self, other: "ListSplit") -> "ListSplit":
+        """The images of both, those of ``other`` last."""
+        labels = np.concatenate([self.labels, other.labels])
+        return ListSplit(self.root, labels, [*self.names, *other.names], [*self.files, *other.files])
 
     def image(self, index: int) -> "Tensor":
         """Image as uint8 (3, H, W); raises DataProblem with the file's name when it cannot be decoded."""
@@ -68,7 +76,8 @@ def find_lists(name: str, lists: Path, only: tuple[str, ...] | None = None) -> d
     Raises:
         DataProblem: a list that every dataset has is missing, or several fit.
     """
-    wanted = [split for split in (*REQUIRED, *OPTIONAL, *IDENTIFICATION) if only is None or split in only]
+    known = (*REQUIRED, *OPTIONAL, *find_open_sets(lists), OUTLIERS, *IDENTIFICATION)
+    wanted = [split for split in known if only is None or split in only]
     found = {split: find_list(lists, split) for split in wanted}
     missing = [split for split in REQUIRED if split in wanted and found[split] is None]
     if missing:
@@ -103,10 +112,11 @@ def open_lists(
     Args:
         only: the splits to read, train among them.
     Returns:
-        the splits, the class names (from ``classes.txt`` where there is one), and a digest of the lists' text.
+        the splits, the class names (from ``classes.txt`` where there is one), and a digest of the lists' text, but of
+        those in ``further_digests``.
     Raises:
-        DataProblem: a list or an image is missing, an image is in two lists, or the labels do not fit together; one
-            line that names it.
+        DataProblem: a list or an image is missing, an image is in two lists, a class is open and among the outliers, or
+            the labels do not fit together; one line that names it.
     """
     if not root.is_dir():
         raise DataProblem(
@@ -117,11 +127,12 @@ def open_lists(
     groups = read_groups(attributes, read.names["probe"]) if "probe" in read.names and attributes.is_file() else {}
     files = locate(root, read.names, read.paths)
     check_leaks(read.paths, files, read.labels)
+    check_classes(read.paths, read.names)
     splits = {
         split: ListSplit(root, read.labels[split], read.names[split], found, groups if split == "probe" else {})
         for split, found in files.items()
     }
-    texts = {split: path.read_bytes() for split, path in read.paths.items()}
+    texts = {split: path.read_bytes() for split, path in read.paths.items() if not is_further(split)}
     if groups:
         texts["attributes"] = attributes.read_bytes()
     return splits, class_names(root, lists, read.num_classes), digest_of(texts)
@@ -136,15 +147,27 @@ def digest_of_files(name: str, lists: Path) -> str:
     paths, attributes = find_lists(name, lists), lists / "attributes.txt"
     if "probe" in paths and attributes.is_file():
         paths["attributes"] = attributes
-    texts = {}
-    for split, path in paths.items():
-        try:
-            texts[split] = path.read_bytes()
-        except OSError as error:
-            raise DataProblem(f"{path}: cannot be read ({error})") from None
+    texts = {split: _content(path) for split, path in paths.items() if not is_further(split)}
     if not texts.get("attributes", b"").strip():  # no groups
         texts.pop("attributes", None)
     return digest_of(texts)
+
+
+def further_digests(name: str, lists: Path) -> dict[str, str]:
+    """The digest of each further open set's list and of that of the outliers, by split; no line of them is parsed.
+
+    Raises:
+        DataProblem: as ``digest_of_files``.
+    """
+    further = {split: path for split, path in find_lists(name, lists).items() if is_further(split)}
+    return {split: hashlib.sha256(_content(path)).hexdigest() for split, path in further.items()}
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataProblem(f"{path}: cannot be read ({error})") from None
 
 
 def other_digest(name: str, lists: Path, digest: str | None) -> str | None:
@@ -205,7 +228,7 @@ def label_problems(labels: dict[str, NDArray[np.int64]]) -> Iterator[tuple[str, 
             f"although labels go up to {classes - 1}; number the classes 0..K−1",
         )
     for split, values in labels.items():
-        if split in OPTIONAL:
+        if is_open(split):
             if (values != -1).any():
                 yield split, f"{_some(values[values != -1])} in an open list; open images must have label −1"
         elif split not in IDENTIFICATION:

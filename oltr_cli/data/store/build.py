@@ -42,6 +42,10 @@ class Places:
         """Those of some of the images."""
         return Places(self.shards, self.which[images], self.row[images])
 
+    def joined(self, other: "Places") -> "Places":
+        """Those of both, of images in the same store."""
+        return Places(self.shards, np.concatenate([self.which, other.which]), np.concatenate([self.row, other.row]))
+
     def column(self, column: int) -> NDArray[np.int64]:
         """A column of the shards' tables, for each image (N,)."""
         values = np.zeros(len(self.row), np.int64)

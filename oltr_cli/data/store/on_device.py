@@ -16,8 +16,7 @@ from torch import Tensor
 
 from oltr_cli.data.feed.boxes import Windows, crop_boxes, padded_windows
 from oltr_cli.data.feed.device_crops import Placed, crop_batch
-from oltr_cli.data.feed.loading import Batch, EpochBatches, rank_share, replacements
-from oltr_cli.data.feed.sampling import steps_per_epoch
+from oltr_cli.data.feed.loading import Batch, EpochBatches, none_left, rank_share, replacements
 from oltr_cli.data.store.shards import START
 from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem
@@ -59,7 +58,7 @@ class DeviceLoader:
         self.split, self.data, self.seed, self.device = split, data, seed, device
         self.bicubic = data.interpolation == "bicubic"
         self.sampler = EpochBatches(split, train, seed, rank, world)
-        self.steps = steps_per_epoch(len(split), train.batch_size)
+        self.steps = self.sampler.steps_per_epoch
         self.share = rank_share(self.sampler.rows, rank, world)
         self.shown, self.failed = _replacements(split, seed)
         self.shapes = split.shapes[self.shown]
@@ -192,9 +191,7 @@ def _replacements(split: StoredSplit, seed: int) -> tuple[NDArray[np.int64], dic
             try:
                 split.image(index)
             except DataProblem as problem:
-                raise DataProblem(
-                    f"{problem}; no other image of class {split.labels[index]} can be decoded either"
-                ) from None
+                raise none_left(problem, split.labels[index]) from None
         shown[index] = order[fine[0]]
         failed[index] = [index, *order[: fine[0]].tolist()]
     return shown, failed

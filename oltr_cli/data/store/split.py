@@ -5,6 +5,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from oltr_cli.data.store.build import Places, build_store
 from oltr_cli.data.store.folder import StoreFolder
 from oltr_cli.data.store.shards import BYTES, CRC, HEIGHT, PIXELS, WIDTH
 from oltr_cli.errors import DataProblem
+from oltr_cli.protocol.open_sets import OUTLIERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +55,11 @@ class StoredSplit:
     @property
     def names(self) -> list[str]:
         return self.listed.names
+
+    def joined(self, other: "StoredSplit") -> "StoredSplit":
+        """The images of both, those of ``other`` last; both are in the same store."""
+        listed, places = self.listed.joined(other.listed), self.places.joined(other.places)
+        return StoredSplit(listed, places, self.side, self.dataset)
 
     @cached_property
     def shapes(self) -> NDArray[np.int64]:
@@ -114,20 +121,22 @@ def from_store(dataset: OpenedDataset, display: Display) -> OpenedDataset:
 
 
 def _warn_of_copies(splits: dict[str, StoredSplit], display: Display) -> None:
-    """Warn of images of an evaluation split that have the pixels and the file size of a training image."""
+    """Warn of images of an evaluation split that have the pixels and the file size of a training image or outlier."""
     keys = {
         name: (split.places.column(CRC).astype(np.uint64) << np.uint64(32))
         | (split.places.column(BYTES).astype(np.uint64) & np.uint64(2**32 - 1))
         for name, split in splits.items()
     }
-    for name, split in splits.items():
-        if name == "train":
+    trained = [name for name in ("train", OUTLIERS) if name in splits]
+    for source, (name, split) in product(trained, splits.items()):
+        if name in trained:
             continue
-        copies = np.flatnonzero(np.isin(keys[name], keys["train"]) & (split.shapes[:, 1] > 0))
+        copies = np.flatnonzero(np.isin(keys[name], keys[source]) & (split.shapes[:, 1] > 0))
         if len(copies):
-            original = splits["train"].names[int(np.flatnonzero(keys["train"] == keys[name][copies[0]])[0])]
+            original = splits[source].names[int(np.flatnonzero(keys[source] == keys[name][copies[0]])[0])]
+            images = "training images" if source == "train" else "outliers"
             display.warn(
-                f"{name} has {counted(len(copies), 'image')} copied from training images ({split.names[copies[0]]} of "
+                f"{name} has {counted(len(copies), 'image')} copied from {images} ({split.names[copies[0]]} of "
                 f"{original}), so results on {name} look too good; all of them: oltr data check "
                 f"{shlex.quote(split.dataset)} --content"
             )

@@ -19,6 +19,7 @@ from oltr_cli.data.inspect.published import Published
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.recipe.specs import DataSpec
+from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import TINY_COUNTS
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
@@ -254,6 +255,43 @@ def test_bursts_across_splits_are_counted_with_examples(tiny):
     assert (code, near["severity"], near["count"]) == (0, "warning", 6)
     assert near["message"].startswith("6 images nearly identical to one of train, as in a burst: test/c0/0.png = train")
     assert near["message"].count(" = ") == 5
+
+
+def test_further_open_sets_and_outliers_are_checked_like_the_others(tiny):
+    """Counted, leaks and classes that are in two lists found, and copies of what is tested among the outliers."""
+    far = add_open_list(tiny, "open_far", (20, 21))
+    outliers = add_open_list(tiny, "open_train", (30, 31))
+    code, facts, found = check()
+    assert (code, found) == (0, {})
+    assert {
+        split: (row["images"], row["classes"]) for split, row in facts["splits"].items() if split.startswith("open_")
+    } == {
+        "open_val": (4, None),
+        "open_far": (8, None),
+        "open_train": (8, None),
+    }
+    shutil.copy(tiny / far[2], tiny / outliers[3])
+    shutil.copy(tiny / "open/c7/0.png", tiny / far[3])
+    copies = {tuple(f["splits"]): f["severity"] for f in check("tiny", "--content")[1]["findings"]}
+    assert copies == {("open_far", "open_train"): "error", ("open", "open_far"): "warning"}
+    write(tiny, "open_far", [*lines(tiny, "open_far"), "open/c7/1.png -1", "open_far/c20/9.png -1"])
+    write(tiny, "open_train", [*lines(tiny, "open_train"), "open_val/c11/0.png -1"])
+    code, _, found = check()
+    assert code == 3
+    assert {key: (f["severity"], f["count"]) for key, f in found.items()} == {
+        ("shared_paths", "open", "open_far"): ("error", 1),
+        ("shared_paths", "open_val", "open_train"): ("error", 1),
+        ("shared_classes", "open_val", "open_train"): ("error", 1),
+        ("missing_files", "open_far"): ("error", 1),
+    }
+
+
+def test_without_open_txt_the_note_names_the_sets_that_are_there(tiny):
+    add_open_list(tiny, "open_far", (20,))
+    (tiny / "open.txt").unlink()
+    code, _, found = check()
+    assert code == 0
+    assert found["no_open", "open"]["message"] == "no list open.txt, so open-set metrics of open_far only"
 
 
 def test_one_file_listed_twice_is_no_copy(tiny):

@@ -15,6 +15,7 @@ from oltr_cli.data.inspect.info import Look, facts, look_at
 from oltr_cli.data.inspect.pictures import COLUMNS, frequency_curve, representative_tiles
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.recipe.specs import DataSpec
+from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import TINY_COUNTS
 
 RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
@@ -73,6 +74,17 @@ def test_numbers_and_pictures(tiny, tmp_path):
             assert picture.width > 500
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
     assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*")} == before
+
+
+def test_further_open_sets_and_outliers_are_counted_and_shown(tiny):
+    add_open_list(tiny, "open_far", (20, 21))
+    add_open_list(tiny, "open_train", (30, 31, 32))
+    found = facts(look(tiny))["splits"]
+    assert found["open_far"] == {"images": 8, "classes": 2, "fewest": 4, "most": 4}
+    assert found["open_train"] == {"images": 12, "classes": 3, "fewest": 4, "most": 4}
+    shown = blocks(representative_tiles(look(tiny)))
+    assert {caption[0] for caption in shown["open_far"]} == {"c20", "c21"}
+    assert {caption[0] for caption in shown["outliers"]} == {"c30", "c31", "c32"}
 
 
 def test_the_text_and_the_next_command(tiny):

@@ -13,6 +13,7 @@ from oltr_cli.data.store.on_device import DeviceLoader
 from oltr_cli.data.store.split import from_store
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec
+from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import make_tiny_dataset
 
 CPU = torch.device("cpu")
@@ -92,6 +93,34 @@ def test_batches_are_those_of_the_workers(stored, resident, share):
             failed |= set(other.failed)
             assert (one.images.float() - other.images.float()).abs().mean() < 0.4
     assert failed == {2}
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)])
+def test_batches_with_outliers_are_those_of_the_workers(tmp_path, monkeypatch, resident, share):
+    monkeypatch.setenv("OLTR_CACHE", str(tmp_path / "cache"))
+    add_open_list(make_tiny_dataset(tmp_path / "tiny"), "open_train", (30, 31))
+    (tmp_path / "tiny" / "open_train" / "c30" / "2.png").write_bytes(b"?")
+    side = {"image_size": 12, "eval_resize": 12, "store_side": 16}
+    spec = DataSpec(name="tiny", root=str(tmp_path / "tiny"), crop_scale=(0.2, 1), **side)
+    splits = from_store(open_dataset(spec), Display(quiet=True)).splits
+    split, train = splits["train"].joined(splits["open_train"]), TrainSpec(batch_size=8)
+    assert split.names[-8:] == splits["open_train"].names
+    assert torch.equal(split.image(len(split) - 1), splits["open_train"].image(7))
+    usual = TrainingLoader(split, spec, train, 3, 0, *share)
+    device = DeviceLoader(split, spec, train, 3, CPU, 2, *share, resident=resident)
+    failed = set()
+    for epoch in range(2):
+        pairs = list(zip(usual.epoch(epoch, 1), device.epoch(epoch, 1), strict=True))
+        assert len(pairs) == usual.steps - 1 == device.steps - 1
+        for one, other in pairs:
+            assert torch.equal(one.labels, other.labels)
+            assert torch.equal(one.indices, other.indices)
+            assert (one.labels == -1).sum() == 8 // share[1]
+            assert sorted(one.failed) == sorted(other.failed)
+            failed |= set(other.failed)
+            assert (one.images.float() - other.images.float()).abs().mean() < 0.4
+    assert failed == {len(splits["train"]) + 2}
 
 
 @pytest.mark.parametrize("resident", [True, False])

@@ -13,6 +13,7 @@ from oltr_cli.planning.plan import plan
 from oltr_cli.recipe.specs import DataSpec
 from tests.helpers.finished_runs import environment
 from tests.helpers.in_process import somebody_else
+from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 QUIET = Display(quiet=True)
@@ -120,3 +121,14 @@ def test_copies_of_training_images_are_pointed_out(home, capsys):
     assert "open has 1 image copied from training images (open/c7/0.png of train/c0/0.png)" in said
     assert "oltr data check tiny --content" in said
     assert "val has" not in said
+
+
+def test_copies_of_outliers_are_pointed_out(home, capsys):
+    folder = home / "data" / "tiny"
+    outliers = add_open_list(folder, "open_train", (30, 31))
+    (folder / outliers[0]).write_bytes((folder / "open" / "c7" / "0.png").read_bytes())
+    (folder / outliers[1]).write_bytes((folder / "train" / "c0" / "0.png").read_bytes())
+    opened(home)
+    said = capsys.readouterr().err
+    assert f"open has 1 image copied from outliers (open/c7/0.png of {outliers[0]}), so results on open look" in said
+    assert said.count("copied from") == 1
