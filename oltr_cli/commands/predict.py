@@ -115,6 +115,8 @@ def predict(
     written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
     of_detector = f", confidence of {recogniser.detector.name}" if recogniser.detector else ""
     display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.chosen.shown} ({recogniser.rule}){of_detector}[/]")
+    if recogniser.chosen.pooled:
+        display.say(f"[dim]{recogniser.chosen.pooled.text}[/]")
     if "-" in paths and sys.stdin.isatty():
         display.say("[dim]type one path per line; Ctrl-D ends the list[/]")
     found = image_sources(paths, separator=b"\0" if null else b"\n")

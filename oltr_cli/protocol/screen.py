@@ -83,6 +83,8 @@ def table(shown: Evaluation) -> RenderableType:
     if shown.open_val_accepted is not None:
         share = {name: f"{100 * value:.1f} %" for name, value in shown.open_val_accepted.items()}
         lines.append(f"accepts {share['by_class']} of open_val; one τ for all classes: {share['one_tau']}")
+    if threshold.pooled:
+        lines.append(threshold.pooled.text)
     if leaks:
         lines.append("† τ was chosen on the test set itself")
     parts: list[RenderableType] = [by_group, numbers]

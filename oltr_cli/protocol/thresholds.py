@@ -14,8 +14,8 @@ own              the rule of the run's method or detector, fixed:0.1 or id_quant
 Where nobody says which, it is ``tuned`` once that is saved, and ``own`` before: ``default_threshold``.
 
 A rule by class gives a τ for each predicted class. Where fewer than 1 / (1 − q) validation images are predicted as a
-class, 20 for q = 0.95, no quantile can reject one of them: the class has the τ of its shot group. A group of too few has
-the one τ of ``id_quantile:q``.
+class, 20 for q = 0.95, no quantile can reject one of them: the class has the τ of its shot group. A group of too few
+has the one τ of ``id_quantile:q``. ``ChosenThreshold.pooled`` says which these are.
 
 Confidences exactly at τ are accepted; see ``oltr_cli.protocol.metrics``.
 """
@@ -33,7 +33,7 @@ from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 from oltr_cli.protocol.metrics import Threshold, accepted, f_measure, rank_curve
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
-from oltr_cli.runs.result import CHOSEN, RESULT, TUNED, ChosenDetector, ChosenThreshold, RunResult, read_tuned
+from oltr_cli.runs.result import CHOSEN, RESULT, TUNED, ChosenDetector, ChosenThreshold, Pooled, RunResult, read_tuned
 from oltr_cli.runs.scores import SavedScores
 
 # The splits each rule reads. "open" is the open part of the test set.
@@ -232,21 +232,27 @@ def quantile_threshold(known: SavedScores, share: float) -> float:
 
 def quantile_thresholds(
     known: SavedScores, share: float, class_counts: ClassCounts, shots: str, each_class: bool
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], Pooled | None]:
     """The τ of each predicted class (K,) that accepts at least ``share`` of N ≥ 1 samples that were predicted as it.
 
     Args:
         class_counts, shots: they define the shot groups.
-        each_class: whether each class has its own τ, or that of its group; see the module for classes of few samples.
+        each_class: whether each class has its own τ, or that of its group.
+
+    Returns:
+        τ (K,), and the classes that have too few samples for one of their own; None if there are none.
     """
-    masks = shot_groups(class_counts, shots)
+    masks = {name: mask for name, mask in shot_groups(class_counts, shots).items() if mask.any()}
     group_of_class = np.select(list(masks.values()), range(len(masks)))
     groups = _cell_quantiles(known.confidence, group_of_class[known.prediction], len(masks), share)
     tau = np.where(np.isnan(groups), quantile_threshold(known, share), groups)[group_of_class]
+    pooled = Pooled(groups=[name for name, one in zip(masks, groups, strict=True) if np.isnan(one)])
     if each_class:
         own = _cell_quantiles(known.confidence, known.prediction, len(tau), share)
         tau = np.where(np.isnan(own), tau, own)
-    return tau
+        # A class of a group that has no τ is said with its group.
+        pooled = Pooled(groups=pooled.groups, classes=int((np.isnan(own) & ~np.isnan(groups)[group_of_class]).sum()))
+    return tau, pooled if pooled.groups or pooled.classes else None
 
 
 def _cell_quantiles(
@@ -284,10 +290,10 @@ def choose(
         return ChosenThreshold(rule=rule.text, value=value)
     assert val is not None
     assert rule.argument is not None
-    tau = quantile_thresholds(val, rule.argument, class_counts, shots, rule.name == "class_quantile")
+    tau, pooled = quantile_thresholds(val, rule.argument, class_counts, shots, rule.name == "class_quantile")
     if not np.isfinite(tau).all():
         raise DataProblem(f"threshold {rule.text}: a confidence of val is not finite")
-    return ChosenThreshold(rule=rule.text, value=value, by_class=tau.tolist())
+    return ChosenThreshold(rule=rule.text, value=value, by_class=tau.tolist(), pooled=pooled)
 
 
 def open_accepted(open_: SavedScores | None, chosen: ChosenThreshold) -> dict[str, float] | None:

@@ -51,6 +51,25 @@ class Record(BaseModel):
         return self.model_dump(mode="json")
 
 
+class Pooled(Record):
+    """Where a rule by class has too few validation images for a τ of its own.
+
+    Attributes:
+        groups: shot groups with the one τ of all.
+        classes: number of classes with the τ of their group.
+    """
+
+    groups: list[str] = []
+    classes: int = 0
+
+    @property
+    def text(self) -> str:
+        """Which classes these are, and what they have, in words."""
+        of_groups = [f"{' and '.join(self.groups)}-shot classes, which have the one τ of all"] if self.groups else []
+        of_classes = [f"{counted(self.classes, 'class')}, with that of the shot group"] if self.classes else []
+        return "too few validation images for a τ of their own: " + "; ".join([*of_groups, *of_classes])
+
+
 class ChosenThreshold(Record):
     """τ and the rule that chose it.
 
@@ -58,14 +77,16 @@ class ChosenThreshold(Record):
         value: τ; of a rule by class, what its share gives as one τ for all classes.
         chosen_by: for the rule ``tuned``, the rule used for tuning.
         by_class: τ of each predicted class (K,), if it is a rule by class.
+        pooled: the classes without a τ of their own, if there are any.
     """
 
-    ABSENT = frozenset({"chosen_by", "by_class"})
+    ABSENT = frozenset({"chosen_by", "by_class", "pooled"})
 
     rule: str
     value: FiniteFloat
     chosen_by: str | None = None
     by_class: list[FiniteFloat] | None = None
+    pooled: Pooled | None = None
 
     @property
     def tau(self) -> "float | NDArray[np.float64]":
@@ -98,10 +119,10 @@ class TunedThreshold(Record):
         rule: used for tuning.
         f_measure_val: at τ on validation; None without open validation samples.
         study, trials: the Optuna study on the same objective, if any, and its number of trials.
-        by_class: as in ``ChosenThreshold``.
+        by_class, pooled: as in ``ChosenThreshold``.
     """
 
-    ABSENT = frozenset({"by_class"})
+    ABSENT = frozenset({"by_class", "pooled"})
 
     rule: str
     value: FiniteFloat
@@ -109,10 +130,13 @@ class TunedThreshold(Record):
     study: str | None = None
     trials: int = 0
     by_class: list[FiniteFloat] | None = None
+    pooled: Pooled | None = None
 
     @property
     def chosen(self) -> ChosenThreshold:
-        return ChosenThreshold(rule="tuned", value=self.value, chosen_by=self.rule, by_class=self.by_class)
+        return ChosenThreshold(
+            rule="tuned", value=self.value, chosen_by=self.rule, by_class=self.by_class, pooled=self.pooled
+        )
 
     def write(self, run_dir: Path) -> None:
         write_json(run_dir / TUNED, self.as_json())

@@ -126,11 +126,12 @@ def tune_detector(
         try:
             detector = on.fitted(name)
             known = on.scores(detector, "val")
-            add(name, known, None if open_val is None else on.scores(detector, "open_val"), _reads_val(detector))
+            against = None if open_val is None else on.scores(detector, "open_val")
+            found.thresholds[name] = _own_threshold(detector, known, against, on)
         except OltrError as problem:
             left_out[name] = str(problem)
         else:
-            found.thresholds[name] = _own_threshold(detector, known, open_val, on)
+            add(name, known, against, _reads_val(detector))
             found.params[name] = detector.setup.params.model_dump(mode="json", by_alias=True)
         advance(name)
     observed, drawn = group_aurocs(found.pairs, groups, draws, seed)
@@ -223,7 +224,6 @@ def _reads_val(detector: Detector) -> bool:
 def _own_threshold(
     detector: Detector, val: SavedScores, open_val: SavedScores | None, on: Rescoring
 ) -> ChosenThreshold:
-    """τ by the detector's own rule."""
+    """τ by the detector's own rule, from its scores."""
     rule = ThresholdRule.parse(getattr(detector, "threshold_rule", PAPER_RULE))
-    judged = on.scores(detector, "open_val") if open_val is not None and "open_val" in rule.splits else None
-    return choose(rule, on.result.class_counts, on.result.shots, val=val, open_val=judged)
+    return choose(rule, on.result.class_counts, on.result.shots, val=val, open_val=open_val)

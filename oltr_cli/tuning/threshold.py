@@ -17,7 +17,7 @@ from oltr_cli.pipeline.chosen import scores_by_choice
 from oltr_cli.protocol.metrics import accepted
 from oltr_cli.protocol.thresholds import FMeasureCurve, ThresholdRule, choose, f_measure_at, open_accepted
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import RunResult, TunedThreshold, read_chosen_detector, read_result
+from oltr_cli.runs.result import Pooled, RunResult, TunedThreshold, read_chosen_detector, read_result
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.storage import open_journal
 
@@ -43,6 +43,7 @@ class Tuned:
         f_measure_val: at ``value``; None where there are no open validation samples.
         detector: whose confidence τ is for, if not the run's own.
         by_class: τ of each predicted class (K,), by a rule by class; ``value`` is then the one τ of the same share.
+        pooled: the classes without a τ of their own, if there are any.
         open_accepted: share of open validation samples that is accepted at τ, and ``open_accepted_one_tau`` at the one
             τ of a rule by class.
         rejects_nothing: whether the best F-measure on validation is that of a threshold which rejects nothing.
@@ -58,6 +59,7 @@ class Tuned:
     by_class: list[float] | None = None
     open_accepted: float | None = None
     open_accepted_one_tau: float | None = None
+    pooled: Pooled | None = None
 
     @property
     def what(self) -> str:
@@ -65,9 +67,10 @@ class Tuned:
         return self.run if self.detector is None else f"{self.run} with {self.detector}"
 
     def as_json(self) -> dict[str, Any]:
-        of_some = ("detector", "by_class", "open_accepted_one_tau")
+        of_some = ("detector", "by_class", "open_accepted_one_tau", "pooled")
         left_out = {"rejects_nothing", *(name for name in of_some if getattr(self, name) is None)}
-        return {key: value for key, value in asdict(self).items() if key not in left_out}
+        values = {**asdict(self), "pooled": self.pooled and self.pooled.as_json()}
+        return {key: value for key, value in values.items() if key not in left_out}
 
 
 def tuning_rule(text: str) -> ThresholdRule:
@@ -132,6 +135,7 @@ def _saved(tuned: Tuned) -> TunedThreshold:
         study=study.name if study else None,
         trials=study.trials if study else 0,
         by_class=tuned.by_class,
+        pooled=tuned.pooled,
     )
 
 
@@ -163,7 +167,19 @@ def _tune(
             study = _search(run, f"{what} {rule.text}", curve, bounds, trials)
     costs = open_accepted(open_val, chosen)
     one_tau = None if costs is None else costs["one_tau"]
-    return Tuned(run.name, rule.text, tau, f_measure, study, rejects_nothing, detector, chosen.by_class, opens, one_tau)
+    return Tuned(
+        run.name,
+        rule.text,
+        tau,
+        f_measure,
+        study,
+        rejects_nothing,
+        detector,
+        chosen.by_class,
+        opens,
+        one_tau,
+        chosen.pooled,
+    )
 
 
 def _search(run: Run, name: str, curve: FMeasureCurve, bounds: tuple[float, float], trials: int) -> Study:

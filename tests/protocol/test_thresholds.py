@@ -19,7 +19,7 @@ from oltr_cli.protocol.thresholds import (
     quantile_thresholds,
     saved_threshold,
 )
-from oltr_cli.runs.result import TunedThreshold
+from oltr_cli.runs.result import Pooled, TunedThreshold
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import make_run
 
@@ -243,14 +243,14 @@ def test_quantiles_by_class_are_those_of_a_loop(share, each_class):
     rng = np.random.default_rng(3)
     prediction = rng.choice(5, 400, p=[0.6, 0.2, 0.13, 0.05, 0.02])
     val = scores(prediction, rng.random(400).round(2), rng.integers(5, size=400))
-    found = quantile_thresholds(val, share, COUNTS, "paper", each_class)
+    found, _ = quantile_thresholds(val, share, COUNTS, "paper", each_class)
     assert found.tolist() == by_class_by_hand(val, share, each_class)
 
 
 def test_each_group_accepts_its_share():
     rng = np.random.default_rng(0)
     prediction = np.repeat(np.arange(5), 40)
-    val = scores(prediction, rng.random(200) / (1 + prediction), prediction)
+    val = scores(prediction, rng.random(200) / (1 + prediction) ** 3, prediction)
     chosen = choose(ThresholdRule.parse("group_quantile:0.95"), COUNTS, val=val, open_val=None)
     kept = accepted(val, chosen.tau)
     assert [kept[np.isin(prediction, group)].mean() for group in ([0, 1], [2], [3, 4])] == [0.95, 0.95, 0.95]
@@ -258,18 +258,31 @@ def test_each_group_accepts_its_share():
     assert chosen.value == one.value  # what the share gives as one τ
     assert one.by_class is None
     assert accepted(val, one.value)[prediction > 2].mean() < 0.95
+    assert chosen.pooled is one.pooled is None
 
 
 def test_classes_of_too_few_validation_images_have_the_threshold_of_their_group():
     """19 images cannot reject 5 % of themselves, 20 can; the few-shot group has three and takes the one τ of all."""
     prediction = np.repeat([0, 1, 2, 3], [19, 41, 20, 3])
     val = scores(prediction, np.arange(83) / 100, prediction)
-    tau = quantile_thresholds(val, 0.95, COUNTS, "paper", each_class=True)
+    tau, pooled = quantile_thresholds(val, 0.95, COUNTS, "paper", each_class=True)
     many = np.sort(val.confidence[prediction < 2])[3]  # 57 of 60
     assert tau[0] == many
     assert tau[1] == val.confidence[19 + 2]  # 39 of 41
     assert tau[2] == val.confidence[60 + 1]  # 19 of 20
     assert tau[3] == tau[4] == quantile_threshold(val, 0.95)
+    assert pooled == Pooled(groups=["few"], classes=1)
+    assert pooled.text == (
+        "too few validation images for a τ of their own: few-shot classes, which have the one τ of all; 1 class, with "
+        "that of the shot group"
+    )
+
+
+def test_only_groups_with_classes_are_said_to_have_too_few():
+    val = scores([0] * 30 + [1], np.arange(31) / 31, [0] * 31)
+    tau, pooled = quantile_thresholds(val, 0.9, np.array([300, 5, 5]), "paper", each_class=False)
+    assert tau.tolist() == [val.confidence[3], *[quantile_threshold(val, 0.9)] * 2]
+    assert pooled == Pooled(groups=["few"])
 
 
 def test_ties_are_accepted_together_and_one_class_is_the_one_threshold():

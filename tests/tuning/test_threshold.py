@@ -296,7 +296,7 @@ def test_a_threshold_that_rejects_nothing_is_pointed_out_in_one_line(runs):
         "to reject 5 % of the known samples, use --rule id_quantile:0.95"
     ]
     for one in json.loads(shown.stdout)["runs"]:
-        assert set(one) == {"run", "rule", "value", "f_measure_val", "study"}
+        assert set(one) == {"run", "rule", "value", "f_measure_val", "study", "open_accepted"}
     assert "warning" not in command("--rule", "id_quantile:1", "--json").stderr
 
 

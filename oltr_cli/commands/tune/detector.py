@@ -1,5 +1,6 @@
 """``oltr tune detector``."""
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,8 +48,8 @@ def detector(
     """Choose the open-set detector of finished runs from their saved validation scores; nothing is trained.
 
     A detector is chosen only if it beats the run's own confidence by more than chance explains. From then on predict,
-    evaluate, export and data active use it for the run, with τ by its own rule; tables, figures and the report keep
-    showing the run's own confidence. Without open validation images, right predictions are ranked against wrong ones.
+    evaluate and export use it for the run, with τ by its own rule; tables, figures, the report and data active keep the
+    run's own confidence. Without open validation images, right predictions are ranked against wrong ones.
 
     ```
     oltr tune detector glyphs-lt/plain
@@ -138,7 +139,10 @@ def _said(choice: "Choice") -> "list[str]":
     else:
         tau = f"τ = {chosen.threshold.shown} ({chosen.threshold.text})"
         lines = [f"{choice.run}: {chosen.name} is chosen, with {tau}; predict, evaluate and export use it"]
-    return [*lines, *(f"{name} was not judged: {why}" for name, why in choice.left_out.items())]
+    alike: dict[str, list[str]] = {}  # reasons that differ only in the name of the detector
+    for name, why in choice.left_out.items():
+        alike.setdefault(re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "", why), []).append(name)
+    return [*lines, *(f"not judged: {', '.join(names)}: {choice.left_out[names[0]]}" for names in alike.values())]
 
 
 def _table(choice: "Choice", width: int) -> "Table":

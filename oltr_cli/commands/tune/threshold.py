@@ -94,6 +94,9 @@ def threshold(
         else:
             console = SafeConsole()
             console.print(_table(done, console.width), crop=False)
+        for tuned in done:
+            if tuned.pooled:
+                display.say(escape(f"{tuned.what}: {tuned.pooled.text}"))
         if lenient := [tuned.what for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
         display.say(f"[dim]next[/]  {escape(then or f'oltr evaluate {last.name}{given_files()}')}")
@@ -210,14 +213,14 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
 
     def thresholds_without(left_out: "Sequence[str]") -> Table:
         table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
-        table.caption = "Optuna's τ: --json" if left_out else None
+        searched_for = not left_out and any(tuned.study for tuned in done)
+        table.caption = "Optuna's τ: --json" if left_out and any(tuned.study for tuned in done) else None
         table.add_column("run", no_wrap=True)
         by_class = any(tuned.by_class for tuned in done)
-        opens = any(tuned.open_accepted is not None for tuned in done)
+        opens = not any(tuned.study for tuned in done) and any(tuned.open_accepted is not None for tuned in done)
         costs = ("open accepted, %", *(("by one τ",) if by_class else ())) if opens else ()
         for head in ("τ", "F, validation", *costs):
             table.add_column(head, justify="right", no_wrap=True)
-        searched_for = not left_out and any(tuned.study for tuned in done)
         for head in ("Optuna's τ", "F", "trials") if searched_for else ():
             table.add_column(head, justify="right", no_wrap=True, style="dim")
         for tuned in done:
