@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,6 +142,30 @@ def test_equal_confidences_are_no_gain(run):
     judged = {one.name: one for one in tune_detector(run, draws=20).judged}
     assert judged["own"].value == judged["energy"].value == 0.5
     assert (judged["energy"].low, judged["energy"].high) == (0, 0)
+
+
+def test_detectors_that_cannot_tell_anything_apart_are_not_chosen(run):
+    """All training features are equal: no covariance, no distance; some detectors refuse, none fails."""
+    for split in ("train", "val", "open_val"):
+        scores = SavedScores.load(run.scores(split))
+        replace(scores, features=np.ones_like(scores.features)).save(run.scores(split))
+    choice = tune_detector(run, draws=20)
+    judged = {one.name: one for one in choice.judged}
+    assert judged["knn"].value == judged["mahalanobis"].value == 0.5
+    assert judged["energy"].low > 0
+    assert choice.chosen is not None
+    assert "use another detector" in choice.left_out["vim"]
+
+
+def test_equal_reasons_are_one_line(run):
+    run.scores("train").unlink()
+    shown = command("tune", "detector", run.name, "--json")
+    facts = json.loads(shown.stdout)["runs"][0]
+    assert {"knn", "vim", "odin"} <= set(facts["left_out"])
+    lines = [line for line in shown.stderr.splitlines() if line.startswith("not judged: ")]
+    (line,) = (line for line in lines if "train.npz: missing" in line)
+    assert {"knn,", "mahalanobis,"} <= set(line.split())
+    assert len(lines) < len(facts["left_out"]) / 2
 
 
 def test_the_same_seed_gives_the_same_intervals(run):
