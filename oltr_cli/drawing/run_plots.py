@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from oltr_cli.drawing.certainty import confidence_histograms, reliability
 from oltr_cli.drawing.rejection import rejected_by_threshold
 from oltr_cli.drawing.style import (
     BANDS,
@@ -23,6 +24,7 @@ from oltr_cli.drawing.style import (
     save_pngs,
     tau_text,
 )
+from oltr_cli.protocol.by_group import Probabilities
 from oltr_cli.protocol.metrics import Threshold, group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.protocol.thresholds import default_threshold
@@ -36,8 +38,8 @@ BINS = 10  # about as many steps of log count, over each of which the mean accur
 def save_run_plots(run_dir: Path) -> list[Path]:
     """Draw a finished run into ``run_dir/plots`` and return the PNGs written.
 
-    They are accuracy-by-class-frequency, threshold, rejection, training and group-confusion; one whose input is missing
-    (no open samples, no epochs) is left out.
+    They are accuracy-by-class-frequency, confidence, reliability, threshold, rejection, training and group-confusion;
+    one whose input is missing (no open samples, no logits, no epochs) is left out.
 
     Raises:
         DataProblem: the run is not finished, or a file of its results or scores is broken.
@@ -54,6 +56,11 @@ def save_run_plots(run_dir: Path) -> list[Path]:
         drawings["accuracy-by-class-frequency"] = lambda: accuracy_by_frequency(
             known, counts, title, shots, tau if open_ is not None else None
         )
+        drawings["confidence"] = lambda: confidence_histograms(
+            known, open_, counts, title, shots, one_tau if open_ is not None else None
+        )
+        if (found := Probabilities.of(known)) is not None:
+            drawings["reliability"] = lambda: reliability(known, found, counts, title, shots)
         if open_ is not None:
             drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, one_tau)
             drawings["rejection"] = lambda: rejected_by_threshold(known, open_, counts, title, shots, one_tau)
