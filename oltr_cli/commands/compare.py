@@ -1,5 +1,6 @@
 """``oltr compare``."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -185,6 +186,7 @@ def _detectors(
     """``--table detectors``."""
     from rich.markup import escape
 
+    from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.shots import shot_groups
@@ -198,9 +200,9 @@ def _detectors(
     filled = detector_table(source, display, rule=rule, shots=shots, methods=methods)
     _print(filled, fmt)
     _save(filled, save, rule, (shots,), display)
-    to_make = [row.command for row in filled.rows if row.command]
-    if to_make:
-        display.say(f"[dim]next[/]  {escape(to_make[0])}")
+    to_make = [row.command for row in filled.rows if row.command and not row.spec.method.endswith("+odin")]
+    choose = f"oltr tune detector --dataset {shlex.quote(source.dataset)}{given_files()}"
+    display.say(f"[dim]next[/]  {escape(to_make[0] if to_make else choose)}")
 
 
 def _next(filled: "FilledTable", display: "Display") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Json, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import Json, MethodsFrom, OwnConfidence, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -44,12 +44,14 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    own_confidence: OwnConfidence = False,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Compute every metric from the saved scores of a run, or from any file of scores.
 
-    The threshold τ is the run's own by default; for a file it is 0.1.
+    The threshold τ is the run's own by default; for a file it is 0.1. If oltr tune detector chose a detector for the
+    run, confidence and τ are that detector's; --own-confidence takes the run's own.
 
     ```
     oltr evaluate glyphs-lt/dme                         a run, by any part of its name
@@ -66,6 +68,7 @@ def evaluate(
     from oltr_cli.protocol.screen import table
     from oltr_cli.protocol.shots import shot_groups
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
+    from oltr_cli.runs.result import read_chosen_detector
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     run_dir = None
@@ -73,6 +76,8 @@ def evaluate(
     if target.endswith(".npz"):
         if not Path(target).expanduser().exists():
             raise DataProblem(f"{target}: no such file")
+        if own_confidence:
+            raise UsageProblem("--own-confidence is for a run; a file has one confidence")
         if class_counts is None:
             raise UsageProblem(f"{target}: the shot groups need the training images of each class: --class-counts FILE")
         rule = rule or ThresholdRule.parse(PAPER_RULE)
@@ -88,8 +93,16 @@ def evaluate(
 
         if class_counts is not None or val is not None:
             raise UsageProblem("--class-counts and --val are for a FILE.npz; a run has both already")
-        run_dir = named_run(target, Display())
-        result = evaluate_run(run_dir, rule, shots)
+        display = Display()
+        run_dir = named_run(target, display)
+        chosen = None if own_confidence else read_chosen_detector(run_dir)
+        if chosen is None:
+            result = evaluate_run(run_dir, rule, shots)
+        else:
+            display.starting_torch()
+            from oltr_cli.pipeline.chosen import evaluate_chosen
+
+            result = evaluate_chosen(run_dir, chosen, rule, shots)
     if json_:
         print_json(result.as_json())
         return
@@ -106,12 +119,14 @@ def _next_command(target: str, run_dir: Path | None, result: "Evaluation", class
     from oltr_cli.base.added_files import given_files
     from oltr_cli.commands.next_steps import compare_command, tune_run_command
 
-    on_validation = result.threshold.rule.startswith(("id_quantile", "val_open", "tuned"))
+    on_validation = "quantile" in result.threshold.rule or result.threshold.rule in ("val_open", "tuned")
     if run_dir is not None and result.run is not None:
         if not on_validation:
             has_open_val = (run_dir / "scores" / "open_val.npz").exists()
             return tune_run_command(target, has_open_val=has_open_val)
         dataset = result.run.split("/")[0]
+        if result.detector is not None:
+            return f"oltr compare --table detectors --dataset {shlex.quote(dataset)}{given_files()}"
         return compare_command(dataset, f"--dataset {shlex.quote(dataset)}{given_files()}", result.metrics)
     command = shlex.join(["oltr", "evaluate", target, "--class-counts", str(class_counts)])
     return command + (" --json" if on_validation else " --threshold id_quantile:0.95 --val FILE.npz")

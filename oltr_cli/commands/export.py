@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, Quiet, ThresholdOfRun
+from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, OwnConfidence, Quiet, ThresholdOfRun
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def export(
         typer.Option(metavar="FILE", help="File or folder to write to; default the run's name, in the current folder"),
     ] = None,
     threshold: ThresholdOfRun = None,
+    own_confidence: OwnConfidence = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file")] = False,
     quiet: Quiet = False,
     json_: Json = False,
@@ -56,7 +57,7 @@ def export(
     from oltr_cli.inference.recogniser import Recogniser
 
     require_packages(to)
-    recogniser = Recogniser.load(named_run(run, display), threshold=threshold)
+    recogniser = Recogniser.load(named_run(run, display), threshold=threshold, by_choice=not own_confidence)
     file = (out or Path()).expanduser()
     if file.is_dir():
         file /= default_file(recogniser, to)
@@ -74,10 +75,11 @@ def export(
 def _show(done: "Exported") -> None:
     about = done.about
     tau = about["threshold"]
+    least = "by_class[prediction]" if "by_class" in tau else f"{tau['value']:.4g}"
     print(f"{done.file}  {done.bytes / 1e6:.1f} MB, from {done.run}")
     print(f"  in       images {about['preprocessing']['input']}")
     print("  out      " + ", ".join(about["outputs"]))
-    print(f"  classes  {len(about['class_names']):,}; unknown where confidence < {tau['value']:.4g} ({tau['rule']})")
+    print(f"  classes  {len(about['class_names']):,}; unknown where confidence < {least} ({tau['rule']})")
     print("  inside   normalisation; JSON under the key oltr: class names, threshold, how to resize and crop")
     if done.checked_with is not None:
         print(f"  checked  with {done.checked_with}: scores differ from the run's by {done.difference:.1e} at most")

@@ -22,6 +22,15 @@ Dataset = Annotated[
 DecodingWorkers = Annotated[
     int | None, typer.Option(min=0, help="Number of decoding processes; does not change results")
 ]
+DatasetOfRuns = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        autocompletion=complete.datasets,
+        help="Dataset whose finished runs to tune; default glyphs-lt",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the fastest available")]
 FinishedRun = Annotated[
     str,
@@ -35,6 +44,10 @@ FinishedRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Number of loading processes; does not change results")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not track the run in MLflow")]
+OwnConfidence = Annotated[
+    bool,
+    typer.Option("--own-confidence", help="The run's own confidence, although oltr tune detector chose a detector"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
 Shots = Annotated[
     str, typer.Option(metavar="paper|code", help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")
@@ -54,7 +67,8 @@ def _add(files: list[Path] | None) -> list[Path] | None:
 
 
 _RULES = (
-    "Reject samples whose confidence is below τ. A number, id_quantile:0.95, val_open, tuned (saved by oltr tune "
+    "Reject samples whose confidence is below τ. A number, id_quantile:0.95, group_quantile:0.95 or "
+    "class_quantile:0.95 (a τ for each shot group or class), val_open, tuned (saved by oltr tune "
     "threshold), own (the rule of the run's method or detector)"
 )
 _DEFAULT_RULE = "; default tuned if there is one, else own"
@@ -70,6 +84,9 @@ ThresholdOfRun = Annotated[
     str | None, typer.Option("--threshold", metavar="τ|RULE", help=f"{_RULES}{_DEFAULT_RULE}")
 ]  # for images of one's own: no rule that reads the test set
 
+MethodOfRuns = Annotated[
+    str | None, typer.Option("--method", "-m", autocompletion=complete.methods, help="Only this method's runs")
+]
 MethodsFrom = Annotated[
     list[Path] | None,
     typer.Option(

@@ -15,6 +15,7 @@ from oltr_cli.commands.options import (
     Device,
     FinishedRun,
     MethodsFrom,
+    OwnConfidence,
     Quiet,
     ThresholdOfRun,
 )
@@ -35,6 +36,7 @@ def predict(
         ),
     ],
     threshold: ThresholdOfRun = None,
+    own_confidence: OwnConfidence = False,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of most likely classes to show")] = 1,
     format_: Annotated[
         str | None,
@@ -68,7 +70,8 @@ def predict(
 
     Prints one row per image, in order. An image that cannot be read gets a row with its error, and the exit code is
     then 1. The dataset that the run was trained on is not needed. Without --threshold, τ is the one that
-    oltr tune threshold chose for the run, otherwise the run's own.
+    oltr tune threshold chose for the run, otherwise the run's own. If oltr tune detector chose a detector for the run,
+    confidence and τ are that detector's; --own-confidence takes the run's own.
 
     ```
     oltr predict glyphs-lt/dme photo.jpg shots/          a file and a folder
@@ -104,11 +107,16 @@ def predict(
     from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
 
     tiles = Sheet(sheet) if sheet else None
-    recogniser = Recogniser.load(named_run(run, display), make_accelerator(device).device, threshold)
+    recogniser = Recogniser.load(
+        named_run(run, display), make_accelerator(device).device, threshold, not own_confidence
+    )
     if explain:
         check_explains(recogniser)
     written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
-    display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.threshold:.6g} ({recogniser.rule})[/]")
+    of_detector = f", confidence of {recogniser.detector.name}" if recogniser.detector else ""
+    display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.chosen.shown} ({recogniser.rule}){of_detector}[/]")
+    if recogniser.chosen.pooled:
+        display.say(f"[dim]{recogniser.chosen.pooled.text}[/]")
     if "-" in paths and sys.stdin.isatty():
         display.say("[dim]type one path per line; Ctrl-D ends the list[/]")
     found = image_sources(paths, separator=b"\0" if null else b"\n")
@@ -139,7 +147,8 @@ def predict(
         out.abandon()
         raise typer.Exit(141) from None
     if tiles is not None:
-        title = f"{recogniser.run.name}, τ = {recogniser.threshold:.3g}"
+        tau = f"{recogniser.threshold:.3g}" if recogniser.chosen.by_class is None else recogniser.chosen.shown
+        title = f"{recogniser.run.name}, τ = {tau}"
         display.say(f"[dim]sheet[/] {escape(tiles.save(title, totals.images))}")
     _last_words(recogniser, run, totals, display, may_tune=threshold is None)
 

@@ -12,7 +12,7 @@ POINTS = 401
 
 
 def rejected_by_threshold(
-    test: SavedScores, open_: SavedScores, class_counts: ClassCounts, title: str, shots: str, tau: float
+    test: SavedScores, open_: SavedScores, class_counts: ClassCounts, title: str, shots: str, tau: float | None
 ) -> Figure:
     """The share of samples with a confidence below τ, against τ: three shot groups and the open samples.
 
@@ -37,7 +37,7 @@ def rejected_by_threshold(
             auroc = ranking_metrics(rank_curve(members, open_))["open/auroc"]
             label = f"{name}, AUROC against open {auroc:.3f}"
             axes.plot(taus, share(members.confidence), color=color, ls=dashes, label=label)
-    if np.isfinite(tau):
+    if tau is not None and np.isfinite(tau):
         mark(axes, tau, f"τ = {tau:.3g}")
     axes.set(ylim=(0.0, 1.03), title=title)
     axes.margins(x=0.02)

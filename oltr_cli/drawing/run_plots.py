@@ -9,9 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from oltr_cli.drawing.certainty import confidence_histograms, reliability
 from oltr_cli.drawing.rejection import rejected_by_threshold
-from oltr_cli.drawing.style import BANDS, BLUES, INKS, LINES, PERCENT, STYLES, legend_below, mark, plain_log, save_pngs
-from oltr_cli.protocol.metrics import group_confusion, per_class_accuracy, threshold_curve
+from oltr_cli.drawing.style import (
+    BANDS,
+    BLUES,
+    INKS,
+    LINES,
+    PERCENT,
+    STYLES,
+    legend_below,
+    mark,
+    plain_log,
+    save_pngs,
+    tau_text,
+)
+from oltr_cli.protocol.by_group import Probabilities
+from oltr_cli.protocol.metrics import Threshold, group_confusion, per_class_accuracy, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.protocol.thresholds import default_threshold
 from oltr_cli.runs.history import read_history
@@ -24,14 +38,15 @@ BINS = 10  # about as many steps of log count, over each of which the mean accur
 def save_run_plots(run_dir: Path) -> list[Path]:
     """Draw a finished run into ``run_dir/plots`` and return the PNGs written.
 
-    They are accuracy-by-class-frequency, threshold, rejection, training and group-confusion; one whose input is missing
-    (no open samples, no epochs) is left out.
+    They are accuracy-by-class-frequency, confidence, reliability, threshold, rejection, training and group-confusion;
+    one whose input is missing (no open samples, no logits, no epochs) is left out.
 
     Raises:
         DataProblem: the run is not finished, or a file of its results or scores is broken.
     """
     result = read_result(run_dir)
-    counts, shots, tau = result.class_counts, result.shots, default_threshold(run_dir, result).value
+    counts, shots, chosen = result.class_counts, result.shots, default_threshold(run_dir, result)
+    tau, one_tau = chosen.tau, None if chosen.by_class else chosen.value  # a τ by class is no place on an axis
     title = f"{result.method} on {result.dataset}, seed {result.seed}"
     test, open_ = (_scores(run_dir, split) for split in ("test", "open"))
     history = read_history(run_dir / "metrics.jsonl")
@@ -41,9 +56,14 @@ def save_run_plots(run_dir: Path) -> list[Path]:
         drawings["accuracy-by-class-frequency"] = lambda: accuracy_by_frequency(
             known, counts, title, shots, tau if open_ is not None else None
         )
+        drawings["confidence"] = lambda: confidence_histograms(
+            known, open_, counts, title, shots, one_tau if open_ is not None else None
+        )
+        if (found := Probabilities.of(known)) is not None:
+            drawings["reliability"] = lambda: reliability(known, found, counts, title, shots)
         if open_ is not None:
-            drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, tau)
-            drawings["rejection"] = lambda: rejected_by_threshold(known, open_, counts, title, shots, tau)
+            drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, one_tau)
+            drawings["rejection"] = lambda: rejected_by_threshold(known, open_, counts, title, shots, one_tau)
             drawings["group-confusion"] = lambda: confused_groups(known, open_, counts, title, shots, tau)
     if history:
         drawings["training"] = lambda: training(history, title, result.best_epoch)
@@ -51,7 +71,7 @@ def save_run_plots(run_dir: Path) -> list[Path]:
 
 
 def accuracy_by_frequency(
-    test: SavedScores, class_counts: ClassCounts, title: str, shots: str = "paper", tau: float | None = None
+    test: SavedScores, class_counts: ClassCounts, title: str, shots: str = "paper", tau: Threshold | None = None
 ) -> Figure:
     """Test accuracy of each class against its training images: one dot per class, and the mean over about ten bins.
 
@@ -72,7 +92,7 @@ def accuracy_by_frequency(
     _mark_bins(axes, counts[shown], accuracy[shown], bin_of, "#000000", "-", "o", "mean, closed set")
     if tau is not None:
         rejecting = per_class_accuracy(test, len(counts), tau)[shown]
-        label = f"mean, rejecting below τ = {tau:.3g}"
+        label = f"mean, rejecting below {tau_text(tau)}"
         _mark_bins(axes, counts[shown], rejecting, bin_of, "#D55E00", "--", "D", label)
     _shade_groups(axes, shots, low, high)
     axes.set(xlim=(low, high), ylim=(-0.03, 1.1), yticks=np.arange(6) / 5, title=title)
@@ -161,7 +181,7 @@ def training(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int |
 
 
 def confused_groups(
-    test: SavedScores, open_: SavedScores, class_counts: ClassCounts, title: str, shots: str, tau: float
+    test: SavedScores, open_: SavedScores, class_counts: ClassCounts, title: str, shots: str, tau: Threshold
 ) -> Figure:
     """Where the samples of each shot group and the open ones land, in % of the row; a rejected sample lands in open."""
     shares = group_confusion(test, open_, class_counts, tau, shots)
@@ -178,7 +198,7 @@ def confused_groups(
             axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=15)
     axes.set_xticks(range(4), [*GROUPS, "open\n(rejected)"])
     axes.set_yticks(range(4), [f"{name}\nn = {n:,}" for name, n in zip(names, samples, strict=True)])
-    axes.set(xlabel=f"group of the decision at τ = {tau:.3g}", ylabel="group of the true class", title=title)
+    axes.set(xlabel=f"group of the decision at {tau_text(tau)}", ylabel="group of the true class", title=title)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     bar = figure.colorbar(image, format=PERCENT)

@@ -8,6 +8,7 @@ used.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -62,6 +63,11 @@ def save_pngs(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) -> lis
 def mark(axes: Axes, x: float, label: str | None) -> None:
     """A dashed vertical line at ``x``."""
     axes.axvline(x, color="#555555", lw=1.3, ls=(0, (2, 2)), zorder=1, label=label)
+
+
+def tau_text(tau: "float | np.ndarray") -> str:
+    """``τ = 0.1``, or what it is if each class has its own."""
+    return "a τ by class" if isinstance(tau, np.ndarray) else f"τ = {tau:.3g}"
 
 
 def plain_log(axis: Axis) -> None:

@@ -14,7 +14,7 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.figures.curves import Floats, legend_columns, looks
 from oltr_cli.figures.request import FigureSpec, Found, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import class_counts, known_and_open
-from oltr_cli.protocol.metrics import accepted
+from oltr_cli.protocol.metrics import Threshold, accepted
 from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
@@ -90,7 +90,9 @@ def gather(request: Request) -> Gathered[Data]:
     return Gathered(Data(base.label, gains, request.shots), runs, (*notes, f"τ: {rules}"))
 
 
-def group_f1(known: SavedScores, open_: SavedScores, counts: ClassCounts, tau: float, shots: str = "paper") -> Floats:
+def group_f1(
+    known: SavedScores, open_: SavedScores, counts: ClassCounts, tau: Threshold, shots: str = "paper"
+) -> Floats:
     """F1 (4,) of many, medium, few and open at τ; NaN for a group without a class that occurs.
 
     As in ``open/macro_f1``, a class that occurs neither as label nor as decision has no F1.

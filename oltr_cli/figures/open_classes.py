@@ -15,7 +15,7 @@ from oltr_cli.base.seeding import generator
 from oltr_cli.figures.curves import Curve, Floats, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import classes_of_open, known_and_open, open_classes
-from oltr_cli.protocol.metrics import accepted, f_measure
+from oltr_cli.protocol.metrics import Threshold, accepted, f_measure
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.rows import RowSpec
 
@@ -67,7 +67,7 @@ def class_orders(classes: int, lot: int) -> NDArray[np.int64]:
 
 
 def by_open_classes(
-    known: SavedScores, open_: SavedScores, class_of: NDArray[np.int64], orders: NDArray[np.int64], tau: float
+    known: SavedScores, open_: SavedScores, class_of: NDArray[np.int64], orders: NDArray[np.int64], tau: Threshold
 ) -> Floats:
     """F-measures (draws, P) when only the first ``sizes`` classes of each order are in the test.
 

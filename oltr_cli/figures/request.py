@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.protocol.metrics import Threshold
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.tables.fill import DAMAGED, EARLIER_BUILD, fill
 from oltr_cli.tables.filled import FilledRow
@@ -106,7 +107,7 @@ class Found:
 
     row: FilledRow
     runs: tuple[Run, ...]
-    thresholds: tuple[float, ...]
+    thresholds: tuple[Threshold, ...]
 
     @property
     def label(self) -> str:
@@ -166,7 +167,7 @@ def find(
             raise DataProblem(why)
         if row.status == "unavailable":
             raise UsageProblem(f"{spec.key} is not in this version")
-        runs = zip(row.runs(request.dataset), row.thresholds, strict=True)
+        runs = zip(row.runs(request.dataset), (one.tau for one in row.chosen), strict=True)
         if picked := [(run, tau) for run, tau in runs if request.seed in (None, run.seed)]:
             found.append(Found(row, tuple(run for run, _ in picked), tuple(tau for _, tau in picked)))
         else:

@@ -136,9 +136,10 @@ def confidence_rule(recogniser: Recogniser) -> ConfidenceRule | None:
     if detector is None:
         return None
     if not isinstance(detector, LogitDetector):
+        own = " --own-confidence" if recogniser.run == recogniser.base else ""
         raise UsageProblem(
             f"{recogniser.run.name} cannot be exported: {detector.name} is not a formula of the logits alone (a "
-            f"LogitDetector, such as energy); export the run without it: oltr export {recogniser.base.name}"
+            f"LogitDetector, such as energy); export the run without it: oltr export {recogniser.base.name}{own}"
         )
     return detector.from_logits
 
@@ -156,7 +157,7 @@ def description(recogniser: Recogniser) -> dict[str, Any]:
         "oltr_version": __version__,
         "class_names": recogniser.class_names,
         # The float32 that confidences are compared with: the verdict is then the same in any precision.
-        "threshold": {"value": float(np.float32(recogniser.threshold)), "rule": recogniser.rule},
+        "threshold": _threshold(recogniser),
         "preprocessing": {
             "orientation": "turned upright by the EXIF tag; transparent parts on white",
             "color": "RGB",
@@ -169,11 +170,18 @@ def description(recogniser: Recogniser) -> dict[str, Any]:
         },
         "outputs": {
             "logits": f"float32 (batch, {len(recogniser.class_names)})",
-            "confidence": "float32 (batch,), higher = known; unknown where below the threshold",
+            "confidence": "float32 (batch,), higher = known; unknown where below the threshold"
+            + (" of the predicted class, by_class[prediction]" if recogniser.chosen.by_class else ""),
             "prediction": "int64 (batch,), index into class_names, before any rejection",
             "features": "float32 (batch, D)",
         },
     }
+
+
+def _threshold(recogniser: Recogniser) -> dict[str, Any]:
+    facts = {"value": float(np.float32(recogniser.threshold)), "rule": recogniser.rule}
+    by_class = recogniser.chosen.by_class
+    return facts if by_class is None else {**facts, "by_class": np.asarray(by_class, np.float32).tolist()}
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ The dataset it was trained on is not needed. ``oltr predict``, ``oltr export`` a
 """
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, saved_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold, choose, saved_threshold
 from oltr_cli.recipe.files import known_recipes, read_toml
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.folder import Run, run_from_path
-from oltr_cli.runs.result import RESULT, ChosenThreshold, RunResult
+from oltr_cli.runs.result import RESULT, ChosenThreshold, RunResult, read_chosen_detector
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.task import load_best
 
@@ -40,7 +41,7 @@ class Recogniser:
         run: the run; ``base``: the trained run under it, if ``run`` is a detector's.
         network: the method with its best epoch's weights, in eval mode, on ``device``.
         detector: fitted, or None if confidences are the method's own.
-        threshold: τ; a sample with a lower confidence is unknown. ``rule``: how it was chosen.
+        chosen: τ and the rule that chose it; a sample with a lower confidence is unknown.
     """
 
     run: Run
@@ -48,8 +49,7 @@ class Recogniser:
     recipe: Recipe
     network: Method
     detector: Detector | None
-    threshold: float
-    rule: str
+    chosen: ChosenThreshold
     result: RunResult
     device: torch.device
 
@@ -57,6 +57,22 @@ class Recogniser:
         self.transform = DeviceTransform(self.recipe.data, self.device)
         # The precision in which a run scores its splits (see make_accelerator), or its threshold would not fit.
         self.half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    @property
+    def threshold(self) -> float:
+        """τ; if each class has its own, what their rule gives as one τ for all."""
+        return self.chosen.value
+
+    @property
+    def rule(self) -> str:
+        """How τ was chosen, in words."""
+        return self.chosen.text
+
+    @property
+    def threshold_facts(self) -> dict[str, Any]:
+        """τ for programs: value and rule, and ``by_class`` (K,) if each class has its own."""
+        facts: dict[str, Any] = {"rule": self.rule, "value": self.threshold}
+        return facts if self.chosen.by_class is None else {**facts, "by_class": self.chosen.by_class}
 
     @property
     def class_names(self) -> list[str]:
@@ -70,11 +86,16 @@ class Recogniser:
 
     @classmethod
     def load(
-        cls, run: str | Path, device: str | torch.device = "cpu", threshold: float | str | None = None
+        cls,
+        run: str | Path,
+        device: str | torch.device = "cpu",
+        threshold: float | str | None = None,
+        by_choice: bool = False,
     ) -> "Recogniser":
         """The finished run that ``run`` names (see ``resolve_run``).
 
         Args:
+            by_choice: with the detector that ``oltr tune detector`` chose for the run, if it chose one.
             threshold: τ to use, or the rule by which to choose it from the run's validation scores; None takes what
                 ``oltr tune threshold`` chose for the run, else the run's own.
         Raises:
@@ -86,9 +107,14 @@ class Recogniser:
         if one is None:
             raise UsageProblem(f"{path} is not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")
         result, base = _result(one), one
-        chosen = _threshold(one, result, threshold)
         method, _, detector_name = one.method.partition(PLUS)
-        if detector_name:
+        choice = read_chosen_detector(path) if by_choice and not detector_name else None
+        rule = _rule(threshold)
+        if choice is None:
+            saved = saved_threshold(path, result, rule)
+        else:
+            saved, detector_name = choice_threshold(path, result, choice, rule), choice.name
+        if choice is None and detector_name:
             parent = run_from_path(one.root / str(result.starts_from))
             if parent is None:
                 raise DataProblem(f"{path / RESULT}: does not name the run that the detector belongs to")
@@ -96,7 +122,7 @@ class Recogniser:
         method_cls = load_method(method)
         detector_cls = load_detector(detector_name) if detector_name else None
         # The detector's parameters from the result: they are there as chosen, if candidates were tried.
-        params = result.detector.params if result.detector else None
+        params = result.detector.params if result.detector else choice.params if choice else None
         recipe = recipe_of(path / "recipe.toml", method_cls, detector_cls, params)
         where = torch.device(device)
         network = network_of(base, method_cls, recipe, result.class_counts).to(where).eval()
@@ -109,7 +135,12 @@ class Recogniser:
                 head=lambda: LinearHead.of(network),
             )
             fit_detector(detector, sources)
-        return cls(one, base, recipe, network, detector, chosen.value, chosen.text, result, where)
+
+        def read(split: str) -> SavedScores:
+            scores = SavedScores.load(one.scores(split))
+            return detector.score(scores) if choice is not None and detector is not None else scores
+
+        return cls(one, base, recipe, network, detector, _threshold(one, result, saved, read), result, where)
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> SavedScores:
@@ -134,7 +165,7 @@ class Recogniser:
 
     def unknown(self, scores: SavedScores) -> NDArray[np.bool_]:
         """Which samples (B,) are rejected at τ."""
-        return ~accepted(scores, self.threshold)
+        return ~accepted(scores, self.chosen.tau)
 
     @torch.inference_mode()
     def explain(self, scores: SavedScores, classes: int) -> Explanation | None:
@@ -208,16 +239,20 @@ def _scores_to_fit(run: Run, split: str, detector: str) -> SavedScores:
         raise DataProblem(f"{problem}; {detector} is fitted to it") from None
 
 
-def _threshold(run: Run, result: RunResult, given: float | str | None) -> ChosenThreshold:
+def _rule(given: float | str | None) -> ThresholdRule | None:
     rule = None if given is None else ThresholdRule.parse(str(given))
     if rule is not None and rule.marks_test_leak:
         raise UsageProblem(f"threshold {rule.text} reads the labels of the test set; use val_open or id_quantile:0.95")
-    chosen = saved_threshold(run.path, result, rule)
-    if not isinstance(chosen, ThresholdRule):
-        return chosen
+    return rule
+
+
+def _threshold(
+    run: Run, result: RunResult, saved: ChosenThreshold | ThresholdRule, read: Callable[[str], SavedScores]
+) -> ChosenThreshold:
+    """τ as it was saved, or by a rule from the scores that ``read`` gives of a split."""
+    if not isinstance(saved, ThresholdRule):
+        return saved
     val, open_val = (
-        SavedScores.load(run.scores(split)) if split in chosen.splits and run.scores(split).exists() else None
-        for split in ("val", "open_val")
+        read(split) if split in saved.splits and run.scores(split).exists() else None for split in ("val", "open_val")
     )
-    tau = choose_threshold(chosen, val=val, open_val=open_val, test=None, open_test=None)
-    return ChosenThreshold(rule=chosen.text, value=tau)
+    return choose(saved, result.class_counts, result.shots, val=val, open_val=open_val)

@@ -92,7 +92,7 @@ class Whole(Lines):
         super().__init__(recogniser, top_k, explain)
         self.facts = {
             "run": recogniser.run.name,
-            "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
+            "threshold": recogniser.threshold_facts,
         }
         self.comma = ""
 

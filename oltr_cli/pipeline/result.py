@@ -7,6 +7,7 @@ from oltr_cli.data.feed.opening import OpenedDataset
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.by_group import set_metrics
 from oltr_cli.protocol.evaluate import evaluate_scores
+from oltr_cli.protocol.metrics import Threshold
 from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 from oltr_cli.runs.result import DetectorFacts, RunResult, ThresholdOutcome
@@ -82,16 +83,16 @@ def with_sets(p: Planned, result: RunResult, dataset: OpenedDataset, splits: Ite
     known = SavedScores.load(p.run.scores("test"))
     sets = {split: SavedScores.load(p.run.scores(split)) for split in splits}
 
-    def at(tau: float) -> dict[str, float | None]:
+    def at(tau: Threshold) -> dict[str, float | None]:
         return set_metrics(known, sets, result.class_counts, tau, result.shots)
 
     others = {
-        rule: other.model_copy(update={"metrics": other.metrics | at(other.value)})
+        rule: other.model_copy(update={"metrics": other.metrics | at(other.tau)})
         for rule, other in result.other_thresholds.items()
     }
     return result.model_copy(
         update={
-            "metrics": result.metrics | at(result.threshold.value),
+            "metrics": result.metrics | at(result.threshold.tau),
             "other_thresholds": others,
             "further_lists": (result.further_lists or {}) | {split: dataset.further[split] for split in sets},
         }

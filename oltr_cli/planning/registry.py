@@ -168,7 +168,7 @@ def _check_threshold_rule(name: str, cls: type) -> None:
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 
     text = getattr(cls, "threshold_rule", PAPER_RULE)
-    allowed = "a class's own is a number, id_quantile:Q or val_open"
+    allowed = "a class's own is a number, id_quantile:Q, group_quantile:Q, class_quantile:Q or val_open"
     try:
         rule = ThresholdRule.parse(str(text))
     except UsageProblem as problem:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.protocol.catalogue import BY_GROUP, OF_A_SET
-from oltr_cli.protocol.metrics import accepted, all_metrics, rank_curve, ranking_metrics
+from oltr_cli.protocol.metrics import Threshold, accepted, all_metrics, rank_curve, ranking_metrics
 from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
@@ -31,7 +31,7 @@ def every_metric(
     known: SavedScores,
     open_: SavedScores | None,
     class_counts: ClassCounts,
-    threshold: float,
+    threshold: Threshold,
     shots: str = "paper",
     sets: Mapping[str, SavedScores] | None = None,
 ) -> dict[str, float | None]:
@@ -52,7 +52,7 @@ def set_metrics(
     known: SavedScores,
     sets: Mapping[str, SavedScores],
     class_counts: ClassCounts,
-    threshold: float,
+    threshold: Threshold,
     shots: str = "paper",
 ) -> dict[str, float | None]:
     """``open_far/auroc`` and so on: what ``open/auroc`` would be with that set alone as the open samples."""
@@ -64,7 +64,7 @@ def set_metrics(
 
 
 def _uncalibrated(
-    known: SavedScores, open_: SavedScores | None, class_counts: ClassCounts, threshold: float, shots: str
+    known: SavedScores, open_: SavedScores | None, class_counts: ClassCounts, threshold: Threshold, shots: str
 ) -> dict[str, float | None]:
     return {
         **dict.fromkeys(BY_GROUP),
@@ -73,7 +73,9 @@ def _uncalibrated(
     }
 
 
-def group_metrics(known: SavedScores, open_: SavedScores | None, groups: Masks, threshold: float) -> dict[str, float]:
+def group_metrics(
+    known: SavedScores, open_: SavedScores | None, groups: Masks, threshold: Threshold
+) -> dict[str, float]:
     """``open/auroc_few`` and the like, for groups that have samples; nothing without open samples.
 
     Args:

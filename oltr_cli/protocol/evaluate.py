@@ -12,7 +12,7 @@ from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.open_sets import is_open, scored_sets
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import ThresholdRule, choose_threshold, default_threshold, saved_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose, default_threshold, open_accepted, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
 from oltr_cli.runs.scores import SavedScores, read_npz
 
@@ -22,20 +22,24 @@ class Evaluation(Record):
 
     Attributes:
         run, file: the name of the run, or the file of the scores, if any.
+        detector: whose confidence it is, if one was chosen for the run.
         counts: numbers of ``known`` and ``open`` samples, of samples of each further open set, and of ``classes``:
             ``many``, ``medium`` and ``few``.
         identification: for a run whose dataset has probes.
+        open_val_accepted: of a τ by class, see ``open_accepted``.
     """
 
-    ABSENT = frozenset({"run", "file", "counts", "identification"})
+    ABSENT = frozenset({"run", "file", "detector", "counts", "identification", "open_val_accepted"})
 
     run: str | None = None
     file: str | None = None
+    detector: str | None = None
     threshold: ChosenThreshold
     shots: str
     counts: dict[str, int] | None = None
     metrics: Metrics
     identification: IdentificationCounts | None = None
+    open_val_accepted: dict[str, float] | None = None
 
     @classmethod
     def of(cls, result: RunResult) -> "Evaluation":
@@ -46,6 +50,18 @@ class Evaluation(Record):
             shots=result.shots,
             metrics=result.metrics,
             identification=result.identification,
+        )
+
+    def of_run(self, name: str, result: RunResult, detector: str | None = None) -> "Evaluation":
+        """The same with the name of the run, and its identification rates, which depend on neither τ nor detector."""
+        own = {metric: value for metric, value in result.metrics.items() if metric.startswith(IDENTIFICATION)}
+        return self.model_copy(
+            update={
+                "run": name,
+                "detector": detector,
+                "metrics": self.metrics | own,
+                "identification": result.identification,
+            }
         )
 
 
@@ -78,8 +94,7 @@ def evaluate_scores(
         if scores is not None:
             _check(scores, num_classes, f"scores of {where}", -1 if is_open(where) else 0)
     if isinstance(rule, ThresholdRule):
-        tau = choose_threshold(rule, val=val, open_val=open_val, test=known, open_test=open_)
-        rule = ChosenThreshold(rule=rule.text, value=tau)
+        rule = choose(rule, class_counts, shots, val=val, open_val=open_val, test=known, open_test=open_)
     return Evaluation(
         threshold=rule,
         shots=shots,
@@ -90,7 +105,8 @@ def evaluate_scores(
             "classes": num_classes,
             **{name: int(mask.sum()) for name, mask in groups.items()},
         },
-        metrics=every_metric(known, open_, class_counts, rule.value, shots, sets),
+        metrics=every_metric(known, open_, class_counts, rule.tau, shots, sets),
+        open_val_accepted=open_accepted(open_val, rule),
     )
 
 
@@ -137,18 +153,16 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
         return SavedScores.load(file) if file.exists() else None
 
     known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), saved_threshold(run_dir, result, rule)
-    read_for_rule = chosen.splits if isinstance(chosen, ThresholdRule) else ()
-    val, open_val = (read(split) if split in read_for_rule else None for split in ("val", "open_val"))
+    val, open_val = (read(split) if split in validation_of(chosen) else None for split in ("val", "open_val"))
     sets = {split: SavedScores.load(run_dir / "scores" / f"{split}.npz") for split in scored_sets(run_dir)}
     evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val, sets)
-    own = {name: value for name, value in result.metrics.items() if name.startswith(IDENTIFICATION)}
-    return evaluated.model_copy(
-        update={
-            "run": "/".join(run_dir.absolute().parts[-3:]),
-            "metrics": evaluated.metrics | own,
-            "identification": result.identification,
-        }
-    )
+    return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result)
+
+
+def validation_of(chosen: ThresholdRule | ChosenThreshold) -> tuple[str, ...]:
+    """The validation splits to read: those of the rule, and open_val to see what a τ by class costs."""
+    splits = chosen.splits if isinstance(chosen, ThresholdRule) else ()
+    return (*splits, *(("open_val",) if chosen.by_class else ()))
 
 
 def evaluation_of(

@@ -21,6 +21,7 @@ from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
 Floats = NDArray[np.float64]
+Threshold = float | Floats  # τ, or one for each predicted class (K,)
 Counts = NDArray[np.int64]
 
 
@@ -28,7 +29,7 @@ def all_metrics(
     known: SavedScores,
     open_: SavedScores | None,
     class_counts: ClassCounts,
-    threshold: float,
+    threshold: Threshold,
     shots: str = "paper",
 ) -> dict[str, float | None]:
     """The metrics of ``oltr_cli.protocol.catalogue`` by name, but those of ``oltr_cli.protocol.by_group``.
@@ -37,7 +38,8 @@ def all_metrics(
         known: scores of the N_k test samples of known classes, labels in 0 … K−1.
         open_: scores of the N_o open test samples (their labels are not read); None or empty when there are none.
         class_counts: training images of each class (K,), which define the shot groups.
-        threshold: τ; confidence < τ is rejected. Only the open-set metrics depend on it.
+        threshold: τ, or one for each predicted class (K,); confidence < τ is rejected. Only
+            the open-set metrics depend on it.
         shots: the definition of the shot groups, see ``oltr_cli.protocol.shots``.
     """
     groups = shot_groups(class_counts, shots)
@@ -55,14 +57,15 @@ def all_metrics(
     return results | _classes_with_open(known, open_, len(class_counts), threshold)
 
 
-def accepted(scores: SavedScores, threshold: float | None) -> NDArray[np.bool_]:
-    """Samples (N,) that are not rejected at τ; all of them if τ is None."""
+def accepted(scores: SavedScores, threshold: Threshold | None) -> NDArray[np.bool_]:
+    """Samples (N,) that are not rejected at τ, that of their predicted class if each has one; all if τ is None."""
     if threshold is None:
         return np.ones(len(scores), np.bool_)
-    return ~(scores.confidence < scores.confidence.dtype.type(threshold))
+    tau = np.asarray(threshold, scores.confidence.dtype)
+    return ~(scores.confidence < (tau[scores.prediction] if tau.ndim else tau))
 
 
-def per_class_accuracy(scores: SavedScores, num_classes: int, threshold: float | None = None) -> Floats:
+def per_class_accuracy(scores: SavedScores, num_classes: int, threshold: Threshold | None = None) -> Floats:
     """Accuracy of each known class (K,), with rejected samples as wrong; NaN for a class without samples."""
     samples = np.bincount(scores.labels, minlength=num_classes)
     right = np.bincount(scores.labels[_right(scores, threshold)], minlength=num_classes)
@@ -157,7 +160,7 @@ def group_confusion(
     known: SavedScores,
     open_: SavedScores | None,
     class_counts: ClassCounts,
-    threshold: float,
+    threshold: Threshold,
     shots: str = "paper",
 ) -> Floats:
     """Fractions (4, 4) of the samples of a true group (row) with a prediction in a group (column).
@@ -177,12 +180,12 @@ def group_confusion(
     return table / np.maximum(table.sum(axis=1, keepdims=True), 1)
 
 
-def _right(scores: SavedScores, threshold: float | None) -> NDArray[np.bool_]:
+def _right(scores: SavedScores, threshold: Threshold | None) -> NDArray[np.bool_]:
     return (scores.prediction == scores.labels) & accepted(scores, threshold)
 
 
 def _accuracies(
-    half: str, known: SavedScores, groups: Mapping[str, NDArray[np.bool_]], threshold: float | None
+    half: str, known: SavedScores, groups: Mapping[str, NDArray[np.bool_]], threshold: Threshold | None
 ) -> dict[str, float | None]:
     """Accuracy over samples, and the mean over each group's classes of the accuracies of those with test samples."""
     by_class = per_class_accuracy(known, len(groups["many"]), threshold)
@@ -227,7 +230,7 @@ def _average_precision(positive: Counts, negative: Counts) -> float:
 
 
 def _classes_with_open(
-    known: SavedScores, open_: SavedScores, num_classes: int, threshold: float
+    known: SavedScores, open_: SavedScores, num_classes: int, threshold: Threshold
 ) -> dict[str, float | None]:
     """Macro F1 and balanced accuracy over the K + 1 classes, open being class K.
 

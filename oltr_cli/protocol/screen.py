@@ -45,7 +45,10 @@ def table(shown: Evaluation) -> RenderableType:
         mark = ("†" if about.needs_threshold else " ") if leaks else ""
         return ("–" if value is None else about.shown(value) + sign) + mark
 
-    by_group = Table(box=ROUNDED, title=shown.run or shown.file, title_style="bold", title_justify="left")
+    title = shown.run or shown.file
+    if shown.detector:
+        title = f"{title}, confidence of {shown.detector}"
+    by_group = Table(box=ROUNDED, title=title, title_style="bold", title_justify="left")
     by_group.add_column("\n", no_wrap=True)
     by_group.add_column("overall\n", justify="right")
     for name, bounds in zip(GROUPS, DEFINITIONS[shown.shots], strict=True):
@@ -71,12 +74,17 @@ def table(shown: Evaluation) -> RenderableType:
     for left, right in zip(cells[:half_way], [*cells[half_way:], ("", "")], strict=False):
         numbers.add_row(*left, *right)
 
-    lines = [f"τ = {threshold.value:.6g} ({threshold.text})"]
+    lines = [f"τ = {threshold.shown} ({threshold.text})"]
     if counts is not None:
         lines[0] += f" · {counts['known']:,} known and {counts['open']:,} open samples"
     sets = list(dict.fromkeys(part for name in metrics if is_open_set(part := name.partition("/")[0])))
     if metrics.get("open/overall") is None:
         lines.append(f"no open samples{' of open.txt' if sets else ''}: open-set metrics cannot be computed")
+    if shown.open_val_accepted is not None:
+        share = {name: f"{100 * value:.1f} %" for name, value in shown.open_val_accepted.items()}
+        lines.append(f"accepts {share['by_class']} of open_val; one τ for all classes: {share['one_tau']}")
+    if threshold.pooled:
+        lines.append(threshold.pooled.text)
     if leaks:
         lines.append("† τ was chosen on the test set itself")
     parts: list[RenderableType] = [by_group, numbers]

@@ -179,7 +179,7 @@ def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) ->
     else:
         numbers["class_set"] = _class_set(result, shots, cache)
         if len(known):
-            numbers["classes"] = class_numbers(known, len(counts), own.value if open_ is not None else None)
+            numbers["classes"] = class_numbers(known, len(counts), own.tau if open_ is not None else None)
             if open_ is not None:
                 numbers["curve"] = threshold_numbers(known, open_, counts, shots, named)
             if with_pictures:
@@ -216,7 +216,8 @@ def _named_thresholds(run: Run, result: RunResult, own: ChosenThreshold) -> tupl
         problem = str(error)
     named: dict[str, float] = {}
     for one in known:
-        named.setdefault(one.text, one.value)
+        # The plot has one axis of τ: of a rule by class it shows the one τ of the same share.
+        named.setdefault(one.text if one.by_class is None else f"{one.text}, as one τ for all classes", one.value)
     return named, problem
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.text import shortest
-from oltr_cli.protocol.metrics import Floats, all_metrics, per_class_accuracy, rank_curve, threshold_curve
+from oltr_cli.protocol.metrics import Floats, Threshold, all_metrics, per_class_accuracy, rank_curve, threshold_curve
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
@@ -16,7 +16,7 @@ REJECTED = ("known_rejected", "open_rejected")
 DIGITS = 5
 
 
-def class_numbers(known: SavedScores, num_classes: int, tau: float | None) -> dict[str, list[Any]]:
+def class_numbers(known: SavedScores, num_classes: int, tau: Threshold | None) -> dict[str, list[Any]]:
     """``{"test", "closed", "open", "as", "share"}``, each with a value a class (K,).
 
     ``closed`` and ``open`` are accuracies before and after rejection at τ; ``as`` is the class that it is most often

@@ -10,6 +10,7 @@ embeddings/*.npy   probe, distractors and train, where the dataset has the first
 frozen/            features of its backbone, for runs that start from it with ``train.freeze_backbone``
 result.json        how it ended; absent while unfinished (oltr_cli/runs/result.py)
 threshold.json     what ``oltr tune threshold`` chose (likewise)
+detector.json      what ``oltr tune detector`` chose (likewise)
 plots/             pictures
 =================  =============================================================================================
 """

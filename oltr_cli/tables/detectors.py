@@ -82,6 +82,7 @@ class _Filling:
             devices=tuple(sorted({on.result.device for on, _, _ in found if on.result.device})),
             threshold_rule=" and ".join(dict.fromkeys(threshold.rule for threshold in thresholds)),
             thresholds=tuple(threshold.value for threshold in thresholds),
+            chosen=tuple(thresholds),
             detector=found[0][2],
         )
 

@@ -191,6 +191,7 @@ def _measure(
         threshold_rule=" and ".join(dict.fromkeys(threshold.rule for threshold in thresholds))
         + (f", by {' and '.join(sorted(chosen_by))}" if chosen_by else ""),
         thresholds=tuple(threshold.value for threshold in thresholds),
+        chosen=tuple(thresholds),
         detector=results[0].detector,
         lists=tuple(sorted({result.data_digest for result in results if result.data_digest})),
     )

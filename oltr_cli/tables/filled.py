@@ -5,7 +5,7 @@ from statistics import mean, stdev
 from typing import Literal
 
 from oltr_cli.runs.folder import Run, runs_root
-from oltr_cli.runs.result import DetectorFacts
+from oltr_cli.runs.result import ChosenThreshold, DetectorFacts
 from oltr_cli.tables.footing import Footing
 from oltr_cli.tables.paper import DASH, TUNED, Table, limits
 from oltr_cli.tables.rows import RowSpec
@@ -78,6 +78,7 @@ class FilledRow:
     devices: tuple[str, ...] = ()
     threshold_rule: str | None = None
     thresholds: tuple[float, ...] = ()  # τ of each seed
+    chosen: tuple[ChosenThreshold, ...] = ()  # the same, with the τ of each class where a rule by class chose it
     detector: DetectorFacts | None = None  # of the first seed
     lists: tuple[str, ...] = ()  # digests of the lists that its runs were made on
 

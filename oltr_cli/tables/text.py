@@ -86,7 +86,7 @@ def _facts(row: FilledRow) -> tuple[str, ...]:
         row.footing.backbone or NONE,
         _detector(row),
         row.threshold_rule or NONE,
-        _range(row.thresholds),
+        _range(row),
         f"{duration(row.seconds)} per seed" if row.seconds is not None else NONE,
         ", ".join(row.devices) or NONE,
     )
@@ -135,7 +135,9 @@ def two_lines(bounds: str) -> tuple[str, str]:
     return (upper, f"& {lower}") if sign else ("", upper)
 
 
-def _range(values: tuple[float, ...]) -> str:
-    """One τ, or the range from the lowest to the highest of the seeds."""
+def _range(row: FilledRow) -> str:
+    """One τ, or the range from the lowest to the highest of the seeds, and of the classes where each has its own."""
+    by_class = [tau for one in row.chosen for tau in one.by_class or ()]
+    values = by_class or row.thresholds
     low, high = f"{min(values):.4g}", f"{max(values):.4g}"
     return low if low == high else f"{low}–{high}"

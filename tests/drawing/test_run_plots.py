@@ -18,7 +18,7 @@ from tests.helpers.fake_runs import a_result
 
 COUNTS = [300, 150, 101, 100, 60, 20, 19, 8, 5, 1]
 TAU = 0.4
-ALL = {"accuracy-by-class-frequency", "threshold", "rejection", "training", "group-confusion"}
+ALL = {"accuracy-by-class-frequency", "confidence", "threshold", "rejection", "training", "group-confusion"}
 
 
 def make_scores(known: bool, seed: int = 0, classes: int = len(COUNTS), each: int = 12) -> SavedScores:
@@ -181,13 +181,13 @@ def test_group_confusion_writes_the_shares_into_the_cells():
 
 def test_without_open_samples_what_needs_them_is_left_out(run_dir):
     (run_dir / "scores" / "open.npz").unlink()
-    check_drawn(plots.save_run_plots(run_dir), {"accuracy-by-class-frequency", "training"})
+    check_drawn(plots.save_run_plots(run_dir), {"accuracy-by-class-frequency", "confidence", "training"})
 
 
 def test_an_empty_open_split_is_none(run_dir):
     empty = SavedScores(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64))
     empty.save(run_dir / "scores" / "open.npz")
-    check_drawn(plots.save_run_plots(run_dir), {"accuracy-by-class-frequency", "training"})
+    check_drawn(plots.save_run_plots(run_dir), {"accuracy-by-class-frequency", "confidence", "training"})
 
 
 @pytest.mark.parametrize("history", ["", '{"epoch": 1, "lo'])

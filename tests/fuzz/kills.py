@@ -18,7 +18,10 @@ from tests.fuzz.by_hand import tell
 from tests.helpers.outcomes import assert_equal, outcome_of, run_dir
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
-PLOTS = {"accuracy-by-class-frequency", "group-confusion", "rejection", "threshold", "training"}
+PLOTS = {
+    *("accuracy-by-class-frequency", "confidence", "group-confusion"),
+    *("rejection", "reliability", "threshold", "training"),
+}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

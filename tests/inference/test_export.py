@@ -309,6 +309,14 @@ def test_a_threshold_of_ones_own(finished):
     assert about["threshold"]["rule"] == "id_quantile:0.5"
 
 
+def test_thresholds_by_class_are_written_for_each_class(finished):
+    recogniser = Recogniser.load(finished.names["plain"], threshold="group_quantile:0.5")
+    about = description(recogniser)
+    assert np.array_equal(np.float32(about["threshold"]["by_class"]), np.float32(recogniser.chosen.by_class))
+    assert about["threshold"]["rule"] == "group_quantile:0.5"
+    assert "by_class[prediction]" in about["outputs"]["confidence"]
+
+
 def sample(*sections):
     """Names that the documented samples leave behind; they are found by a word that only one of them holds."""
     page = (ROOT / "docs" / "your-photographs.md").read_text(encoding="utf-8")

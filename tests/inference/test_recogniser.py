@@ -124,6 +124,22 @@ def test_a_rule_chooses_from_the_validation_scores_of_the_run(finished):
     assert own.rule == "id_quantile:0.95"
 
 
+def test_a_rule_by_class_rejects_by_the_threshold_of_the_predicted_class(finished):
+    val = finished.scores("plain", "val")
+    recogniser = Recogniser.load(finished.names["plain"], threshold="class_quantile:0.5")
+    assert recogniser.threshold_facts.keys() == {"rule", "value", "by_class"}
+    predicted, sizes = np.unique(val.prediction, return_counts=True)
+    assert (sizes >= 2).any(), "some class needs a quantile of its own"
+    for label in predicted[sizes >= 2]:
+        mine = np.sort(val.confidence[val.prediction == label])
+        assert recogniser.chosen.by_class[label] == mine[len(mine) // 2]
+    known = ~recogniser.unknown(val)
+    expected = [
+        c >= np.float32(recogniser.chosen.by_class[p]) for p, c in zip(val.prediction, val.confidence, strict=True)
+    ]
+    assert known.tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("threshold", "word"),
     [

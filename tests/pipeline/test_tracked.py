@@ -53,7 +53,9 @@ def test_what_a_kill_left_out_is_made(runs, capsys):
     assert sorted(path.stem for path in (run.path / "plots").iterdir()) == [
         "accuracy-by-class-frequency",
         "group-confusion",
+        "confidence",
         "rejection",
+        "reliability",
         "threshold",
         "training",
     ]

@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.protocol.metrics import all_metrics
+from oltr_cli.protocol.metrics import accepted, all_metrics
 from oltr_cli.protocol.thresholds import (
     FMeasureCurve,
     ThresholdRule,
     best_f_measure,
+    choose,
     choose_threshold,
+    open_accepted,
     quantile_threshold,
+    quantile_thresholds,
     saved_threshold,
 )
+from oltr_cli.runs.result import Pooled, TunedThreshold
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import make_run
 
@@ -93,7 +97,7 @@ def test_the_usual_rules_keep_the_text_they_were_typed_with():
         ("id_quantile:95", "share"),
         ("id_quantile", "id_quantile:0.95"),
         ("val_open:0.5", "takes no number"),
-        ("", "neither a number nor a rule; known: fixed"),
+        ("", "neither a number nor a rule; known: class_quantile, fixed"),
         ("0,5", "threshold '0,5' is neither a number nor a rule"),
         ("nan", "finite number"),
         ("-inf", "finite number"),
@@ -208,6 +212,121 @@ def test_a_missing_or_empty_split_is_named(text, missing, says, empty):
     with pytest.raises(DataProblem, match=says) as caught:
         choose_threshold(ThresholdRule.parse(text), **splits)
     assert "\n" not in str(caught.value)
+
+
+# --- a τ for each shot group or class
+
+COUNTS = np.array([300, 200, 50, 10, 5])  # many, many, medium, few, few
+
+
+def by_class_by_hand(val, share, each_class):
+    """A loop over classes, sorting each anew; at least 1 / (1 - share) samples, or the next larger set."""
+
+    def tau(members):
+        ordered = np.sort(val.confidence[members])
+        kept = next(k for k in range(1, len(ordered) + 1) if k / len(ordered) >= share)
+        return float(ordered[len(ordered) - kept])
+
+    least = 1 / (1 - share) - 1e-9 if share < 1 else 1
+    groups = [[0, 1], [0, 1], [2], [3, 4], [3, 4]]
+    found = []
+    for label in range(len(COUNTS)):
+        sets = [np.isin(val.prediction, groups[label]), np.ones(len(val), bool)]
+        sets = [val.prediction == label, *sets] if each_class else sets
+        found.append(next(tau(s) for s in sets if s.sum() >= least or s.all()))
+    return found
+
+
+@pytest.mark.parametrize("each_class", [False, True])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95, 1.0, 0.07])
+def test_quantiles_by_class_are_those_of_a_loop(share, each_class):
+    rng = np.random.default_rng(3)
+    prediction = rng.choice(5, 400, p=[0.6, 0.2, 0.13, 0.05, 0.02])
+    val = scores(prediction, rng.random(400).round(2), rng.integers(5, size=400))
+    found, _ = quantile_thresholds(val, share, COUNTS, "paper", each_class)
+    assert found.tolist() == by_class_by_hand(val, share, each_class)
+
+
+def test_each_group_accepts_its_share():
+    rng = np.random.default_rng(0)
+    prediction = np.repeat(np.arange(5), 40)
+    val = scores(prediction, rng.random(200) / (1 + prediction) ** 3, prediction)
+    chosen = choose(ThresholdRule.parse("group_quantile:0.95"), COUNTS, val=val, open_val=None)
+    kept = accepted(val, chosen.tau)
+    assert [kept[np.isin(prediction, group)].mean() for group in ([0, 1], [2], [3, 4])] == [0.95, 0.95, 0.95]
+    one = choose(ThresholdRule.parse("id_quantile:0.95"), COUNTS, val=val, open_val=None)
+    assert chosen.value == one.value  # what the share gives as one τ
+    assert one.by_class is None
+    assert accepted(val, one.value)[prediction > 2].mean() < 0.95
+    assert chosen.pooled is one.pooled is None
+
+
+def test_classes_of_too_few_validation_images_have_the_threshold_of_their_group():
+    """19 images cannot reject 5 % of themselves, 20 can; the few-shot group has three and takes the one τ of all."""
+    prediction = np.repeat([0, 1, 2, 3], [19, 41, 20, 3])
+    val = scores(prediction, np.arange(83) / 100, prediction)
+    tau, pooled = quantile_thresholds(val, 0.95, COUNTS, "paper", each_class=True)
+    many = np.sort(val.confidence[prediction < 2])[3]  # 57 of 60
+    assert tau[0] == many
+    assert tau[1] == val.confidence[19 + 2]  # 39 of 41
+    assert tau[2] == val.confidence[60 + 1]  # 19 of 20
+    assert tau[3] == tau[4] == quantile_threshold(val, 0.95)
+    assert pooled == Pooled(groups=["few"], classes=1)
+    assert pooled.text == (
+        "too few validation images for a τ of their own: few-shot classes, which have the one τ of all; 1 class, with "
+        "that of the shot group"
+    )
+
+
+def test_only_groups_with_classes_are_said_to_have_too_few():
+    val = scores([0] * 30 + [1], np.arange(31) / 31, [0] * 31)
+    tau, pooled = quantile_thresholds(val, 0.9, np.array([300, 5, 5]), "paper", each_class=False)
+    assert tau.tolist() == [val.confidence[3], *[quantile_threshold(val, 0.9)] * 2]
+    assert pooled == Pooled(groups=["few"])
+
+
+def test_ties_are_accepted_together_and_one_class_is_the_one_threshold():
+    val = scores([0] * 30, [0.5] * 30, [0] * 30)
+    for rule in ("group_quantile:0.95", "class_quantile:0.95"):
+        chosen = choose(ThresholdRule.parse(rule), [7], val=val, open_val=None)
+        assert chosen.by_class == [0.5]
+        assert accepted(val, chosen.tau).all()
+
+
+def test_what_a_threshold_by_class_costs():
+    val = scores([0] * 20 + [4] * 20, [*np.linspace(0.5, 0.9, 20), *np.linspace(0.1, 0.2, 20)], [0] * 40)
+    open_val = scores([0, 4, 4, 0], [0.3, 0.15, 0.9, 0.01], [-1] * 4)
+    chosen = choose(ThresholdRule.parse("group_quantile:0.9"), COUNTS, val=val, open_val=open_val)
+    assert chosen.by_class[0] > 0.5 > chosen.by_class[4]
+    assert open_accepted(open_val, chosen) == {"by_class": 0.5, "one_tau": 0.75}
+    assert open_accepted(None, chosen) is None
+    assert open_accepted(open_val, choose(ThresholdRule.parse("fixed:0.1"), COUNTS, val=None, open_val=None)) is None
+
+
+@pytest.mark.parametrize("text", ["group_quantile", "class_quantile:0", "class_quantile:1.1", "group_quantile:nan"])
+def test_rules_by_class_need_a_share(text):
+    with pytest.raises(UsageProblem, match="quantile takes a"):
+        ThresholdRule.parse(text)
+
+
+def test_a_rule_by_class_without_validation_says_so():
+    with pytest.raises(DataProblem, match=r"threshold group_quantile:0\.95 reads val, but there are no scores of val"):
+        choose(ThresholdRule.parse("group_quantile:0.95"), COUNTS, val=None, open_val=None)
+
+
+def test_thresholds_of_other_classes_are_not_used(tmp_path):
+    run = make_run(tmp_path, "somewhere", "plain")
+    TunedThreshold(rule="group_quantile:0.95", value=0.2, by_class=[0.1, 0.2]).write(run.path)
+    with pytest.raises(DataProblem, match=r"threshold\.json: has thresholds for 2 classes, and the run has 10"):
+        saved_threshold(run.path, run.result(), None)
+
+
+def test_a_threshold_of_before_reads_as_it_did(tmp_path):
+    run = make_run(tmp_path, "somewhere", "plain")
+    (run.path / "threshold.json").write_text('{"rule": "val_open", "value": 0.25, "f_measure_val": 0.5}')
+    chosen = saved_threshold(run.path, run.result(), None)
+    assert (chosen.tau, chosen.by_class, chosen.shown) == (0.25, None, "0.25")
+    assert "by_class" not in chosen.as_json()
 
 
 @pytest.mark.parametrize("rule", ["tuned", "own"])

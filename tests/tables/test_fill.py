@@ -83,7 +83,10 @@ def test_a_metric_that_cannot_be_computed_is_a_dash(runs):
     assert "nan" not in "".join(str(render(filled, fmt)) for fmt in FORMATS[1:]).lower().replace("unavailable", "")
 
 
-@pytest.mark.parametrize(("rule", "shots"), [("val_open", "paper"), ("oracle_test", "paper"), (None, "code")])
+@pytest.mark.parametrize(
+    ("rule", "shots"),
+    [("val_open", "paper"), ("class_quantile:0.9", "paper"), ("oracle_test", "paper"), (None, "code")],
+)
 def test_other_rules_and_groups_are_evaluated_from_the_scores(runs, rule, shots):
     parsed = ThresholdRule.parse(rule) if rule else None
     filled = fill("3a", "somewhere", rule=parsed, shots=shots)
@@ -95,6 +98,10 @@ def test_other_rules_and_groups_are_evaluated_from_the_scores(runs, rule, shots)
     for cell, metric, scale in zip(row.cells, METRICS, [100] * 7 + [1], strict=True):
         assert cell.mean == pytest.approx(np.mean([e.metrics[metric] for e in each]) * scale, rel=1e-12)
     assert row.thresholds == tuple(e.threshold.value for e in each)
+    by_class = [tau for one in each for tau in one.threshold.by_class or ()]
+    assert (rule == "class_quantile:0.9") == bool(by_class)
+    if by_class:
+        assert f"{min(by_class):.4g}–{max(by_class):.4g}" in render(filled, "md")
     if shots == "code":
         own = by_key(fill("3a", "somewhere"))["plain"]
         assert row.cells[0].mean != own.cells[0].mean, f"classes of {CLASS_COUNTS} at the borders change their group"

@@ -17,9 +17,10 @@ from oltr_cli.runs.result import ChosenThreshold
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import TUNED_TAU, fill
 from oltr_cli.tuning.threshold import JOURNAL, tune_threshold, tuning_rule
-from tests.helpers.fake_runs import edit_result, make_run
+from tests.helpers.fake_runs import CLASS_COUNTS, edit_result, make_run
 
 VAL_OPEN = ThresholdRule.parse("val_open")
+GROUPED = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 9))  # classes of CLASS_COUNTS by shot group
 
 
 def naive_f_measure(known: SavedScores, open_: SavedScores, tau: float) -> float:
@@ -288,6 +289,43 @@ def test_names_of_runs_are_whole_at_any_width(runs, columns):
     assert "…" not in shown.stdout
 
 
+@pytest.mark.parametrize("rule", ["group_quantile:0.9", "class_quantile:0.9"])
+def test_a_threshold_for_each_group_or_class_and_what_it_costs(runs, rule):
+    run = Run(runs, "glyphs-lt", "plain", "0123456789", 0)
+    shown = command("--run", "glyphs-lt/plain", "--rule", rule, "--json")
+    (told,) = json.loads(shown.stdout)["runs"]
+    val, open_val = splits(run)
+    for label in range(len(CLASS_COUNTS)):
+        cell = [label] if rule.startswith("class") else next(group for group in GROUPED if label in group)
+        members = np.sort(val.confidence[np.isin(val.prediction, cell)])
+        assert len(members) >= 10
+        assert (members >= np.float32(told["by_class"][label])).mean() >= 0.9
+        assert (members > np.float32(told["by_class"][label])).mean() < 0.9
+    assert told["open_accepted"] == np.mean(open_val.confidence >= np.float32(told["by_class"])[open_val.prediction])
+    assert told["open_accepted_one_tau"] == np.mean(open_val.confidence >= np.float32(told["value"]))
+    known = SavedScores.load(run.scores("test"))
+    kept = known.confidence >= np.float32(told["by_class"])[known.prediction]
+    evaluated = evaluate_run(run.path)
+    assert evaluated.threshold.by_class == told["by_class"]
+    assert evaluated.metrics["open/rejected"] == pytest.approx(1 - kept.mean())
+    assert evaluated.open_val_accepted == {
+        "by_class": told["open_accepted"],
+        "one_tau": told["open_accepted_one_tau"],
+    }
+    cells = command("--run", "glyphs-lt/plain", "--rule", rule).stdout
+    assert f"{100 * told['open_accepted']:.1f}" in cells
+    assert f"{100 * told['open_accepted_one_tau']:.1f}" in cells
+    assert "Optuna" not in cells
+
+
+def test_classes_of_too_few_validation_images_are_said(runs):
+    shown = command("--run", "glyphs-lt/plain", "--rule", "class_quantile:0.99")
+    assert shown.exit_code == 0
+    said = " ".join(shown.stderr.split())
+    assert "glyphs-lt/plain/0123456789-s0: too few validation images for a τ of their own: " in said
+    assert "too few" not in command("--run", "glyphs-lt/plain", "--rule", "class_quantile:0.5").stderr
+
+
 def test_a_threshold_that_rejects_nothing_is_pointed_out_in_one_line(runs):
     lenient(Run(runs, "glyphs-lt", "plain", "0123456789", 0))
     shown = command("--trials", "2", "--json")
@@ -296,7 +334,7 @@ def test_a_threshold_that_rejects_nothing_is_pointed_out_in_one_line(runs):
         "to reject 5 % of the known samples, use --rule id_quantile:0.95"
     ]
     for one in json.loads(shown.stdout)["runs"]:
-        assert set(one) == {"run", "rule", "value", "f_measure_val", "study"}
+        assert set(one) == {"run", "rule", "value", "f_measure_val", "study", "open_accepted"}
     assert "warning" not in command("--rule", "id_quantile:1", "--json").stderr
 
 

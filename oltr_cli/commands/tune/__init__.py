@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from oltr_cli.commands import complete
+from oltr_cli.commands.tune.detector import detector
 from oltr_cli.commands.tune.search import search
 from oltr_cli.commands.tune.show import show
 from oltr_cli.commands.tune.threshold import threshold
@@ -44,6 +45,7 @@ def _tune() -> None:
 
     ```
     oltr tune threshold    τ of finished runs, from saved scores
+    oltr tune detector     the open-set detector of finished runs, likewise
     oltr tune lambda       λ of dme, by training: search lambda
     oltr tune focal        all parameters that the method offers
     oltr tune show         what a search found
@@ -51,5 +53,5 @@ def _tune() -> None:
     """
 
 
-for command in (threshold, search, show):
+for command in (threshold, detector, search, show):
     tune_app.command()(command)

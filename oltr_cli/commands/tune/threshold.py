@@ -6,7 +6,7 @@ import typer
 
 from oltr_cli.commands import complete
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import Json, MethodsFrom
+from oltr_cli.commands.options import DatasetOfRuns, Json, MethodOfRuns, MethodsFrom
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -20,18 +20,8 @@ if TYPE_CHECKING:
 
 
 def threshold(
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            "-d",
-            autocompletion=complete.datasets,
-            help="Dataset whose finished runs to tune; default glyphs-lt",
-        ),
-    ] = None,
-    method: Annotated[
-        str | None, typer.Option("--method", "-m", autocompletion=complete.methods, help="Only this method's runs")
-    ] = None,
+    dataset: DatasetOfRuns = None,
+    method: MethodOfRuns = None,
     run: Annotated[
         str | None, typer.Option(help="Only this run: its folder, its name, or a part of its name that is unique")
     ] = None,
@@ -47,7 +37,10 @@ def threshold(
     recipe: Annotated[str | None, typer.Option(help="With --table: the recipe file whose runs it shows")] = None,
     rule: Annotated[
         str,
-        typer.Option(help="val_open (best F-measure on validation) or id_quantile:Q (accept a share Q of the known)"),
+        typer.Option(
+            help="val_open (best F-measure on validation), or accept a share Q of the known: id_quantile:Q; "
+            "group_quantile:Q, class_quantile:Q: of each shot group or class, with a τ for each"
+        ),
     ] = "val_open",
     trials: Annotated[int, typer.Option(min=1, help="Total trials of the Optuna study, including earlier calls")] = 50,
     json_: Json = False,
@@ -57,12 +50,14 @@ def threshold(
 
     The exact optimum is saved in the run's folder. From then on every command uses it for this run, and the run's plots
     are redrawn; `--threshold own` uses the run's own rule. An Optuna study on the same objective is saved next to it.
+    If oltr tune detector chose a detector for the run, τ of that detector's confidence is chosen as well.
 
     ```
     oltr tune threshold
     oltr tune threshold --method dme --dataset tiny-imagenet-lt
     oltr tune threshold --table 3a --dataset tiny-imagenet-lt
     oltr tune threshold --run dme/3f2a --rule id_quantile:0.95
+    oltr tune threshold --run dme/3f2a --rule group_quantile:0.95    a τ for each shot group
     ```
     """
     from rich.markup import escape
@@ -70,7 +65,7 @@ def threshold(
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.errors import OltrError, UsageProblem
-    from oltr_cli.tuning.threshold import tune_threshold, tuning_rule
+    from oltr_cli.tuning.threshold import tune_threshold, tune_threshold_of_choice, tuning_rule
 
     parsed = tuning_rule(rule)
     display = Display()
@@ -79,7 +74,7 @@ def threshold(
     elif recipe is not None:
         raise UsageProblem("--recipe only applies to --table; add --table")
     else:
-        selected, then = _selected(dataset, method, run, display), ""
+        selected, then = selected_runs(dataset, method, run, display), ""
     done: list[Tuned] = []
     last = max(selected, key=lambda one: one.changed())  # what was trained last is what is worked on
     problems: list[OltrError] = []
@@ -88,6 +83,8 @@ def threshold(
             try:
                 done.append(tune_threshold(one, parsed, trials))
                 _redraw(one, display)
+                if (of_choice := tune_threshold_of_choice(one, parsed, trials)) is not None:
+                    done.append(of_choice)
             except OltrError as error:
                 problems.append(error)
             bar.advance()
@@ -97,7 +94,10 @@ def threshold(
         else:
             console = SafeConsole()
             console.print(_table(done, console.width), crop=False)
-        if lenient := [tuned.run for tuned in done if tuned.rejects_nothing]:
+        for tuned in done:
+            if tuned.pooled:
+                display.say(escape(f"{tuned.what}: {tuned.pooled.text}"))
+        if lenient := [tuned.what for tuned in done if tuned.rejects_nothing]:
             display.warn(_rejecting_nothing(lenient))
         display.say(f"[dim]next[/]  {escape(then or f'oltr evaluate {last.name}{given_files()}')}")
     for problem in problems[:-1]:
@@ -129,8 +129,14 @@ def _rejecting_nothing(runs: "list[str]") -> str:
     )
 
 
-def _selected(dataset: str | None, method: str | None, run: str | None, display: "Display") -> "list[Run]":
-    """The finished runs that the options select, of those on the current build of the dataset."""
+def selected_runs(
+    dataset: str | None, method: str | None, run: str | None, display: "Display", option: str = "--run "
+) -> "list[Run]":
+    """The finished runs that the options select, of those on the current build of the dataset.
+
+    Args:
+        option: by which the command takes ``run``; "" for an argument.
+    """
     from oltr_cli.base.added_files import given_files
     from oltr_cli.errors import UsageProblem
     from oltr_cli.planning.registry import list_methods
@@ -142,7 +148,7 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
 
     if run is not None:
         if dataset or method:
-            raise UsageProblem("--run already names one run; leave out --dataset and --method")
+            raise UsageProblem(f"{option or 'RUN '}already names one run; leave out --dataset and --method")
         path = named_run(run, display)
         one = run_from_path(path.resolve())
         if one is None:
@@ -156,7 +162,9 @@ def _selected(dataset: str | None, method: str | None, run: str | None, display:
     for problem in damaged.values():
         display.warn(problem)
     if elsewhere:
-        display.warn(f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; use --run to tune one")
+        display.warn(
+            f"{EARLIER_BUILD} {name}: {', '.join(one.name for one in elsewhere)}; use {option}NAME to tune one"
+        )
     on_dataset = [r for runs in finished.values() for r, _ in runs]
     found = [r for r in on_dataset if method in (None, r.method)]
     if found:
@@ -205,19 +213,27 @@ def _table(done: "list[Tuned]", width: int) -> "Table":
 
     def thresholds_without(left_out: "Sequence[str]") -> Table:
         table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
-        table.caption = "Optuna's τ: --json" if left_out else None
-        table.add_column("run", no_wrap=True)
-        for head in ("τ", "F, validation"):
-            table.add_column(head, justify="right", no_wrap=True)
         searched_for = not left_out and any(tuned.study for tuned in done)
+        table.caption = "Optuna's τ: --json" if left_out and any(tuned.study for tuned in done) else None
+        table.add_column("run", no_wrap=True)
+        by_class = any(tuned.by_class for tuned in done)
+        opens = not any(tuned.study for tuned in done) and any(tuned.open_accepted is not None for tuned in done)
+        costs = ("open accepted, %", *(("by one τ",) if by_class else ())) if opens else ()
+        for head in ("τ", "F, validation", *costs):
+            table.add_column(head, justify="right", no_wrap=True)
         for head in ("Optuna's τ", "F", "trials") if searched_for else ():
             table.add_column(head, justify="right", no_wrap=True, style="dim")
         for tuned in done:
             study = tuned.study
             searched = [f"{study.tau:.4f}", f"{study.f_measure:.4f}", str(study.trials)] if study else ["–"] * 3
             f = "–" if tuned.f_measure_val is None else f"{tuned.f_measure_val:.4f}"
-            cells = [f"[bold]{tuned.value:.4f}[/]", f"[bold]{f}[/]", *(searched if searched_for else [])]
-            table.add_row(Text(tuned.run), *cells)
+            shown = f"{tuned.value:.4f}"
+            if tuned.by_class:
+                shown = f"{min(tuned.by_class):.4f} … {max(tuned.by_class):.4f}"
+            shares = (tuned.open_accepted, tuned.open_accepted_one_tau)[: len(costs)]
+            cost = ["–" if share is None else f"{100 * share:.1f}" for share in shares]
+            cells = [f"[bold]{shown}[/]", f"[bold]{f}[/]", *cost, *(searched if searched_for else [])]
+            table.add_row(Text(tuned.what), *cells)
         return table
 
     return fitted(thresholds_without, ["the search"], width)[0]

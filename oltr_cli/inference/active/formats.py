@@ -74,7 +74,7 @@ def as_facts(recogniser: Recogniser, chosen: Chosen, budget: int) -> dict[str, A
         "why": chosen.measure.why,
         "auroc": None if chosen.measure.area is None else vars(chosen.measure.area),
         "doubt": chosen.measure.doubt,
-        "threshold": {"rule": recogniser.rule, "value": recogniser.threshold},
+        "threshold": recogniser.threshold_facts,
         "budget": budget,
         "images": records(recogniser, chosen),
         "counts": vars(chosen.counts),
