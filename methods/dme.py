@@ -15,6 +15,8 @@ the paper's version is an option of ``Params``:
 - The ImageNet-LT recipe adds a new fc with ReLU after pooling (``extra_fc``), and memory and T_hal come after it.
 - The code makes the centroids class means once, before the first step; ``recentre`` does so again after every epoch.
 Deviation: the code fixes attention to 7×7 maps; here the map's size follows from backbone and image size.
+
+How close it is to the code, what others found, and what these options change: docs/reproduction.md.
 """
 
 from typing import ClassVar, Literal, Self

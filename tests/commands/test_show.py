@@ -12,6 +12,14 @@ from oltr_cli.planning.registry import list_methods, load_detector, load_method
 from oltr_cli.recipe.specs import BackboneSpec
 
 
+def test_types_are_in_words_also_of_what_may_be_unset():
+    params = json.loads(CliRunner().invoke(app, ["show", "dme", "--json"]).stdout)["params"]
+    types = {param["key"].removeprefix("params."): param["type"] for param in params}
+    assert types["attention_init"] == "code | zero | unset"
+    assert types["recentre"] == "bool | unset"
+    assert (types["squash"], types["margin"]) == ("code | paper", "float")
+
+
 @pytest.mark.parametrize("name", list_methods())
 def test_every_parameter_is_described(name):
     done = CliRunner().invoke(app, ["show", name, "--json"])
