@@ -22,6 +22,7 @@ class BalancedSoftmax(LinearMethod):
 
     starts_from = "plain"
     trains_from_scratch = True
+    mixes = True
     family = "long-tail, later than the paper"
     source = "Ren et al., NeurIPS 2020"
     # log n_c is the prior of instance-balanced batches; in class-aware batches all classes are equally frequent, and

@@ -25,6 +25,7 @@ class ClassBalanced(LinearMethod):
 
     starts_from = "plain"
     trains_from_scratch = True
+    mixes = True
     family = "re-weighting"
     source = "Cui et al., CVPR 2019"
     # The weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct twice.

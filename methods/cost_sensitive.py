@@ -32,6 +32,7 @@ class CostSensitive(LinearMethod):
 
     starts_from = "plain"
     trains_from_scratch = True
+    mixes = True
     family = "re-weighting"
     source = "Huang et al., CVPR 2016"
     # The weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct twice.

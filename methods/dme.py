@@ -10,20 +10,23 @@ the paper's version is an option of ``Params``:
 - Eq. 6 squashes by ‖x‖²/(1+‖x‖²) · x/‖x‖; the code by x/(1+‖x‖) (``squash``).
 - Eq. 7 has L_LM of v_meta; the code of the direct feature (``loss_target``). λ is 0.1 there and 0.01 here.
 - L_LM moves a centroid by a step normalised by the class's count in the batch, not scaled by λ (``centroid_step``).
+- Attention starts as identity, by a last convolution of zeros. In the code all convolutions are then drawn at random
+  (``attention_init``); here the default stays at zeros.
 - The ImageNet-LT recipe adds a new fc with ReLU after pooling (``extra_fc``), and memory and T_hal come after it.
+- The code makes the centroids class means once, before the first step; ``recentre`` does so again after every epoch.
 Deviation: the code fixes attention to 7×7 maps; here the map's size follows from backbone and image size.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, StrictBool, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import Explanation, Method, MethodParams, Scores, Setup, TrainingData
 from oltr_cli.networks.backbones import build_backbone
-from oltr_cli.networks.layers import Attention, CosineClassifier, Squash, at_least_float32
+from oltr_cli.networks.layers import Attention, AttentionInit, CosineClassifier, Squash, at_least_float32
 
 from ._centroid_loss import CentroidLoss, CentroidStep
 
@@ -136,7 +139,30 @@ class DME(Method):
         attention: Literal["none", "spatial", "modulated"] = Field(
             "modulated", description="attention on the feature map (Eq. 5); spatial leaves self-attention out"
         )
+        attention_init: AttentionInit | None = Field(
+            None,
+            description="how modulated attention starts: zero or unset, as identity; code, at random, as there",
+        )
         extra_fc: bool = Field(False, description="add a linear layer and a ReLU after the pooling")
+        recentre: StrictBool | None = Field(
+            None, description="make the centroids class means again after each epoch; false or unset: once"
+        )
+
+        @field_validator("attention_init")
+        @classmethod
+        def _zero_is_unset(cls, value: AttentionInit | None) -> AttentionInit | None:
+            return None if value == "zero" else value
+
+        @field_validator("recentre")
+        @classmethod
+        def _false_is_unset(cls, value: bool | None) -> bool | None:
+            return value or None
+
+        @model_validator(mode="after")
+        def _fits(self) -> Self:
+            if self.attention_init == "code" and self.attention != "modulated":
+                raise ValueError(f"attention_init=code is for attention=modulated, not for {self.attention}")
+            return self
 
     setup: Setup[Params]
 
@@ -147,7 +173,7 @@ class DME(Method):
         self.attention: Attention | None = None
         if p.attention != "none":
             cells = self.backbone.map_size(setup.image_size)
-            self.attention = Attention(p.attention, self.backbone.map_channels, cells)
+            self.attention = Attention(p.attention, self.backbone.map_channels, cells, p.attention_init or "zero")
         dim = self.backbone.feature_dim
         self.head = MetaEmbeddingHead(dim, setup.num_classes, **p.model_dump(include=OF_HEAD))
         self.centroid_loss = CentroidLoss(
@@ -174,6 +200,11 @@ class DME(Method):
             sums.index_add_(0, labels.cpu(), self.direct(images).cpu().double())
             counts += torch.bincount(labels.cpu(), minlength=len(counts))
         centroids.copy_(sums / counts.clamp_min(1).unsqueeze(1))
+
+    def end_epoch(self, data: TrainingData) -> None:
+        """With ``recentre``, centroids = class means once more; their momentum in the optimizer stays."""
+        if self.setup.params.recentre:
+            self.prepare(data)
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Cross-entropy of the logits, and λ · L_LM (Eq. 7)."""

@@ -31,6 +31,7 @@ class Focal(LinearMethod):
 
     starts_from = "plain"
     trains_from_scratch = True
+    mixes = True
     family = "hard example mining"
     source = "Lin et al., ICCV 2017"
     search_space: ClassVar[dict[str, str]] = {"params.gamma": "0.25:4"}

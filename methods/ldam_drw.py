@@ -39,6 +39,7 @@ class LDAMDRW(Method):
 
     starts_from = "plain"
     trains_from_scratch = True
+    mixes = True
     family = "long-tail, later than the paper"
     source = "Cao et al., NeurIPS 2019"
     # Margins and weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct

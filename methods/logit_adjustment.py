@@ -25,6 +25,7 @@ class LogitAdjustment(LinearMethod):
 
     starts_from = "plain"
     trains_from_scratch = True
+    mixes = True
     family = "long-tail, later than the paper"
     source = "Menon et al., ICLR 2021"
     # π is the prior of instance-balanced batches. After class-aware batches the logits have a uniform prior, and

@@ -15,6 +15,7 @@ class Plain(LinearMethod):
     """Backbone, pooled feature v (B, D), linear classifier (K, D)."""
 
     starts_from = None
+    mixes = True
     family = "plain"
     source = "He et al., CVPR 2016"
 

@@ -94,6 +94,9 @@ class Method(nn.Module):
         source: paper that introduced it.
         trains_from_scratch: whether it can also train from nothing with the recipe's [stage1], as its paper trains it
             (``train.from_scratch``): it needs nothing that only a trained network has, such as class means.
+        mixes: whether images may be mixed (``train.mixup``, ``train.cutmix``), which computes the loss of mixed images
+            for two sets of labels: each term of ``training_loss`` is a mean over images, weighted or not, of what an
+            image and its label say, and computing it draws no random number and changes nothing.
         renames: prefixes of the ancestor's parameters that have another name here.
         uses_outliers: True for a method that trains on the images of open_train.txt too: ``training_loss`` gets them in
             each batch, with the label −1.
@@ -115,6 +118,7 @@ class Method(nn.Module):
     uses_outliers: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     trains_from_scratch: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     train_defaults: ClassVar[dict[str, Any]] = {}
     search_space: ClassVar[dict[str, str]] = {
         "train.lr.features": "0.001:0.5:log",

@@ -67,7 +67,8 @@ def compare(
     """Show a table of the paper next to your own results: mean ± standard deviation over the seeds.
 
     Missing rows show the command that trains them; your own methods come last. Nothing is trained without --run.
-    Table 5 is the ablation of Figure 5. A name that is not in the table, such as dme+energy, gets its own row.
+    A name that is not in the table, such as dme+energy, gets its own row. Table 5 is the ablation of Figure 5; table
+    cifar100-lt has figures of later papers.
     Table detectors computes every open-set detector on the finished runs, from their saved scores.
 
     ```
@@ -77,6 +78,7 @@ def compare(
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
     oltr compare --dataset glyphs-lt --columns detection           rare or unknown?
     oltr compare --dataset mine --columns open-sets                open.txt, open_far.txt, …
+    oltr compare --table cifar100-lt                               published figures of CIFAR-100-LT
     oltr compare --table detectors --methods plain,dme             which detector?
     oltr compare --methods-from mine.py --methods plain,dme,mine --run
     ```
@@ -107,10 +109,10 @@ def compare(
             )
         _detectors(dataset, recipe, rule, shots, methods, fmt, save)
         return
-    source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).dataset)
+    source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).default_recipe)
     finished = finished_runs(source.dataset)
     measured = (metric for runs in finished.values() for _, result in runs for metric in result.metrics)
-    name = table or tables_of(source.dataset, measured)[0]
+    name = table or tables_of(source.dataset, measured, source.recipe)[0]
     rows = table_rows(laid_out(load_table(name), columns), finished, methods)
     display = Display()
     failures: Failures = []

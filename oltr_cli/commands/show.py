@@ -97,6 +97,8 @@ def _show_method(name: str, as_json: bool) -> None:
         facts = {"name": name, "kind": info.kind, "starts_from": cls.starts_from, "about": about}
         print_json({**facts, "params": params, "paper": figures})
         return
+    from rich.markup import escape
+
     from oltr_cli.base.display import SafeConsole
     from oltr_cli.commands.ls import as_table, print_table
 
@@ -113,7 +115,8 @@ def _show_method(name: str, as_json: bool) -> None:
     for row in figures:
         shown = ", ".join(f"{column} {figure}" for column, figure in row["figures"].items())
         console.print(
-            f"\n[bold]{row['table']}[/] [dim](quoted from the paper)[/] {row['row']}: {shown}", soft_wrap=True
+            f"\n[bold]{row['table']}[/] [dim](quoted from {escape(row['source'])})[/] {row['row']}: {shown}",
+            soft_wrap=True,
         )
     if info.kind == "detector":
         typer.echo(f"\nnext  oltr run dme --detector {name}{given_files()}", err=True)
@@ -166,7 +169,7 @@ def _show_backbone(name: str, as_json: bool) -> None:
 
 
 def _paper_figures(name: str) -> list[dict[str, Any]]:
-    """The method's rows in the paper's tables, only the cells with a figure."""
+    """The method's rows in the tables of printed figures, only the cells with a figure."""
     from oltr_cli.planning.registry import list_methods
     from oltr_cli.tables.paper import DASH, list_tables, load_table
 
@@ -181,13 +184,20 @@ def _paper_figures(name: str) -> list[dict[str, Any]]:
                 if figure not in ("", DASH)
             }
             if row.method in names and figures:
-                found.append({"table": f"{table.label}, {table.dataset_title}", "row": row.label, "figures": figures})
+                named = {"table": f"{table.label}, {table.dataset_title}", "row": row.label}
+                found.append({**named, "source": row.source or "the paper", "figures": figures})
     return found
 
 
 def _type_name(annotation: Any) -> str:
-    from typing import Literal, get_args, get_origin
+    from types import NoneType, UnionType
+    from typing import Literal, Union, get_args, get_origin
 
-    if get_origin(annotation) is Literal:
+    origin = get_origin(annotation)
+    if origin is Literal:
         return " | ".join(map(str, get_args(annotation)))
+    if origin in (Union, UnionType):
+        return " | ".join("unset" if part is NoneType else _type_name(part) for part in get_args(annotation))
+    if hasattr(annotation, "__metadata__"):  # Annotated, as pydantic's StrictBool
+        return _type_name(annotation.__origin__)
     return getattr(annotation, "__name__", str(annotation))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Squash = Literal["code", "paper"]
+AttentionInit = Literal["code", "zero"]
 _TINY = 1e-12
 
 
@@ -48,9 +49,14 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """SA(f): embedded-Gaussian non-local block (Wang et al. 2018) with C/2 inner channels; starts as zero."""
+    """SA(f): embedded-Gaussian non-local block (Wang et al. 2018) with C/2 inner channels.
 
-    def __init__(self, channels: int) -> None:
+    With ``init`` "zero" it starts as zero, by the weights of ``out``. With "code" the weights of all four convolutions
+    are drawn from N(0, 2 / channels out) and biases are 0, as in the authors' code, where the initialisation of the
+    whole network comes after that of this block.
+    """
+
+    def __init__(self, channels: int, init: AttentionInit = "zero") -> None:
         super().__init__()
         inner = max(1, channels // 2)
         self.theta = nn.Conv2d(channels, inner, 1)
@@ -58,6 +64,11 @@ class SelfAttention(nn.Module):
         self.g = nn.Conv2d(channels, inner, 1)
         self.out = nn.Conv2d(inner, channels, 1, bias=False)
         nn.init.zeros_(self.out.weight)
+        if init == "code":
+            for conv in (self.theta, self.phi, self.g, self.out):
+                nn.init.normal_(conv.weight, std=(2 / conv.out_channels) ** 0.5)
+                if conv.bias is not None:
+                    nn.init.zeros_(conv.bias)
 
     def forward(self, f: Tensor) -> Tensor:
         """Feature map (B, C, H, W) → (B, C, H, W)."""
@@ -86,13 +97,20 @@ class CellAttention(nn.Module):
 class Attention(nn.Module):
     """The kinds of attention that Fig. 5 (c) compares, on the last feature map f.
 
-    ``modulated``: f + MA(f) ⊙ SA(f) (Eq. 5). ``spatial``: f + MA(f) ⊙ f, the weights applied to f itself.
+    ``modulated``: f + MA(f) ⊙ SA(f) (Eq. 5), at first f itself unless ``init`` is "code". ``spatial``: f + MA(f) ⊙ f,
+    the weights applied to f itself.
     """
 
-    def __init__(self, kind: Literal["spatial", "modulated"], channels: int, map_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        kind: Literal["spatial", "modulated"],
+        channels: int,
+        map_size: tuple[int, int],
+        init: AttentionInit = "zero",
+    ) -> None:
         super().__init__()
         self.cells = CellAttention(channels, map_size)
-        self.self_attention = SelfAttention(channels) if kind == "modulated" else None
+        self.self_attention = SelfAttention(channels, init) if kind == "modulated" else None
 
     def forward(self, f: Tensor) -> Tensor:
         """Feature map (B, C, H, W) → (B, C, H, W)."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oltr_cli.recipe.specs import MethodParams
 
 
-_OF_METHODS = ("Params", "starts_from", "train_defaults", "trains", "uses_outliers", "trains_from_scratch")
+_OF_METHODS = ("Params", "starts_from", "train_defaults", "trains", "uses_outliers", "trains_from_scratch", "mixes")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Described:
     trains: bool = False
     uses_outliers: bool = False
     trains_from_scratch: bool = False
+    mixes: bool = False
     on_features: bool = False
     from_scratch: bool = False
 

@@ -23,6 +23,7 @@ from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
 from oltr_cli.planning.described import Described, check_backbone
 from oltr_cli.recipe.backbones import HUB, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import read_recipe
+from oltr_cli.recipe.home import data_home, weights_file
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
 from oltr_cli.recipe.timm_names import PREFIX
 
@@ -147,7 +148,18 @@ def _pair(detector: Described, layers: list[tuple[str, dict]], under: Link, file
 def _resolve(method: Described, layers: list[tuple[str, dict]], parent: str | None, file: str) -> Link:
     values, origin = _validated(_models(method), layers, file)
     recipe = Recipe(method=method.name, **values)
+    _check_mixing(method, recipe.train, origin, file)
     return Link(recipe, _hash(recipe, parent), origin)
+
+
+def _check_mixing(method: Described, train: TrainSpec, origin: dict[str, str], file: str) -> None:
+    """Refuse mixed images where they are not trained on, or where the loss of a mixed image says nothing."""
+    key = next((f"train.{key}" for key in ("mixup", "cutmix") if getattr(train, key) is not None), None)
+    if key is None or method.mixes:
+        return
+    why = "it sees features, not images" if method.on_features else "its class does not set mixes"
+    text = f"{method.name} cannot train on mixed images ({why}); set it for plain only, as plain.{key} or in [stage1]"
+    raise UsageProblem(_blamed([_Problem(key, f"{key}: {text}")], origin, file))
 
 
 def _validated(
@@ -283,7 +295,7 @@ def _weights_digest(backbone: BackboneSpec) -> str:
                 f"backbone.weights: the hub has those of {PREFIX}NAME, not of {backbone.name}; give a file"
             )
         return HUB
-    return _digest(Path(backbone.weights).expanduser())
+    return _digest(weights_file(backbone.weights))
 
 
 def _digest(path: Path) -> str:
@@ -291,7 +303,8 @@ def _digest(path: Path) -> str:
         state = path.stat()
         return _digest_of(path.absolute(), state.st_size, state.st_mtime_ns)
     except OSError as error:
-        raise DataProblem(f"backbone.weights: {path} cannot be read ({error.strerror})") from None
+        where = "" if path.is_absolute() else f", neither here nor in {data_home()}"
+        raise DataProblem(f"backbone.weights: {path} cannot be read{where} ({error.strerror})") from None
 
 
 @lru_cache(maxsize=64)

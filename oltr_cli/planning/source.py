@@ -27,10 +27,13 @@ class Source:
 
     @classmethod
     def of_dataset(cls, name: str) -> "Source":
-        """The recipe with the name of the dataset, if there is one, built in or made by ``oltr data build``."""
-        known = name in known_recipes()
-        option = f"--dataset {shlex.quote(name)}" if known else NO_RECIPE
-        return cls(name, name if known else None, option + given_files())
+        """The recipe of that name, if there is one, built in or made by ``oltr data build``.
+
+        The dataset is what the recipe says; several may be for one dataset, as cifar100-lt-resnet32 for cifar100-lt.
+        """
+        if name not in known_recipes():
+            return cls(name, None, NO_RECIPE + given_files())
+        return cls(_dataset_of(name), name, f"--dataset {shlex.quote(name)}{given_files()}")
 
 
 def find_source(dataset: str | None, recipe: str | None, default: str) -> Source:
@@ -50,6 +53,14 @@ def find_source(dataset: str | None, recipe: str | None, default: str) -> Source
         if source.dataset not in {*measured, default}:
             raise UsageProblem(f"no dataset '{dataset}'{nearest(source.dataset, {*measured, *known_recipes()})}")
     return source
+
+
+def _dataset_of(recipe: str) -> str:
+    """The dataset of a known recipe; its own name if it cannot be read, which is said when it is used."""
+    try:
+        return str(read_recipe(find_recipe(recipe))["data"]["name"])
+    except UsageProblem:
+        return recipe
 
 
 def lists_of(source: str | None) -> str | None:

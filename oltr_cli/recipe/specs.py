@@ -142,7 +142,11 @@ class TrainSpec(_Spec):
 
     epochs: int = Field(30, ge=1, le=1_000_000)
     batch_size: int = Field(128, ge=1, le=1_000_000)
-    sampler: Literal["instance", "class_aware"] = "instance"
+    sampler: Literal["instance", "class_aware", "sqrt", "progressive"] = Field(
+        "instance",
+        description="what is drawn equally often: every image, or every class; sqrt: classes by the root of their "
+        "counts; progressive: from images in the first epoch towards classes",
+    )
     images_per_class: int = Field(
         4, ge=1, le=10_000, description="class_aware: images of each class drawn into a batch"
     )
@@ -169,14 +173,25 @@ class TrainSpec(_Spec):
         le=1_000_000,
         description="epochs in which the rate rises to the schedule's, by the same at each step",
     )
+    # None is unset, and 0 the same: neither is part of a recipe's hash.
+    mixup: float | None = Field(
+        None, ge=0, le=1000, description="images are mixed pairwise (mixup) by λ ~ Beta(α, α) with this α"
+    )
+    cutmix: float | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="a box of each image shows another one (CutMix), with this α; of mixup and cutmix each batch gets "
+        "one, by a coin",
+    )
     freeze_backbone: bool = False
     from_scratch: StrictBool | None = Field(
         None, description="train the method from nothing with [stage1]; false or unset: from the method it starts from"
     )
 
-    @field_validator("from_scratch")
+    @field_validator("from_scratch", "mixup", "cutmix")
     @classmethod
-    def _false_is_unset(cls, value: bool | None) -> bool | None:
+    def _false_is_unset(cls, value: float | bool | None) -> float | bool | None:
         return value or None
 
     @model_validator(mode="after")
@@ -186,6 +201,8 @@ class TrainSpec(_Spec):
                 f"batch_size {self.batch_size} is not a multiple of images_per_class {self.images_per_class}"
             )
         self._check_schedule()
+        if self.freeze_backbone and (self.mixup or self.cutmix):
+            raise ValueError("mixup and cutmix need images, and freeze_backbone trains on saved features")
         bad = [f"{part}={rate}" for part, rate in self.lr.items() if rate < 0]
         if bad:
             raise ValueError(f"lr must not be negative: {', '.join(bad)}")

@@ -97,7 +97,7 @@ def tables_for(chosen: Chosen, asked: Sequence[str] = ()) -> list[str]:
     """The tables to show: those requested, otherwise the paper's for this dataset or for the same kind of dataset."""
     if asked:
         return list(dict.fromkeys(part.strip() for text in asked for part in text.split(",") if part.strip()))
-    return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result.metrics))
+    return tables_of(chosen.dataset, (key for _, result in chosen.done for key in result.metrics), chosen.source)
 
 
 def with_all(chosen: Chosen, tables: Sequence[FilledTable]) -> tuple[list[FilledTable], str]:

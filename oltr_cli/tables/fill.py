@@ -119,9 +119,11 @@ def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], 
     footnotes = [f for f in table.footnotes if not f.startswith(QUOTED) or any(row.spec.quoted for row in rows)]
     if any(row.tuned_on_open for row in rows) and not any(f.startswith(TUNED) for f in footnotes):
         footnotes.append(f"{TUNED} Open validation samples chose parameters of the detector.")
+    footnotes += _sources(rows)
     if dataset != table.dataset and any(figure != NO_CELL for row in table.rows for figure in row.figures):
         footnotes.append(
-            f"The paper's figures are for {table.dataset_title}: only the trend can be compared with {dataset}."
+            f"{table.whose.capitalize()} figures are for {table.dataset_title}: only the trend can be compared with "
+            f"{dataset}."
         )
     if shots != "paper":
         many, medium, few = DEFINITIONS[shots]
@@ -135,6 +137,15 @@ def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], 
     if source is None and any(row.status == "missing" for row in rows):
         footnotes.append(f"There is no recipe for {dataset}; to train missing rows, give one with --recipe FILE.")
     return footnotes
+
+
+def _sources(rows: Sequence[FilledRow]) -> list[str]:
+    """Where the figures shown were read, and the epochs behind them, for the rows that say so; equal ones together."""
+    labels: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.spec.source and any(cell.paper for cell in row.cells):
+            labels[f"{row.spec.source}; epochs: {row.spec.published_epochs or 'not known'}."].append(row.spec.label)
+    return [f"{QUOTED} {', '.join(names)}: {source}" for source, names in labels.items()]
 
 
 def _measure(

@@ -7,7 +7,7 @@ from typing import Literal
 from oltr_cli.runs.folder import Run, runs_root
 from oltr_cli.runs.result import ChosenThreshold, DetectorFacts
 from oltr_cli.tables.footing import Footing
-from oltr_cli.tables.paper import DASH, TUNED, Table
+from oltr_cli.tables.paper import DASH, TUNED, Table, limits
 from oltr_cli.tables.rows import RowSpec
 
 
@@ -26,8 +26,15 @@ class Cell:
     quoted: bool = False
 
     @property
+    def paper_limits(self) -> tuple[float, float] | None:
+        """The lowest and the highest value of the paper's figure, equal unless it is a range; None without a figure."""
+        return None if self.paper is None or self.paper == DASH else limits(self.paper)
+
+    @property
     def paper_value(self) -> float | None:
-        return None if self.paper in (None, DASH) else float(self.paper or "nan")
+        """The paper's figure if it is a single number."""
+        low, high = self.paper_limits or (None, None)
+        return low if low == high else None
 
     @property
     def n(self) -> int:
@@ -44,8 +51,11 @@ class Cell:
 
     @property
     def delta(self) -> float | None:
-        """Measured mean − the paper's figure."""
-        return None if self.mean is None or self.paper_value is None else self.mean - self.paper_value
+        """Measured mean − the paper's figure; to a range, the difference to its nearer end, and 0 inside it."""
+        if self.mean is None or self.paper_limits is None:
+            return None
+        low, high = self.paper_limits
+        return self.mean - min(max(self.mean, low), high)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def save(filled: FilledTable, folder: Path, variant: str = "") -> list[Path]:
 
 
 def _csv(filled: FilledTable) -> str:
-    """One line per row; for each metric the columns paper_, measured_, std_ and n_, empty if there is no number."""
+    """One line per row; for each metric the columns paper_, measured_, std_ and n_, empty if there is no number.
+
+    paper_low_ and paper_high_ are the ends of a range, empty where there is none; paper_ is empty for a range.
+    """
     out = io.StringIO()
     rows = [_facts(filled, row) for row in filled.rows]
     flat = [
@@ -47,7 +51,7 @@ def _csv(filled: FilledTable) -> str:
             **{
                 f"{key}_{cell['metric']}": cell[key]
                 for cell in row["cells"]
-                for key in ("paper", "measured", "std", "n")
+                for key in ("paper", "paper_low", "paper_high", "measured", "std", "n")
             },
         }
         for row in rows
@@ -95,6 +99,8 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
         "in_paper": row.spec.in_paper,
         "heading": row.spec.heading,
         "quoted": row.spec.quoted,
+        "source": row.spec.source,
+        "published_epochs": row.spec.published_epochs,
         "tuned_on_open": row.tuned_on_open,
         "status": row.status,
         "command": row.command,
@@ -115,6 +121,8 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
                 "metric": column.metric,
                 "unit": column.unit,
                 "paper": cell.paper_value,
+                "paper_low": low,
+                "paper_high": high if high is None or isfinite(high) else None,
                 "measured": cell.mean,
                 "std": cell.std,
                 "n": cell.n,
@@ -123,5 +131,6 @@ def _facts(filled: FilledTable, row: FilledRow) -> dict[str, Any]:
                 "best": cell.mean is not None and cell.mean == filled.best(i, row.tuned_on_open),
             }
             for i, (column, cell) in enumerate(zip(filled.table.columns, row.cells, strict=True))
+            for low, high in [cell.paper_limits or (None, None)]
         ],
     }

@@ -29,7 +29,9 @@ FROZEN = "‡"  # after the epochs of a row whose last stage kept the backbone a
 def latex(filled: FilledTable) -> str:
     """A table* environment; needs only the package booktabs."""
     columns = filled.table.columns
-    below = ", the paper's below" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
+    below = (
+        f", {filled.table.whose} figure below" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
+    )
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table*}",
@@ -49,7 +51,8 @@ def latex(filled: FilledTable) -> str:
             lines.append(" & ".join([_tex(_CITED.sub("", row.label)), *cells]) + r" \\")
             if any(map(paper, row.cells)):
                 figures = (rf"\textit{{{_tex(text)}}}" if (text := paper(cell)) else "" for cell in row.cells)
-                lines.append(" & ".join([r"\quad\textit{paper}", *figures, ""]) + r" \\")
+                name = "published" if filled.table.of_papers else "paper"
+                lines.append(" & ".join([rf"\quad\textit{{{name}}}", *figures, ""]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     heads, facts, _ = details(filled)
     said = [f"{row[0]}: {'; '.join(map(named, heads[1:], row[1:]))}." for row in facts]

@@ -12,7 +12,7 @@ def markdown(filled: FilledTable) -> str:
 
     columns = filled.table.columns
     heads = ["<br>".join(_md(part) for part in (c.group, c.bounds, c.name) if part) for c in columns]
-    printed = " (the paper's figure)" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
+    printed = f" ({filled.table.whose} figure)" if any(paper(cell) for row in filled.grid for cell in row.cells) else ""
     lines = [f"**{_md(title(filled))}** Measured mean ± std over seeds{printed}.", ""]
     lines += [line(["Methods", *heads]), line(["---", *["---:"] * len(columns)])]
     for heading, rows in by_heading(filled):

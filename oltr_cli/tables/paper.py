@@ -1,10 +1,11 @@
-"""The paper's tables as printed, from the TOML files in recipes/tables/.
+"""The paper's tables as printed, and one of published figures, from the TOML files in recipes/tables/.
 
 The columns of a file name a metric, its rows a method and the paper's figures, cell by cell as printed. Rows
 ``[[beside]]`` have no figures: they are shown next to the paper's. ``oltr_cli.tables.rows`` finds the run of a row,
 ``oltr_cli.tables.fill`` adds measured numbers to the figures, ``oltr_cli.tables.formats`` makes it text.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from importlib import resources
@@ -77,16 +78,39 @@ class Beside(_Part):
 
 
 class Row(Beside):
-    """One of the paper's rows; ``figures`` as printed, one per column. ``quoted``: quoted from another paper."""
+    """One of the paper's rows.
+
+    Attributes:
+        figures: as printed, one per column; see ``limits`` for ranges.
+        quoted: quoted from another paper.
+        source: where a quoted figure was read; ``epochs``: how long that network was trained, "" if it is not known.
+    """
 
     figures: tuple[str, ...]
     quoted: bool = False
+    source: str = ""
+    epochs: str = ""
+
+
+def limits(figure: str) -> tuple[float, float]:
+    """The lowest and the highest value that a figure stands for: ``35.6``, a range ``39.1–40.3``, or ``> 52``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if figure.startswith("> "):
+        return float(figure[2:]), math.inf
+    low, dash, high = figure.partition("–")
+    if dash and float(low) >= float(high):
+        raise ValueError(f"'{figure}' is no range: the lower figure comes first")
+    return float(low), float(high if dash else low)
 
 
 class Table(_Part):
     """One of the paper's tables.
 
     Attributes:
+        recipe: the recipe that its figures were made with, if that does not have the name of the dataset.
         other_methods: which methods that no row names follow: all trained ones, those with finished runs, or none.
     """
 
@@ -95,6 +119,7 @@ class Table(_Part):
     source: str
     dataset: str
     dataset_title: str
+    recipe: str = ""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     beside: tuple[Beside, ...] = ()
@@ -113,19 +138,34 @@ class Table(_Part):
                 raise ValueError(f"row '{row.label}' has {len(row.figures)} figures for {len(self.columns)} columns")
             for figure in row.figures:
                 if figure not in (DASH, NO_CELL):
-                    float(figure)
+                    limits(figure)
         names = Counter(row.name for row in (*self.rows, *self.beside))
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise ValueError(f"several rows are named '{twice[0]}'; give each a key")
         return self
 
+    @property
+    def default_recipe(self) -> str:
+        """Name of the recipe whose runs fill the table if none is asked for."""
+        return self.recipe or self.dataset
+
+    @property
+    def of_papers(self) -> bool:
+        """Whether each row has a source of its own, rather than all of them one paper."""
+        return any(row.source for row in self.rows)
+
+    @property
+    def whose(self) -> str:
+        """Whose the printed figures are, in a sentence."""
+        return "the published" if self.of_papers else "the paper's"
+
     def decimals(self, column: int) -> int:
         """Digits after the decimal point: as in most figures of the column, or the metric's own."""
         printed = [figure for row in self.rows if (figure := row.figures[column]) not in (DASH, NO_CELL)]
         if not printed:
             return metric(self.columns[column].metric).digits
-        return mode(len(figure.partition(".")[2]) for figure in printed)
+        return mode(len(figure.rpartition("–")[2].partition(".")[2]) for figure in printed)
 
 
 _AGAINST, _SHOTS = "AUROC against open", ("many", "medium", "few")
@@ -183,14 +223,15 @@ def list_tables() -> dict[str, str]:
     return {name: f"{table.label}: {table.caption}" for name, table in tables.items()}
 
 
-def tables_of(dataset: str, metrics: Iterable[str] = ()) -> list[str]:
+def tables_of(dataset: str, metrics: Iterable[str] = (), recipe: str | None = None) -> list[str]:
     """The tables to fill with the runs of a dataset: the paper's own for it, otherwise those of the same kind.
 
     Args:
+        recipe: that the runs follow; a table made with a recipe of its own is for that recipe only.
         metrics: names of what was measured on it, which decide whether it is an identification dataset.
     """
     tables = {name: load_table(name) for name in sorted(_files())}
-    own = [name for name, table in tables.items() if table.dataset == dataset]
+    own = [name for name, table in tables.items() if table.dataset == dataset and table.recipe in ("", recipe)]
     if own:
         return own
     if any(name.startswith(IDENTIFICATION) for name in metrics):

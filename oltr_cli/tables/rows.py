@@ -11,6 +11,7 @@ from oltr_cli.runs.made_with import hint
 from oltr_cli.tables.paper import NO_CELL, Beside, Row, Table
 
 APART = "not in the paper's table"
+UNPUBLISHED = "without a published figure"
 OWN = "your own methods"
 LATER = "long-tail, later than the paper"
 
@@ -24,6 +25,7 @@ class RowSpec:
         asked: the method as the table or the user names it.
         figures: of the paper, one per column; None if its table has no such cell.
         sets, equal_budget: changes to the plain method; its runs are then found only by their exact hash.
+        source, published_epochs: of quoted figures, as the table's file says.
         named: by the table or the user; other methods are left out of the table while they have no run.
         known: whether the method is in this version.
     """
@@ -38,6 +40,8 @@ class RowSpec:
     equal_budget: bool = False
     tuned_on_open: bool = False
     quoted: bool = False
+    source: str = ""
+    published_epochs: str = ""
     in_paper: bool = False
     named: bool = False
     known: bool = True
@@ -113,11 +117,13 @@ def _named(row: Beside, table: Table) -> RowSpec:
         method=method,
         asked=row.method,
         figures=tuple(figure if figure != NO_CELL else None for figure in figures),
-        heading=row.group if in_paper else row.group or APART,
+        heading=row.group if in_paper else row.group or _apart_from(table),
         sets=row.sets,
         equal_budget=row.equal_budget,
         tuned_on_open=row.tuned_on_open,
         quoted=isinstance(row, Row) and row.quoted,
+        source=row.source if isinstance(row, Row) else "",
+        published_epochs=row.epochs if isinstance(row, Row) else "",
         in_paper=in_paper,
         named=True,
         known=known,
@@ -142,11 +148,16 @@ def _apart(names: Iterable[str], table: Table) -> list[RowSpec]:
             method=name,
             asked=name,
             figures=(None,) * len(table.columns),
-            heading=OWN if is_own(name) else APART,
+            heading=OWN if is_own(name) else _apart_from(table),
             known=all(part in methods for part in name.split(PLUS)),
         )
         for name in sorted(names, key=order)
     ]
+
+
+def _apart_from(table: Table) -> str:
+    """Heading of the rows without figures."""
+    return UNPUBLISHED if table.of_papers else APART
 
 
 def _trained() -> list[str]:

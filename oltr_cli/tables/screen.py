@@ -71,7 +71,11 @@ class _Grid:
                     spread = [Text(f"±{std}" if std else "", "dim") for _, std, _ in texts]
                     yield f"  ± over {len(row.seeds)} seeds", "dim", spread
                 if any(map(paper, row.cells)):
-                    yield "  paper", "cyan", [Text(paper(cell), "cyan") for cell in row.cells]
+                    yield (
+                        "  published" if filled.table.of_papers else "  paper",
+                        "cyan",
+                        [Text(paper(cell), "cyan") for cell in row.cells],
+                    )
                 deltas = [difference(filled, cell, i) for i, cell in enumerate(row.cells)]
                 if any(deltas):
                     yield "  Δ", "dim", [Text(delta, "dim") for delta in deltas]

@@ -50,7 +50,7 @@ def paper(cell: Cell) -> str:
     """The paper's figure as printed, with its dash as an en dash; empty if its table has no such cell."""
     if cell.paper is None:
         return ""
-    return NONE if cell.paper_value is None else f"{cell.paper}{QUOTED if cell.quoted else ''}"
+    return NONE if cell.paper_limits is None else f"{cell.paper}{QUOTED if cell.quoted else ''}"
 
 
 def difference(filled: FilledTable, cell: Cell, column: int) -> str:

@@ -18,6 +18,7 @@ from oltr_cli.base.seeding import derive
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import counted
 from oltr_cli.data.feed.loading import Batch
+from oltr_cli.data.feed.mixing import draw_mixing
 from oltr_cli.errors import DataProblem, NotFinite, Stopped
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.protocol.catalogue import GROUPS
@@ -25,8 +26,9 @@ from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
 from oltr_cli.training.compiling import compiled
-from oltr_cli.training.feeds import Loss, make_feed
+from oltr_cli.training.feeds import make_feed
 from oltr_cli.training.first_weights import first_weights
+from oltr_cli.training.loss import Loss
 from oltr_cli.training.saving import Saving
 from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.training.task import Progress, Task, build_method
@@ -145,8 +147,10 @@ class _Training:
         self.method.progress = (epoch * self.feed.steps + step) / (task.recipe.train.epochs * self.feed.steps)
         inputs = self.feed.inputs(batch, epoch, step)
         labels = batch.labels.to(accelerator.device, non_blocking=True)
+        recipe = task.recipe
+        mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), len(labels), recipe.data.image_size)
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self.loss(inputs, labels)
+        terms = self.loss(inputs, labels, mixing)
         total = torch.stack(list(terms.values())).sum()
         accelerator.backward(total)
         self.watch.add(terms, epoch, step)

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from oltr_cli.data.feed.loading import Batch, EpochBatches, TrainingLoader, evaluation_batches
 from oltr_cli.data.feed.transforms import DeviceTransform
@@ -21,7 +21,6 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, FeatureSet, Method
 from oltr_cli.networks.backbones import Given
 from oltr_cli.runs.scores import SavedScores
-from oltr_cli.training.contract import check_terms
 from oltr_cli.training.frozen import FrozenFeatures, frozen_features, score_frozen
 from oltr_cli.training.scoring import BATCH, score_features, score_split
 from oltr_cli.training.task import Task
@@ -58,24 +57,6 @@ def make_feed(task: Task, method: Method) -> Feed:
     if issubclass(task.cls, FeatureMethod):
         return FeatureFeed(task)
     return FrozenFeed(task, method) if task.recipe.train.freeze_backbone else ImageFeed(task)
-
-
-class Loss(nn.Module):
-    """The method's loss as a module, which is what distributed wrappers and autocast hook into."""
-
-    def __init__(self, method: Method, given: Given) -> None:
-        super().__init__()
-        self.method, self.given = method, given
-
-    def forward(self, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        if isinstance(self.method, FeatureMethod):
-            terms = self.method.feature_loss(inputs, labels)
-            check_terms(self.method.feature_loss, terms)
-            return terms
-        with self.method.backbone.taking(self.given):
-            terms = self.method.training_loss(inputs, labels)
-        check_terms(self.method.training_loss, terms)
-        return terms
 
 
 class ImageFeed:

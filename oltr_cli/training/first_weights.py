@@ -9,6 +9,7 @@ from oltr_cli.networks.pretrained import fetch_hub, fetch_torchvision
 from oltr_cli.networks.timm_data import contradictions
 from oltr_cli.networks.weights import WeightsReport, inherit_state, load_weights
 from oltr_cli.recipe.backbones import HUB, TORCHVISION
+from oltr_cli.recipe.home import weights_file
 from oltr_cli.recipe.timm_names import PREFIX
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.training.new_classes import for_these_classes
@@ -48,7 +49,7 @@ def _from_outside(task: Task, backbone: Backbone) -> WeightsReport:
     """Fill the backbone with the weights that the recipe names; one process downloads while the others wait."""
     spec, quiet = task.recipe.backbone, task.display.quiet
     if spec.weights not in (TORCHVISION, HUB):
-        return load_weights(backbone, spec.weights)
+        return load_weights(backbone, weights_file(spec.weights))
     with task.accelerator.main_process_first():
         if spec.weights == HUB:
             return inherit_state(backbone, fetch_hub(spec, quiet), {"": "model."})

@@ -100,18 +100,28 @@ def test_a_long_epoch_is_saved_by_time_too(oltr, tiny_recipe, unbroken, monkeypa
 
 
 KEYS = {
-    "schedule and crop": [
-        "train.schedule=multistep",
-        "train.milestones=[1, 2]",
-        "train.warmup_epochs=2",
-        "data.crop_padding=2",
-    ],
+    "schedule and crop": (
+        "plain",
+        [
+            "train.schedule=multistep",
+            "train.milestones=[1, 2]",
+            "train.warmup_epochs=2",
+            "data.crop_padding=2",
+        ],
+    ),
+    "recentred, attention at random": ("dme", ["params.recentre=true", "params.attention_init=code"]),
+    "recentred, frozen backbone": ("dme", ["params.recentre=true", "train.freeze_backbone=true"]),
+    "mixup": ("plain", ["train.mixup=0.4"]),
+    "mixup and cutmix": ("plain", ["train.mixup=0.4", "train.cutmix=1.0"]),
+    "sampler sqrt": ("plain", ["train.sampler=sqrt"]),
+    "sampler progressive": ("plain", ["train.sampler=progressive"]),
 }
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, monkeypatch):
     """Stopped in the middle of the second epoch."""
+    method, sets = KEYS[name]
     for variable, value in oltr.env.items():
         if variable.startswith(("OLTR_", "XDG_")):
             monkeypatch.setenv(variable, value)
@@ -119,11 +129,11 @@ def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, 
     monkeypatch.setattr("oltr_cli.training.saving.LEAST_BETWEEN", 0)
 
     def train():
-        run_method("plain", str(tiny_recipe), KEYS[name], device="cpu", workers=0, display=Display(quiet=True))
+        run_method(method, str(tiny_recipe), sets, device="cpu", workers=0, display=Display(quiet=True))
 
     train()
-    whole = outcome(oltr, "plain")
-    shutil.rmtree(oltr.runs)
+    whole = outcome(oltr, method)
+    shutil.rmtree(run_dir(oltr, method))
     step = engine._Training._step
 
     def killed(training, batch, epoch, number):
@@ -136,7 +146,7 @@ def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, 
         train()
     monkeypatch.setattr(engine._Training, "_step", step)
     train()
-    assert_equal(outcome(oltr, "plain"), whole)
+    assert_equal(outcome(oltr, method), whole)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "often"])

@@ -104,3 +104,18 @@ def test_the_methods_whose_papers_train_from_scratch(recipe):
             except UsageProblem:
                 pass
     assert able == ["balanced-softmax", "class-balanced", "cost-sensitive", "focal", "ldam-drw", "logit-adjustment"]
+
+
+@pytest.mark.parametrize("key", ["mixup", "cutmix"])
+def test_images_are_mixed_where_the_loss_is_a_mean_over_images(recipe, key):
+    chain = plan("dme", recipe(f"{key} = 0.5"), [], seed=0)  # in [stage1]
+    assert [p.link.recipe.as_toml()["train"].get(key) for p in chain] == [0.5, None]
+    (scratch,) = plan("focal", recipe(f"{key} = 0.5"), [FROM_SCRATCH], seed=0)
+    assert scratch.link.recipe.as_toml()["train"][key] == 0.5
+    off = plan("plain", recipe(f"{key} = 0.5"), [f"train.{key}=0"], seed=0)
+    assert off[0].run.hash == plan("plain", recipe(), [], seed=0)[0].run.hash
+    for method, why in (("range", "its class does not set mixes"), ("crt", "it sees features, not images")):
+        with pytest.raises(
+            UsageProblem, match=f"train.{key}: {method} cannot train on mixed images .{why}.; set it for"
+        ):
+            plan(method, recipe(), [f"train.{key}=0.5"], seed=0)

@@ -114,6 +114,18 @@ def test_set_without_a_value():
         ("", ["train.warmup_epochs=31"], r"^--set train\.warmup_epochs: warmup_epochs 31 is above epochs 30"),
         ("", ["train.warmup_epochs=0"], r"^--set train\.warmup_epochs: .*greater than or equal to 1, not 0"),
         ("", ["data.crop_padding=-1"], r"^--set data\.crop_padding: .*greater than or equal to 0, not -1"),
+        ("", ["train.mixup=-1"], r"^--set train\.mixup: .*greater than or equal to 0, not -1"),
+        (
+            "",
+            ["train.mixup=0.2"],
+            r"^--set train\.mixup: .* cannot train on mixed images \(its class does not set mixes",
+        ),
+        (
+            "[train]\ncutmix = 1",
+            [],
+            r"train\.cutmix: .* cannot train on mixed .* as plain\.train\.cutmix or in \[stage1\]",
+        ),
+        ("", ["plain.train.mixup=0.2", "plain.train.freeze_backbone=true"], r"mixup and cutmix need images"),
         ("[data\n", [], r"mine\.toml: not valid TOML"),
         ("train = 3", [], r"\[train\] must be a table"),
     ],

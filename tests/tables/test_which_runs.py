@@ -243,6 +243,8 @@ def test_the_wanted_recipe_comes_first(root):
 def test_each_dataset_is_led_to_its_table():
     assert tables_of("imagenet-lt")[0] == "3a"
     assert [tables_of(name) for name in ("places-lt", "cifar100", "sun-lt", "mine")] == [["3b"], ["2"], ["4b"], ["3a"]]
+    assert tables_of("cifar100-lt") == tables_of("cifar100-lt", recipe="cifar100-lt") == ["3a"]
+    assert tables_of("cifar100-lt", recipe="cifar100-lt-resnet32") == ["cifar100-lt"]
     assert tables_of("mine", ["closed/overall", "identification/full"]) == ["4a"]
     assert compare_command("my set", "--dataset 'my set'") == "oltr compare --table 3a --dataset 'my set'"
 

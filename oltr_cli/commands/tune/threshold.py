@@ -191,7 +191,7 @@ def _of_table(
 
     if run is not None:
         raise UsageProblem("--run already names one run; leave out --table")
-    source = find_source(dataset, recipe, load_table(name).dataset)
+    source = find_source(dataset, recipe, load_table(name).default_recipe)
     on = source.dataset
     filled = fill(name, on, methods=None if method is None else [method], source=source.recipe, option=source.option)
     found = [one for row in filled.rows for one in row.runs(on)]

@@ -12,6 +12,7 @@ from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.recipe.backbones import BACKBONES, HUB, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import BUILT_RECIPE
+from oltr_cli.recipe.home import weights_file
 from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.recipe.timm_names import PREFIX, check_timm_name
 from oltr_cli.runs.made_with import hint
@@ -52,7 +53,7 @@ class Sizing:
             torchvision_file(BackboneSpec(name=self.network))
         elif self.weights == HUB and not self.network.startswith(PREFIX):
             raise UsageProblem(f"--weights {HUB}: give one of timm's models with it, --backbone {PREFIX}NAME")
-        elif self.weights not in ("", HUB) and not Path(self.weights).expanduser().is_file():
+        elif self.weights not in ("", HUB) and not weights_file(self.weights).is_file():
             raise UsageProblem(f"--weights {self.weights}: no such file; give a file, {TORCHVISION} or {HUB}")
 
     @property
@@ -99,7 +100,7 @@ def recipe_text(
     size, resize = sizing.pixels(typical)
     weights = sizing.weights
     if weights not in ("", TORCHVISION, HUB):
-        weights = str(Path(weights).expanduser().absolute())
+        weights = str(weights_file(weights).absolute())
     scale = batch / largest_batch  # of learning rates, which were tuned for the largest batch
     rate = (0.01 if weights else 0.2) * scale
     fresh, slow, fast = 0.2 * scale, 0.01 * scale, 0.1 * scale

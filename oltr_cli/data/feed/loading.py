@@ -17,7 +17,14 @@ from oltr_cli.base.seeding import generator
 from oltr_cli.base.signals import ignore_stopping
 from oltr_cli.data.feed.boxes import crop_boxes, padded_windows
 from oltr_cli.data.feed.opening import Labelled, Split, remedy
-from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, outlier_batches, spread, steps_per_epoch
+from oltr_cli.data.feed.sampling import (
+    ClassAware,
+    Weighted,
+    instance_balanced,
+    outlier_batches,
+    spread,
+    steps_per_epoch,
+)
 from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, padded_crop, shrunk, training_crop
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec
@@ -140,14 +147,15 @@ class EpochBatches:
         self.num_images = int((split.labels >= 0).sum())
         self.num_outliers = len(split) - self.num_images
         self.train, self.seed, self.rank, self.world = train, seed, rank, world
-        self.class_aware = (
-            ClassAware(split.labels[: self.num_images], train.batch_size, train.images_per_class, seed)
-            if train.sampler == "class_aware"
-            else None
-        )
+        labels = split.labels[: self.num_images]
+        self.by_class: ClassAware | Weighted | None = None
+        if train.sampler == "class_aware":
+            self.by_class = ClassAware(labels, train.batch_size, train.images_per_class, seed)
+        elif train.sampler != "instance":
+            self.by_class = Weighted(labels, train.batch_size, train.sampler, train.epochs, seed)
         self.steps_per_epoch = steps_per_epoch(self.num_images, train.batch_size)
-        # Class-aware batches are always full: small classes repeat their images.
-        known = train.batch_size if self.class_aware else min(train.batch_size, self.num_images)
+        # Batches drawn by class are always full: small classes repeat their images.
+        known = train.batch_size if self.by_class else min(train.batch_size, self.num_images)
         self.outliers = (train.outlier_batch_size or known) if self.num_outliers else 0  # in a batch
         self.rows = known + self.outliers
         self.order = spread(known, self.outliers)
@@ -163,8 +171,8 @@ class EpochBatches:
 
     def steps(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Each step of the epoch, with the indices of this process's share of its batch."""
-        if self.class_aware is not None:
-            indices = self.class_aware.epoch(self.epoch)
+        if self.by_class is not None:
+            indices = self.by_class.epoch(self.epoch)
         else:
             indices = instance_balanced(self.num_images, self.train.batch_size, self.seed, self.epoch)
         if self.outliers:

@@ -1,8 +1,10 @@
 """Which images make up which batch. Stateless: any batch of any epoch follows from (seed, epoch, step) alone.
 
-Both samplers of known images return, for one epoch, an index array (steps, batch_size), with steps = max(1, ⌊N /
+All samplers of known images return, for one epoch, an index array (steps, batch_size), with steps = max(1, ⌊N /
 batch_size⌋): the number of training images sets the length of an epoch, not the number of over-sampled ones.
 """
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +53,31 @@ def spread(known: int, outliers: int) -> NDArray[np.int64]:
     return np.argsort(place, kind="stable")
 
 
-class ClassAware:
+class _ByClass:
+    """The images of each class, in an endless list that is shuffled anew whenever all of them have come."""
+
+    def __init__(self, labels: NDArray[np.int64]) -> None:
+        self.counts = np.bincount(labels)
+        self.members = np.argsort(labels, kind="stable")  # images of class k: members[first[k] : first[k] + counts[k]]
+        self.first = np.concatenate(([0], np.cumsum(self.counts)[:-1]))
+
+    def images(self, classes: NDArray[np.int64], drawn: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+        """The image that is number ``drawn`` in the list of its class; ``seed`` shuffles the lists."""
+        size = self.counts[classes]
+        shuffle, place = drawn // size, drawn % size
+        # One permutation for each (class, shuffle) that occurs, all of them by one sort of hashed keys.
+        pairs, which = np.unique(np.stack([classes, shuffle]), axis=1, return_inverse=True)
+        lengths = self.counts[pairs[0]]
+        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+        pair = np.repeat(np.arange(len(lengths)), lengths)
+        member = np.arange(len(pair)) - starts[pair]
+        keys = _hash(seed, pairs[0][pair], pairs[1][pair], member)
+        order = np.lexsort((keys, pair))  # within each pair's stretch: its members in shuffled order
+        chosen = member[order[starts[which.ravel()] + place]]
+        return self.members[self.first[classes] + chosen]
+
+
+class ClassAware(_ByClass):
     """Class-aware sampling (Shen et al. 2016; used for every stage-2 row of the paper).
 
     An endless list of slots runs through all K classes in a shuffled order, again and again, each round in a new order;
@@ -61,10 +87,8 @@ class ClassAware:
     """
 
     def __init__(self, labels: NDArray[np.int64], batch_size: int, images_per_class: int, seed: int) -> None:
+        super().__init__(labels)
         self.batch_size, self.images_per_class, self.seed = batch_size, images_per_class, seed
-        self.counts = np.bincount(labels)
-        self.members = np.argsort(labels, kind="stable")  # images of class k: members[first[k] : first[k] + counts[k]]
-        self.first = np.concatenate(([0], np.cumsum(self.counts)[:-1]))
         self.steps = steps_per_epoch(len(labels), batch_size)
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
@@ -74,7 +98,8 @@ class ClassAware:
         classes, rounds = self._classes(slot)
         # A class comes once in every round of classes, so its n-th visit is round n: no counter has to be kept.
         drawn = rounds[:, None] * self.images_per_class + np.arange(self.images_per_class)
-        return self._images(np.repeat(classes, self.images_per_class), drawn.ravel()).reshape(self.steps, -1)
+        repeated, shuffle = np.repeat(classes, self.images_per_class), derive(self.seed, "images")
+        return self.images(repeated, drawn.ravel(), shuffle).reshape(self.steps, -1)
 
     def _classes(self, slot: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Class and round of each slot; a round orders the classes by a hash of (seed, round, class)."""
@@ -85,20 +110,48 @@ class ClassAware:
         orders = np.argsort(keys, axis=1, kind="stable")
         return orders[rounds - first, slot % num_classes], rounds
 
-    def _images(self, classes: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The image that is number ``drawn`` in the endless shuffled list of its class."""
-        size = self.counts[classes]
-        shuffle, place = drawn // size, drawn % size
-        # One permutation for each (class, shuffle) that occurs, all of them by one sort of hashed keys.
-        pairs, which = np.unique(np.stack([classes, shuffle]), axis=1, return_inverse=True)
-        lengths = self.counts[pairs[0]]
-        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-        pair = np.repeat(np.arange(len(lengths)), lengths)
-        member = np.arange(len(pair)) - starts[pair]
-        keys = _hash(derive(self.seed, "images"), pairs[0][pair], pairs[1][pair], member)
-        order = np.lexsort((keys, pair))  # within each pair's stretch: its members in shuffled order
-        chosen = member[order[starts[which.ravel()] + place]]
-        return self.members[self.first[classes] + chosen]
+
+class Weighted(_ByClass):
+    """Each image of a batch is of class c with probability p_c, drawn anew for each.
+
+        sqrt          p_c = √n_c / Σ_k √n_k                    (Mahajan et al. 2018)
+        progressive   p_c = (1 − t/T) · n_c / N + (t/T) / K    (Kang et al. 2020, Eq. 2)
+
+    t is the epoch, from 0 to T − 1, as the equation has it; its authors' code divides by T − 1. Within an epoch, the
+    images of a class come in shuffled order, and none comes again before all have.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        batch_size: int,
+        kind: Literal["sqrt", "progressive"],
+        epochs: int,
+        seed: int,
+    ) -> None:
+        super().__init__(labels)
+        self.batch_size, self.kind, self.epochs, self.seed = batch_size, kind, epochs, seed
+        self.steps = steps_per_epoch(len(labels), batch_size)
+
+    def probabilities(self, epoch: int) -> NDArray[np.float64]:
+        """p (K,) in ``epoch``, counted from 0."""
+        if self.kind == "sqrt":
+            roots = np.sqrt(self.counts)
+            return roots / roots.sum()
+        done, occurs = epoch / self.epochs, self.counts > 0
+        return (1 - done) * self.counts / self.counts.sum() + done * occurs / occurs.sum()
+
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """Indices (steps, batch_size) of one epoch, counted from 0."""
+        size = self.steps * self.batch_size
+        classes = generator(self.seed, self.kind, epoch).choice(len(self.counts), size, p=self.probabilities(epoch))
+        # How often the class was drawn before in this epoch.
+        order = np.argsort(classes, kind="stable")
+        counts = np.bincount(classes, minlength=len(self.counts))
+        before = np.empty(size, np.int64)
+        before[order] = np.arange(size) - np.repeat(np.cumsum(counts) - counts, counts)
+        shuffle = derive(self.seed, f"{self.kind} images", epoch)
+        return self.images(classes, before, shuffle).reshape(self.steps, -1)
 
 
 def _hash(seed: int, *parts: NDArray[np.int64]) -> NDArray[np.uint64]:

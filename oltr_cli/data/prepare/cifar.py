@@ -1,25 +1,12 @@
-"""CIFAR-100 against Tiny ImageNet resized (Liu et al. 2019, Table 2), and CIFAR-100-LT and CIFAR-10-LT.
+"""CIFAR-100 against Tiny ImageNet resized (Liu et al. 2019, Table 2); what it shares with the sets with a tail.
 
 The paper trains on all 50,000 training images, so nothing is held out of them. Validation is 10 images per class of the
 official test set, test the other 90; of the open images a tenth is open validation, the others open test. Which ones
 follows from the file names alone, so that both layouts of the same images give the same splits. The tenth is drawn by
 image, not by class: open validation and open test share their classes, as where the paper marks a figure with †.
 
-CIFAR-LT is an exponential tail drawn from the training images. Source: Cui et al., "Class-Balanced Loss Based on
-Effective Number of Samples", CVPR 2019; Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
-Loss", NeurIPS 2019, whose rounding and class order (that of the labels) give the 10,847 and 12,406 images of imbalance
-factor 100 that the literature counts.
-
-The literature validates on the test set that it reports. Here 10 % of the official test images are validation, as in
-the balanced ``cifar100``, and the others test; held out of training, they would change the published counts (the first
-class has all its images in them). Which images are drawn follows from the file names alone, and a larger factor uses a
-subset of the images of a smaller one.
-
-The images stay where they are, shared with the balanced set: the folder of the lists gets links to them. A factor other
-than 100 makes a separate dataset, ``cifar100-lt-if50``.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +20,6 @@ from oltr_cli.data.prepare.cifar_folders import (
     Cifar,
     Folders,
     held_out_lists,
-    holds_images,
     open_lists,
     open_sources,
     whole_folders,
@@ -41,20 +27,15 @@ from oltr_cli.data.prepare.cifar_folders import (
 from oltr_cli.data.prepare.common import (
     Prepared,
     as_lines,
-    drawn,
     lists_to_write,
-    variant_recipe,
     write_lists,
-    write_recipe,
 )
 from oltr_cli.data.prepare.resize import resize_images
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.recipe.home import data_home
+from oltr_cli.errors import DataProblem, OltrError
 
 OPEN = 10_000  # images of the paper's open set
 OPEN_LISTS = ("open", "open_val")
-IMBALANCE = 100.0  # in the recipes
-_HELD_OUT = {
+HELD_OUT = {
     "test": "the other images of the official test set",
     "open_val": "a tenth of the open images, drawn by image: its classes are in open, too",
     "open": f"the other open images, {SIDE}×{SIDE}",
@@ -62,18 +43,8 @@ _HELD_OUT = {
 MEANING = {
     "train": "all training images: nothing is held out of them",
     "val": f"{CIFAR100.val_per_class} images per class of the official test set",
-    **_HELD_OUT,
+    **HELD_OUT,
 }
-
-
-def meaning(cifar: Cifar, imbalance: float) -> dict[str, str]:
-    """What each list of a set with a tail holds."""
-    counts = exponential_counts(cifar.classes, cifar.per_class["train"], imbalance)
-    return {
-        "train": f"{counts[0]:,} to {counts[-1]:,} images per class: imbalance factor {imbalance:g}",
-        "val": "a tenth of the official test set, equally many per class",
-        **_HELD_OUT,
-    }
 
 
 def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> Prepared:
@@ -89,76 +60,21 @@ def prepare_cifar100(root: Path, open_images: Path | None, display: Display) -> 
     """
     folders, unpacked = whole_folders(root, CIFAR100, display)
     prepared = Prepared(root, CIFAR100.classes, images_written=unpacked)
-    texts = _known_lists(CIFAR100, folders, folders["train"])
-    sources = _given(open_images, [root])
+    texts = known_lists(CIFAR100, folders, folders["train"])
+    sources = given_open(open_images, [root])
     if open_images is not None and len(sources) != OPEN:
         prepared.warnings.append(f"{len(sources):,} open images; the paper's set has {OPEN:,}")
-    _write(prepared, CIFAR100, texts, sources, display)
+    write_set(prepared, CIFAR100, texts, sources, display)
     return prepared
 
 
-def exponential_counts(classes: int, most: int, imbalance: float) -> list[int]:
-    """n_i = ⌊most · (1/imbalance)^(i/(K−1))⌋ for i = 0..K−1, in the floating-point arithmetic of Cao et al.'s code.
-
-    Raises:
-        UsageProblem: a factor below 1, or one that leaves a class without images.
-    """
-    if not 1 <= imbalance <= most:
-        raise UsageProblem(f"--imbalance {imbalance:g} must be between 1 and {most:,}, the size of the largest class")
-    return [max(1, int(most * (1 / imbalance) ** (i / (classes - 1)))) for i in range(classes)]
-
-
-def dataset_name(cifar: Cifar, imbalance: float) -> str:
-    """``cifar100-lt``, or ``cifar100-lt-if50`` for a factor other than the recipe's."""
-    return f"{cifar.name}-lt" + ("" if imbalance == IMBALANCE else f"-if{imbalance:g}")
-
-
-def prepare_cifar_lt(
-    cifar: Cifar, imbalance: float, root: Path | None, open_images: Path | None, display: Display
-) -> tuple[str, Prepared]:
-    """Write lists, and links to the images, to ``$OLTR_DATA/NAME``; return the name and what is there now.
-
-    Args:
-        root: holds the images as class folders or torchvision's download; None: look in the usual places.
-        open_images: as for ``cifar100``; None takes the balanced set's open images, if it has some.
-    Raises:
-        UsageProblem: a factor out of range.
-        DataProblem: images are missing, too many or damaged, or something of another origin is in the way.
-    """
-    counts = exponential_counts(cifar.classes, cifar.per_class["train"], imbalance)
-    name = dataset_name(cifar, imbalance)
-    folder = data_home() / name
-    root = (root or _expected_root(folder, cifar)).absolute()
-    folders, unpacked = whole_folders(root, cifar, display)
-    prepared = Prepared(folder, cifar.classes, images_written=unpacked)
-    # The largest class is the first: the order of the labels is the literature's.
-    tail = {
-        one: sorted(drawn(cifar.name, "tail", images, count))
-        for (one, images), count in zip(folders["train"].items(), counts, strict=True)
-    }
-    texts = _known_lists(cifar, folders, tail)
-    links = {folder / part: root / part for part in ("train", "test")}
-    sources = _given(open_images, [root, folder])
-    if open_images is None and (shared := _shared_open(root, folder, cifar)) is not None:
-        texts |= {split: (shared / f"{split}.txt").read_text(encoding="utf-8") for split in OPEN_LISTS}
-        links[folder / "open"] = shared / "open"
-    _write(prepared, cifar, texts, sources, display, links)
-    if imbalance != IMBALANCE:
-        opening = (
-            f"{cifar.download.title} with an exponential tail of imbalance factor {imbalance:g}: {sum(counts):,} "
-            f"training images, {counts[0]} to {counts[-1]} per class."
-        )
-        write_recipe(prepared, variant_recipe(dataset_name(cifar, IMBALANCE), name, opening))
-    return name, prepared
-
-
-def _known_lists(cifar: Cifar, folders: Folders, train: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def known_lists(cifar: Cifar, folders: Folders, train: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The text of all lists but the open ones; ``train``: class → its training images."""
     rows = (f"train/{name}/{file} {i}" for i, (name, images) in enumerate(train.items()) for file in images)
     return {"classes": as_lines(train), "train": as_lines(rows), **held_out_lists(folders, cifar)}
 
 
-def _given(open_images: Path | None, places: list[Path]) -> dict[str, Path]:
+def given_open(open_images: Path | None, places: list[Path]) -> dict[str, Path]:
     """``open_sources`` of the folder that is given, if one is; the set's own folders are in ``places``."""
     if open_images is None:
         return {}
@@ -166,7 +82,7 @@ def _given(open_images: Path | None, places: list[Path]) -> dict[str, Path]:
     return open_sources(open_images.expanduser(), own)
 
 
-def _write(
+def write_set(
     prepared: Prepared,
     cifar: Cifar,
     texts: dict[str, str],
@@ -186,25 +102,6 @@ def _write(
     if sources:
         prepared.images_written["open"] = resize_images(sources, folder / "open", SIDE, FILTER, display)
     write_lists(prepared, texts, new)
-
-
-def _expected_root(folder: Path, cifar: Cifar) -> Path:
-    """The folder that the links of an earlier call point to, else the first one that has images."""
-    link = folder / "train"
-    if link.is_symlink() and link.is_dir():
-        return Path(os.path.normpath(folder / link.readlink())).parent
-    places = (folder, data_home() / cifar.name, data_home() / dataset_name(cifar, IMBALANCE))
-    return next((place for place in places if holds_images(place, cifar)), places[1])
-
-
-def _shared_open(root: Path, folder: Path, cifar: Cifar) -> Path | None:
-    """A set of the same images that has open ones, unless ``folder`` has open images of its own."""
-    own = folder / "open"
-    for place in (root, data_home().absolute() / dataset_name(cifar, IMBALANCE)):
-        theirs = place / "open"
-        if theirs.is_dir() and all((place / f"{split}.txt").is_file() for split in OPEN_LISTS):
-            return place if not own.exists() or own.resolve() == theirs.resolve() else None
-    return None
 
 
 def _link(target: Path, link: Path, display: Display) -> None:

@@ -27,7 +27,11 @@ def batches(train, outliers, epoch=0, first_step=0, rank=0, world=1, seed=4):
     return [indices.tolist() for _, indices in sampler.steps()]
 
 
-SAMPLERS = [TrainSpec(batch_size=8), TrainSpec(batch_size=8, sampler="class_aware", images_per_class=2)]
+SAMPLERS = [
+    TrainSpec(batch_size=8),
+    TrainSpec(batch_size=8, sampler="class_aware", images_per_class=2),
+    TrainSpec(batch_size=8, sampler="sqrt"),
+]
 
 
 @pytest.mark.parametrize("train", SAMPLERS, ids=lambda train: train.sampler)

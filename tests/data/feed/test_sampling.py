@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oltr_cli.data.feed.sampling import ClassAware, instance_balanced, steps_per_epoch
+from oltr_cli.data.feed.sampling import ClassAware, Weighted, instance_balanced, steps_per_epoch
 
 
 def long_tailed_labels(counts, seed=0):
@@ -96,3 +96,55 @@ def test_imagenet_lt_size_is_no_burden():
     batches = ClassAware(labels, 128, 4, seed=0).epoch(59)
     assert batches.shape == (len(labels) // 128, 128)
     assert np.ptp(np.bincount(labels[batches].ravel(), minlength=1000)) <= 8  # a round may begin and end inside
+
+
+WEIGHTED = ("sqrt", "progressive")
+
+
+def frequencies(labels, kind, epoch, seeds=40):
+    """How often each class is drawn in ``epoch``, over many seeds."""
+    drawn = [labels[Weighted(labels, 16, kind, 10, seed).epoch(epoch)].ravel() for seed in range(seeds)]
+    return np.bincount(np.concatenate(drawn), minlength=labels.max() + 1), 16 * (len(labels) // 16) * seeds
+
+
+@pytest.mark.parametrize(
+    ("kind", "epoch", "wanted"),
+    [
+        ("sqrt", 0, np.array([10, 5, 3, 2]) / 20),
+        ("sqrt", 7, np.array([10, 5, 3, 2]) / 20),
+        ("progressive", 0, np.array([100, 25, 9, 4]) / 138),
+        ("progressive", 4, 0.6 * np.array([100, 25, 9, 4]) / 138 + 0.4 / 4),
+        ("progressive", 9, 0.1 * np.array([100, 25, 9, 4]) / 138 + 0.9 / 4),
+    ],
+)
+def test_classes_come_with_the_probabilities_of_the_papers(kind, epoch, wanted):
+    """χ² with 3 degrees of freedom, and what is drawn from."""
+    labels = long_tailed_labels([100, 25, 9, 4])
+    np.testing.assert_allclose(Weighted(labels, 16, kind, 10, 0).probabilities(epoch), wanted)
+    found, drawn = frequencies(labels, kind, epoch)
+    assert ((found - drawn * wanted) ** 2 / (drawn * wanted)).sum() < 16.3  # p = 0.001
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_weighted_batches_are_full_and_use_a_class_up_before_an_image_comes_again(kind):
+    counts = [90, 40, 11, 5, 4, 3, 1]
+    labels = long_tailed_labels(counts)
+    batches = Weighted(labels, 16, kind, 3, seed=2).epoch(2)
+    assert batches.shape == (154 // 16, 16)
+    stream = batches.ravel()
+    for k, n in enumerate(counts):
+        own = stream[labels[stream] == k]
+        for start in range(0, len(own), n):
+            part = own[start : start + n]
+            assert len(set(part)) == len(part), f"class {k}"
+    assert Weighted(labels[:7], 128, kind, 3, seed=2).epoch(0).shape == (1, 128)
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_a_weighted_epoch_follows_from_its_number_and_seed_alone(kind):
+    labels = long_tailed_labels([50, 9, 3])
+    sampler = Weighted(labels, 8, kind, 6, seed=5)
+    fourth = sampler.epoch(3)
+    assert not np.array_equal(sampler.epoch(2), fourth)
+    assert np.array_equal(Weighted(labels, 8, kind, 6, seed=5).epoch(3), fourth)
+    assert not np.array_equal(Weighted(labels, 8, kind, 6, seed=6).epoch(3), fourth)

@@ -14,8 +14,9 @@ from oltr_cli.base.display import Display
 from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.data.lists.lists import open_lists, read_list
 from oltr_cli.data.prepare import cifar_folders
-from oltr_cli.data.prepare.cifar import dataset_name, exponential_counts, prepare_cifar100, prepare_cifar_lt
+from oltr_cli.data.prepare.cifar import prepare_cifar100
 from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
+from oltr_cli.data.prepare.cifar_lt import dataset_name, exponential_counts, prepare_cifar_lt
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.planning.plan import plan
 from tests.helpers.cifar_files import contents, listed, noise, python2, python3, save
@@ -161,6 +162,34 @@ def test_every_factor_is_a_dataset_of_its_own(home):
     assert not (home / "cifar100-lt").exists()
     assert prepare(100.0)[0] == "cifar100-lt"
     assert not (home / "cifar100-lt/recipe.toml").exists()
+
+
+def test_unseen_classes_are_the_open_ones_and_the_others_keep_their_images(home):
+    _, whole = prepare_cifar_lt(FEW, 100, None, None, QUIET)
+    name, prepared = prepare_cifar_lt(FEW, 100, None, None, QUIET, unseen=2)
+    assert name == "cifar100-lt-unseen2"
+    lists = {split: listed(prepared.root, split) for split in ("train", "val", "test", "open", "open_val")}
+    assert (prepared.root / "classes.txt").read_text().split() == ["ant", "maple_tree"]  # the second and the fourth go
+    kept = [file for file in listed(whole.root, "train") if file.split("/")[1] in ("ant", "maple_tree")]
+    assert list(lists["train"]) == kept
+    assert list(lists["train"].values()) == [0] * COUNTS[0] + [1] * COUNTS[2]
+    assert {file.split("/")[1] for file in lists["open"]} == {"bee"}
+    assert {file.split("/")[1] for file in lists["open_val"]} == {"oak_tree"}
+    assert {*lists["open"].values(), *lists["open_val"].values()} == {-1}
+    assert len(lists["open"]) == len(lists["open_val"]) == FEW.per_class["test"]
+    (planned,) = plan("plain", name, [], seed=0)
+    assert planned.run.path.parent.parent.name == name
+
+
+@pytest.mark.parametrize("unseen", [-2, 1, 3, 4])
+def test_numbers_of_unseen_classes_that_leave_no_set(home, unseen):
+    with pytest.raises(UsageProblem, match="--unseen"):
+        prepare_cifar_lt(FEW, 100, None, None, QUIET, unseen=unseen)
+
+
+def test_open_images_and_unseen_classes_are_not_both_given(home, foreign):
+    with pytest.raises(UsageProblem, match="--open and --unseen"):
+        prepare_cifar_lt(FEW, 100, None, foreign, QUIET, unseen=2)
 
 
 def test_a_recipe_that_somebody_changed_stays(home):

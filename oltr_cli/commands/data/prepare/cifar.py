@@ -23,6 +23,7 @@ LONG_TAILED = {
         ```
         oltr data prepare cifar100-lt --open tiny-imagenet-200
         oltr data prepare cifar100-lt --imbalance 50        # the dataset cifar100-lt-if50
+        oltr data prepare cifar100-lt --unseen 20           # 80 known classes: cifar100-lt-unseen20
         ```
         """,
     ),
@@ -84,17 +85,25 @@ def _add(balanced: str, holds: str, about: str) -> None:
             Path | None,
             typer.Option("--open", help="Images of no known class; default: those prepared for the balanced set"),
         ] = None,
+        unseen: Annotated[
+            int,
+            typer.Option(
+                metavar="N",
+                help="N classes of the set, evenly from frequent to rare, are not trained on: their test images are "
+                "the open ones. Makes the dataset NAME-unseenN",
+            ),
+        ] = 0,
         quiet: Quiet = False,
         json_: Json = False,
     ) -> None:
         from oltr_cli.base.display import Display
-        from oltr_cli.data.prepare.cifar import meaning, prepare_cifar_lt
         from oltr_cli.data.prepare.cifar_folders import CIFAR10, CIFAR100
+        from oltr_cli.data.prepare.cifar_lt import meaning, prepare_cifar_lt
 
         cifar = CIFAR100 if balanced == "cifar100" else CIFAR10
         display = Display(quiet)
-        name, prepared = prepare_cifar_lt(cifar, imbalance, root and root.expanduser(), open_, display)
-        report(name, prepared, meaning(cifar, imbalance), display, json_)
+        name, prepared = prepare_cifar_lt(cifar, imbalance, root and root.expanduser(), open_, display, unseen)
+        report(name, prepared, meaning(cifar, imbalance, unseen), display, json_)
 
 
 for _balanced, (_holds, _about) in LONG_TAILED.items():

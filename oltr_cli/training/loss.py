@@ -1,0 +1,39 @@
+"""The loss of a batch, whatever the method is given for images."""
+
+from torch import Tensor, nn
+
+from oltr_cli.data.feed.mixing import Mixing
+from oltr_cli.method import FeatureMethod, Method
+from oltr_cli.networks.backbones import Given
+from oltr_cli.training.contract import check_terms
+
+
+class Loss(nn.Module):
+    """The method's loss as a module, which is what distributed wrappers and autocast hook into."""
+
+    def __init__(self, method: Method, given: Given) -> None:
+        super().__init__()
+        self.method, self.given = method, given
+
+    def forward(self, inputs: Tensor, labels: Tensor, mixing: Mixing | None = None) -> dict[str, Tensor]:
+        if isinstance(self.method, FeatureMethod):
+            terms = self.method.feature_loss(inputs, labels)
+            check_terms(self.method.feature_loss, terms)
+            return terms
+        if mixing is not None:
+            return self._mixed(inputs, labels, mixing)
+        return self._terms(inputs, labels, self.given)
+
+    def _mixed(self, images: Tensor, labels: Tensor, mixing: Mixing) -> dict[str, Tensor]:
+        """λ · loss with the own labels + (1 − λ) · loss with those that are mixed in; the backbone runs once."""
+        backbone, mixed = self.method.backbone, mixing.images(images)
+        given: Given = "maps" if self.method.needs_map else "pooled"
+        seen = backbone.feature_map(mixed) if given == "maps" else backbone.compute_pooled(mixed)[..., None, None]
+        own, other = (self._terms(seen, y, given) for y in (labels, mixing.labels(labels)))
+        return {name: mixing.share * own[name] + (1 - mixing.share) * other[name] for name in own}
+
+    def _terms(self, inputs: Tensor, labels: Tensor, given: Given) -> dict[str, Tensor]:
+        with self.method.backbone.taking(given):
+            terms = self.method.training_loss(inputs, labels)
+        check_terms(self.method.training_loss, terms)
+        return terms
