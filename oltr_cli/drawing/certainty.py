@@ -79,6 +79,6 @@ def confidence_histograms(
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("confidence")
     axes.set_ylabel("samples of the group [%]")
-    axes.yaxis.set_major_formatter(PERCENT)
+    axes.yaxis.set_major_formatter(lambda share, position: f"{100 * share:g}")
     legend_below(figure, axes, 2)
     return figure

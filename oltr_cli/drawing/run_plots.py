@@ -56,11 +56,11 @@ def save_run_plots(run_dir: Path) -> list[Path]:
         drawings["accuracy-by-class-frequency"] = lambda: accuracy_by_frequency(
             known, counts, title, shots, tau if open_ is not None else None
         )
+        if (found := Probabilities.of(known)) is not None:
+            drawings["reliability"] = lambda: reliability(known, found, counts, title, shots)
         drawings["confidence"] = lambda: confidence_histograms(
             known, open_, counts, title, shots, one_tau if open_ is not None else None
         )
-        if (found := Probabilities.of(known)) is not None:
-            drawings["reliability"] = lambda: reliability(known, found, counts, title, shots)
         if open_ is not None:
             drawings["threshold"] = lambda: accuracy_by_threshold(known, open_, counts, title, shots, one_tau)
             drawings["rejection"] = lambda: rejected_by_threshold(known, open_, counts, title, shots, one_tau)

@@ -165,6 +165,8 @@ def _missing_plots(run: Run) -> bool:
         epochs = (run.path / "metrics.jsonl").stat().st_size > 0
     except OSError:
         epochs = False
-    wanted = {"accuracy-by-class-frequency": test, "threshold": test and open_, "training": epochs}
+    # Whether reliability can be drawn takes a look into the scores; it is drawn before confidence, which is missed.
+    wanted = {"accuracy-by-class-frequency": test, "confidence": test}
+    wanted |= {"threshold": test and open_, "training": epochs}
     wanted |= dict.fromkeys(("group-confusion", "rejection"), test and open_)
     return any(there and not (run.path / "plots" / f"{name}.png").exists() for name, there in wanted.items())
