@@ -114,15 +114,17 @@ def lost_stores() -> list[Path]:
     return sorted(folders - {store.path for store in find_stores()})
 
 
-def stores_of(dataset: str) -> list[StoreFolder]:
+def stores_of(dataset: str, other: bool = False) -> list[StoreFolder]:
     """The stores that were built for ``dataset``, or whose folder has this name.
 
+    Args:
+        other: whether something else is stored under this name, and there need be none.
     Raises:
         UsageProblem: there is none.
     """
     stores = find_stores()
     fitting = [store for store in stores if dataset in (store.dataset, store.path.name)]
-    if not fitting:
+    if not fitting and not other:
         known = ", ".join(dict.fromkeys(store.dataset for store in stores)) or "none yet"
         raise UsageProblem(f"no store of '{dataset}' in {cache_home()}; there are: {known}")
     return fitting
