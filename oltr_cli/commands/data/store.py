@@ -154,10 +154,14 @@ def _remove(name: str, yes: bool, json_: bool) -> None:
     from oltr_cli.base.text import amount
     from oltr_cli.commands.rm import agreed
     from oltr_cli.data.store.features import find_features
-    from oltr_cli.data.store.folder import stores_of
+    from oltr_cli.data.store.folder import cache_home, find_stores
+    from oltr_cli.errors import UsageProblem
 
-    features = [folder for folder in find_features() if name in (folder.dataset, folder.path.name)]
-    stores = [*stores_of(name, other=bool(features)), *features]
+    there = [*find_stores(), *find_features()]
+    stores = [store for store in there if name in (store.dataset, store.path.name)]
+    if not stores:
+        known = ", ".join(dict.fromkeys(store.dataset for store in there)) or "none yet"
+        raise UsageProblem(f"no store of '{name}' in {cache_home()}; there are: {known}")
     if not yes:
         for store in stores:
             typer.echo(f"{store.path}  {amount(store.size())}", err=True)
