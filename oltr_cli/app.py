@@ -22,6 +22,7 @@ from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_s
 from oltr_cli.base.text import visible_lines
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
+from oltr_cli.commands.embed import embed
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.export import export
 from oltr_cli.commands.figure import figure
@@ -94,7 +95,7 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (run, evaluate, predict, embed, export, compare, figure, report, ls, show, cp, rm, ui):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")

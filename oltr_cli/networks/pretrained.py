@@ -9,11 +9,27 @@ from urllib.parse import urlsplit
 from torch import Tensor
 
 from oltr_cli.errors import OltrError, UsageProblem, first_line
-from oltr_cli.recipe.backbones import torchvision_file
+from oltr_cli.networks.backbones import Backbone
+from oltr_cli.networks.weights import WeightsReport, inherit_state, load_weights
+from oltr_cli.recipe.backbones import HUB, TORCHVISION, torchvision_file
+from oltr_cli.recipe.home import weights_file
 from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.recipe.timm_names import PREFIX
 
 _ADDRESS = "https://download.pytorch.org/models"
+
+
+def load_named_weights(backbone: Backbone, spec: BackboneSpec, quiet: bool = False) -> WeightsReport:
+    """Fill ``backbone`` with the weights that ``spec.weights`` names: a file, "torchvision" or "hub".
+
+    Raises:
+        OltrError, UsageProblem, DataProblem: as the functions that fetch and read them.
+    """
+    if spec.weights == HUB:
+        return inherit_state(backbone, fetch_hub(spec, quiet), {"": "model."})
+    if spec.weights == TORCHVISION:
+        return load_weights(backbone, fetch_torchvision(spec, quiet))
+    return load_weights(backbone, weights_file(spec.weights))
 
 
 def fetch_torchvision(backbone: BackboneSpec, quiet: bool = False) -> Path:

@@ -18,8 +18,9 @@ from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.planning.plan import Planned
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
+from oltr_cli.training.frozen import frozen_features, score_frozen
 from oltr_cli.training.scoring import score_features, score_split
-from oltr_cli.training.task import load_best
+from oltr_cli.training.task import Task, load_best
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,7 +62,11 @@ class NetworkScores:
         return load_best(p.run, p.cls, p.link.recipe, self.dataset.class_counts).to(self.accelerator.device)
 
     def of_split(self, p: Planned, method: Method, split: str, bar: Bar) -> SavedScores:
-        """Scores of a whole split, with logits, features and names; see ``score_split``."""
+        """Scores of a whole split, with logits, features and names; see ``score_split``.
+
+        Those of a frozen backbone without maps come from its kept features. Maps take much more space: only those of
+        the splits that training reads are kept, and a method that needs them is scored from images.
+        """
         if isinstance(method, FeatureMethod):
             assert p.parent is not None
             saved = self.training(self.planned[p.parent]) if split == "train" else None
@@ -71,6 +76,11 @@ class NetworkScores:
             features = torch.from_numpy(np.asarray(saved.features, np.float32)).to(self.accelerator.device)
             bar.advance(len(saved))
             return score_features(method, features, saved.labels, saved.paths)
+        if p.link.recipe.train.freeze_backbone and not method.needs_map:
+            machine = (self.accelerator, self.workers, self.display)
+            task = Task(p.run, p.link, type(method), self.dataset, p.parent, *machine)
+            kept = frozen_features(task, method, split, bar)
+            return score_frozen(method, kept, self.accelerator, self.dataset.splits[split].names)
         return score_split(
             method,
             self.dataset.splits[split],

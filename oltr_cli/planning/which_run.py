@@ -10,10 +10,11 @@ from oltr_cli.base.added_files import given_files
 from oltr_cli.base.files import read_json
 from oltr_cli.base.text import some
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, nearest
+from oltr_cli.planning.described import described
 from oltr_cli.planning.plan import plan
 from oltr_cli.planning.registry import PLUS, list_methods
 from oltr_cli.planning.resolve import flatten
-from oltr_cli.recipe.files import known_recipes, read_toml
+from oltr_cli.recipe.files import known_recipes, read_toml, recorded_recipe
 from oltr_cli.runs.folder import Run, find_runs, run_from_path, runs_root
 from oltr_cli.runs.result import RunResult
 
@@ -105,6 +106,17 @@ def parent_of(run: Run) -> Run | None:
     environment = read_json(run.path / "environment.json") if result is None else None
     name = result.starts_from if result else environment.get("starts_from") if isinstance(environment, dict) else None
     return run_from_path(run.root / name) if isinstance(name, str) else None
+
+
+def trains_backbone(run: Run) -> bool | None:
+    """Whether a run of a method trained its backbone, or kept that of its first weights; None if it is not known."""
+    try:
+        if described(run.method).on_features:
+            return False
+    except OltrError:  # the method was added, and its file is not given
+        return None
+    train = recorded_recipe(run.path).get("train")
+    return None if train is None else not train.get("freeze_backbone")
 
 
 def differences(runs: Sequence[Run]) -> dict[Run, dict[str, Any]]:

@@ -185,6 +185,9 @@ class TrainSpec(_Spec):
         "one, by a coin",
     )
     freeze_backbone: bool = False
+    frozen_precision: Literal["float32", "float16"] | None = Field(
+        None, description="of a frozen backbone's features on disk: float16 needs half the space; unset: float32"
+    )
     from_scratch: StrictBool | None = Field(
         None, description="train the method from nothing with [stage1]; false or unset: from the method it starts from"
     )
@@ -194,8 +197,15 @@ class TrainSpec(_Spec):
     def _false_is_unset(cls, value: float | bool | None) -> float | bool | None:
         return value or None
 
+    @field_validator("frozen_precision")
+    @classmethod
+    def _float32_is_unset(cls, value: str | None) -> str | None:
+        return None if value == "float32" else value
+
     @model_validator(mode="after")
     def _fits(self) -> "TrainSpec":
+        if self.frozen_precision is not None and not self.freeze_backbone:
+            raise ValueError("frozen_precision is of a frozen backbone's features; set freeze_backbone = true as well")
         if self.sampler == "class_aware" and self.batch_size % self.images_per_class:
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of images_per_class {self.images_per_class}"

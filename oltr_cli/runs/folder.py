@@ -7,7 +7,7 @@ trained_on.npz     which image files it was trained on (oltr_cli/runs/trained_on
 last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
 scores/*.npz       val, test, open, open_val; train once something needed it
 embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/pipeline/embeddings.py)
-frozen/            features of its backbone, for runs that start from it with ``train.freeze_backbone``
+frozen/            features of the backbone that it trained, for later runs with ``train.freeze_backbone``
 result.json        how it ended; absent while unfinished (oltr_cli/runs/result.py)
 threshold.json     what ``oltr tune threshold`` chose (likewise)
 detector.json      what ``oltr tune detector`` chose (likewise)
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def frozen(self) -> Path:
-        """Where features of this run's backbone are saved for runs that train with it frozen."""
+        """Where features of the backbone that this run trained are saved for runs that keep it frozen."""
         return self.path / "frozen"
 
     def embeddings(self, split: str) -> Path:

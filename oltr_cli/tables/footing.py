@@ -1,14 +1,15 @@
 """On what footing a row's numbers stand: the epochs of each stage behind them, and whether the backbone was trained."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from oltr_cli.errors import OltrError
-from oltr_cli.planning.described import described
-from oltr_cli.planning.which_run import parent_of, result_of
+from oltr_cli.planning.which_run import parent_of, result_of, trains_backbone
 from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import RunResult
+
+_Backbone = Literal["trained", "frozen"] | None
+_BACKBONE: dict[bool | None, _Backbone] = {True: "trained", False: "frozen", None: None}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Footing:
     """
 
     stages: tuple[int, ...] = ()
-    backbone: Literal["trained", "frozen"] | None = None
+    backbone: _Backbone = None
     from_scratch: bool = False
 
 
@@ -41,15 +42,4 @@ def footing_of(run: Run, result: RunResult) -> Footing:
         return under
     train = recorded_recipe(run.path).get("train")
     scratch = bool(train and train.get("from_scratch"))
-    return Footing((*under.stages, result.epochs), _backbone(run, train), scratch)
-
-
-def _backbone(run: Run, train: dict[str, Any] | None) -> Literal["trained", "frozen"] | None:
-    try:
-        if described(run.method).on_features:
-            return "frozen"
-    except OltrError:  # the method was added, and its file is not given
-        return None
-    if train is None:
-        return None
-    return "frozen" if train.get("freeze_backbone") else "trained"
+    return Footing((*under.stages, result.epochs), _BACKBONE[trains_backbone(run)], scratch)

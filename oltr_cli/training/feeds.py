@@ -243,8 +243,7 @@ class _FrozenPass:
     advance: Callable[[int], None] = _nothing
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.kept), BATCH):
-            rows = slice(start, start + BATCH)
+        for rows in self.kept.batches():
             labels = torch.from_numpy(self.kept.labels[rows])
             yield self.kept.rows(rows).to(self.device), labels.to(self.device)
             self.advance(len(labels))

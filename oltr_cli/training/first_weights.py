@@ -4,12 +4,9 @@ from rich.markup import escape
 
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import Method
-from oltr_cli.networks.backbones import Backbone
-from oltr_cli.networks.pretrained import fetch_hub, fetch_torchvision
+from oltr_cli.networks.pretrained import load_named_weights
 from oltr_cli.networks.timm_data import contradictions
-from oltr_cli.networks.weights import WeightsReport, inherit_state, load_weights
-from oltr_cli.recipe.backbones import HUB, TORCHVISION
-from oltr_cli.recipe.home import weights_file
+from oltr_cli.networks.weights import inherit_state
 from oltr_cli.recipe.timm_names import PREFIX
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.training.new_classes import for_these_classes
@@ -36,21 +33,11 @@ def first_weights(task: Task, method: Method, quiet: bool) -> None:
             raise DataProblem(f"{task.parent.name}/best.pt lacks {len(lost)} backbone weights, such as {lost[0]}")
         say(f"[dim]from {task.parent.name}: {report.summary()}[/]")
     elif task.recipe.backbone.weights:
-        report = _from_outside(task, method.backbone)
+        with task.accelerator.main_process_first():  # one process downloads while the others wait
+            report = load_named_weights(method.backbone, task.recipe.backbone, task.display.quiet)
         say(f"[dim]{escape(task.recipe.backbone.weights)}: {report.summary()}[/]")
         name, data = task.recipe.backbone.name, task.recipe.data
         if name.startswith(PREFIX) and (wrong := contradictions(name, data)):
             task.display.warn(
                 f"{name} was trained on other images: {escape(wrong)}; leave these keys out of the recipe"
             )
-
-
-def _from_outside(task: Task, backbone: Backbone) -> WeightsReport:
-    """Fill the backbone with the weights that the recipe names; one process downloads while the others wait."""
-    spec, quiet = task.recipe.backbone, task.display.quiet
-    if spec.weights not in (TORCHVISION, HUB):
-        return load_weights(backbone, weights_file(spec.weights))
-    with task.accelerator.main_process_first():
-        if spec.weights == HUB:
-            return inherit_state(backbone, fetch_hub(spec, quiet), {"": "model."})
-        return load_weights(backbone, fetch_torchvision(spec, quiet))

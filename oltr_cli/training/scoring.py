@@ -55,7 +55,7 @@ def rows_of_split(
             scores = method(transform.evaluate(batch.images))
         if isinstance(method, Method):
             check_scores(method.forward, scores, len(batch.images), method.setup.num_classes)
-        parts.append([batch.indices.numpy(), *map(_numpy, keep(scores))])
+        parts.append([batch.indices.numpy(), *map(as_numpy, keep(scores))])
         advance(len(batch.indices) * accelerator.num_processes)
     if accelerator.num_processes > 1:
         parts = gather_object(parts)
@@ -88,7 +88,7 @@ def score_split(
     indices, prediction, confidence, *rest = rows_of_split(
         method, split, spec, accelerator, workers, keep, skip_undecodable=skip_undecodable, advance=advance
     )
-    _check_finite(confidence, rest)
+    check_finite(confidence, rest)
     logits, features = rest if keep_all else (None, None)
     names = np.array(split.names)[indices] if keep_all else None
     return SavedScores(prediction, confidence, np.asarray(split.labels)[indices], logits, features, names)
@@ -106,19 +106,19 @@ def score_features(
         scores = method.score_features(block)
         check_scores(method.score_features, scores, len(block), method.setup.num_classes)
         logits = scores.logits.float()
-        row = [_numpy(logits.argmax(dim=1)), _numpy(scores.confidence.float())]
-        parts.append(row + ([_numpy(logits), _numpy(scores.features.float())] if names is not None else []))
+        row = [as_numpy(logits.argmax(dim=1)), as_numpy(scores.confidence.float())]
+        parts.append(row + ([as_numpy(logits), as_numpy(scores.features.float())] if names is not None else []))
     prediction, confidence, *rest = (np.concatenate(column) for column in zip(*parts, strict=True))
-    _check_finite(confidence, rest)
+    check_finite(confidence, rest)
     logits_all, features_all = rest if names is not None else (None, None)
     return SavedScores(prediction, confidence, labels, logits_all, features_all, names)
 
 
-def _check_finite(confidence: NDArray, others: list[NDArray]) -> None:
+def check_finite(confidence: NDArray, others: list[NDArray]) -> None:
     """Weights may be finite while what they give is not."""
     if np.isnan(confidence).any() or not all(np.isfinite(array).all() for array in others):
         raise NotFinite("training diverged: the network's scores are not finite; lower train.lr")
 
 
-def _numpy(tensor: Tensor) -> NDArray:
+def as_numpy(tensor: Tensor) -> NDArray:
     return tensor.cpu().numpy()

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from oltr_cli.planning.plan import Planned
@@ -24,10 +23,6 @@ class FiledRun(Run):
     @property
     def name(self) -> str:
         return f"{self.dataset}/{self.folder}"
-
-    @property
-    def frozen(self) -> Path:
-        return self.root / self.dataset / "/".join(Path(self.folder).parts[:2]) / "frozen"  # for all trials of a study
 
 
 @dataclass(frozen=True)

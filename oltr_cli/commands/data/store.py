@@ -11,6 +11,9 @@ from oltr_cli.commands.options import Json, Quiet
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from oltr_cli.data.store.features import FeaturesFolder
     from oltr_cli.data.store.folder import StoreFolder
 
 
@@ -40,12 +43,13 @@ def store(
     Larger images are shrunk to the given shorter side; smaller ones stay as they are. Runs whose recipe has this
     data.store_side read from the store, and build it first if it is not there. It is in $OLTR_CACHE (default: .store in
     $OLTR_DATA), shared by all recipes of the same folder of images. What was stopped goes on with the same command;
-    when lists or files change, only the new images are decoded.
+    when lists or files change, only the new images are decoded. ls and rm are also for the features of frozen
+    pre-trained backbones, which runs with train.freeze_backbone=true keep there.
 
     ```
     oltr data store mine --side 256                       decode all images of mine
     oltr run dme --dataset mine --set data.store_side=256 train from them
-    oltr data store ls                                    what there is, and its size
+    oltr data store ls                                    what there is, features of backbones too, and its size
     oltr data store rm mine                               free the disk
     ```
     """
@@ -104,6 +108,7 @@ def _list(json_: bool) -> None:
 
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.base.text import amount
+    from oltr_cli.data.store.features import find_features
     from oltr_cli.data.store.folder import ABOUT, cache_home, find_stores, lost_stores
 
     for folder in lost_stores():
@@ -111,26 +116,52 @@ def _list(json_: bool) -> None:
             f"{folder / ABOUT}: missing or damaged; oltr data store NAME --side N writes it again, or remove the folder"
         )
     rows = [_facts(store) for store in find_stores()]
+    features = [_facts_of_features(folder) for folder in find_features()]
     if json_:
-        print_json(rows)
+        print_json(rows + features)
         return
+    console = SafeConsole()
     if not rows:
         print(f"no stores in {cache_home()}; build one with: oltr data store NAME")
-        return
+    else:
+        console.print(_table_of_stores(rows))
+    if features:
+        table = Table(
+            title=f"features of frozen backbones in {cache_home() / 'features'}", title_justify="left", box=None
+        )
+        for column in ("store", "dataset", "backbone", "size"):
+            table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
+        for row in features:
+            table.add_row(row["store"], row["dataset"], row["backbone"], amount(row["bytes"]))
+        console.print(table)
+
+
+def _table_of_stores(rows: list[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    from oltr_cli.base.text import amount
+    from oltr_cli.data.store.folder import cache_home
+
     table = Table(title=f"stores in {cache_home()}", title_justify="left", box=None)
     for column in ("store", "dataset", "side", "images", "size"):
         table.add_column(column, justify="left" if column in ("store", "dataset") else "right", overflow="fold")
     for row in rows:
         table.add_row(row["store"], row["dataset"], f"{row['side']} px", f"{row['images']:,}", amount(row["bytes"]))
-    SafeConsole().print(table)
+    return table
 
 
 def _remove(name: str, yes: bool, json_: bool) -> None:
     from oltr_cli.base.text import amount
     from oltr_cli.commands.rm import agreed
-    from oltr_cli.data.store.folder import stores_of
+    from oltr_cli.data.store.features import find_features
+    from oltr_cli.data.store.folder import cache_home, find_stores
+    from oltr_cli.errors import UsageProblem
 
-    stores = stores_of(name)
+    there = [*find_stores(), *find_features()]
+    stores = [store for store in there if name in (store.dataset, store.path.name)]
+    if not stores:
+        known = ", ".join(dict.fromkeys(store.dataset for store in there)) or "none yet"
+        raise UsageProblem(f"no store of '{name}' in {cache_home()}; there are: {known}")
     if not yes:
         for store in stores:
             typer.echo(f"{store.path}  {amount(store.size())}", err=True)
@@ -148,10 +179,23 @@ def _facts(store: "StoreFolder") -> dict[str, Any]:
     images = {name for shard in store.shards() for name in shard.names}
     return {
         "store": store.path.name,
+        "kind": "pixels",
         "path": str(store.path),
         "dataset": store.dataset,
         "root": str(store.root),
         "side": store.side,
         "images": len(images),
         "bytes": store.size(),
+    }
+
+
+def _facts_of_features(folder: "FeaturesFolder") -> dict[str, Any]:
+    return {
+        "store": folder.path.name,
+        "kind": "features",
+        "path": str(folder.path),
+        "dataset": folder.dataset,
+        "backbone": folder.backbone,
+        "weights": folder.weights,
+        "bytes": folder.size(),
     }

@@ -215,13 +215,16 @@ def evaluation_batches(
     world: int = 1,
     *,
     skip_undecodable: bool = False,
+    first: int = 0,
 ) -> Iterator[Batch]:
     """All images of a split in order under the evaluation transform; rank r of w takes every w-th batch.
 
     Args:
+        first: the image to begin with.
         skip_undecodable: leave out images that cannot be decoded (of the training set) instead of stopping.
     """
-    batches = [list(range(i, min(i + batch_size, len(split)))) for i in range(0, len(split), batch_size)]
+    starts = range(first, len(split), batch_size)
+    batches = [list(range(i, min(i + batch_size, len(split)))) for i in starts]
     images = _EvaluationImages(split, data, skip_undecodable)
     loaded = _checked(_loader(images, workers, batch_sampler=batches[rank::world], persistent=False))
     return (batch for batch in loaded if len(batch.indices))

@@ -98,7 +98,7 @@ def build_store(store: StoreFolder, names: Sequence[str], workers: int, display:
 def _compare(store: StoreFolder, names: Sequence[str]) -> tuple[Places, list[str]]:
     """Where each image is in the store, and those that are not there or whose file is another one now."""
     shards = store.shards()
-    states = {name: _state(store.root / name) for name in names}
+    states = {name: file_state(store.root / name) for name in names}
     there: dict[str, tuple[int, int]] = {}
     for number, shard in enumerate(shards):
         for row, name in enumerate(shard.names):
@@ -113,7 +113,7 @@ def _compare(store: StoreFolder, names: Sequence[str]) -> tuple[Places, list[str
     return places, list(dict.fromkeys(names[index] for index in np.flatnonzero(stale).tolist()))
 
 
-def _state(path: Path) -> tuple[int, int]:
+def file_state(path: Path) -> tuple[int, int]:
     """Size and modification time; zeros if there is no such file."""
     try:
         state = path.stat()

@@ -10,7 +10,7 @@ from pathlib import Path
 from oltr_cli.base.files import read_json, write_json
 from oltr_cli.base.locks import Lock
 from oltr_cli.data.store.shards import FORMAT, INDEX, Shard, read_shard, remove_shard
-from oltr_cli.errors import OltrError, UsageProblem
+from oltr_cli.errors import OltrError
 from oltr_cli.recipe.home import data_home
 
 ABOUT = "store.json"
@@ -112,17 +112,3 @@ def lost_stores() -> list[Path]:
     """Folders below ``cache_home()`` that hold images but do not say which, because their ``store.json`` is damaged."""
     folders = {file.parent for file in cache_home().glob(f"*/*{INDEX}")}
     return sorted(folders - {store.path for store in find_stores()})
-
-
-def stores_of(dataset: str) -> list[StoreFolder]:
-    """The stores that were built for ``dataset``, or whose folder has this name.
-
-    Raises:
-        UsageProblem: there is none.
-    """
-    stores = find_stores()
-    fitting = [store for store in stores if dataset in (store.dataset, store.path.name)]
-    if not fitting:
-        known = ", ".join(dict.fromkeys(store.dataset for store in stores)) or "none yet"
-        raise UsageProblem(f"no store of '{dataset}' in {cache_home()}; there are: {known}")
-    return fitting

@@ -1,0 +1,105 @@
+"""Where features of pre-trained backbones are kept: ``$OLTR_CACHE/features``, for all runs with such a frozen backbone.
+
+Features of a backbone that a run has trained are in that run's folder instead. Needs no torch.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from oltr_cli.base.files import read_json, write_json
+from oltr_cli.data.feed.opening import Split
+from oltr_cli.data.lists.lists import ListSplit
+from oltr_cli.data.store.build import file_state
+from oltr_cli.data.store.folder import cache_home
+from oltr_cli.data.store.split import StoredSplit
+from oltr_cli.errors import OltrError
+
+ABOUT = "features.json"
+
+
+@dataclass(frozen=True)
+class FeaturesFolder:
+    """Features of one backbone, of all splits of a dataset; it need not exist.
+
+    Attributes:
+        weights: what the recipe names; "" for random ones.
+        key: digest of the weights' values and the transform of the images.
+    """
+
+    dataset: str
+    backbone: str
+    weights: str
+    key: str
+
+    @property
+    def path(self) -> Path:
+        name = "-".join(re.sub(r"[^\w.-]", "_", word) for word in (self.dataset, self.backbone.split("/")[-1]))
+        return cache_home() / "features" / f"{name}-{self.key[:8]}"
+
+    def create(self) -> Path:
+        """Make the folder and say in it what it is; returns its path.
+
+        Raises:
+            OltrError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OltrError(
+                f"{self.path}: cannot be created ({error.strerror}); set OLTR_CACHE to a writable folder"
+            ) from None
+        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise OltrError(f"{self.path}: cannot be written; set OLTR_CACHE to a writable folder")
+        if not isinstance(read_json(self.path / ABOUT), dict):  # missing or damaged
+            write_json(self.path / ABOUT, vars(self))
+        return self.path
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def remove(self) -> int:
+        """Remove it; returns the bytes that are free now.
+
+        Raises:
+            OltrError: it cannot be removed.
+        """
+        freed = self.size()
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise OltrError(f"{self.path}: cannot be removed ({error.strerror})") from None
+        return freed
+
+
+def find_features() -> list[FeaturesFolder]:
+    """All of them below ``cache_home()``, by name."""
+    found = []
+    for about in sorted((cache_home() / "features").glob(f"*/{ABOUT}")):
+        facts = read_json(about)
+        try:
+            folder = FeaturesFolder(**{key: str(facts[key]) for key in ("dataset", "backbone", "weights", "key")})
+        except (TypeError, KeyError):
+            continue
+        if folder.path == about.parent:
+            found.append(folder)
+    return found
+
+
+def digest_of_files(images: Split) -> bytes:
+    """A digest of where the files of a split are, and of the size and time of each; nothing for the built-in set.
+
+    Names and labels alone would take a dataset of the same name elsewhere, or a changed picture, for this one.
+    """
+    listed = images.listed if isinstance(images, StoredSplit) else images
+    if not isinstance(listed, ListSplit):
+        return b""
+    digest = hashlib.sha256(os.fsencode(listed.root.resolve()))
+    digest.update(np.array([file_state(listed.root / name) for name in listed.files], np.int64).tobytes())
+    return digest.digest()
