@@ -29,9 +29,11 @@ from oltr_cli.training.compiling import compiled
 from oltr_cli.training.feeds import make_feed
 from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.loss import Loss
+from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.saving import Saving
-from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
+from oltr_cli.training.schedule import build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.training.task import Progress, Task, build_method
+from oltr_cli.training.updates import Updates
 from oltr_cli.training.watch import LossWatch
 
 MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
@@ -79,6 +81,7 @@ class _Training:
         self.optimizer = build_optimizer(self.method, train_spec, fused=accelerator.device.type == "cuda")
         self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
         self.saving.restore_optimizer(self.optimizer, self.scheduler)
+        self.updates = Updates(train_spec, self.optimizer, self.scheduler, accelerator)
         self.watch = LossWatch(self.optimizer, self.progress, task.run.name, self._rates())
         if task.compiled:
             self.method.backbone.compute_map = compiled(self.method.backbone.compute_map)  # type: ignore[method-assign,assignment]
@@ -149,18 +152,15 @@ class _Training:
         labels = batch.labels.to(accelerator.device, non_blocking=True)
         recipe = task.recipe
         mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), len(labels), recipe.data.image_size)
-        self.optimizer.zero_grad(set_to_none=True)
         terms = self.loss(inputs, labels, mixing)
-        total = torch.stack(list(terms.values())).sum()
-        accelerator.backward(total)
+        self.updates.backward(torch.stack(list(terms.values())).sum())
         self.watch.add(terms, epoch, step)
-        self.optimizer.step()
-        self.scheduler.step()
+        self.updates.step()
 
     def _rates(self) -> str:
         """``train.lr.features (now 0.1) or train.lr.classifier (now 0.1)``, of the parts that are trained."""
         rates = self.task.recipe.train.lr
-        names = [group["name"] for group in self.optimizer.param_groups]
+        names = dict.fromkeys(group["name"] for group in self.optimizer.param_groups)
         return " or ".join(f"train.lr.{name} (now {rates[name]:g})" for name in names)
 
     def _count_failures(self, failed: list[int]) -> None:

@@ -58,10 +58,11 @@ class Saving:
         if self.found is None:
             return
         try:
+            # Of this device, which may be another one than before: it decides where AdamW keeps its count of steps.
+            for group in self.found["optimizer"]["param_groups"]:
+                group["fused"] = optimizer.defaults["fused"]
             optimizer.load_state_dict(self.found["optimizer"])
             scheduler.load_state_dict(self.found["scheduler"])
-            for group in optimizer.param_groups:  # of this device, which may be another one than before
-                group["fused"] = optimizer.defaults["fused"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._unusable(f"optimizer or schedule: {error}") from None
 

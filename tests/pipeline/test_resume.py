@@ -106,6 +106,13 @@ KEYS = {
         "train.warmup_epochs=2",
         "data.crop_padding=2",
     ],
+    "adamw": [
+        "train.optimizer=adamw",
+        "train.lr.features=0.001",
+        "train.layer_decay=0.75",
+        "train.decay_norms=false",
+        "train.clip_norm=1",
+    ],
     "mixup": ["train.mixup=0.4"],
     "mixup and cutmix": ["train.mixup=0.4", "train.cutmix=1.0"],
     "sampler sqrt": ["train.sampler=sqrt"],
