@@ -43,6 +43,8 @@ _AS_UNSET: dict[str, Any] = {
     "decay_norms": True,
     "layer_decay": 1,
     "clip_norm": 0,
+    "accumulate": 1,
+    "ema": 0,
 }
 
 
@@ -159,6 +161,10 @@ class TrainSpec(Spec):
         "on",
     )
     clip_norm: float | None = Field(None, ge=0, description="gradients are shortened to this norm, all parts together")
+    accumulate: int | None = Field(None, ge=1, le=1_000_000, description="batches whose gradients make one step")
+    ema: float | None = Field(
+        None, ge=0, lt=1, description="decay of a moving average of the weights, which is scored in their place"
+    )
     schedule: Literal["step", "multistep", "cosine", "onecycle"] = "step"
     step_size: int = Field(10, ge=1, le=1_000_000, description="step: epochs between reductions")
     gamma: float = Field(0.1, gt=0, le=1, description="step and multistep: factor of a reduction")

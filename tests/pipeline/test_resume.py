@@ -113,6 +113,8 @@ KEYS = {
         "train.decay_norms=false",
         "train.clip_norm=1",
     ],
+    "accumulate": ["train.accumulate=2", "train.optimizer=adamw", "train.lr.features=0.001"],
+    "ema": ["train.ema=0.9", "train.accumulate=2"],
     "mixup": ["train.mixup=0.4"],
     "mixup and cutmix": ["train.mixup=0.4", "train.cutmix=1.0"],
     "sampler sqrt": ["train.sampler=sqrt"],
@@ -122,7 +124,7 @@ KEYS = {
 
 @pytest.mark.parametrize("name", KEYS)
 def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, monkeypatch):
-    """Stopped in the middle of the second epoch."""
+    """Stopped in the middle of the second epoch, and of a step where that takes several batches."""
     for variable, value in oltr.env.items():
         if variable.startswith(("OLTR_", "XDG_")):
             monkeypatch.setenv(variable, value)
@@ -138,7 +140,7 @@ def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, 
     step = engine._Training._step
 
     def killed(training, batch, epoch, number):
-        if (epoch, number) == (1, 2):
+        if (epoch, number) == (1, 3):
             raise KeyboardInterrupt
         return step(training, batch, epoch, number)
 

@@ -148,13 +148,13 @@ def test_gradients_are_clipped_over_all_parts_together(clip):
     method, train = make(), spec(clip_norm=clip, momentum=0.0, weight_decay=0.0)
     before = {name: p.detach().clone() for name, p in method.named_parameters()}
     optimizer = build_optimizer(method, train)
-    updates = Updates(train, optimizer, SimpleNamespace(step=lambda: None), Accelerator(cpu=True))
+    updates = Updates(train, optimizer, SimpleNamespace(step=lambda: None), Accelerator(cpu=True), 1)
     loss = method.training_loss(images, torch.tensor([0, 1, 2, 0]))["cross_entropy"]
     gradients = dict(zip(before, torch.autograd.grad(loss, list(method.parameters()), retain_graph=True), strict=True))
     norm = torch.cat([g.flatten() for g in gradients.values()]).norm().item()
     assert 0.01 < norm < 1e6
-    updates.backward(loss)
-    updates.step()
+    updates.backward(loss, 0)
+    updates.step(0, method, None)
     for name, p in method.named_parameters():
         rate = 0.4 if name.startswith("classifier") else 0.1
         torch.testing.assert_close(p.detach(), before[name] - rate * min(1, clip / norm) * gradients[name])

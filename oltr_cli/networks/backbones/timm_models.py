@@ -102,7 +102,7 @@ class TimmModel(Backbone):
             raise UsageProblem(f"train.layer_decay: timm does not say which layers {self.name} has; leave it out")
         # Whatever no pattern fits is in the last group, in which the classifier would be.
         named = [*self.model.named_parameters(), ("", None)]
-        model = SimpleNamespace(named_parameters=lambda: named)
+        model: Any = SimpleNamespace(named_parameters=lambda: named)
         groups = group_parameters(model, self.model.group_matcher(coarse=False), return_values=True)
         return [groups[number] for number in sorted(groups)[:-1]]
 
