@@ -80,11 +80,24 @@ class DataSpec(Spec):
     interpolation: Literal["bilinear", "bicubic"] | None = Field(None, description="of resized images; unset: bilinear")
     flip: bool = True
     color_jitter: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="brightness, contrast, saturation")
+    rand_augment: tuple[int, int] | None = Field(
+        None, description="RandAugment: operations for each image, and their magnitude, 0 to 30"
+    )
+    random_erasing: float | None = Field(None, ge=0, le=1, description="share of images with a box erased")
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
+    @field_validator("random_erasing")
+    @classmethod
+    def _zero_is_unset(cls, value: float | None) -> float | None:
+        return value or None
+
     @model_validator(mode="after")
     def _ranges(self) -> "DataSpec":
+        if self.rand_augment is not None and not (self.rand_augment[0] >= 1 and 0 <= self.rand_augment[1] <= 30):
+            raise ValueError(
+                f"rand_augment must be at least 1 operation and a magnitude from 0 to 30, not {list(self.rand_augment)}"
+            )
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError(f"crop_scale must be 0 < low <= high <= 1, not {list(self.crop_scale)}")

@@ -43,6 +43,8 @@ AUGMENTATION = {
     "crop_padding",
     "flip",
     "color_jitter",
+    "rand_augment",
+    "random_erasing",
 }  # of DataSpec; the rest is in the key
 _DIGEST = "sha256"  # file with a digest of the other two
 Shape = tuple[int, int, int, int]

@@ -115,6 +115,7 @@ KEYS = {
     ],
     "accumulate": ["train.accumulate=2", "train.optimizer=adamw", "train.lr.features=0.001"],
     "ema": ["train.ema=0.9", "train.accumulate=2"],
+    "augmentation": ["data.rand_augment=[2, 9]", "data.random_erasing=0.5"],
     "mixup": ["train.mixup=0.4"],
     "mixup and cutmix": ["train.mixup=0.4", "train.cutmix=1.0"],
     "sampler sqrt": ["train.sampler=sqrt"],
