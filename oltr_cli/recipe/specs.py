@@ -3,21 +3,19 @@
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, StrictBool, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StrictBool,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import TypeVar
 
-from oltr_cli.base.text import visible
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _without_nul(cls, value: Any) -> Any:
-        if isinstance(value, str) and "\0" in value:  # as in no name of a file
-            raise ValueError(f"{visible(value)} has a NUL character")
-        return value
+from oltr_cli.recipe.glyphs import GlyphsSpec, Spec
 
 
 def _toml_name(field: str) -> str:
@@ -36,31 +34,21 @@ class MethodParams(BaseModel):
 P = TypeVar("P", bound=MethodParams, covariant=True, default=MethodParams)  # the ``Params`` that a setup holds
 
 
-class GlyphsSpec(_Spec):
-    """What the built-in dataset draws; everything that changes a pixel is here."""
-
-    seed: int = Field(0, ge=0, description="seed of the images and of each class's count")
-    known_classes: int = Field(80, ge=2, le=80)
-    open_classes: int = Field(30, ge=1, le=30)
-    open_val_classes: int = Field(15, ge=1, le=15)
-    image_size: int = Field(32, ge=16, le=128)
-    tail_floor: int = Field(5, ge=1, description="fewest training images per class")
-    tail_alpha: float = Field(6.0, gt=0, le=100, description="Pareto α; smaller is a heavier tail")
-    tail_scale: float = Field(550.0, ge=0, le=1e6)
-    tail_max: int = Field(250, ge=1, le=10_000, description="most training images per class")
-    val_per_class: int = Field(10, ge=1, le=10_000)
-    test_per_class: int = Field(25, ge=1, le=10_000)
-    open_per_class: int = Field(25, ge=1, le=10_000, description="of open and open_val")
-    strength: float = Field(1.0, ge=0, le=2, description="of all distortions and noise; 0 draws clean glyphs")
-
-    @model_validator(mode="after")
-    def _tail(self) -> "GlyphsSpec":
-        if self.tail_max < self.tail_floor:
-            raise ValueError(f"tail_max {self.tail_max} is below tail_floor {self.tail_floor}")
-        return self
+# Values that mean the same as leaving the key out, so that no recipe's hash has them.
+_AS_UNSET: dict[str, Any] = {
+    "from_scratch": False,
+    "mixup": 0,
+    "cutmix": 0,
+    "optimizer": "sgd",
+    "decay_norms": True,
+    "layer_decay": 1,
+    "clip_norm": 0,
+    "accumulate": 1,
+    "ema": 0,
+}
 
 
-class DataSpec(_Spec):
+class DataSpec(Spec):
     """Which images, and how they are transformed."""
 
     name: str = Field(pattern=r"^\w[\w. -]*$", max_length=100, description="runs are stored under this name")
@@ -92,11 +80,24 @@ class DataSpec(_Spec):
     interpolation: Literal["bilinear", "bicubic"] | None = Field(None, description="of resized images; unset: bilinear")
     flip: bool = True
     color_jitter: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="brightness, contrast, saturation")
+    rand_augment: tuple[int, int] | None = Field(
+        None, description="RandAugment: operations for each image, and their magnitude, 0 to 30"
+    )
+    random_erasing: float | None = Field(None, ge=0, le=1, description="share of images with a box erased")
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
+    @field_validator("random_erasing")
+    @classmethod
+    def _zero_is_unset(cls, value: float | None) -> float | None:
+        return value or None
+
     @model_validator(mode="after")
     def _ranges(self) -> "DataSpec":
+        if self.rand_augment is not None and not (self.rand_augment[0] >= 1 and 0 <= self.rand_augment[1] <= 30):
+            raise ValueError(
+                f"rand_augment must be at least 1 operation and a magnitude from 0 to 30, not {list(self.rand_augment)}"
+            )
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError(f"crop_scale must be 0 < low <= high <= 1, not {list(self.crop_scale)}")
@@ -118,7 +119,7 @@ class DataSpec(_Spec):
         return self
 
 
-class BackboneSpec(_Spec):
+class BackboneSpec(Spec):
     """The ``[backbone]`` table of a recipe; ``oltr_cli.networks.backbones.build_backbone`` makes the network of it."""
 
     name: str = Field("resnet10", description="see: oltr ls backbones")
@@ -137,8 +138,8 @@ class BackboneSpec(_Spec):
     fc: int | None = Field(None, ge=1, le=8192, description="features of a linear layer and ReLU after the pooling")
 
 
-class TrainSpec(_Spec):
-    """One training stage: SGD with a learning rate for each part of the model."""
+class TrainSpec(Spec):
+    """One training stage: SGD or AdamW with a learning rate for each part of the model."""
 
     epochs: int = Field(30, ge=1, le=1_000_000)
     batch_size: int = Field(128, ge=1, le=1_000_000)
@@ -158,8 +159,25 @@ class TrainSpec(_Spec):
         description="outliers in a batch, for methods that train on some; unset: as many as images",
     )
     lr: dict[str, float] = Field({"features": 0.1, "classifier": 0.1, "centroids": 0.01}, description="by part")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
+    optimizer: Literal["sgd", "adamw"] | None = Field(None, description="unset: sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    betas: tuple[float, float] | None = Field(None, description="of adamw; unset: 0.9 and 0.999")
+    weight_decay: float = Field(5e-4, ge=0, description="added to the gradient by sgd, apart from it by adamw")
+    decay_norms: StrictBool | None = Field(
+        None, description="false: no weight decay for norms and biases, the parameters with one dimension"
+    )
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="factor of the learning rate of the backbone's last layer; its square for the layer before, and so "
+        "on",
+    )
+    clip_norm: float | None = Field(None, ge=0, description="gradients are shortened to this norm, all parts together")
+    accumulate: int | None = Field(None, ge=1, le=1_000_000, description="batches whose gradients make one step")
+    ema: float | None = Field(
+        None, ge=0, lt=1, description="decay of a moving average of the weights, which is scored in their place"
+    )
     schedule: Literal["step", "multistep", "cosine", "onecycle"] = "step"
     step_size: int = Field(10, ge=1, le=1_000_000, description="step: epochs between reductions")
     gamma: float = Field(0.1, gt=0, le=1, description="step and multistep: factor of a reduction")
@@ -173,7 +191,6 @@ class TrainSpec(_Spec):
         le=1_000_000,
         description="epochs in which the rate rises to the schedule's, by the same at each step",
     )
-    # None is unset, and 0 the same: neither is part of a recipe's hash.
     mixup: float | None = Field(
         None, ge=0, le=1000, description="images are mixed pairwise (mixup) by λ ~ Beta(α, α) with this α"
     )
@@ -192,10 +209,10 @@ class TrainSpec(_Spec):
         None, description="train the method from nothing with [stage1]; false or unset: from the method it starts from"
     )
 
-    @field_validator("from_scratch", "mixup", "cutmix")
+    @field_validator(*_AS_UNSET)
     @classmethod
-    def _false_is_unset(cls, value: float | bool | None) -> float | bool | None:
-        return value or None
+    def _unset(cls, value: Any, info: ValidationInfo) -> Any:
+        return None if value == _AS_UNSET[str(info.field_name)] else value
 
     @field_validator("frozen_precision")
     @classmethod
@@ -213,6 +230,12 @@ class TrainSpec(_Spec):
         self._check_schedule()
         if self.freeze_backbone and (self.mixup or self.cutmix):
             raise ValueError("mixup and cutmix need images, and freeze_backbone trains on saved features")
+        if self.freeze_backbone and self.layer_decay:
+            raise ValueError("layer_decay is for the layers of a backbone that is trained; freeze_backbone is set")
+        if self.betas and self.optimizer != "adamw":
+            raise ValueError("betas are those of optimizer adamw; sgd has a momentum")
+        if self.betas and not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be at least 0 and below 1, not {list(self.betas)}")
         bad = [f"{part}={rate}" for part, rate in self.lr.items() if rate < 0]
         if bad:
             raise ValueError(f"lr must not be negative: {', '.join(bad)}")
@@ -231,7 +254,7 @@ class TrainSpec(_Spec):
             raise ValueError(f"warmup_epochs {self.warmup_epochs} is above epochs {self.epochs}")
 
 
-class Recipe(_Spec):
+class Recipe(Spec):
     """What one run is, completely: nothing else may change its result but the seed and the machine."""
 
     method: str

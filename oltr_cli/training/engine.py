@@ -7,6 +7,7 @@ run on a CPU gives the same bits as an uninterrupted one.
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,25 +17,26 @@ from oltr_cli.base.display import Bar, epoch_header, epoch_line
 from oltr_cli.base.files import write_text
 from oltr_cli.base.seeding import derive
 from oltr_cli.base.signals import StopRequest
-from oltr_cli.base.text import counted
 from oltr_cli.data.feed.loading import Batch
 from oltr_cli.data.feed.mixing import draw_mixing
-from oltr_cli.errors import DataProblem, NotFinite, Stopped
+from oltr_cli.errors import NotFinite, Stopped
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.protocol.catalogue import GROUPS
 from oltr_cli.protocol.metrics import all_metrics
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
+from oltr_cli.training.average import WeightAverage
 from oltr_cli.training.compiling import compiled
 from oltr_cli.training.feeds import make_feed
 from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.loss import Loss
+from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.saving import Saving
-from oltr_cli.training.schedule import build_optimizer, build_scheduler, freeze_backbone, keep_frozen_statistics
+from oltr_cli.training.schedule import build_scheduler, freeze_backbone, keep_frozen_statistics
 from oltr_cli.training.task import Progress, Task, build_method
+from oltr_cli.training.updates import Updates, updates_per_epoch
 from oltr_cli.training.watch import LossWatch
 
-MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
 ACCURACIES = [f"closed/{group}" for group in ("overall", *GROUPS)]  # of validation, in each epoch's row
 SELECT_BY = "val/closed/overall"
 
@@ -77,8 +79,12 @@ class _Training:
         if not task.cls.trains:
             return
         self.optimizer = build_optimizer(self.method, train_spec, fused=accelerator.device.type == "cuda")
-        self.scheduler = build_scheduler(self.optimizer, train_spec, self.feed.steps)
+        self.scheduler = build_scheduler(self.optimizer, train_spec, updates_per_epoch(train_spec, self.feed.steps))
         self.saving.restore_optimizer(self.optimizer, self.scheduler)
+        self.updates = Updates(train_spec, self.optimizer, self.scheduler, accelerator, self.feed.steps)
+        self.average = WeightAverage(self.method, train_spec.ema) if train_spec.ema is not None else None
+        if self.average is not None:
+            self.saving.restore_average(self.average)
         self.watch = LossWatch(self.optimizer, self.progress, task.run.name, self._rates())
         if task.compiled:
             self.method.backbone.compute_map = compiled(self.method.backbone.compute_map)  # type: ignore[method-assign,assignment]
@@ -130,18 +136,18 @@ class _Training:
             progress.step += 1
             progress.epoch_seconds = time.monotonic() - self.began
             bar.advance(1, task.recipe.train.batch_size, title)
-            if progress.step < self.feed.steps:
+            if progress.step < self.feed.steps and self.updates.complete(progress.step):
                 # Several processes ask each other, which waits for their GPUs.
-                ask = task.accelerator.num_processes == 1 or progress.step % self.watch.every == 0
+                ask = task.accelerator.num_processes == 1 or progress.step % self.watch.every < self.updates.size
                 if ask and self._stop_wanted(stop):
                     self._stop(stop.signal_number or signal.SIGTERM)
                 if self.saving.due:
                     self._save_last()
 
     def _step(self, batch: Batch, epoch: int, step: int) -> None:
-        """One optimizer step, without waiting for a GPU."""
+        """One batch, without waiting for a GPU."""
         task, seed = self.task, self.task.run.seed
-        self._count_failures(batch.failed)
+        task.count_failures(self.progress, batch.failed)
         torch.manual_seed(derive(seed, "step", epoch, step))  # for methods that use dropout or noise
         accelerator = task.accelerator
         self.method.progress = (epoch * self.feed.steps + step) / (task.recipe.train.epochs * self.feed.steps)
@@ -149,31 +155,16 @@ class _Training:
         labels = batch.labels.to(accelerator.device, non_blocking=True)
         recipe = task.recipe
         mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), len(labels), recipe.data.image_size)
-        self.optimizer.zero_grad(set_to_none=True)
         terms = self.loss(inputs, labels, mixing)
-        total = torch.stack(list(terms.values())).sum()
-        accelerator.backward(total)
+        self.updates.backward(torch.stack(list(terms.values())).sum(), step)
         self.watch.add(terms, epoch, step)
-        self.optimizer.step()
-        self.scheduler.step()
+        self.updates.step(step, self.method, self.average)
 
     def _rates(self) -> str:
         """``train.lr.features (now 0.1) or train.lr.classifier (now 0.1)``, of the parts that are trained."""
         rates = self.task.recipe.train.lr
-        names = [group["name"] for group in self.optimizer.param_groups]
+        names = dict.fromkeys(group["name"] for group in self.optimizer.param_groups)
         return " or ".join(f"train.lr.{name} (now {rates[name]:g})" for name in names)
-
-    def _count_failures(self, failed: list[int]) -> None:
-        if not failed:
-            return
-        known = set(self.progress.failed)
-        self.progress.failed += sorted(set(failed) - known)
-        split = self.task.images
-        if len(self.progress.failed) > MOST_FAILED * len(split):
-            raise DataProblem(
-                f"{len(self.progress.failed)} of {counted(len(split), 'training image')} cannot be decoded, more than "
-                f"1 %; the first is {split.names[self.progress.failed[0]]}"
-            )
 
     def _finish_epoch(self) -> dict[str, Any]:
         """Validate, record the row, keep the weights if they are the best so far, and write last.pt."""
@@ -183,19 +174,22 @@ class _Training:
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
             # Each process has batch-norm statistics of its own share; those of the first one are the run's.
-            broadcast(list(self.method.buffers()))
+            broadcast([*self.method.buffers(), *(self.average.values.values() if self.average else [])])
             progress.failed = sorted(set(gather_object(progress.failed)))
-        if type(self.method).end_epoch is not Method.end_epoch:
-            self.feed.end_epoch(self.method)
-            if task.accelerator.num_processes > 1:  # equal sums may differ in their last bits from GPU to GPU
-                broadcast([tensor.detach() for tensor in (*self.method.parameters(), *self.method.buffers())])
+        self._end_epoch()
         if not all(torch.isfinite(p).all() for p in self.method.parameters()):
             raise NotFinite(
                 f"{task.run.name}: weights are not finite after epoch {progress.epoch + 1}. Lower {self._rates()}"
             )
-        validation = self._validate()
-        terms = {name: total / self.feed.steps for name, total in progress.sums.items()}
         seconds = progress.epoch_seconds
+        with self._scored_weights():
+            validation = self._validate()
+            took = seconds + time.monotonic() - began
+            value = validation[SELECT_BY] or 0.0
+            if value > progress.best_value:
+                progress.best_epoch, progress.best_value = progress.epoch + 1, value
+                self.saving.save_best(self.method, progress.best_epoch, value)
+        terms = {name: total / self.feed.steps for name, total in progress.sums.items()}
         row: dict[str, Any] = {
             "epoch": progress.epoch + 1,
             "loss": sum(terms.values()),
@@ -203,18 +197,28 @@ class _Training:
             **validation,
             **{f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups},
             "images_per_second": self.feed.steps * task.recipe.train.batch_size / max(seconds, 1e-9),
-            "seconds": seconds + time.monotonic() - began,
+            "seconds": took,
         }
         progress.epoch, progress.step, progress.sums, progress.epoch_seconds = progress.epoch + 1, 0, {}, 0.0
         progress.history.append(row)
-        value = row[SELECT_BY]
-        if value > progress.best_value:
-            progress.best_epoch, progress.best_value = progress.epoch, value
-            self.saving.save_best(self.method, progress.epoch, value)
         self._save_last()
         if task.accelerator.is_main_process:
             write_text(task.run.path / "metrics.jsonl", as_lines(progress.history))
         return row
+
+    def _end_epoch(self) -> None:
+        """Let the method change its weights, and their moving average likewise."""
+        if type(self.method).end_epoch is Method.end_epoch:
+            return
+        for weights in (nullcontext(), self._scored_weights()) if self.average else (nullcontext(),):
+            with weights:
+                self.feed.end_epoch(self.method)
+                if self.task.accelerator.num_processes > 1:  # equal sums may differ in their last bits from GPU to GPU
+                    broadcast([tensor.detach() for tensor in (*self.method.parameters(), *self.method.buffers())])
+
+    def _scored_weights(self) -> AbstractContextManager[None]:
+        """Inside this context the method has the weights that are scored: their moving average, if there is one."""
+        return nullcontext() if self.average is None else self.average.in_place(self.method)
 
     def _validate(self) -> dict[str, float | None]:
         """The closed-set metrics of the validation split."""
@@ -238,4 +242,4 @@ class _Training:
 
     def _save_last(self) -> None:
         self.watch.look(self.progress.epoch, self.progress.step)
-        self.saving.save_last(self.method, self.progress, self.optimizer, self.scheduler)
+        self.saving.save_last(self.method, self.progress, self.optimizer, self.scheduler, self.average)

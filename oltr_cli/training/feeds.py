@@ -70,7 +70,8 @@ class ImageFeed:
         split, device = task.images, task.accelerator.device
         recipe, seed = (task.recipe.data, task.recipe.train), task.run.seed
         self.loader: TrainingLoader | DeviceLoader
-        if isinstance(split, StoredSplit) and device.type != "cpu":
+        # RandAugment treats each image by itself: on a GPU that would be many small kernels, so workers do it.
+        if isinstance(split, StoredSplit) and device.type != "cpu" and task.recipe.data.rand_augment is None:
             self.loader = DeviceLoader(split, *recipe, seed, device, task.workers, *share)
         else:
             self.loader = TrainingLoader(split, *recipe, seed, task.workers, *share)

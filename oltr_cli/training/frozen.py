@@ -47,6 +47,8 @@ AUGMENTATION = {
     "crop_padding",
     "flip",
     "color_jitter",
+    "rand_augment",
+    "random_erasing",
 }  # of DataSpec; the rest is in the key
 
 

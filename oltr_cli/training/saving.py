@@ -7,10 +7,11 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.method import Method
 from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
 from oltr_cli.runs.folder import FolderGone
+from oltr_cli.training.average import WeightAverage
 from oltr_cli.training.schedule import Schedule
 from oltr_cli.training.task import Progress, Task, fill
 
@@ -58,12 +59,22 @@ class Saving:
         if self.found is None:
             return
         try:
+            # Of this device, which may be another one than before: it decides where AdamW keeps its count of steps.
+            for group in self.found["optimizer"]["param_groups"]:
+                group["fused"] = optimizer.defaults["fused"]
             optimizer.load_state_dict(self.found["optimizer"])
             scheduler.load_state_dict(self.found["scheduler"])
-            for group in optimizer.param_groups:  # of this device, which may be another one than before
-                group["fused"] = optimizer.defaults["fused"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._unusable(f"optimizer or schedule: {error}") from None
+
+    def restore_average(self, average: WeightAverage) -> None:
+        """Restore the moving average of the weights, if training resumes."""
+        if self.found is None:
+            return
+        try:
+            average.load_state_dict(self.found["average"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise self._unusable(f"average of the weights: {first_line(error)}") from None
 
     @property
     def due(self) -> bool:
@@ -74,10 +85,19 @@ class Saving:
         """Write best.pt: the weights after ``epoch``, with the closed-set accuracy ``value`` on validation."""
         self._save(BEST, method, {"epoch": epoch, "value": value})
 
-    def save_last(self, method: Method, progress: Progress, optimizer: Optimizer, scheduler: Schedule) -> None:
+    def save_last(
+        self,
+        method: Method,
+        progress: Progress,
+        optimizer: Optimizer,
+        scheduler: Schedule,
+        average: WeightAverage | None = None,
+    ) -> None:
         """Write last.pt: everything that training needs to resume from this step."""
         began = time.monotonic()
         state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+        if average is not None:
+            state["average"] = average.state_dict()
         self._save(LAST, method, {"progress": {**vars(progress)}, **state})
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - began

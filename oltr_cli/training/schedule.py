@@ -1,37 +1,12 @@
-"""Optimizer and learning-rate schedule of a stage: SGD with one parameter group for each part of a method."""
+"""Learning-rate schedule of a stage, and what of the network it does not train."""
 
 from typing import Any, Protocol
 
 import torch
-from torch.optim import SGD, lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
-from oltr_cli.base.added_code import defined_at
-from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.method import Method
 from oltr_cli.recipe.specs import TrainSpec
-
-
-def build_optimizer(method: Method, train: TrainSpec, *, fused: bool = False) -> SGD:
-    """SGD over ``method.parts()``, each with its own rate, without the parameters of a frozen backbone.
-
-    Args:
-        fused: one kernel for all parameters, which ``LossWatch`` can tell on the device to skip a step.
-    Raises:
-        UsageProblem: the recipe gives no learning rate for a part.
-        OltrError: ``parts`` returns no dict.
-    """
-    frozen = {id(p) for p in method.backbone.parameters() if not p.requires_grad}
-    groups = []
-    parts = method.parts()
-    if not isinstance(parts, dict):
-        raise OltrError(f"{defined_at(method.parts)}: returns a {type(parts).__name__}, not a dict of parameters")
-    for part, parameters in parts.items():
-        if part not in train.lr:
-            raise UsageProblem(f"train.lr has no rate for the part '{part}'{nearest(part, train.lr)}")
-        moving = [p for p in parameters if id(p) not in frozen]
-        if moving:
-            groups.append({"params": moving, "lr": train.lr[part], "name": part})
-    return SGD(groups, lr=0.0, momentum=train.momentum, weight_decay=train.weight_decay, fused=fused or None)
 
 
 class Schedule(Protocol):
@@ -50,7 +25,7 @@ class WarmUp:
     torch's schedules compute a rate from the one before, so each is shown the rate that it set itself.
     """
 
-    def __init__(self, optimizer: SGD, schedule: Schedule, steps: int) -> None:
+    def __init__(self, optimizer: Optimizer, schedule: Schedule, steps: int) -> None:
         self.optimizer, self.schedule, self.steps = optimizer, schedule, steps
         self.taken = 0
         self._scale()
@@ -76,7 +51,7 @@ class WarmUp:
                 group["lr"] = rate * (self.taken + 1) / self.steps
 
 
-def build_scheduler(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> Schedule:
+def build_scheduler(optimizer: Optimizer, train: TrainSpec, steps_per_epoch: int) -> Schedule:
     """The recipe's schedule, stepped once after every optimizer step; under a warm-up it runs from the first step."""
     schedule = _without_warmup(optimizer, train, steps_per_epoch)
     if train.warmup_epochs is None:
@@ -84,7 +59,7 @@ def build_scheduler(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> S
     return WarmUp(optimizer, schedule, train.warmup_epochs * steps_per_epoch)
 
 
-def _without_warmup(optimizer: SGD, train: TrainSpec, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
+def _without_warmup(optimizer: Optimizer, train: TrainSpec, steps_per_epoch: int) -> lr_scheduler.LRScheduler:
     total = train.epochs * steps_per_epoch
     if train.schedule == "step":
         return lr_scheduler.StepLR(optimizer, train.step_size * steps_per_epoch, train.gamma)

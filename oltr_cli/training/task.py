@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from oltr_cli.base.added_code import defined_at
 from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
+from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset, Split
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.data.store.split import StoredSplit
@@ -23,6 +24,8 @@ from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.checkpoint import load_best as best_checkpoint
 from oltr_cli.runs.folder import Run
+
+MOST_FAILED = 0.01  # share of training images that may fail to decode before a run stops
 
 
 @dataclass
@@ -61,6 +64,21 @@ class Task:
     def images(self) -> Split:
         """What it is trained on: the training images and, for a method that uses them, outliers after them."""
         return training_images(self.cls, self.dataset)
+
+    def count_failures(self, progress: Progress, failed: list[int]) -> None:
+        """Note the images of a batch that cannot be decoded.
+
+        Raises:
+            DataProblem: they are too many by now.
+        """
+        if not failed:
+            return
+        progress.failed += sorted(set(failed) - set(progress.failed))
+        if len(progress.failed) > MOST_FAILED * len(self.images):
+            raise DataProblem(
+                f"{len(progress.failed)} of {counted(len(self.images), 'training image')} cannot be decoded, more than "
+                f"1 %; the first is {self.images.names[progress.failed[0]]}"
+            )
 
     @property
     def data_digest(self) -> str:

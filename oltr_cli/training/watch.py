@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.optim import SGD
+from torch.optim import Optimizer
 
 from oltr_cli.errors import NotFinite
 from oltr_cli.training.task import Progress
@@ -26,7 +26,7 @@ class LossWatch:
         where, rates: name of the run, and its learning rates, for the error.
     """
 
-    def __init__(self, optimizer: SGD, progress: Progress, where: str, rates: str) -> None:
+    def __init__(self, optimizer: Optimizer, progress: Progress, where: str, rates: str) -> None:
         self.optimizer, self.progress, self.where, self.rates = optimizer, progress, where, rates
         self.every = EVERY if optimizer.defaults["fused"] else 1
         self._names: tuple[str, ...] = ()

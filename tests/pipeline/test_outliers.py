@@ -199,7 +199,7 @@ def test_an_interrupted_run_refuses_other_outliers_and_a_finished_one_says_so(ho
 
 
 def test_an_outlier_that_cannot_be_decoded_is_replaced_by_another_and_named(home, monkeypatch):
-    monkeypatch.setattr(engine, "MOST_FAILED", 0.1)
+    monkeypatch.setattr("oltr_cli.training.task.MOST_FAILED", 0.1)
     root = home / "data" / "tiny"
     (root / "open_train" / "c30" / "1.png").write_bytes(b"?")
     _, result = run(home, "outlier-exposure")

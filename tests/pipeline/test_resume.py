@@ -115,12 +115,25 @@ KEYS = {
     "mixup and cutmix": ("plain", ["train.mixup=0.4", "train.cutmix=1.0"]),
     "sampler sqrt": ("plain", ["train.sampler=sqrt"]),
     "sampler progressive": ("plain", ["train.sampler=progressive"]),
+    "adamw": (
+        "plain",
+        [
+            "train.optimizer=adamw",
+            "train.lr.features=0.001",
+            "train.layer_decay=0.75",
+            "train.decay_norms=false",
+            "train.clip_norm=1",
+        ],
+    ),
+    "accumulate": ("plain", ["train.accumulate=2", "train.optimizer=adamw", "train.lr.features=0.001"]),
+    "ema": ("plain", ["train.ema=0.9", "train.accumulate=2"]),
+    "augmentation": ("plain", ["data.rand_augment=[2, 9]", "data.random_erasing=0.5"]),
 }
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, monkeypatch):
-    """Stopped in the middle of the second epoch."""
+    """Stopped in the middle of the second epoch, and of a step where that takes several batches."""
     method, sets = KEYS[name]
     for variable, value in oltr.env.items():
         if variable.startswith(("OLTR_", "XDG_")):
@@ -137,7 +150,7 @@ def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, 
     step = engine._Training._step
 
     def killed(training, batch, epoch, number):
-        if (epoch, number) == (1, 2):
+        if (epoch, number) == (1, 3):
             raise KeyboardInterrupt
         return step(training, batch, epoch, number)
 

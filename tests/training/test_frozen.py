@@ -209,7 +209,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(task, tmp_path):
 
 
 def test_an_image_that_cannot_be_decoded_is_left_out_and_told(task, own_tiny_data, monkeypatch):
-    monkeypatch.setattr(engine, "MOST_FAILED", 0.5)
+    monkeypatch.setattr("oltr_cli.training.task.MOST_FAILED", 0.5)
     (own_tiny_data / "tiny" / "train" / "c0" / "3.png").write_bytes(b"no image")
     here = task("focal", data=own_tiny_data)
     progress = train(here)

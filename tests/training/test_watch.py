@@ -11,11 +11,12 @@ from oltr_cli.training.task import Progress
 from oltr_cli.training.watch import EVERY, LossWatch
 
 
-def steps(fused, losses, look_at=()):
+def steps(fused, losses, look_at=(), kind="SGD"):
     """Weights after a step for each of ``losses``, the progress, and the watch; the loss is its number times w."""
     torch.manual_seed(0)
     weight = nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.SGD([{"params": [weight], "lr": 0.1, "name": "features"}], momentum=0.9, fused=fused)
+    groups = [{"params": [weight], "lr": 0.1, "name": "features"}]
+    optimizer = getattr(torch.optim, kind)(groups, fused=fused, **({"momentum": 0.9} if kind == "SGD" else {}))
     progress = Progress()
     watch = LossWatch(optimizer, progress, "the run", "train.lr.features (now 0.1)")
     history = []
@@ -44,20 +45,22 @@ def test_sums_are_those_of_single_steps(look_at):
 @pytest.mark.parametrize("bad", [0, 5, EVERY - 1, EVERY, EVERY + 3])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("fused", [None, True])
-def test_no_step_is_taken_from_the_first_bad_one_on(bad, value, fused, monkeypatch):
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+def test_no_step_is_taken_from_the_first_bad_one_on(bad, value, fused, kind, monkeypatch):
     losses = [0.1] * (EVERY + 5)
     losses[bad] = value
     kept = []
-    step = torch.optim.SGD.step
+    optimizer = getattr(torch.optim, kind)
+    step = optimizer.step
 
     def note(self, *arguments):
         step(self, *arguments)
         kept.append(self.param_groups[0]["params"][0].detach().clone())
 
-    monkeypatch.setattr(torch.optim.SGD, "step", note)
+    monkeypatch.setattr(optimizer, "step", note)
     message = rf"term 'one' is (nan|-?inf) at epoch 3, step {bad + 1}; .* Lower train\.lr\.features \(now 0\.1\)"
     with pytest.raises(NotFinite, match=message):
-        steps(fused, losses)
+        steps(fused, losses, kind=kind)
     assert all(weight.isfinite().all() for weight in kept)
     if fused:
         assert len(kept) >= bad

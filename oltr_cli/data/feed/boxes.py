@@ -42,6 +42,34 @@ def crop_boxes(shapes: NDArray[np.int64], spec: DataSpec, key: tuple[int | str, 
     return boxes
 
 
+ERASED_AREA, ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, which are the paper's but for the area
+
+
+def erased_boxes(side: int, probability: float, key: tuple[int | str, ...], share: slice) -> Boxes:
+    """Random erasing (Zhong et al. 2020) of images of ``side`` pixels in rows ``share`` of a batch.
+
+    Of ten tries the first that fits is taken.
+
+    Returns:
+        boxes, of no height or width in images that stay whole.
+    """
+    drawn = generator(*key).random((share.stop, 1 + 4 * TRIES))[share]
+    erased, draws = drawn[:, 0] < probability, drawn[:, 1:].reshape(-1, TRIES, 4)
+    low, high = ERASED_AREA
+    area = side**2 * (low + (high - low) * draws[..., 0])
+    low, high = np.log(ERASED_RATIO)
+    ratio = np.exp(low + (high - low) * draws[..., 1])
+    h, w = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))  # (B, TRIES)
+    fits = (h < side) & (w < side)
+    first, row = fits.argmax(axis=1), np.arange(len(fits))
+    h, w = h[row, first], w[row, first]
+    top = np.floor(draws[row, first, 2] * (side - h + 1))
+    left = np.floor(draws[row, first, 3] * (side - w + 1))
+    boxes = np.stack([top, left, h, w], axis=1).astype(np.int64)
+    boxes[~(erased & fits.any(axis=1))] = 0
+    return boxes
+
+
 @dataclass(frozen=True)
 class Windows:
     """Random crops of padded images (``data.crop_padding``): which square of the resized image, or beside it, is shown.

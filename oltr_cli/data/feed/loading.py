@@ -25,7 +25,7 @@ from oltr_cli.data.feed.sampling import (
     spread,
     steps_per_epoch,
 )
-from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, padded_crop, shrunk, training_crop
+from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, padded_crop, rand_augmented, shrunk, training_crop
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.specs import DataSpec, TrainSpec
 
@@ -68,6 +68,10 @@ class _TrainingImages(Dataset):
             crops = self._crops(keys, failed)
         except DataProblem as problem:
             return Batch(_NOTHING, _NOTHING, _NOTHING, failed, str(problem))
+        crops = [
+            rand_augmented(crop, self.spec, (self.seed, "rand_augment", epoch, place))
+            for crop, (epoch, place, _) in zip(crops, keys, strict=True)
+        ]
         indices = torch.tensor([index for _, _, index in keys])
         labels = torch.from_numpy(self.split.labels[indices.numpy()])
         return Batch(torch.stack(crops), labels, indices, failed)

@@ -62,7 +62,8 @@ def draw_mixing(train: TrainSpec, key: tuple[int | str, ...], rows: int, side: i
     share = float(rng.beta(alpha, alpha))
     box = None
     if cuts:
-        box = cut_box(share, *rng.integers(side, size=2).tolist(), side)
+        row, column = rng.integers(side, size=2).tolist()
+        box = cut_box(share, row, column, side)
         share = 1 - (box[2] - box[0]) * (box[3] - box[1]) / side**2
     return Mixing(share, torch.from_numpy(rng.permutation(rows)), box)
 

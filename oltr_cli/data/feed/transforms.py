@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import RandAugment
 from torchvision.transforms.v2 import functional as F
 
-from oltr_cli.base.seeding import generator
+from oltr_cli.base.seeding import derive, generator
+from oltr_cli.data.feed.boxes import erased_boxes
 from oltr_cli.recipe.specs import DataSpec
 
 _FILTERS = {None: InterpolationMode.BILINEAR, **{mode.value: mode for mode in InterpolationMode}}
@@ -56,6 +58,18 @@ def _resized(image: Tensor, box: Sequence[int], spec: DataSpec) -> Tensor:
     return F.resized_crop(image, *box, size, _FILTERS[spec.interpolation], antialias=True)
 
 
+def rand_augmented(image: Tensor, spec: DataSpec, key: tuple[int | str, ...]) -> Tensor:
+    """RandAugment (Cubuk et al. 2020) of an image, uint8 (C, H, W), by torchvision; unchanged if the recipe has none.
+
+    torchvision draws from torch's global generator, which is therefore seeded by ``key`` and then put back.
+    """
+    if spec.rand_augment is None:
+        return image
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(*key))
+        return RandAugment(*spec.rand_augment)(image)
+
+
 def padded_crop(image: Tensor, corner: Sequence[int], spec: DataSpec) -> Tensor:
     """The square at ``corner`` (row, column, may be negative) of an image (C, H, W), resized as for evaluation.
 
@@ -98,16 +112,21 @@ class DeviceTransform:
         return scaled.sub_(self.mean).div_(self.std)
 
     def train(self, images: Tensor, key: tuple[int | str, ...], share: slice) -> Tensor:
-        """As ``evaluate`` after flip and colour jitter. The draws are made from ``key`` for a whole batch, of which
-        ``images`` are the rows ``share``."""
+        """As ``evaluate`` after flip and colour jitter, with boxes erased after it (0, the mean of the channel).
+
+        The draws are made from ``key`` for a whole batch, of which ``images`` are the rows ``share``.
+        """
         images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
         x = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
         drawn = generator(*key).random((share.stop, 4), dtype=np.float32)[share].T
         draws = torch.from_numpy(drawn.copy()).to(self.device, non_blocking=True)
         if self.spec.flip:
             x = torch.where((draws[0] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
-        x = self._jitter(x, draws[1:])
-        return x.sub_(self.mean).div_(self.std)
+        x = self._jitter(x, draws[1:]).sub_(self.mean).div_(self.std)
+        if self.spec.random_erasing is None:
+            return x
+        boxes = erased_boxes(x.shape[-1], self.spec.random_erasing, (*key, "erasing"), share)
+        return x.masked_fill_(_inside(torch.from_numpy(boxes).to(self.device, non_blocking=True), x.shape[-1]), 0)
 
     def _jitter(self, x: Tensor, draws: Tensor) -> Tensor:
         """Brightness, contrast, saturation in this order, factors uniform in 1 ± strength, one per sample."""
@@ -122,3 +141,11 @@ class DeviceTransform:
             grey = (x * self.luma).sum(1, keepdim=True)
             x = ((x - grey) * factors[2] + grey).clamp_(0, 1)
         return x
+
+
+def _inside(boxes: Tensor, side: int) -> Tensor:
+    """Which pixels of square images are inside of their boxes (B, 4): (B, 1, side, side)."""
+    pixel = torch.arange(side, device=boxes.device)
+    first, size = boxes[:, :2, None], boxes[:, 2:, None]
+    rows, columns = ((pixel >= first) & (pixel < first + size)).unbind(1)
+    return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.data.glyphs import alphabets
 from oltr_cli.data.longtail import assign_counts, pareto_counts
-from oltr_cli.recipe.specs import GlyphsSpec
+from oltr_cli.recipe.glyphs import GlyphsSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

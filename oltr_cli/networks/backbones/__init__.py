@@ -82,6 +82,10 @@ class Backbone(nn.Module):
     def check_image_size(self, image_size: int) -> None:
         """Refuse, with a UsageProblem, square images of a size that the network does not take."""
 
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Its parameters by layer from the input to the output, for ``train.layer_decay``, without the extra fc."""
+        raise UsageProblem(f"train.layer_decay: {type(self).__name__} does not define layer_groups(); leave it out")
+
     def weight_entries(self) -> dict[str, Tensor]:
         """Its parameters and buffers by the names that they have in files of weights."""
         return dict(self.state_dict())

@@ -100,6 +100,11 @@ class ResNet(Backbone):
         side = -(-image_size // self.stride)
         return side, side
 
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """The stem and the four stages."""
+        stem = [*self.conv1.parameters(), *self.bn1.parameters()]
+        return [stem, *(list(stage.parameters()) for stage in (self.layer1, self.layer2, self.layer3, self.layer4))]
+
 
 def _stage(blocks: list[_Block], channels_in: int, planes: int, *, stride: int) -> nn.Sequential:
     """A sequence of blocks; the first has the stride and, if shapes change, a 1x1 convolution on its shortcut."""

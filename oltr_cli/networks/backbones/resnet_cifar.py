@@ -65,3 +65,9 @@ class ResNetCIFAR(Backbone):
     def map_size(self, image_size: int) -> tuple[int, int]:
         side = -(-image_size // 4)  # two strides of 2, each rounding up
         return side, side
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """The stem and the three stages."""
+        stem, blocks = [*self.conv1.parameters(), *self.bn1.parameters()], len(self.layers) // len(_CHANNELS)
+        starts = range(0, len(self.layers), blocks)
+        return [stem, *(list(self.layers[start : start + blocks].parameters()) for start in starts)]

@@ -10,6 +10,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import torch
@@ -92,6 +93,18 @@ class TimmModel(Backbone):
 
     def compute_pooled(self, images: Tensor) -> Tensor:
         return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """The stem and the blocks, as timm counts them, without what it counts with the classifier."""
+        from timm.models import group_parameters
+
+        if not hasattr(self.model, "group_matcher"):
+            raise UsageProblem(f"train.layer_decay: timm does not say which layers {self.name} has; leave it out")
+        # Whatever no pattern fits is in the last group, in which the classifier would be.
+        named = [*self.model.named_parameters(), ("", None)]
+        model: Any = SimpleNamespace(named_parameters=lambda: named)
+        groups = group_parameters(model, self.model.group_matcher(coarse=False), return_values=True)
+        return [groups[number] for number in sorted(groups)[:-1]]
 
     def weight_entries(self) -> dict[str, Tensor]:
         return {name.removeprefix("model."): value for name, value in self.state_dict().items()}

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.base.seeding import derive, generator
-from oltr_cli.data.feed.boxes import padded_windows
-from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, padded_crop, training_crop
+from oltr_cli.data.feed.boxes import erased_boxes, padded_windows
+from oltr_cli.data.feed.loading import _TrainingImages
+from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, padded_crop, rand_augmented, training_crop
 from oltr_cli.recipe.specs import DataSpec
 
 CPU = torch.device("cpu")
@@ -154,3 +157,68 @@ def test_windows_of_a_share_are_those_of_the_batch():
     part = padded_windows(shapes[3:6], data, ("key", 1), 8, slice(3, 6))
     np.testing.assert_array_equal(part.corners, whole.corners[3:6])
     assert not np.array_equal(padded_windows(shapes, data, ("key", 2), 8, slice(0, 8)).corners, whole.corners)
+
+
+def test_rand_augment_is_torchvisions_and_follows_from_its_key():
+    (image,) = images(1, size=24)
+    augmented, key = spec(rand_augment=(2, 9)), (1, "rand_augment", 2, 3)
+    state = torch.get_rng_state()
+    out = rand_augmented(image, augmented, key)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(derive(*key))
+    assert torch.equal(out, v2.RandAugment(2, 9)(image))
+    torch.set_rng_state(state)
+    assert torch.equal(out, rand_augmented(image, augmented, key))
+    seen = {rand_augmented(image, augmented, (1, "rand_augment", 2, place)).numpy().tobytes() for place in range(20)}
+    assert len(seen) > 10
+    assert rand_augmented(image, spec(), key) is image
+    assert rand_augmented(image[:1], augmented, key).shape == (1, 24, 24)  # a grey image
+
+
+@pytest.mark.parametrize("changes", [{}, {"crop_padding": 2}, {"store_side": 20}])
+def test_every_kind_of_crop_is_augmented_image_by_image(changes):
+    class Split:
+        labels = np.zeros(4, np.int64)
+
+        def image(self, index):
+            return images(4, size=24)[index]
+
+    keys = [(1, place, place % 4) for place in range(8, 12)]
+    plain = _TrainingImages(Split(), spec(**changes), 3, 4).__getitems__(keys).images
+    out = _TrainingImages(Split(), spec(**changes, rand_augment=(2, 15)), 3, 4).__getitems__(keys).images
+    for (epoch, place, _), before, after in zip(keys, plain, out, strict=True):
+        wanted = rand_augmented(before, spec(rand_augment=(2, 15)), (3, "rand_augment", epoch, place))
+        assert torch.equal(after, wanted)
+
+
+def test_erasing_sets_boxes_to_the_mean_and_leaves_the_rest():
+    x, key, share = images(40), (0, "augment", 1, 2), slice(0, 40)
+    whole = DeviceTransform(spec(), CPU).train(x, key, share)
+    out = DeviceTransform(spec(random_erasing=0.5), CPU).train(x, key, share)
+    boxes = erased_boxes(16, 0.5, (*key, "erasing"), share).tolist()
+    for image, before, box in zip(out, whole, boxes, strict=True):
+        wanted = F.erase(before, *box, torch.zeros(()))
+        assert torch.equal(image, wanted)
+    assert 8 < sum(box[2] > 0 for box in boxes) < 32
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    part = DeviceTransform(spec(random_erasing=0.5), CPU).train(x[10:25], key, slice(10, 25))
+    assert torch.equal(part, out[10:25])
+    assert spec(random_erasing=0) == spec()
+
+
+def test_erased_boxes_have_the_areas_of_torchvision():
+    side, number = 64, 4000
+    boxes = erased_boxes(side, 1.0, (5, "erasing"), slice(0, number))
+    areas = boxes[:, 2] * boxes[:, 3] / side**2
+    theirs = v2.RandomErasing(p=1.0)
+    torch.manual_seed(0)
+    drawn = [theirs.make_params([torch.zeros(3, side, side)]) for _ in range(number)]
+    wanted = np.array([one["h"] * one["w"] / side**2 for one in drawn])
+    assert areas.mean() == pytest.approx(wanted.mean(), abs=0.005)
+    assert areas.std() == pytest.approx(wanted.std(), abs=0.005)
+    assert (areas.min(), areas.max()) == pytest.approx((0.02, 0.33), abs=0.01)
+    ratios = [np.log(h / w).mean() for h, w in (boxes[:, 2:].T, np.array([(d["h"], d["w"]) for d in drawn]).T)]
+    assert ratios[0] == pytest.approx(ratios[1], abs=0.05)
+    assert (boxes[:, :2] + boxes[:, 2:] <= side).all()
+    places = boxes[:, :2] / (side - boxes[:, 2:])
+    assert places.mean(axis=0) == pytest.approx([0.5, 0.5], abs=0.03)

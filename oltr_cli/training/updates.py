@@ -1,0 +1,58 @@
+"""From the losses of batches to steps of the optimizer."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim import Optimizer
+
+from oltr_cli.method import Method
+from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.training.average import WeightAverage
+from oltr_cli.training.schedule import Schedule
+
+
+def updates_per_epoch(train: TrainSpec, batches: int) -> int:
+    """Optimizer steps of an epoch of ``batches``."""
+    return -(-batches // (train.accumulate or 1))
+
+
+class Updates:
+    """Takes the optimizer's steps: with the gradients of one batch, or of ``train.accumulate`` successive ones.
+
+    The batches of a step have equally many images, so the mean over its images is the mean of their losses; the last
+    step of an epoch may have fewer batches, and takes the mean over those. A run is saved only between steps.
+
+    Args:
+        batches: of an epoch.
+    """
+
+    def __init__(
+        self, train: TrainSpec, optimizer: Optimizer, scheduler: Schedule, accelerator: Accelerator, batches: int
+    ) -> None:
+        self.optimizer, self.scheduler, self.accelerator, self.batches = optimizer, scheduler, accelerator, batches
+        self.clip_norm, self.size = train.clip_norm, train.accumulate or 1
+        self.trained = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def complete(self, done: int) -> bool:
+        """Whether a step ends with the batch after which ``done`` of the epoch are done."""
+        return done % self.size == 0 or done == self.batches
+
+    def backward(self, loss: Tensor, number: int) -> None:
+        """The gradients of the loss of batch ``number`` of the epoch, from 0."""
+        first = number - number % self.size
+        if number == first:
+            self.optimizer.zero_grad(set_to_none=True)
+        size = min(self.size, self.batches - first)
+        # Not accelerate's accumulation, which divides by the full size also where an epoch's last step has less.
+        self.accelerator.backward(loss if size == 1 else loss / size)
+
+    def step(self, number: int, method: Method, average: WeightAverage | None) -> None:
+        """A step of the optimizer, the schedule and the average if one ends with batch ``number``; waits for no GPU."""
+        if not self.complete(number + 1):
+            return
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, self.clip_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+        if average is not None:
+            average.update(method)
