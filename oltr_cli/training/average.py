@@ -33,10 +33,11 @@ class WeightAverage:
         """Take in the weights of ``method``, without waiting for a GPU."""
         decay = min(self.decay, (1 + self.updates) / (WARM_UP + self.updates))
         weights = method.state_dict()
-        moving = [name for name, value in self.values.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.values[name] for name in moving], [weights[name] for name in moving], 1 - decay)
-        for name in self.values.keys() - set(moving):
-            self.values[name].copy_(weights[name])
+        moving = {name: value for name, value in self.values.items() if value.is_floating_point()}
+        torch._foreach_lerp_(list(moving.values()), [weights[name] for name in moving], 1 - decay)
+        others = [name for name in self.values if name not in moving]
+        if others:
+            torch._foreach_copy_([self.values[name] for name in others], [weights[name] for name in others])
         self.updates += 1
 
     @contextmanager
