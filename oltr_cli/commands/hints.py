@@ -26,7 +26,8 @@ def hint(error: object, words: list[str]) -> str:
         return "leave it out: this command loads no method, detector or backbone"
     searches = words[:1] == ["tune"] and words[1:2] not in (["threshold"], ["show"])
     if isinstance(option, str) and (words[:1] == ["run"] or searches):
-        from oltr_cli.planning.resolve import TABLES, keys_of
+        from oltr_cli.planning.blame import keys_of
+        from oltr_cli.planning.resolve import TABLES
 
         key = option.strip("-").replace("-", "_")
         full = next((f"{table}.{key}" for table, model in TABLES.items() if key in keys_of(model)), f"params.{key}")

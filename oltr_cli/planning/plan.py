@@ -6,10 +6,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from oltr_cli.errors import UsageProblem
+from oltr_cli.planning.blame import keys_of
 from oltr_cli.planning.described import Described, described, described_chain
 from oltr_cli.planning.from_scratch import from_scratch
 from oltr_cli.planning.registry import PLUS, canonical
-from oltr_cli.planning.resolve import TABLES, Link, keys_of, parse_set, resolve_chain
+from oltr_cli.planning.resolve import TABLES, Link, parse_set, resolve_chain
 from oltr_cli.recipe.files import find_recipe, read_recipe, read_toml
 from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.runs.folder import Run, runs_root

@@ -6,24 +6,21 @@ methods that start from nothing, ``[stage2]`` to those that start from another r
 and ``detector.key``.
 """
 
-import hashlib
 import json
 import re
 import shlex
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from oltr_cli.base.files import parse_toml
-from oltr_cli.errors import DataProblem, UsageProblem, nearest, several
+from oltr_cli.errors import UsageProblem, nearest
+from oltr_cli.planning.blame import Problem, blamed, explained, keys_of
 from oltr_cli.planning.described import Described, check_backbone
-from oltr_cli.recipe.backbones import HUB, TORCHVISION, torchvision_file
+from oltr_cli.planning.run_hash import run_hash
 from oltr_cli.recipe.files import read_recipe
-from oltr_cli.recipe.home import data_home, weights_file
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
 from oltr_cli.recipe.timm_names import PREFIX
 
@@ -142,14 +139,14 @@ def _pair(detector: Described, layers: list[tuple[str, dict]], under: Link, file
     """The link of a detector on the run ``under``, whose recipe it shares."""
     values, origin = _validated({"detector": detector.Params}, layers, file)
     recipe = under.recipe.model_copy(update={"method": f"{under.recipe.method}+{detector.name}", **values})
-    return Link(recipe, _hash(recipe, under.hash), {**under.origin, **origin})
+    return Link(recipe, run_hash(recipe, under.hash), {**under.origin, **origin})
 
 
 def _resolve(method: Described, layers: list[tuple[str, dict]], parent: str | None, file: str) -> Link:
     values, origin = _validated(_models(method), layers, file)
     recipe = Recipe(method=method.name, **values)
     _check_mixing(method, recipe.train, origin, file)
-    return Link(recipe, _hash(recipe, parent), origin)
+    return Link(recipe, run_hash(recipe, parent), origin)
 
 
 def _check_mixing(method: Described, train: TrainSpec, origin: dict[str, str], file: str) -> None:
@@ -159,7 +156,7 @@ def _check_mixing(method: Described, train: TrainSpec, origin: dict[str, str], f
         return
     why = "it sees features, not images" if method.on_features else "its class does not set mixes"
     text = f"{method.name} cannot train on mixed images ({why}); set it for plain only, as plain.{key} or in [stage1]"
-    raise UsageProblem(_blamed([_Problem(key, f"{key}: {text}")], origin, file))
+    raise UsageProblem(blamed([Problem(key, f"{key}: {text}")], origin, file))
 
 
 def _validated(
@@ -170,73 +167,37 @@ def _validated(
     origin: dict[str, str] = {}
     for source, layer in layers:
         _merge(merged, layer, origin, source)
-    problems = [_Problem(k, f"unknown key '{k}'", nearest(k, models)) for k in merged if k not in models]
+    problems = [Problem(k, f"unknown key '{k}'", nearest(k, models)) for k in merged if k not in models]
     values: dict[str, Any] = {}
     for section, model in models.items():
         given = merged.get(section, {})
         if not isinstance(given, dict):
-            problems.append(_Problem(section, f"{section} must be a table"))
+            problems.append(Problem(section, f"{section} must be a table"))
             continue
         if section == "train" and isinstance(given.get("lr"), dict):
             given = {**given, "lr": {**TrainSpec().lr, **given["lr"]}}
         try:
             values[section] = model.model_validate(given)
         except ValidationError as error:
-            problems += [_explain(section, model, e) for e in error.errors()]
+            problems += [explained(section, model, e) for e in error.errors()]
     if "backbone" in values:
         problems += _backbone_problems(values["backbone"])
     if problems:
-        raise UsageProblem(_blamed(problems, origin, file))
+        raise UsageProblem(blamed(problems, origin, file))
     return values, origin
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What is wrong with ``key``, or with what is below it; ``more`` follows the place where it is set."""
-
-    key: str
-    text: str
-    more: str = ""
-
-
-def _blamed(problems: list[_Problem], origin: dict[str, str], file: str) -> str:
-    """The problems, with where each value was set; the recipe file is blamed only for what ``--set`` did not do."""
-    places = []
-    for problem in problems:
-        set_by = [place for key, place in origin.items() if _concerns(key, problem) and place.startswith("--set ")]
-        places.append(origin.get(problem.key, "") if not set_by else " and ".join(dict.fromkeys(set_by)))
-    if len(problems) == 1 and places[0].startswith("--set "):
-        (problem,) = problems
-        return f"{places[0]}: {problem.text.removeprefix(f'{problem.key}: ')}{problem.more}"
-    listed = [
-        f"{problem.text}{f' ({place})' if place else ''}{problem.more}"
-        for problem, place in zip(problems, places, strict=True)
-    ]
-    return several("--set" if all(place.startswith("--set ") for place in places) else file, listed)
-
-
-def _concerns(key: str, problem: _Problem) -> bool:
-    """Whether the value of ``key`` is, or is part of, what is wrong: values of a section may not go together."""
-    inside = key.startswith(f"{problem.key}.") and key.rpartition(".")[2] in problem.text
-    return key == problem.key or inside
-
-
-def _backbone_problems(spec: BackboneSpec) -> list[_Problem]:
+def _backbone_problems(spec: BackboneSpec) -> list[Problem]:
     """What is wrong with the backbone, if anything: its name, its file, or keys that it does not use."""
     try:
         check_backbone(spec)
     except UsageProblem as problem:
-        return [_Problem("backbone" if "does not use" in str(problem) else "backbone.name", str(problem))]
+        return [Problem("backbone" if "does not use" in str(problem) else "backbone.name", str(problem))]
     return []
 
 
 def _models(method: Described) -> dict[str, type[BaseModel]]:
     return {**TABLES, "params": method.Params}
-
-
-def keys_of(model: type[BaseModel]) -> list[str]:
-    """The keys that a table of a recipe may have."""
-    return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def _merge(into: dict, layer: dict, origin: dict[str, str], source: str, prefix: str = "") -> None:
@@ -257,61 +218,6 @@ def _nested(dotted: str, value: Any) -> dict[str, Any]:
     for key in reversed(dotted.split(".")):
         value = {key: value}
     return value
-
-
-def _explain(section: str, model: type[BaseModel], error: Any) -> _Problem:
-    """One pydantic error: key, what is wrong, nearest name."""
-    location = [str(part) for part in error["loc"]]
-    dotted = ".".join([section, *location])
-    if error["type"] == "extra_forbidden":
-        inner = model
-        for part in location[:-1]:
-            inner = inner.model_fields[part].annotation  # type: ignore[assignment]
-        return _Problem(dotted, f"unknown key '{dotted}'", nearest(location[-1], keys_of(inner)))
-    # The origin is known of a whole list, not of its entries.
-    key = ".".join([section, *takewhile(lambda part: isinstance(part, str), error["loc"])])
-    message = error["msg"].removeprefix("Value error, ")
-    given = f", not {error['input']!r:.80}" if error["type"] != "value_error" and location else ""
-    return _Problem(key, f"{dotted}: {message[0].lower()}{message[1:]}{given}")
-
-
-def _hash(recipe: Recipe, parent: str | None) -> str:
-    """Ten hex digits that identify the run. Paths of files do not count; the content of a weight file does."""
-    identity = recipe.as_toml()
-    for key in ("root", "lists") + (() if recipe.data.kind == "glyphs" else ("glyphs",)):
-        identity["data"].pop(key)
-    if recipe.backbone.weights:
-        identity["backbone"]["weights"] = _weights_digest(recipe.backbone)
-    identity["starts_from"] = parent
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _weights_digest(backbone: BackboneSpec) -> str:
-    if backbone.weights == TORCHVISION:
-        return torchvision_file(backbone)  # its name ends with a digest
-    if backbone.weights == HUB:
-        if not backbone.name.startswith(PREFIX):
-            raise UsageProblem(
-                f"backbone.weights: the hub has those of {PREFIX}NAME, not of {backbone.name}; give a file"
-            )
-        return HUB
-    return _digest(weights_file(backbone.weights))
-
-
-def _digest(path: Path) -> str:
-    try:
-        state = path.stat()
-        return _digest_of(path.absolute(), state.st_size, state.st_mtime_ns)
-    except OSError as error:
-        where = "" if path.is_absolute() else f", neither here nor in {data_home()}"
-        raise DataProblem(f"backbone.weights: {path} cannot be read{where} ({error.strerror})") from None
-
-
-@lru_cache(maxsize=64)
-def _digest_of(path: Path, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file, read once for all runs of a chain while its size and modification time stay the same."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

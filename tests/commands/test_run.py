@@ -17,7 +17,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.commands.run import _next_steps
 from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.backbones import build_backbone
-from oltr_cli.planning import plan, resolve
+from oltr_cli.planning import plan, run_hash
 from oltr_cli.recipe.specs import BackboneSpec
 from tests.helpers.fake_runs import make_run
 
@@ -38,7 +38,7 @@ def test_it_plans_once_and_reads_a_weight_file_once(tmp_path, tiny_data, tiny_re
 
     counted(plan, "resolve_chain")
     counted(hashlib, "file_digest")
-    resolve._digest_of.cache_clear()
+    run_hash._digest_of.cache_clear()
     for name, value in {"OLTR_RUNS": tmp_path / "runs", "OLTR_DATA": tiny_data, "OLTR_TRACKING": "off"}.items():
         monkeypatch.setenv(name, str(value))
     command = ["run", "dme", "--detector", "energy", "--recipe", str(tiny_recipe), "--weights", str(weights)]
