@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     _measure.set_threads()
     model = options.model or ("test_efficientnet" if options.quick else "mobilenetv2_100")
-    images, side = (16, 32) if options.quick else (256, 128)
+    images, side = (16, 32) if options.quick else (448, 128)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"OLTR_CACHE": f"{folder}/cache", "OLTR_RUNS": f"{folder}/runs", "OLTR_TRACKING": "off"}
         _photographs.draw_photographs(Path(folder) / "drawn", images)

@@ -7,7 +7,7 @@ import typer
 
 from oltr_cli.commands import complete
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, Json, MethodsFrom, Quiet
+from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, Force, ImagePaths, Json, MethodsFrom, Quiet
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ def embed(
             help="Finished run, named as for oltr predict; or a backbone (oltr ls backbones), with --weights",
         ),
     ],
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH", help="Images, folders (searched recursively), patterns; - reads paths from stdin"
-        ),
-    ],
+    paths: ImagePaths,
     out: Annotated[Path, typer.Option(metavar="FILE.npz", help="File to write to")],
     weights: Annotated[
         str | None,
@@ -42,7 +37,7 @@ def embed(
         int | None,
         typer.Option(min=8, max=1024, help="Pixels of a backbone's images. Default: what timm says of it, or 224"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file")] = False,
+    force: Force = False,
     device: Device = None,
     workers: DecodingWorkers = None,
     batch_size: BatchSize = 64,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from oltr_cli.commands.named_run import named_run
-from oltr_cli.commands.options import FinishedRun, Json, MethodsFrom, OwnConfidence, Quiet, ThresholdOfRun
+from oltr_cli.commands.options import FinishedRun, Force, Json, MethodsFrom, OwnConfidence, Quiet, ThresholdOfRun
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def export(
     ] = None,
     threshold: ThresholdOfRun = None,
     own_confidence: OwnConfidence = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file")] = False,
+    force: Force = False,
     quiet: Quiet = False,
     json_: Json = False,
     methods_from: MethodsFrom = None,

@@ -32,6 +32,7 @@ DatasetOfRuns = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the fastest available")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file")]
 FinishedRun = Annotated[
     str,
     typer.Argument(
@@ -40,6 +41,10 @@ FinishedRun = Annotated[
         help="Finished run: its folder, its name, or part of its name; if several match, the current recipe. "
         "NAME@latest: the one that finished last",
     ),
+]
+ImagePaths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH", help="Images, folders (searched recursively), patterns; - reads paths from stdin"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
 LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Number of loading processes; does not change results")]

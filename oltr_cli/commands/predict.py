@@ -14,6 +14,7 @@ from oltr_cli.commands.options import (
     DecodingWorkers,
     Device,
     FinishedRun,
+    ImagePaths,
     MethodsFrom,
     OwnConfidence,
     Quiet,
@@ -29,12 +30,7 @@ if TYPE_CHECKING:
 
 def predict(
     run: FinishedRun,
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH", help="Images, folders (searched recursively), patterns; - reads paths from stdin"
-        ),
-    ],
+    paths: ImagePaths,
     threshold: ThresholdOfRun = None,
     own_confidence: OwnConfidence = False,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of most likely classes to show")] = 1,

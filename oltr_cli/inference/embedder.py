@@ -149,7 +149,7 @@ def embed(
             rows.flush()
             kept = np.memmap(rows, np.float32, "r", shape=(done.images, done.size))
             names = np.array(paths, np.str_)
-            write_atomically(file, lambda out: np.savez(out, features=kept, paths=names))  # type: ignore[arg-type]
+            write_atomically(file, lambda out: np.savez(out, features=kept, paths=names))
     except OSError as error:
         raise OltrError(f"cannot write {file}: {error.strerror or error}") from error
     return done

@@ -6,11 +6,9 @@ from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset, Split
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.errors import DataProblem
-from oltr_cli.method import Method
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.runs.trained_on import Keys, keys_of, save_trained_on, trained_on
-from oltr_cli.training.task import training_images
 
 
 def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
@@ -21,6 +19,9 @@ def record_trained_on(p: Planned, dataset: OpenedDataset) -> str:
     Raises:
         DataProblem: the run it starts from was trained on images of a split that is for evaluation.
     """
+    from oltr_cli.method import Method
+    from oltr_cli.training.task import training_images  # both import torch, which planning does without
+
     assert issubclass(p.cls, Method)
     train = _listed(training_images(p.cls, dataset))
     if train is None:

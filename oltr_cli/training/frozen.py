@@ -29,7 +29,8 @@ from oltr_cli.base.locks import Lock
 from oltr_cli.data.feed.loading import evaluation_batches
 from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
-from oltr_cli.data.store.features import FeaturesFolder, digest_of_files
+from oltr_cli.data.store.features import FeaturesFolder
+from oltr_cli.data.store.split import digest_of_files
 from oltr_cli.errors import NotFinite, OltrError, UsageProblem
 from oltr_cli.method import Method
 from oltr_cli.networks.backbones import Backbone, Given
@@ -138,7 +139,8 @@ def score_frozen(
     check_finite(confidence, rest)
     if names is None:
         return SavedScores(prediction, confidence, kept.labels)
-    return SavedScores(prediction, confidence, kept.labels, *rest, np.array(names)[kept.indices])
+    logits_all, features_all = rest
+    return SavedScores(prediction, confidence, kept.labels, logits_all, features_all, np.array(names)[kept.indices])
 
 
 def _folder(task: Task, backbone: Backbone, images: Split, kind: str, dtype: type[np.floating]) -> Path:

@@ -17,7 +17,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.commands.run import _next_steps
 from oltr_cli.errors import UsageProblem
 from oltr_cli.networks.backbones import build_backbone
-from oltr_cli.planning import plan, run_hash
+from oltr_cli.planning import plan, resolve, run_hash
 from oltr_cli.recipe.specs import BackboneSpec
 from tests.helpers.fake_runs import make_run
 

@@ -17,6 +17,7 @@ from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.pipeline.make import make_runs
 from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.planning.plan import plan
+from oltr_cli.planning.registry import load_method
 from oltr_cli.planning.which_run import differences, resolve_run
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.checkpoint import load_best
@@ -179,12 +180,13 @@ def test_images_of_a_store_are_recorded_by_their_files(tmp_path, monkeypatch, st
     first, second = (SimpleNamespace(path=tmp_path / name, name=name) for name in ("first", "second"))
     for run in (first, second):
         run.path.mkdir()
-    assert record_trained_on(SimpleNamespace(run=first, parent=None, continues=False), dataset) == ""
+    plain = load_method("plain")
+    assert record_trained_on(SimpleNamespace(run=first, parent=None, continues=False, cls=plain), dataset) == ""
     files = [f"{(tmp_path / 'tiny').resolve()}/{name}" for name in dataset.splits["train"].names]
     np.testing.assert_array_equal(trained_on(first.path), np.unique(keys_of(files)))
     tested_again = replace(dataset, splits={**dataset.splits, "test": dataset.splits["train"]})
     with pytest.raises(DataProblem, match=r"first was trained on [0-9]+ images of test"):
-        record_trained_on(SimpleNamespace(run=second, parent=first, continues=True), tested_again)
+        record_trained_on(SimpleNamespace(run=second, parent=first, continues=True, cls=plain), tested_again)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _remove(name: str, yes: bool, json_: bool) -> None:
     from oltr_cli.data.store.folder import cache_home, find_stores
     from oltr_cli.errors import UsageProblem
 
-    there = [*find_stores(), *find_features()]
+    there: list[StoreFolder | FeaturesFolder] = [*find_stores(), *find_features()]
     stores = [store for store in there if name in (store.dataset, store.path.name)]
     if not stores:
         known = ", ".join(dict.fromkeys(store.dataset for store in there)) or "none yet"

@@ -3,21 +3,14 @@
 Features of a backbone that a run has trained are in that run's folder instead. Needs no torch.
 """
 
-import hashlib
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from oltr_cli.base.files import read_json, write_json
-from oltr_cli.data.feed.opening import Split
-from oltr_cli.data.lists.lists import ListSplit
-from oltr_cli.data.store.build import file_state
 from oltr_cli.data.store.folder import cache_home
-from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import OltrError
 
 ABOUT = "features.json"
@@ -90,16 +83,3 @@ def find_features() -> list[FeaturesFolder]:
         if folder.path == about.parent:
             found.append(folder)
     return found
-
-
-def digest_of_files(images: Split) -> bytes:
-    """A digest of where the files of a split are, and of the size and time of each; nothing for the built-in set.
-
-    Names and labels alone would take a dataset of the same name elsewhere, or a changed picture, for this one.
-    """
-    listed = images.listed if isinstance(images, StoredSplit) else images
-    if not isinstance(listed, ListSplit):
-        return b""
-    digest = hashlib.sha256(os.fsencode(listed.root.resolve()))
-    digest.update(np.array([file_state(listed.root / name) for name in listed.files], np.int64).tobytes())
-    return digest.digest()

@@ -1,5 +1,7 @@
 """A split whose images come from a store instead of their files."""
 
+import hashlib
+import os
 import shlex
 import warnings
 from contextlib import suppress
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 from oltr_cli.base.display import Display
 from oltr_cli.base.machine import cores
 from oltr_cli.base.text import counted
-from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.data.feed.opening import OpenedDataset, Split
 from oltr_cli.data.feed.transforms import shrunk
 from oltr_cli.data.lists.lists import ListSplit
-from oltr_cli.data.store.build import Places, build_store
+from oltr_cli.data.store.build import Places, build_store, file_state
 from oltr_cli.data.store.folder import StoreFolder
 from oltr_cli.data.store.shards import BYTES, CRC, HEIGHT, PIXELS, WIDTH
 from oltr_cli.errors import DataProblem
@@ -140,3 +142,16 @@ def _warn_of_copies(splits: dict[str, StoredSplit], display: Display) -> None:
                 f"{original}), so results on {name} look too good; all of them: oltr data check "
                 f"{shlex.quote(split.dataset)} --content"
             )
+
+
+def digest_of_files(images: Split) -> bytes:
+    """A digest of where the files of a split are, and of the size and time of each; nothing for the built-in set.
+
+    Names and labels alone would take a dataset of the same name elsewhere, or a changed picture, for this one.
+    """
+    listed = images.listed if isinstance(images, StoredSplit) else images
+    if not isinstance(listed, ListSplit):
+        return b""
+    digest = hashlib.sha256(os.fsencode(listed.root.resolve()))
+    digest.update(np.array([file_state(listed.root / name) for name in listed.files], np.int64).tobytes())
+    return digest.digest()
