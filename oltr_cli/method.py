@@ -100,6 +100,8 @@ class Method(nn.Module):
         renames: prefixes of the ancestor's parameters that have another name here.
         uses_outliers: True for a method that trains on the images of open_train.txt too: ``training_loss`` gets them in
             each batch, with the label −1.
+        adapts_blocks: True for a method that trains adapters in the blocks of a transformer and keeps its weights:
+            it needs a pre-trained one, and ``train.freeze_backbone``, which reads no image, is refused.
         trains: False for a method whose ``prepare`` does everything; its run takes no step and has no epochs.
         train_defaults: the method's defaults for the recipe's [train], such as {"sampler": "instance"}; they override
             the recipe's [stage1] and [stage2], and its [method.NAME] overrides them.
@@ -116,6 +118,7 @@ class Method(nn.Module):
     source: ClassVar[str] = ""
     renames: ClassVar[dict[str, str]] = {}
     uses_outliers: ClassVar[bool] = False
+    adapts_blocks: ClassVar[bool] = False
     trains: ClassVar[bool] = True
     trains_from_scratch: ClassVar[bool] = False
     mixes: ClassVar[bool] = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.named_run import named_run
+from oltr_cli.commands.named_run import named_model
 from oltr_cli.commands.options import BatchSize, DecodingWorkers, Device, Force, ImagePaths, Json, MethodsFrom, Quiet
 from oltr_cli.commands.printing import print_json
 
@@ -118,7 +118,7 @@ def _embedder(
             raise UsageProblem(
                 f"{option} is for a backbone (oltr ls backbones); {network} is none, and a run has its own"
             )
-        return Embedder.of_run(named_run(network, display), make_accelerator(device).device)
+        return Embedder.of_run(named_model(network, display), make_accelerator(device).device)
     if weights is None:
         raise UsageProblem(f"backbone '{network}' needs weights: --weights FILE, hub (of timm) or torchvision")
     spec = BackboneSpec(name=network, weights=weights)

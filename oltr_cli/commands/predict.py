@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from oltr_cli.commands.named_run import named_run
+from oltr_cli.commands.named_run import named_model
 from oltr_cli.commands.options import (
     BatchSize,
     DecodingWorkers,
@@ -104,7 +104,7 @@ def predict(
 
     tiles = Sheet(sheet) if sheet else None
     recogniser = Recogniser.load(
-        named_run(run, display), make_accelerator(device).device, threshold, not own_confidence
+        named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
     )
     if explain:
         check_explains(recogniser)

@@ -23,6 +23,7 @@ from oltr_cli.runs.scores import are_probabilities
 CLASS_COUNTS = (120, 30, 5, 1)
 IMAGE_SIZE = 16
 BACKBONE = BackboneSpec(name="resnet10", stem="small-stride2", width=8)
+TRANSFORMER = BackboneSpec(name="timm/test_vit")  # for methods that adapt its blocks
 
 
 class RandomData:
@@ -59,7 +60,7 @@ def build(name: str, seed: int = 0, params: MethodParams | None = None) -> Metho
     for place, (_, cls) in enumerate(chain, 1):
         torch.manual_seed(seed)
         own = params if params is not None and place == len(chain) else cls.Params()
-        method = cls(Setup(BACKBONE, IMAGE_SIZE, CLASS_COUNTS, own))
+        method = cls(Setup(TRANSFORMER if cls.adapts_blocks else BACKBONE, IMAGE_SIZE, CLASS_COUNTS, own))
         if parent is not None:
             inherit_state(method, parent, cls.renames)
         method.eval()

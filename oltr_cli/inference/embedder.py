@@ -14,6 +14,7 @@ from oltr_cli.base.files import write_atomically
 from oltr_cli.base.text import counted
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, UsageProblem
+from oltr_cli.inference.hub_format import is_hub_folder
 from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.networks.backbones import build_backbone
@@ -43,12 +44,14 @@ class Embedder:
 
     @classmethod
     def of_run(cls, path: Path, device: torch.device) -> "Embedder":
-        """The network of a finished run, with the features of its saved scores; of a detector, the one under it.
+        """The network of a finished run or exported folder, with the features of its saved scores.
+
+        Of a detector it is the one under it.
 
         Raises:
             UsageProblem, DataProblem: as ``Recogniser.load``.
         """
-        run = run_from_path(path.resolve())
+        run = None if is_hub_folder(path) else run_from_path(path.resolve())
         if run is not None and PLUS in run.method:
             run = parent_of(run)
             if run is None:

@@ -6,31 +6,33 @@ The dataset it was trained on is not needed. ``oltr predict``, ``oltr export`` a
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor
 
 from oltr_cli.base.added_files import given_files
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
-from oltr_cli.errors import DataProblem, UsageProblem, first_line
+from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.inference.hub_format import CONFIG, WEIGHTS, is_hub_folder, read_config, read_weights
+from oltr_cli.inference.rebuilding import network_of, recipe_of, typed_recipe
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
 from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
 from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold, choose, saved_threshold
-from oltr_cli.recipe.files import known_recipes, read_toml
+from oltr_cli.recipe.files import known_recipes
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.folder import Run, run_from_path
 from oltr_cli.runs.result import RESULT, ChosenThreshold, RunResult, read_chosen_detector
 from oltr_cli.runs.scores import SavedScores
-from oltr_cli.training.task import load_best
+from oltr_cli.training.task import build_method, fill
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Recogniser:
         threshold: float | str | None = None,
         by_choice: bool = False,
     ) -> "Recogniser":
-        """The finished run that ``run`` names (see ``resolve_run``).
+        """The finished run that ``run`` names (see ``resolve_run``), or a folder that ``oltr export`` made of one.
 
         Args:
             by_choice: with the detector that ``oltr tune detector`` chose for the run, if it chose one.
@@ -102,6 +104,8 @@ class Recogniser:
             UsageProblem: no such run, or it is not finished; no such rule.
             DataProblem: its folder lacks files or holds other ones.
         """
+        if is_hub_folder(folder := Path(run).expanduser()):
+            return cls._of_folder(folder, torch.device(device), _rule(threshold), by_choice)
         path = resolve_run(str(run)).resolve()
         one = run_from_path(path)
         if one is None:
@@ -141,6 +145,31 @@ class Recogniser:
             return detector.score(scores) if choice is not None and detector is not None else scores
 
         return cls(one, base, recipe, network, detector, _threshold(one, result, saved, read), result, where)
+
+    @classmethod
+    def _of_folder(
+        cls, folder: Path, device: torch.device, rule: ThresholdRule | None, by_choice: bool
+    ) -> "Recogniser":
+        """What ``oltr export --to hub-folder`` wrote."""
+        config = read_config(folder)
+        result, run = config.result, config.run(folder)
+        method, _, own_detector = run.method.partition(PLUS)
+        method_cls = load_method(method)
+        name = config.detector if by_choice else own_detector
+        detector_cls = load_detector(name) if name else None
+        recipe = typed_recipe(config.recipe, folder / CONFIG, method_cls, detector_cls, None)
+        network = build_method(method_cls, recipe, result.class_counts, run.seed)
+        fill(network, read_weights(folder, config), folder / WEIGHTS)
+        detector = None
+        if detector_cls is not None and recipe.detector is not None:
+            detector = detector_cls(DetectorSetup(tuple(result.class_counts), recipe.data.std, recipe.detector))
+            missing = partial(_not_in_folder, folder, detector_cls.registered_as)
+            fit_detector(detector, FitSources(train=missing, val=missing, head=missing))
+        # A τ is of one confidence.
+        exported = config.threshold if (name or None) == config.detector else result.threshold
+        chosen = _exported_threshold(folder, exported, result.threshold, rule)
+        base = run_from_path(folder / (result.starts_from or "")) if own_detector else None
+        return cls(run, base or run, recipe, network.to(device).eval(), detector, chosen, result, device)
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> SavedScores:
@@ -205,31 +234,24 @@ def _result(run: Run) -> RunResult:
     return result
 
 
-def recipe_of(
-    path: Path, method: type[Method], detector: type[Detector] | None, chosen: dict[str, Any] | None
-) -> Recipe:
-    """The resolved recipe in a run's folder, with parameters of the types that the method declares."""
-    content = read_toml(path)
-    try:
-        content["params"] = method.Params.model_validate(content.get("params", {}))
-        if detector is not None:
-            content["detector"] = detector.Params.model_validate(chosen or content.get("detector", {}))
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DataProblem(f"{path}: {key}: {first['msg']}; was the run made by another version?") from None
+def _exported_threshold(
+    folder: Path, exported: ChosenThreshold, own: ChosenThreshold, rule: ThresholdRule | None
+) -> ChosenThreshold:
+    """τ of an exported folder, which has no scores by which another one could be chosen."""
+    if rule is None or (rule.name == "tuned" == exported.rule):
+        return exported
+    if rule.name == "own":
+        return own
+    if rule.name != "fixed":
+        raise UsageProblem(
+            f"threshold {rule.text}: {folder} has no saved scores to choose τ from; give a number, or export the run "
+            f"again with --threshold {rule.text}"
+        )
+    return choose(rule, [], val=None, open_val=None)
 
 
-def network_of(run: Run, cls: type[Method], recipe: Recipe, class_counts: list[int]) -> Method:
-    """The trained network of ``run`` with the weights of its best epoch; DataProblem if they do not fit."""
-    try:
-        return load_best(run, cls, recipe, class_counts)
-    except (RuntimeError, KeyError, TypeError) as error:
-        raise DataProblem(
-            f"{run.path / 'best.pt'}: does not hold the network of {run.method} ({first_line(error)}); "
-            "was the run made by another version?"
-        ) from None
+def _not_in_folder(folder: Path, detector: str) -> NoReturn:
+    raise DataProblem(f"{folder / CONFIG}: names the detector {detector}, which is fitted to scores that it lacks")
 
 
 def _scores_to_fit(run: Run, split: str, detector: str) -> SavedScores:

@@ -16,7 +16,13 @@ from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import is_main_process, make_accelerator
 from oltr_cli.base.text import counted, visible
 from oltr_cli.errors import OltrError, Stopped
-from oltr_cli.pipeline.problems import check_outliers, named_shortages, unscored_sets, warn_of_other_lists
+from oltr_cli.pipeline.problems import (
+    check_adapters,
+    check_outliers,
+    named_shortages,
+    unscored_sets,
+    warn_of_other_lists,
+)
 from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.pipeline.tracked import complete, draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned, plan
@@ -91,10 +97,12 @@ def make_runs(
 
     if planned[-1].is_detector:
         part_classes(planned[-1].cls, planned[-1].link.recipe.detector)  # before anything is trained
+    unfinished = [p for p, result in zip(planned, results, strict=True) if result is None]
+    check_adapters(unfinished)
     accelerator = make_accelerator(device)
     with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
         dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
-    check_outliers([p for p, result in zip(planned, results, strict=True) if result is None], dataset)
+    check_outliers(unfinished, dataset)
     with accelerator.main_process_first():
         dataset = from_store(dataset, display)
     from oltr_cli.pipeline.networks import NetworkScores

@@ -17,6 +17,27 @@ if TYPE_CHECKING:
     from oltr_cli.data.feed.opening import OpenedDataset
 
 
+def check_adapters(planned: Sequence[Planned]) -> None:
+    """Check that methods that train adapters have something to adapt, before anything is trained.
+
+    Raises:
+        UsageProblem: the backbone has no weights of its own, or only its features would be read.
+    """
+    for p in planned:
+        if not p.about.adapts_blocks:
+            continue
+        if p.link.recipe.train.freeze_backbone:
+            raise UsageProblem(
+                f"{p.about.name}: keeps the backbone's weights anyway and trains adapters inside of it, and with "
+                "train.freeze_backbone no image is read; set train.freeze_backbone to false"
+            )
+        if p.parent is None and not p.link.recipe.backbone.weights:
+            raise UsageProblem(
+                f"{p.about.name}: keeps the weights of a pre-trained transformer, and backbone.weights names none; for "
+                "example --set backbone.name=timm/vit_small_patch16_224 --weights hub"
+            )
+
+
 def check_outliers(planned: Sequence[Planned], dataset: "OpenedDataset") -> None:
     """Check that methods that train on outliers can do so, before anything is trained.
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from oltr_cli.base.added_files import given_files
 from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.inference.recogniser import network_of, recipe_of
+from oltr_cli.inference.rebuilding import network_of, recipe_of
 from oltr_cli.planning.detectors import FitSources, fit_detector
 from oltr_cli.planning.registry import PLUS, list_methods, load_detector, load_method
 from oltr_cli.recipe.files import known_recipes

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from oltr_cli.recipe.specs import MethodParams
 
 
-_OF_METHODS = ("Params", "starts_from", "train_defaults", "trains", "uses_outliers", "trains_from_scratch", "mixes")
+_OF_METHODS = (
+    *("Params", "starts_from", "train_defaults", "trains", "uses_outliers", "trains_from_scratch", "mixes"),
+    "adapts_blocks",
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Described:
     uses_outliers: bool = False
     trains_from_scratch: bool = False
     mixes: bool = False
+    adapts_blocks: bool = False
     on_features: bool = False
     from_scratch: bool = False
 

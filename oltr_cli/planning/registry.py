@@ -25,7 +25,10 @@ BASES: dict[str, Literal["method", "detector"]] = {
     "NetworkDetector": "detector",
 }
 METHODS = Plugins(
-    "method", "oltr_cli.methods", "oltr.methods", ("starts_from", "family", "source", "trains", "uses_outliers")
+    "method",
+    "oltr_cli.methods",
+    "oltr.methods",
+    ("starts_from", "family", "source", "trains", "uses_outliers", "adapts_blocks"),
 )
 BROKEN = "broken"  # family of a file without a class that can be used
 PLUS = "+"  # between a trained method and the detector on it
@@ -41,6 +44,7 @@ class MethodInfo:
         module: dotted name, or the path of a file that was added.
         trains: False when a run of it takes no step.
         uses_outliers: True when it needs a list of outliers.
+        adapts_blocks: True when it needs a pre-trained transformer.
     """
 
     name: str
@@ -54,6 +58,7 @@ class MethodInfo:
     origin: Origin = "built-in"
     trains: bool = True
     uses_outliers: bool = False
+    adapts_blocks: bool = False
 
 
 def method_info(plugin: Plugin) -> MethodInfo:
@@ -77,6 +82,7 @@ def method_info(plugin: Plugin) -> MethodInfo:
         plugin.origin,
         bool(facts.get("trains", True)),
         bool(facts.get("uses_outliers", False)),
+        bool(facts.get("adapts_blocks", False)),
     )
 
 

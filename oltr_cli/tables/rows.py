@@ -98,7 +98,8 @@ def table_rows(table: Table, measured: Iterable[str], patterns: Sequence[str] | 
     others = set() if table.other_methods == "none" else set(measured)
     if table.other_methods == "all":
         methods = list_methods()
-        others |= {name for name in _trained() if not methods[name].uses_outliers}  # few datasets have outliers
+        # Few datasets have outliers, and few recipes a pre-trained transformer.
+        others |= {n for n in _trained() if not (methods[n].uses_outliers or methods[n].adapts_blocks)}
     rows += _apart(others - there, table)
     return rows if patterns is None else _pick(rows, patterns, table)
 

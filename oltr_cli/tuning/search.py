@@ -11,7 +11,7 @@ from oltr_cli.base.machine import default_workers, make_accelerator
 from oltr_cli.base.text import counted
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.pipeline.make import make_runs
-from oltr_cli.pipeline.problems import check_outliers
+from oltr_cli.pipeline.problems import check_adapters, check_outliers
 from oltr_cli.planning.plan import Planned, check_words, plan
 from oltr_cli.protocol.catalogue import METRICS, metric
 from oltr_cli.runs.folder import STUDIES, runs_root
@@ -74,6 +74,7 @@ def _workbench(request: Request, planned: list[Planned], display: Display) -> "W
     from oltr_cli.data.store.split import from_store
     from oltr_cli.tuning.trial import Workbench, validation_view
 
+    check_adapters(planned)
     accelerator = make_accelerator(request.device)
     with display.bar("opening the dataset", 1) as bar:
         outliers = any(p.about.uses_outliers for p in planned)

@@ -302,7 +302,7 @@ def test_a_network_whose_error_says_nothing_is_one_line(copied, monkeypatch):
     def load_best(*_):
         raise NotImplementedError
 
-    monkeypatch.setattr("oltr_cli.inference.recogniser.load_best", load_best)
+    monkeypatch.setattr("oltr_cli.inference.rebuilding.load_best", load_best)
     copied("plain")
     with pytest.raises(DataProblem, match=r"best.pt: does not hold the network of plain \(NotImplementedError\)"):
         Recogniser.load("tiny/plain/")

@@ -9,7 +9,7 @@ from oltr_cli.detector import LinearHead
 from oltr_cli.planning.registry import list_methods
 from oltr_cli.runs.scores import SavedScores
 
-NONE = {"cosine-la", "dme", "fslwf", "ldam-drw", "ncm"}
+NONE = {"cosine-la", "dme", "fslwf", "ldam-drw", "lift", "ncm"}
 LINEAR = [name for name, info in list_methods().items() if info.kind == "method" and name not in NONE]
 
 

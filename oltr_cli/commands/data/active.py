@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from oltr_cli.commands.named_run import named_run
+from oltr_cli.commands.named_run import named_model
 from oltr_cli.commands.options import (
     BatchSize,
     DecodingWorkers,
@@ -92,7 +92,7 @@ def active(
     from oltr_cli.inference.sheet import Sheet
 
     tiles = Sheet(sheet) if sheet else None
-    recogniser = Recogniser.load(named_run(run, display), make_accelerator(device).device, threshold)
+    recogniser = Recogniser.load(named_model(run, display), make_accelerator(device).device, threshold)
     measure = choose_measure(recogniser, by)
     display.say(f"[dim]{recogniser.run.name}: by {measure.by} ({measure.why})[/]")
     if measure.doubt:
