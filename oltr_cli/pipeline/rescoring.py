@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from oltr_cli.base.added_files import given_files
 from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
-from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.inference.rebuilding import network_of, recipe_of
 from oltr_cli.planning.detectors import FitSources, fit_detector
+from oltr_cli.planning.plan import plan
 from oltr_cli.planning.registry import PLUS, list_methods, load_detector, load_method
-from oltr_cli.recipe.files import known_recipes
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import RunResult
 from oltr_cli.runs.scores import SavedScores
@@ -27,16 +27,17 @@ class NoTrainingScores(DataProblem):
     """A detector is fitted to the training set, whose scores were not saved; ``command`` makes them."""
 
     def __init__(self, run: Run, detector: str) -> None:
-        self.command = scoring_command(run, detector)
+        self.command = f"oltr tune detector {shlex.quote(run.name)}{given_files()}"
         super().__init__(f"{run.scores('train')}: missing; {detector} is fitted to it. To make it: {self.command}")
 
 
 class NeedsImages(UsageProblem):
-    """A detector runs the network, and saved scores are not enough; ``command`` makes a run of it."""
+    """A detector runs the network, and saved scores are not enough; ``command`` makes a run of it, if it is known."""
 
     def __init__(self, run: Run, detector: str) -> None:
-        self.command = scoring_command(run, detector)
-        super().__init__(f"{detector} needs the images and the network; saved scores are not enough: {self.command}")
+        self.command = run_command(run, detector)
+        how = self.command or f"repeat the oltr run command of {run.name} with --detector {detector}"
+        super().__init__(f"{detector} needs the images and the network; saved scores are not enough: {how}")
 
 
 def detector_names() -> list[str]:
@@ -44,11 +45,16 @@ def detector_names() -> list[str]:
     return [name for name, info in list_methods().items() if info.kind == "detector" and info.family != "broken"]
 
 
-def scoring_command(run: Run, detector: str) -> str:
-    """The ``oltr run`` that makes a run of ``detector`` on ``run``, and with it the scores that it is fitted to."""
-    on = f"--dataset {shlex.quote(run.dataset)}" if run.dataset in known_recipes() else "--recipe FILE"
+def run_command(run: Run, detector: str) -> str | None:
+    """The ``oltr run`` that makes a run of ``detector`` on ``run``; None if ``run`` has other settings than its recipe
+    as it is now, for which the command would train another run."""
+    try:
+        if plan(run.method, run.dataset, [], run.seed)[-1].run.name != run.name:
+            return None
+    except OltrError:  # there is no such recipe, or it is broken
+        return None
     seed = f" --seed {run.seed}" if run.seed else ""
-    return f"oltr run {run.method} --detector {detector} {on}{seed}{given_files()}"
+    return f"oltr run {run.method} --detector {detector} --dataset {shlex.quote(run.dataset)}{seed}{given_files()}"
 
 
 class Rescoring:

@@ -63,6 +63,8 @@ class _Filling:
                 found.append((on, *self._evaluated(on, detector)))
             except (NeedsImages, NoTrainingScores) as problem:
                 command = command or problem.command
+                if problem.command is None:
+                    self.reasons[str(problem)].append(name)
             except OltrError as problem:
                 self.reasons[str(problem).removeprefix(f"{detector} ").removeprefix(f"{detector}: ")].append(name)
             bar.advance(title=name)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.detector import Detector
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.pipeline.rescoring import Rescoring, detector_names
+from oltr_cli.pipeline.rescoring import NoTrainingScores, Rescoring, detector_names
 from oltr_cli.protocol.resampling import group_aurocs
 from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choose
@@ -92,7 +92,12 @@ class _Candidates:
 
 
 def tune_detector(
-    run: Run, by: By = "groups", seed: int = 0, draws: int = DRAWS, advance: Callable[[str], object] = lambda name: None
+    run: Run,
+    by: By = "groups",
+    seed: int = 0,
+    draws: int = DRAWS,
+    advance: Callable[[str], object] = lambda name: None,
+    not_scored: str = "",
 ) -> Choice:
     """Rank all detectors for a finished run of a trained method, and write the choice to detector.json.
 
@@ -102,6 +107,8 @@ def tune_detector(
         by: which AUROC counts, if there are open validation images; see ``CRITERIA``.
         seed, draws: of the bootstrap.
         advance: called with the name of each detector once it is judged.
+        not_scored: why there are no scores of the training set, if it is known; said of each detector that they are
+            missing for.
 
     Raises:
         DataProblem: validation scores are missing, broken, or allow no comparison.
@@ -128,6 +135,10 @@ def tune_detector(
             known = on.scores(detector, "val")
             against = None if open_val is None else on.scores(detector, "open_val")
             found.thresholds[name] = _own_threshold(detector, known, against, on)
+        except NoTrainingScores as problem:
+            left_out[name] = (
+                f"fitted to the training set, which cannot be scored: {not_scored}" if not_scored else str(problem)
+            )
         except OltrError as problem:
             left_out[name] = str(problem)
         else:

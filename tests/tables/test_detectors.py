@@ -23,6 +23,7 @@ from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.detectors import OWN, detector_table
 from tests.helpers.fake_runs import by_key, edit_result
 from tests.helpers.finished_runs import environment, make_finished_runs
+from tests.helpers.tiny import TINY_RECIPE
 
 SAVED = Source("tiny", None, "--recipe FILE")
 
@@ -102,14 +103,31 @@ def test_a_detector_that_does_not_apply_is_a_row_that_says_so(runs):
     assert rows["ldam-drw+react"].status == "left_out"
     (note,) = [note for note in filled.notes if "ldam-drw+fdbd" in note]
     assert note.startswith("ldam-drw+fdbd, ldam-drw+nci, ldam-drw+react, ldam-drw+scale: left out: needs a linear")
-    assert rows["ldam-drw+odin"].command == "oltr run ldam-drw --detector odin --recipe FILE"
+    name = rows["ldam-drw+odin"].hash
+    assert rows["ldam-drw+odin"].command is None  # "tiny" is no recipe that oltr run finds
+    assert any(
+        f"repeat the oltr run command of tiny/ldam-drw/{name}-s0 with --detector odin" in note for note in filled.notes
+    )
+
+
+def test_a_command_makes_the_run_of_a_detector_only_on_a_run_of_the_recipe_as_it_is(runs, made, monkeypatch):
+    """On a run with other settings it would train a run of the recipe, and the row would stay as it is."""
+    (runs.parent / "data" / "tiny").mkdir(parents=True)
+    monkeypatch.setenv("OLTR_DATA", str(runs.parent / "data"))
+    recipe = runs.parent / "data" / "tiny" / "recipe.toml"
+    recipe.write_text(TINY_RECIPE)
+    row = by_key(table(methods=["plain"]))["plain+odin"]
+    assert row.command == "oltr run plain --detector odin --dataset tiny"
+    recipe.write_text(TINY_RECIPE.replace("epochs = 3", "epochs = 4"))
+    row = by_key(table(methods=["plain"]))["plain+odin"]
+    assert row.command is None
 
 
 def test_without_scores_of_the_training_set_the_command_that_makes_them_is_shown(runs, made):
     (run_from_path(runs / made.names["plain"]).scores("train")).unlink()
     rows = by_key(table(methods=["plain"]))
     assert rows["plain+knn"].status == "missing"
-    assert rows["plain+knn"].command == "oltr run plain --detector knn --recipe FILE"
+    assert rows["plain+knn"].command == f"oltr tune detector {made.names['plain']}"
     assert rows["plain+energy"].status == "measured"
 
 
@@ -152,7 +170,7 @@ def test_a_method_without_a_finished_run_is_said_to_be_missing(runs):
         table(methods=["focal"])
 
 
-def test_all_formats(runs, tmp_path):
+def test_all_formats(runs, made, tmp_path):
     shown = command("--table", "detectors", "--dataset", "tiny", "--json", "--save", str(tmp_path / "out"))
     assert shown.exit_code == 0, shown.output
     content = json.loads(shown.stdout)
@@ -163,7 +181,7 @@ def test_all_formats(runs, tmp_path):
     assert names == [f"table-detectors-tiny.{end}" for end in ("csv", "json", "md", "tex")]
     lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table-detectors-tiny.csv").read_text())))
     assert {line["key"] for line in lines} == set(cells)
-    assert "next  oltr run ldam-drw --detector combined --recipe FILE" in shown.stderr
+    assert f"next  oltr tune detector {made.names['ldam-drw']}" in shown.stderr
 
 
 @pytest.mark.parametrize("option", [("--run",), ("--columns", "detection")])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import DatasetOfRuns, Json, MethodOfRuns, MethodsFrom, Quiet
+from oltr_cli.commands.options import DatasetOfRuns, Device, Json, LoadingWorkers, MethodOfRuns, MethodsFrom, Quiet
 from oltr_cli.commands.printing import print_json
 from oltr_cli.commands.tune.threshold import selected_runs
 
@@ -41,11 +41,15 @@ def detector(
     reset: Annotated[
         bool, typer.Option("--reset", help="Take the choice back: the run's own confidence again")
     ] = False,
+    device: Device = None,
+    workers: LoadingWorkers = None,
     quiet: Quiet = False,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
     """Choose the open-set detector of finished runs from their saved validation scores; nothing is trained.
+
+    Many detectors are fitted to the training set. If a run has no scores of it yet, its images are scored first.
 
     A detector is chosen only if it beats the run's own confidence by more than chance explains. From then on predict,
     evaluate and export use it for the run, with τ by its own rule; tables, figures, the report and data active keep the
@@ -62,7 +66,7 @@ def detector(
 
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display, SafeConsole
-    from oltr_cli.errors import OltrError
+    from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 
     display = Display(quiet)
     selected = _trained(selected_runs(dataset, method, run, display, option=""))
@@ -71,15 +75,25 @@ def detector(
         return
     display.starting_torch()
     from oltr_cli.pipeline.rescoring import detector_names
+    from oltr_cli.pipeline.training_scores import score_training_set
     from oltr_cli.tuning.detector import check_by, tune_detector
 
     criterion = check_by(by)
+    not_scored: dict[Run, str] = {}
+    for one in selected:
+        try:
+            score_training_set(one, display, device=device, workers=workers)
+        except (DataProblem, UsageProblem) as problem:
+            not_scored[one] = str(problem)
     done: list[Choice] = []
     problems: list[OltrError] = []
     with display.bar("judging detectors", len(selected) * len(detector_names()), "detectors") as bar:
         for one in selected:
+            why = not_scored.get(one, "")
             try:
-                done.append(tune_detector(one, criterion, seed, advance=lambda name: bar.advance(title=name)))
+                done.append(
+                    tune_detector(one, criterion, seed, advance=lambda name: bar.advance(title=name), not_scored=why)
+                )
             except OltrError as error:
                 problems.append(error)
     if json_ and done:

@@ -1,0 +1,56 @@
+"""Scores of the training set of a finished run, from its images and its folder alone.
+
+``oltr run`` makes them where a detector or a head on features needs them. Here they are made for a run that was found
+by its name, whatever recipe and settings it was made with.
+"""
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.machine import make_accelerator
+from oltr_cli.data.feed.opening import open_dataset, other_lists
+from oltr_cli.data.store.split import from_store
+from oltr_cli.errors import DataProblem
+from oltr_cli.inference.recogniser import recipe_of
+from oltr_cli.pipeline.networks import NetworkScores
+from oltr_cli.pipeline.problems import named_shortages
+from oltr_cli.planning.described import described
+from oltr_cli.planning.plan import Planned
+from oltr_cli.planning.registry import load_method
+from oltr_cli.planning.resolve import Link
+from oltr_cli.runs.folder import Run, run_from_path
+from oltr_cli.runs.result import read_result
+
+
+def score_training_set(run: Run, display: Display, *, device: str | None = None, workers: int | None = None) -> None:
+    """Save the scores of the training set of a finished run of a trained method, if they are not there.
+
+    Only the training list and its images are read, and nothing is trained.
+
+    Args:
+        device, workers: as ``make_runs`` takes them.
+
+    Raises:
+        DataProblem: the images or lists are missing, or the lists have changed since; a file of the run is damaged.
+        UsageProblem: the method was added, and its file is not given.
+    """
+    if run.scores("train").exists():
+        return
+    planned = _chain(run)
+    data, result = planned[-1].link.recipe.data, read_result(run.path)
+    if (other := other_lists(data, result.data_digest)) is not None:
+        raise DataProblem(f"the lists in {other[0]} have changed since {run.name}, so its training set is not known")
+    with display.bar("opening the dataset", 1) as bar:
+        dataset = open_dataset(data, bar.reached, only=("train",))
+    dataset = from_store(dataset, display)
+    display.say(f"{run.name}: scoring its training set, to which detectors are fitted")
+    networks = NetworkScores(planned, dataset, make_accelerator(device), display, workers)
+    with run.lock(), named_shortages():
+        networks.training(planned[-1])
+
+
+def _chain(run: Run) -> list[Planned]:
+    """A finished run as its folder describes it; before a method on features, the run that has the features."""
+    name, about = read_result(run.path).starts_from, described(run.method)
+    parent = None if name is None else run_from_path(run.root / name)
+    before = _chain(parent) if parent is not None and about.on_features else []
+    recipe = recipe_of(run.path / "recipe.toml", load_method(run.method), None, None)
+    return [*before, Planned(run, Link(recipe, run.hash), about, parent)]
