@@ -20,7 +20,7 @@ from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
-from oltr_cli.planning.detectors import FitSources, fit_detector
+from oltr_cli.planning.detectors import FitSources, fit_detector, load_chosen
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
@@ -120,7 +120,10 @@ class Recogniser:
                 raise DataProblem(f"{path / RESULT}: does not name the run that the detector belongs to")
             base = parent
         method_cls = load_method(method)
-        detector_cls = load_detector(detector_name) if detector_name else None
+        if choice is not None:
+            detector_cls = load_chosen(one.name, choice.name)
+        else:
+            detector_cls = load_detector(detector_name) if detector_name else None
         # The detector's parameters from the result: they are there as chosen, if candidates were tried.
         params = result.detector.params if result.detector else choice.params if choice else None
         recipe = recipe_of(path / "recipe.toml", method_cls, detector_cls, params)
