@@ -239,7 +239,9 @@ def _scores_to_fit(run: Run, split: str, detector: str) -> SavedScores:
     try:
         return SavedScores.load(run.scores(split))
     except DataProblem as problem:
-        raise DataProblem(f"{problem}; {detector} is fitted to it") from None
+        missing = split == "train" and not run.scores(split).exists()
+        how = f". To make it: oltr tune detector {shlex.quote(run.name)}{given_files()}" if missing else ""
+        raise DataProblem(f"{problem}; {detector} is fitted to it{how}") from None
 
 
 def _rule(given: float | str | None) -> ThresholdRule | None:

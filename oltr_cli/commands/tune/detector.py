@@ -83,8 +83,8 @@ def detector(
     for one in selected:
         try:
             score_training_set(one, display, device=device, workers=workers)
-        except (DataProblem, UsageProblem) as problem:
-            not_scored[one] = str(problem)
+        except (DataProblem, UsageProblem) as why_not:
+            not_scored[one] = str(why_not)
     done: list[Choice] = []
     problems: list[OltrError] = []
     with display.bar("judging detectors", len(selected) * len(detector_names()), "detectors") as bar:
