@@ -120,10 +120,11 @@ class Recogniser:
                 raise DataProblem(f"{path / RESULT}: does not name the run that the detector belongs to")
             base = parent
         method_cls = load_method(method)
+        detector_cls: type[Detector] | None = None
         if choice is not None:
             detector_cls = load_chosen(one.name, choice.name)
-        else:
-            detector_cls = load_detector(detector_name) if detector_name else None
+        elif detector_name:
+            detector_cls = load_detector(detector_name)
         # The detector's parameters from the result: they are there as chosen, if candidates were tried.
         params = result.detector.params if result.detector else choice.params if choice else None
         recipe = recipe_of(path / "recipe.toml", method_cls, detector_cls, params)
