@@ -22,7 +22,7 @@ from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.hub_format import CONFIG, WEIGHTS, is_hub_folder, read_config, read_weights
 from oltr_cli.inference.rebuilding import network_of, recipe_of, typed_recipe
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
-from oltr_cli.planning.detectors import FitSources, fit_detector
+from oltr_cli.planning.detectors import FitSources, fit_detector, load_chosen
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
@@ -124,7 +124,11 @@ class Recogniser:
                 raise DataProblem(f"{path / RESULT}: does not name the run that the detector belongs to")
             base = parent
         method_cls = load_method(method)
-        detector_cls = load_detector(detector_name) if detector_name else None
+        detector_cls: type[Detector] | None = None
+        if choice is not None:
+            detector_cls = load_chosen(one.name, choice.name)
+        elif detector_name:
+            detector_cls = load_detector(detector_name)
         # The detector's parameters from the result: they are there as chosen, if candidates were tried.
         params = result.detector.params if result.detector else choice.params if choice else None
         recipe = recipe_of(path / "recipe.toml", method_cls, detector_cls, params)
@@ -258,7 +262,9 @@ def _scores_to_fit(run: Run, split: str, detector: str) -> SavedScores:
     try:
         return SavedScores.load(run.scores(split))
     except DataProblem as problem:
-        raise DataProblem(f"{problem}; {detector} is fitted to it") from None
+        missing = split == "train" and not run.scores(split).exists()
+        how = f". To make it: oltr tune detector {shlex.quote(run.name)}{given_files()}" if missing else ""
+        raise DataProblem(f"{problem}; {detector} is fitted to it{how}") from None
 
 
 def _rule(given: float | str | None) -> ThresholdRule | None:

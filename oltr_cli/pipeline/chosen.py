@@ -9,6 +9,7 @@ from pathlib import Path
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.pipeline.rescoring import Rescoring
+from oltr_cli.planning.detectors import load_chosen
 from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores, validation_of
 from oltr_cli.protocol.open_sets import scored_sets
 from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold
@@ -23,6 +24,7 @@ def scores_by_choice(run: Run, result: RunResult, chosen: ChosenDetector) -> Cal
     Raises:
         OltrError: the detector cannot be fitted; see ``Rescoring.fitted``.
     """
+    load_chosen(run.name, chosen.name)  # says what to do if it is not there
     rescoring = Rescoring(run, result)
     detector = rescoring.fitted(chosen.name, chosen.params)
 

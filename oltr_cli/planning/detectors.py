@@ -1,12 +1,13 @@
 """Fitting a detector: it is given all that it asks for, and nothing else is computed."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from oltr_cli.detector import Detector, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.planning.registry import load_detector
+from oltr_cli.planning.registry import list_methods, load_detector
 from oltr_cli.runs.scores import SavedScores
 
 
@@ -54,6 +55,21 @@ def fit_detector(detector: Detector, sources: FitSources) -> None:
             detector.fit(train)
     if type(detector).calibrate is not Detector.calibrate:
         detector.calibrate(sources.val())
+
+
+def load_chosen(run: str, name: str) -> type[Detector]:
+    """The class of the detector that ``oltr tune detector`` chose for a run.
+
+    Raises:
+        UsageProblem: as ``load_detector``; or it was added, and its file is not given.
+    """
+    if name not in list_methods():
+        again = f"oltr tune detector {shlex.quote(run)}"
+        raise UsageProblem(
+            f"{run}: {name} was chosen as its detector, and there is none of that name now; give its file with "
+            f"--methods-from, choose again with: {again}, or take the choice back with: {again} --reset"
+        )
+    return load_detector(name)
 
 
 def part_classes(cls: type, params: Any) -> list[type[Detector]]:

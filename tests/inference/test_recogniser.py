@@ -228,7 +228,7 @@ def test_damage_is_named(copied, damage, named):
 
 def test_training_scores_that_are_gone_are_named_where_a_detector_needs_them(copied):
     (copied("plain") / "scores" / "train.npz").unlink()
-    with pytest.raises(DataProblem, match=r"train\.npz.*openmax is fitted to it"):
+    with pytest.raises(DataProblem, match=r"train\.npz.*openmax is fitted to it\. To make it: oltr tune detector"):
         Recogniser.load(copied("plain+openmax"))
     Recogniser.load(copied("plain+energy"))  # which learns nothing from them
 

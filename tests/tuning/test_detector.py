@@ -15,6 +15,7 @@ from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.pipeline.chosen import evaluate_chosen
 from oltr_cli.protocol.evaluate import evaluate_run
 from oltr_cli.runs.folder import run_from_path
 from oltr_cli.runs.result import read_chosen_detector, read_tuned
@@ -234,6 +235,19 @@ def test_a_damaged_choice_is_named(run):
     refused = command("evaluate", run.name).exception
     assert isinstance(refused, DataProblem)
     assert "detector.json: is damaged, or changed by hand; choose again with: oltr tune detector" in str(refused)
+
+
+def test_a_choice_whose_file_is_not_given_says_what_to_do(run):
+    chosen = tune_detector(run, draws=20).chosen
+    chosen.model_copy(update={"name": "mine", "params": {}}).write(run.path)
+    for use in (
+        lambda: evaluate_chosen(run.path, read_chosen_detector(run.path)),
+        lambda: Recogniser.load(run.name, by_choice=True),
+        lambda: tune_threshold_of_choice(run, tuning_rule("id_quantile:0.8")),
+    ):
+        with pytest.raises(UsageProblem, match=f"{run.name}: mine was chosen .* --methods-from, .* --reset"):
+            use()
+    assert command("tune", "detector", run.name, "--reset").exit_code == 0
 
 
 @pytest.mark.parametrize(
