@@ -11,7 +11,7 @@ from oltr_cli.planning.registry import load_method
 from oltr_cli.recipe.files import builtin_recipes, read_recipe
 from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
 from oltr_cli.runs.history import read_history
-from oltr_cli.training.scoring import _check_finite
+from oltr_cli.training.scoring import check_finite
 from oltr_cli.training.task import build_method
 from oltr_cli.tuning.storage import open_journal
 from tests.helpers.fake_runs import make_run
@@ -111,12 +111,12 @@ def test_a_rate_that_is_far_too_high_is_divergence(home):
 
 def test_scores_that_overflow_are_divergence():
     fine = torch.ones(2).numpy()
-    _check_finite(fine, [fine])
+    check_finite(fine, [fine])
     for bad in (float("nan"), float("inf")):
         with pytest.raises(NotFinite, match="diverged"):
-            _check_finite(fine, [torch.tensor([1.0, bad]).numpy()])
+            check_finite(fine, [torch.tensor([1.0, bad]).numpy()])
     with pytest.raises(NotFinite, match="diverged"):
-        _check_finite(torch.tensor([float("nan")]).numpy(), [])
+        check_finite(torch.tensor([float("nan")]).numpy(), [])
 
 
 @pytest.mark.parametrize(("width", "contiguous"), [(8, True), (15, True), (16, False)])

@@ -6,10 +6,8 @@ default were written by every version.
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -28,6 +26,10 @@ from oltr_cli.base.files import write_json
 from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.runs.class_names import read_class_names
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RESULT, TUNED, CHOSEN = "result.json", "threshold.json", "detector.json"
 
@@ -91,7 +93,11 @@ class ChosenThreshold(Record):
     @property
     def tau(self) -> "float | NDArray[np.float64]":
         """What confidences are compared with: a number, or one for each predicted class (K,)."""
-        return self.value if self.by_class is None else np.asarray(self.by_class, np.float64)
+        if self.by_class is None:
+            return self.value
+        import numpy as np  # the shell's completion reads results, and does without
+
+        return np.asarray(self.by_class, np.float64)
 
     @property
     def shown(self) -> str:

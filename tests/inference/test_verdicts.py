@@ -279,7 +279,8 @@ def test_names_that_are_no_utf8_leave_as_they_are(finished, tmp_path):
 
 def recogniser(names):
     run = SimpleNamespace(name="d/m/h-s0")
-    return SimpleNamespace(class_names=names, run=run, rule="given", threshold=0.5)
+    facts = {"rule": "given", "value": 0.5}
+    return SimpleNamespace(class_names=names, run=run, rule="given", threshold=0.5, threshold_facts=facts)
 
 
 def test_the_table_stays_aligned_with_wide_and_long_names():

@@ -122,7 +122,7 @@ def test_another_picture_or_place_is_another_key(home, recipe, extracted, monkey
 
 
 def test_scores_are_those_from_images_bit_for_bit(home, recipe, monkeypatch):
-    monkeypatch.setattr(engine, "MOST_FAILED", 0.5)
+    monkeypatch.setattr("oltr_cli.training.task.MOST_FAILED", 0.5)
     for module in (frozen, scoring):
         monkeypatch.setattr(module, "BATCH", 16)
     (home / "data/tiny/train/c0/3.png").write_bytes(b"no image")
