@@ -1,4 +1,4 @@
-"""Weights of classes by their number of training images, and cross-entropy with them, for methods that re-weight.
+"""Numbers of training images: weights of classes by them, cross-entropy with these weights, and the log prior.
 
 Source of the weights: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019.
 """
@@ -25,3 +25,9 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     weighted risk, and a batch of common classes counts as little as its weights say.
     """
     return F.cross_entropy(logits.float(), labels, weights, reduction="sum") / len(labels)
+
+
+def log_prior(class_counts: Sequence[int]) -> Tensor:
+    """log π_c = log(N_c / N), (K,) float64."""
+    counts = torch.tensor(class_counts, dtype=torch.float64)
+    return (counts / counts.sum()).log()

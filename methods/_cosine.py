@@ -1,6 +1,8 @@
 """The cosine classifier without squashing, for methods on lengths that do not count."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +24,14 @@ class Cosine(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         return cosines(v, self.weight)
+
+    @torch.no_grad()
+    def begin_at(self, means: NDArray[np.floating], counts: NDArray[np.integer]) -> None:
+        """Begin at the class means (K, D) of ``counts`` (K,) features; a class without one keeps its random vector."""
+        seen = torch.from_numpy(counts > 0).to(self.weight.device)
+        # A vector's length only divides its steps; all begin equally long.
+        unit = F.normalize(torch.from_numpy(means).to(self.weight))
+        self.weight.copy_(torch.where(seen.unsqueeze(1), unit, self.weight))
 
 
 def cosines(v: Tensor, w: Tensor) -> Tensor:

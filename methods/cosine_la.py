@@ -13,7 +13,6 @@ transformer. Here w_c begins at the mean of the class's features.
 
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
 
 from ._class_means import class_means
+from ._class_weights import log_prior
 from ._cosine import Cosine
 
 
@@ -50,19 +50,13 @@ class CosineLA(FeatureMethod):
         super().__init__(setup)
         # Under the name ``classifier`` it would get plain's weights.
         self.retrained = Cosine(self.backbone.feature_dim, setup.num_classes)
-        counts = torch.tensor(setup.class_counts, dtype=torch.float64)
-        adjustment = self.setup.params.tau * (counts / counts.sum()).log()
+        adjustment = self.setup.params.tau * log_prior(setup.class_counts)
         self.register_buffer("adjustment", adjustment.float(), persistent=False)
 
-    @torch.no_grad()
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Begin at the class means; a class without a feature keeps its random vector."""
-        weight = self.retrained.weight
-        means, counts = class_means([(train.features.cpu().numpy(), train.labels.cpu().numpy())], *weight.shape)
-        seen = torch.from_numpy(counts > 0).to(weight.device)
-        # A vector's length only divides its steps; all begin equally long.
-        unit = F.normalize(torch.from_numpy(means).to(weight))
-        weight.copy_(torch.where(seen.unsqueeze(1), unit, weight))
+        features = [(train.features.cpu().numpy(), train.labels.cpu().numpy())]
+        self.retrained.begin_at(*class_means(features, *self.retrained.weight.shape))
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy of the adjusted logits."""

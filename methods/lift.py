@@ -30,6 +30,7 @@ from oltr_cli.networks.backbones import build_backbone
 
 from ._adapters import AdaptFormer, adapted_mlps, add_to
 from ._class_means import class_means
+from ._class_weights import log_prior
 from ._cosine import Cosine
 
 
@@ -74,8 +75,7 @@ class LIFT(Method):
             add_to(mlp, adapter)  # type: ignore[arg-type]
         self.backbone.requires_grad_(False)
         self.classifier = Cosine(self.backbone.feature_dim, setup.num_classes)
-        counts = torch.tensor(setup.class_counts, dtype=torch.float64)
-        adjustment = self.setup.params.tau * (counts / counts.sum()).log()
+        adjustment = self.setup.params.tau * log_prior(setup.class_counts)
         self.register_buffer("adjustment", adjustment.float(), persistent=False)
 
     @property
@@ -90,12 +90,7 @@ class LIFT(Method):
             for images, labels in data.batches():
                 yield self.backbone(images).float().cpu().numpy(), labels.cpu().numpy()
 
-        weight = self.classifier.weight
-        means, counts = class_means(features(), *weight.shape)
-        seen = torch.from_numpy(counts > 0).to(weight.device)
-        # A vector's length only divides its steps; all begin equally long.
-        unit = F.normalize(torch.from_numpy(means).to(weight))
-        weight.copy_(torch.where(seen.unsqueeze(1), unit, weight))
+        self.classifier.begin_at(*class_means(features(), *self.classifier.weight.shape))
 
     def train(self, mode: bool = True) -> Self:
         """The backbone stays in eval mode: its statistics are weights too."""

@@ -3,15 +3,12 @@
 Features of a backbone that a run has trained are in that run's folder instead. Needs no torch.
 """
 
-import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from oltr_cli.base.files import read_json, write_json
-from oltr_cli.data.store.folder import cache_home
-from oltr_cli.errors import OltrError
+from oltr_cli.data.store.folder import cache_home, make_writable, remove_folder
 
 ABOUT = "features.json"
 
@@ -41,14 +38,7 @@ class FeaturesFolder:
         Raises:
             OltrError: it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OltrError(
-                f"{self.path}: cannot be created ({error.strerror}); set OLTR_CACHE to a writable folder"
-            ) from None
-        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise OltrError(f"{self.path}: cannot be written; set OLTR_CACHE to a writable folder")
+        make_writable(self.path)
         if not isinstance(read_json(self.path / ABOUT), dict):  # missing or damaged
             write_json(self.path / ABOUT, vars(self))
         return self.path
@@ -64,10 +54,7 @@ class FeaturesFolder:
             OltrError: it cannot be removed.
         """
         freed = self.size()
-        try:
-            shutil.rmtree(self.path)
-        except OSError as error:
-            raise OltrError(f"{self.path}: cannot be removed ({error.strerror})") from None
+        remove_folder(self.path)
         return freed
 
 

@@ -22,6 +22,34 @@ def cache_home() -> Path:
     return Path(given).expanduser() if given else data_home() / ".store"
 
 
+def make_writable(folder: Path) -> None:
+    """Make a folder of the cache, if it is not there.
+
+    Raises:
+        OltrError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OltrError(
+            f"{folder}: cannot be created ({error.strerror}); set OLTR_CACHE to a writable folder"
+        ) from None
+    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise OltrError(f"{folder}: cannot be written; set OLTR_CACHE to a writable folder")
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of the cache with all that is in it.
+
+    Raises:
+        OltrError: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OltrError(f"{folder}: cannot be removed ({error.strerror})") from None
+
+
 @dataclass(frozen=True)
 class StoreFolder:
     """The store of the images below ``root`` with a shorter side of at most ``side`` pixels; it need not exist.
@@ -52,14 +80,7 @@ class StoreFolder:
         Raises:
             OltrError: it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OltrError(
-                f"{self.path}: cannot be created ({error.strerror}); set OLTR_CACHE to a writable folder"
-            ) from None
-        if not os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise OltrError(f"{self.path}: cannot be written; set OLTR_CACHE to a writable folder")
+        make_writable(self.path)
         about = {"dataset": self.dataset, "root": str(self.root.resolve()), "side": self.side}
         said = read_json(self.path / ABOUT)
         if not isinstance(said, dict) or about.keys() - said.keys():  # missing or damaged
@@ -83,10 +104,7 @@ class StoreFolder:
             OltrError: it cannot be removed.
         """
         freed = self.size()
-        try:
-            shutil.rmtree(self.path)
-        except OSError as error:
-            raise OltrError(f"{self.path}: cannot be removed ({error.strerror})") from None
+        remove_folder(self.path)
         return freed
 
     def size(self) -> int:
