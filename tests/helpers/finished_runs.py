@@ -58,3 +58,12 @@ def environment(home: Path) -> pytest.MonkeyPatch:
         "oltr_cli.drawing.run_plots.save_run_plots", lambda path: []
     )  # half of the time that a tiny run takes
     return patch
+
+
+def tiny_home(tmp_path):
+    """For a fixture: an environment of its own with the tiny dataset, and the recipe tiny.toml beside it."""
+    patch = environment(tmp_path)
+    make_tiny_dataset(tmp_path / "data" / "tiny")
+    (tmp_path / "tiny.toml").write_text(TINY_RECIPE)
+    yield tmp_path
+    patch.undo()

@@ -14,18 +14,13 @@ from oltr_cli.pipeline.make import run_method
 from oltr_cli.runs.folder import Run, find_runs
 from oltr_cli.training import engine
 from tests.helpers.fake_runs import make_run
-from tests.helpers.finished_runs import environment
+from tests.helpers.finished_runs import tiny_home
 from tests.helpers.in_process import oltr_here, somebody_else
-from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 
 @pytest.fixture
 def home(tmp_path):
-    patch = environment(tmp_path)
-    make_tiny_dataset(tmp_path / "data" / "tiny")
-    (tmp_path / "tiny.toml").write_text(TINY_RECIPE)
-    yield tmp_path
-    patch.undo()
+    yield from tiny_home(tmp_path)
 
 
 def train(home):

@@ -15,19 +15,14 @@ from oltr_cli.protocol.catalogue import OF_A_SET
 from oltr_cli.protocol.evaluate import evaluate_run
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.scores import SavedScores
-from tests.helpers.finished_runs import environment
+from tests.helpers.finished_runs import tiny_home
 from tests.helpers.in_process import oltr_here
 from tests.helpers.open_lists import add_open_list
-from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 
 @pytest.fixture
 def home(tmp_path):
-    patch = environment(tmp_path)
-    make_tiny_dataset(tmp_path / "data" / "tiny")
-    (tmp_path / "tiny.toml").write_text(TINY_RECIPE)
-    yield tmp_path
-    patch.undo()
+    yield from tiny_home(tmp_path)
 
 
 def run(home, method, *sets, **more):

@@ -14,19 +14,15 @@ from oltr_cli.pipeline.make import run_method
 from oltr_cli.pipeline.training_scores import score_training_set
 from oltr_cli.runs.folder import run_from_path
 from oltr_cli.runs.scores import SavedScores
-from tests.helpers.finished_runs import environment
-from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
+from tests.helpers.finished_runs import tiny_home
+from tests.helpers.tiny import TINY_RECIPE
 
 QUIET = Display(quiet=True)
 
 
 @pytest.fixture
 def home(tmp_path):
-    patch = environment(tmp_path)
-    make_tiny_dataset(tmp_path / "data" / "tiny")
-    (tmp_path / "tiny.toml").write_text(TINY_RECIPE)
-    yield tmp_path
-    patch.undo()
+    yield from tiny_home(tmp_path)
 
 
 def made(home, method: str, *sets: str):
