@@ -33,6 +33,14 @@ def own_tiny_data(tmp_path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _only_its_own_files():
+    """What the tests of one file add is gone in the next one: commands that run in this process add files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(added_files, "_added", {})
+        yield
+
+
 @pytest.fixture
 def no_files(monkeypatch):
     """No method, detector or backbone was added to those that are installed."""
