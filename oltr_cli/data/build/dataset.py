@@ -124,7 +124,7 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     checked.keep_listable()
     checked.keep_readable(wish.decode, display)
     checked.keep_one_of_each(display)
-    checked.find_near(display)
+    checked.find_near()
     earlier = Earlier.read(built.folder, wish.redraw)
     before = earlier.split_of
     if force:

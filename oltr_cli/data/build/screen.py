@@ -111,10 +111,8 @@ class Checked:
             )
         self._drop(copies | contradictory)
 
-    def find_near(self, display: Display) -> None:
+    def find_near(self) -> None:
         """Look for nearly identical images among those that were decoded."""
-        if self._thumbnails:
-            display.say("[dim]looking for nearly identical images[/]")
         self.near = near_copies({path: self._thumbnails[path] for path in self._all() if path in self._thumbnails})
 
     def name(self, path: Path) -> str:

@@ -43,6 +43,8 @@ def look(path: Path) -> Looked | str:
         size, thumbnail = grey_thumbnail(path, SIDE)
     except DataProblem as problem:
         return str(problem).removeprefix(f"{path}: ")
+    except MemoryError:
+        return "too large for the memory"
     return min(size), thumbnail
 
 
