@@ -112,7 +112,7 @@ def near_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
 def _windows() -> tuple[Floats, ...]:
     """Matrices (_KEPT, SIDE) from the pixels of a row to the frequencies of a window of it; of the whole row first."""
     frequency, position = np.arange(_KEPT)[:, None], np.arange(SIDE)
-    cosines = np.cos(np.pi * frequency * (2 * position + 1) / (2 * SIDE)) * np.where(frequency, np.sqrt(2), 1)
+    cosines = np.cos(np.pi * frequency * (2 * position + 1) / (2 * SIDE))
     found = []
     for cut, side in ((0.0, 0.0), *((cut, side) for cut in _CROPS for side in (0.0, 0.5, 1.0))):
         # Linear between the centres of pixels.
