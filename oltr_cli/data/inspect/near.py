@@ -17,7 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.data.images import grey_thumbnail
 from oltr_cli.errors import DataProblem
 
 SHOWN = 5
@@ -39,6 +38,8 @@ Looked = tuple[int, NDArray[np.uint8]]
 
 def look(path: Path) -> Looked | str:
     """Shorter side in pixels and grey thumbnail (SIDE, SIDE) of an image, or why it cannot be decoded."""
+    from oltr_cli.data.images import grey_thumbnail  # Pillow, which the other checks do not need
+
     try:
         size, thumbnail = grey_thumbnail(path, SIDE)
     except DataProblem as problem:
