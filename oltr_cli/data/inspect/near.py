@@ -29,7 +29,8 @@ _CROPS = (0.05, 0.1)
 _BAND, _BANDS = 16, 4  # of NEAR differing bits, at most one is in some band, since NEAR < 2 · _BANDS
 _MANY = 200_000  # with more images only bands are compared that are equal: of that many, pairs that differ in 3 bits
 _MOST = 256  # hashes of one band that an image is compared with; more there are near each other in long chains
-_AT_ONCE = 1 << 21  # pairs that are compared at a time
+_AT_ONCE = 1 << 21  # pairs of hashes that are compared at a time
+_CONFIRMED_AT_ONCE = 1 << 14  # pairs of images
 
 Key = TypeVar("Key", bound=Hashable)
 Floats = NDArray[np.float32]
@@ -100,13 +101,21 @@ def near_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
         return group
     hashes = np.stack([_hashes(thumbnails[usable], crop) for crop in range(len(_WINDOWS))], axis=1)  # (n, crops)
     for a, variant in _candidates(hashes):
-        b, crop = np.divmod(variant, len(_WINDOWS))
-        new = group[usable[a]] != group[usable[b]]
-        a, b, crop = usable[a[new]], usable[b[new]], crop[new]
-        alike = _correlation(thumbnails, a, b, crop) >= ALIKE
-        if alike.any():
-            edges = coo_array((np.ones(alike.sum(), bool), (group[a[alike]], group[b[alike]])), shape=(len(group),) * 2)
-            group = connected_components(edges, directed=False)[1][group]
+        # One candidate of each image first: where many are alike, most of the others are in one group by then.
+        rank = np.arange(len(a)) - np.searchsorted(a, a)
+        order = np.argsort(rank, kind="stable")
+        b, crop = np.divmod(variant[order], len(_WINDOWS))
+        first, second = usable[a[order]], usable[b]
+        while len(first):
+            new = group[first] != group[second]
+            first, second, crop = first[new], second[new], crop[new]
+            now = slice(_CONFIRMED_AT_ONCE)
+            alike = _correlation(thumbnails, first[now], second[now], crop[now]) >= ALIKE
+            if alike.any():
+                ends = group[first[now][alike]], group[second[now][alike]]
+                edges = coo_array((np.ones(alike.sum(), bool), ends), shape=(len(group),) * 2)
+                group = connected_components(edges, directed=False)[1][group]
+            first, second, crop = (rest[_CONFIRMED_AT_ONCE:] for rest in (first, second, crop))
     return group
 
 
