@@ -3,8 +3,9 @@
 The hash is that of ``imagehash.phash``: 64 signs of the lowest frequencies of the grey image, reduced to 32×32. It is
 taken of the whole image and of crops that leave 95 or 90 % of the width or height, since a crop moves all of it. Two
 images are near if the hash of one differs from one of the other's in at most ``NEAR`` bits, and if they then agree in
-detail: the correlation of their frequencies, the higher ones as heavy as the lower ones. Images without contrast, such
-as black frames, are near to none.
+detail: the correlation of their frequencies, the higher ones as heavy as the lower ones. Two drawings of a letter do
+that, too, so more is asked for where most pixels have one value. Images without contrast, such as black frames, are
+near to none.
 
 Of hashes only those are compared that agree in one of four bands of 16 bits but for one bit, as all that are wanted do,
 and none that are in one group already. So a thousand frames of one camera do not cost a million comparisons.
@@ -24,6 +25,8 @@ SHOWN = 5
 SIDE = 32  # of the thumbnails
 NEAR = 7  # of 64 bits
 ALIKE = 0.88  # correlation; of 29,000 different photographs of Tiny ImageNet with near hashes, the highest is 0.86
+ALIKE_DRAWN = 0.97  # of images in which more than FLAT of the pixels are within 2 % of one value
+FLAT = 0.6  # one photograph in 200 of Tiny ImageNet has that, and each drawing of Omniglot
 PLAIN = 4.0  # grey levels: standard deviation of what is too plain to compare
 _HASHED, _COMPARED = 8, 12  # lowest frequencies in each direction
 _CROPS = (0.05, 0.1)
@@ -100,6 +103,7 @@ def near_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
     usable = np.flatnonzero(thumbnails.std(axis=(1, 2), dtype=np.float32) > PLAIN)
     if not len(usable):
         return group
+    least = np.where(_drawn(thumbnails), np.float32(ALIKE_DRAWN), np.float32(ALIKE))
     hashes = np.stack([_hashes(thumbnails[usable], crop) for crop in range(len(_WINDOWS))], axis=1)  # (n, crops)
     for a, variant in _candidates(hashes):
         # One candidate of each image first: where many are alike, most of the others are in one group by then.
@@ -111,13 +115,20 @@ def near_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
             new = group[first] != group[second]
             first, second, crop = first[new], second[new], crop[new]
             now = slice(_CONFIRMED_AT_ONCE)
-            alike = _correlation(thumbnails, first[now], second[now], crop[now]) >= ALIKE
+            alike = _correlation(thumbnails, first[now], second[now], crop[now]) >= least[first[now]]
             if alike.any():
                 ends = group[first[now][alike]], group[second[now][alike]]
                 edges = coo_array((np.ones(alike.sum(), bool), ends), shape=(len(group),) * 2)
                 group = connected_components(edges, directed=False)[1][group]
             first, second, crop = (rest[_CONFIRMED_AT_ONCE:] for rest in (first, second, crop))
     return group
+
+
+def _drawn(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of them (N,) have one value nearly everywhere."""
+    values = np.sort(thumbnails.reshape(len(thumbnails), -1), axis=1).astype(np.int16)
+    middle, contrast = values[:, values.shape[1] // 2], values[:, -1] - values[:, 0]
+    return (np.abs(values - middle[:, None]) <= 0.02 * contrast[:, None]).mean(axis=1) > FLAT
 
 
 def _windows() -> tuple[Floats, ...]:
