@@ -20,8 +20,9 @@ from oltr_cli.pipeline.rescoring import NoTrainingScores, Rescoring, detector_na
 from oltr_cli.protocol.resampling import group_aurocs
 from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choose
+from oltr_cli.runs.choices import ChosenDetector, ChosenThreshold, forget_chosen_detector
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import ChosenDetector, ChosenThreshold, forget_chosen_detector, read_result
+from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
 By = Literal["groups", "worst", "all"]

@@ -17,8 +17,8 @@ from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.pipeline.chosen import evaluate_chosen
 from oltr_cli.protocol.evaluate import evaluate_run
+from oltr_cli.runs.choices import read_chosen_detector, read_tuned
 from oltr_cli.runs.folder import run_from_path
-from oltr_cli.runs.result import read_chosen_detector, read_tuned
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.detector import tune_detector
 from oltr_cli.tuning.threshold import tune_threshold, tune_threshold_of_choice, tuning_rule
