@@ -71,7 +71,8 @@ class ChosenThreshold(Record):
         """``0.1``, or the range of those by class: ``0.1 … 0.7 by class``."""
         if not self.by_class:
             return f"{self.value:.6g}"
-        return f"{min(self.by_class):.4g} … {max(self.by_class):.4g} by class"
+        ends = dict.fromkeys(f"{end:.4g}" for end in (min(self.by_class), max(self.by_class)))
+        return f"{' … '.join(ends)} by class"
 
     @property
     def text(self) -> str:
