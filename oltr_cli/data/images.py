@@ -8,6 +8,8 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -43,6 +45,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
@@ -81,6 +84,53 @@ def check_image(path: Path) -> tuple[int, int]:
             image.draft(None, (1, 1))  # an eighth of a JPEG's pixels: the whole file is read all the same
             image.load()
         return size
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the header of an image says.
+
+    Attributes:
+        width: in pixels, as ``height``, of the upright image.
+        media_type: such as ``image/jpeg``.
+        taken: when the photograph was taken; with an offset from UTC if the camera wrote one; None if not known.
+    """
+
+    width: int
+    height: int
+    media_type: str
+    taken: datetime | None
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """Size, type and time of a photograph; no pixels are decoded.
+
+    Raises:
+        DataProblem: as ``decode_pixels``.
+    """
+    with _opened(path) as (image, _):
+        width, height = image.size[::-1] if _orientation(image) in _TURNED else image.size
+        return ImageFacts(width, height, Image.MIME.get(image.format or "", "image/unknown"), _taken(image))
+
+
+def _taken(image: Image.Image) -> datetime | None:
+    """EXIF's DateTimeOriginal, else DateTimeDigitized; DateTime is not read: programs that edit images change it."""
+    try:
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # the pixels may be good all the same
+        return None
+    names = ExifTags.Base
+    for time, offset in (
+        (names.DateTimeOriginal, names.OffsetTimeOriginal),
+        (names.DateTimeDigitized, names.OffsetTimeDigitized),
+    ):
+        text, zone = (str(exif.get(tag, "")).strip("\0 ") for tag in (time, offset))
+        for candidate, form in ((text + zone, "%Y:%m:%d %H:%M:%S%z"), (text, "%Y:%m:%d %H:%M:%S")):
+            try:
+                return datetime.strptime(candidate, form)
+            except ValueError:
+                continue
+    return None
 
 
 @contextmanager
