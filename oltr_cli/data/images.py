@@ -4,6 +4,7 @@ Files come from anywhere and may be broken in any way, so whatever Pillow raises
 file. Only formats used for photographs are tried: Pillow knows others, too, and passes some of them to other programs.
 """
 
+import importlib.util
 import os
 import warnings
 from collections.abc import Iterator
@@ -22,16 +23,18 @@ from oltr_cli.errors import DataProblem, first_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF", "HEIF")
 _ALWAYS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff"}
 _ALWAYS |= {".ppm", ".pgm", ".pbm", ".pnm"}
+HEIC_SUFFIXES = frozenset((".heic", ".heif"))  # with pillow-heif
 _NEEDS = {".webp": "webp", ".avif": "avif", ".jp2": "jpg_2000"}  # suffix → what Pillow must have been built with
 
 
 def _suffixes() -> frozenset[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # older Pillows warn about features they do not know
-        return frozenset(_ALWAYS) | {suffix for suffix, feature in _NEEDS.items() if features.check(feature)}
+        found = frozenset(_ALWAYS) | {suffix for suffix, feature in _NEEDS.items() if features.check(feature)}
+    return found | HEIC_SUFFIXES if importlib.util.find_spec("pillow_heif") else found
 
 
 SUFFIXES = _suffixes()  # in lower case; of formats that this Pillow decodes
@@ -46,7 +49,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = (5, 6, 7, 8)  # orientations that swap width and height
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
 
@@ -141,7 +144,7 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
             raise DataProblem(f"{path}: no such image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd EXIF and palettes: only the pixels count
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            with path.open("rb") as file, Image.open(file, formats=_formats(file)) as image:
                 if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
                     raise ValueError(
                         "signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits"
@@ -155,12 +158,28 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
         raise DataProblem(f"{path}: cannot be decoded ({first_line(error)})") from None
 
 
+def _formats(file: IO[bytes]) -> tuple[str, ...]:
+    """``FORMATS``; the plugin for HEIC, an extra, is loaded with the first such file."""
+    if not _is_heic(file) or not HEIC_SUFFIXES <= SUFFIXES:
+        return FORMATS[:-1]
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return FORMATS
+
+
+def _is_heic(file: IO[bytes]) -> bool:
+    """Phones write HEIC, which names itself in bytes 4 to 12."""
+    start = file.read(12)
+    file.seek(0)
+    return start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS
+
+
 def _unidentified(path: Path) -> str:
-    """Why Pillow knows no format for a file; phones write HEIC, which names itself in bytes 4 to 12."""
+    """Why Pillow knows no format for a file."""
     with path.open("rb") as file:
-        start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
-        return "is a HEIC photograph, which cannot be decoded; save it as JPEG (heif-convert FILE.HEIC FILE.jpg)"
+        if _is_heic(file) and not HEIC_SUFFIXES <= SUFFIXES:
+            return "is a HEIC photograph, which needs pillow-heif: pip install 'oltr[heic]'"
     return "cannot be decoded (not an image)"
 
 
