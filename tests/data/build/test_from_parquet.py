@@ -81,7 +81,7 @@ def test_files_of_splits_and_a_second_call(tmp_path):
     again = from_parquet.read(files, unpacker, [], Display(quiet=True))
     assert unpacker.written == 0
     assert again[0].path.stat().st_mtime_ns == before
-    assert not [path for path in (tmp_path / "out").rglob(".*")]
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 @pytest.mark.parametrize(
