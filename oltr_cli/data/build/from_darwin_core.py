@@ -107,8 +107,8 @@ class _Table:
         kind = f"{self.first(row, ('type',))} {self.first(row, ('format',))}".lower()
         if any(word in kind for word in ("sound", "audio", "video", "movingimage")):
             return []
-        if (photo := self.first(row, ("photoid",))) and (suffix := self.first(row, ("extension",))):
-            return [f"{photo}.{suffix}"]
+        if "extension" in self.names and (photo := self.first(row, ("photoid",))):
+            return [f"{photo}.{self.first(row, ('extension',))}"]
         return [part.strip() for part in self.first(row, _IMAGES).split("|") if part.strip()]
 
 

@@ -76,6 +76,7 @@ def _samples(file: Path, unpacker: Unpacker, left_out: LeftOut) -> Iterator[_Sam
         with tarfile.open(file, "r:*") as archive:
             for member in archive:
                 where = f"{file}: member {member.name!r}"
+                unpacker.place(member.name, where)
                 if member.isdir():
                     continue
                 if not member.isreg():
@@ -110,7 +111,7 @@ def _add(
 ) -> None:
     """Take what a member says into its sample, and unpack it if it is an image."""
     where = f"{archive.name}: member {member.name!r}"
-    is_image = f".{ending.rpartition('.')[2]}" in SUFFIXES
+    is_image = f".{ending}" in SUFFIXES  # not KEY.mask.png
     if not is_image and ending not in ("cls", "json", "cls.txt", "label.txt"):
         return
     if not is_image and member.size > _TEXT:

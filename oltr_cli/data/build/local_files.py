@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 from oltr_cli.data.images import SUFFIXES
 
-# Names that say a size and not which image: they count only in the right folder.
-_SIZES = {"original", "large", "medium", "small", "square", "thumb", "full", "file", "image", "photo"}
+# Names that say a size and not which image, the best first: the folder's name counts.
+_SIZES = ("original", "full", "large", "medium", "image", "photo", "file", "small", "thumb", "square")
 
 
 class LocalFiles:
@@ -21,8 +21,8 @@ class LocalFiles:
     def find(self, reference: str, *names: str) -> Path | None:
         """The image at a path or a URL; else the one below the folder that is called like it, or one of ``names``.
 
-        A name may lack its suffix (``12345`` finds ``12345.jpg``). Of several files of one name the one is taken whose
-        folders fit the reference best; None if two fit equally well, or none.
+        A name may lack its suffix (``12345`` finds ``12345.jpg``, and ``12345/medium.jpg``). Of several files of one
+        name the one is taken whose folders fit the reference best; None if two fit equally well, or none.
         """
         url = urlsplit(reference)
         if url.scheme == "file":
@@ -61,11 +61,15 @@ class LocalFiles:
         for place, folders, files in os.walk(self.folder):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             below = Path(place).relative_to(self.folder).parts
+            sizes: dict[str, str] = {}
             for name in sorted(files):
                 stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122  fast for 200,000
                 if name[0] != "." and suffix in SUFFIXES:
                     index[name.lower()].append((*below, name))
                     index[stem].append((*below, name))
+                    sizes.update({stem: name} if stem in _SIZES else {})
+            if sizes and below:
+                index[below[-1].lower()].append((*below, sizes[min(sizes, key=_SIZES.index)]))
         return index
 
 

@@ -47,6 +47,7 @@ def test_samples_have_a_class_and_fields(tmp_path):
         ("0005.cls", b"fox"),
         ("0006.seg.png", encoded("PNG", 4)),
         ("0006.jpg", encoded("JPEG", 5)),
+        ("0006.jpeg", encoded("JPEG", 6)),
         ("0006.cls", b"fox"),
         (".DS_Store", b""),
     )
@@ -57,20 +58,20 @@ def test_samples_have_a_class_and_fields(tmp_path):
         (place / "a" / "0001.jpg", "fox", "train", "", ""),
         (place / "0002.png", "owl", "train", "s1", "2024-05-01T10:00:00"),
     ]
-    assert found[2].path == place / "0006.png"
+    assert found[2].path.read_bytes() == encoded("JPEG", 5)  # not the mask
     assert found[1].columns["label"] == "owl"
     assert found[0].path.read_bytes() == encoded("JPEG", 1)
     assert {path.name for path in place.rglob("*") if path.is_file()} == {
         "0001.jpg",
         "0002.png",
         "0003.jpg",
-        "0006.png",
+        "0006.jpg",
     }
     assert [warning.partition(":")[0] for warning in warnings] == [
         "left out, images without a label (1)",
+        "left out, samples without an image (2)",
         "left out, members that are not images by their content (1)",
         "left out, second images of a sample (1)",
-        "left out, samples without an image (2)",
     ]
 
 
