@@ -72,6 +72,21 @@ def decode_pixels(path: Path) -> NDArray[np.uint8]:
         return _rgb(image)
 
 
+def grey_thumbnail(path: Path, side: int) -> tuple[tuple[int, int], NDArray[np.uint8]]:
+    """Width and height in pixels as stored, and the upright grey image reduced to uint8 (side, side).
+
+    The whole file is decoded, but of a large JPEG only every second, fourth or eighth pixel.
+
+    Raises:
+        DataProblem: as ``decode_pixels``.
+    """
+    with _opened(path) as (image, _):
+        size = image.size
+        image.draft(None, (8 * side, 8 * side))
+        grey = Image.fromarray(_rgb(image)).convert("L")
+        return size, np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
 def check_image(path: Path) -> tuple[int, int]:
     """Width and height in pixels as stored, read from the header.
 
@@ -217,3 +232,20 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # the pixels may be good all the same
         return 1
     return value if isinstance(value, int) else 1
+
+
+def taken(path: Path) -> tuple[str, str]:
+    """When a photograph was exposed, as ISO 8601 in the camera's time, and by which camera; "" for what EXIF lacks."""
+    try:
+        with _opened(path) as (image, _):
+            exif = image.getexif()
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+    except DataProblem:
+        return "", ""
+    time = str(details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime) or "")
+    camera = [exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model), details.get(ExifTags.Base.BodySerialNumber)]
+    try:
+        moment = datetime.strptime(time.strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+    except ValueError:
+        moment = ""
+    return moment, " ".join(str(part).strip("\0 ") for part in camera if part)
