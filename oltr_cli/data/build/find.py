@@ -47,7 +47,7 @@ def find_photographs(
         what = "file" if source.suffix.lower() == ".csv" else "folder"
         raise DataProblem(f"{option} {source}: no such {what}")
     if not source.is_dir():
-        raise DataProblem(f"{option} {source}: not a folder, a .csv file or one of the formats in docs/datasets.md")
+        raise DataProblem(f"{option} {source}: not a folder and not a .csv file, nor .json, .parquet or .tar")
     return [
         Photograph(path, label, where=str(path))
         for label, files in _in_folders(source, option, without, warnings).items()

@@ -122,7 +122,7 @@ def test_wrong_folders_are_named(build, tmp_path):
         with pytest.raises(DataProblem, match=rf"--images .*{name}: no such {what}$"):
             build(tmp_path / name)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataProblem, match=r"--images .*notes\.txt: not a folder and not a \.csv file"):
+    with pytest.raises(DataProblem, match=r"--images .*notes\.txt: not a folder and not a \.csv file, nor"):
         build(tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataProblem, match=r"--images .*empty: has no images \(\*\.avif|\*\.bmp"):
