@@ -19,7 +19,8 @@ from typing import Any
 
 from oltr_cli import __version__
 from oltr_cli.base.files import write_text
-from oltr_cli.base.text import number, some, spreadsheet_cell
+from oltr_cli.base.text import number, spreadsheet_cell
+from oltr_cli.data.build.left_out import LeftOut
 from oltr_cli.data.images import ImageFacts, image_facts
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.inference.camtrap_descriptor import descriptor, lacking
@@ -74,7 +75,7 @@ class CamtrapPackage(Lines):
         self.tau = number(recogniser.threshold)
         self.lacking: list[str] = []
         self.images = self.untimed = self.unzoned = 0
-        self.absent: list[str] = []
+        self.left_out = LeftOut()
         self.spans: dict[str, _Span] = {}
         self.names: set[str] = set()
         self.files = ExitStack()
@@ -96,7 +97,7 @@ class CamtrapPackage(Lines):
         path = Path(v.path)
         facts = _facts(path)
         if facts is None:
-            self.absent.append(v.path)  # no photograph, and the format asks for its time
+            self.left_out.add("images that cannot be read", v.path)  # the format asks for their time
             return []
         self.images += 1
         deployment = self.project.deployment_of(_parents(path)) or _own_deployment(path)
@@ -132,8 +133,7 @@ class CamtrapPackage(Lines):
     def messages(self) -> list[str]:
         """What a person has to add or to check, after the end."""
         found = [f"{self.folder}: not valid until these are filled in: {'; '.join(self.lacking)}"] * bool(self.lacking)
-        if self.absent:
-            found.append(f"not in the package, since they cannot be read ({len(self.absent):,}): {some(self.absent)}")
+        found += self.left_out.warnings()
         if self.unzoned:
             found.append(
                 f"{self.unzoned:,} photographs do not say their offset from UTC, so their times are taken for UTC; "

@@ -17,7 +17,8 @@ DEPLOYMENT_COLUMNS = (
     *("habitat", "deploymentGroups", "deploymentTags", "deploymentComments"),
 )
 # What the package of the predictions says of itself.
-_OWN = {"resources", "profile", "created", "temporal", "taxonomic", "id", "name", "version", "$schema"}
+_OWN = {"resources", "profile", "created", "temporal", "taxonomic", "bibliographicCitation"}
+_OWN |= {"id", "name", "version", "$schema"}
 
 
 @dataclass(frozen=True)

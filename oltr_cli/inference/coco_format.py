@@ -12,7 +12,7 @@ from typing import Any
 from oltr_cli import __version__
 from oltr_cli.base.text import json_text
 from oltr_cli.data.images import image_facts
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import UNKNOWN, Totals, Verdict
@@ -84,4 +84,8 @@ class Coco(Lines):
             "iscrowd": 0,
             "top": [{"category_id": self.ids[name], "probability": share} for name, share in v.top],
         }
-        self.waiting.write(f"{before}{json_text(result)}\n")
+        try:
+            self.waiting.write(f"{before}{json_text(result)}\n")
+        except OSError as error:
+            place = tempfile.gettempdir()
+            raise OltrError(f"{place}: cannot be written ({error.strerror}); another folder: TMPDIR=FOLDER") from None

@@ -264,6 +264,7 @@ def test_what_nobody_said_is_empty_and_named(tmp_path):
     assert len(told["media"]) == 7
     assert told["media"][-1]["timestamp"] == ""
     invalid, absent, unzoned = made.messages()
+    assert absent.startswith("left out, images that cannot be read (1): ")
     assert "latitude and longitude of deployments in deployments.csv: " in invalid
     assert "in media.csv and observations.csv: 1; in datapackage.json: contributors, project.title" in invalid
     assert "nowhere.jpg" in absent

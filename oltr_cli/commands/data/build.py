@@ -21,8 +21,8 @@ def build(
     images: Annotated[
         Path,
         typer.Option(
-            help="Folder of class folders, or a CSV with the columns path and label, and any others; or COCO, Camtrap DP, "
-            "Darwin Core, Parquet, WebDataset"
+            help="Folder of class folders, or a CSV with the columns path and label, and any others; or COCO, "
+            "Camtrap DP, Darwin Core, Parquet, WebDataset"
         ),
     ],
     out: Annotated[str, typer.Option(help="Name of the dataset, written to $OLTR_DATA/NAME; or a folder's path")],

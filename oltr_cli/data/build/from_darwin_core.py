@@ -23,6 +23,7 @@ _KEYS = (
     *(("gbifid", "gbifid"), ("id", "coreid"), ("occurrenceid", "coreid"), ("occurrenceid", "occurrenceid")),
     *(("observationuuid", "observationuuid"), ("id", "id"), ("id", "observationid"), ("id", "occurrenceid")),
 )
+_PATHS = {"path", "file", "filename", "filepath", "relativepath"}  # then it is a CSV of paths
 _OWN_IDS = ("gbifid", "occurrenceid", "observationuuid", "id", "observationid", "catalognumber")
 _TAXON = ("taxonid",)
 _DATES = ("eventdate", "observedon", "timeobservedat")
@@ -37,6 +38,8 @@ def tables_in(source: Path) -> tuple[Path, Path] | None:
     occurrences = [source] if source.is_file() else _named(folder, _OCCURRENCES)
     for table in occurrences:
         columns = {keyed(name) for name in header_of(table)}
+        if columns & _PATHS:
+            continue
         named = columns & {*_LABELS, "taxonid"}
         # The occurrence's own ``identifier`` is no image.
         if named and columns & {"associatedmedia", "imageurl", "photoid"}:

@@ -100,7 +100,14 @@ def test_a_size_in_a_url_names_no_image(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["path,label\na.png,b\n", "file,scientificName\na.png,b\n", "id,species\n1,b\n", "", "identifier,species\nx,y\n"],
+    [
+        "path,label\na.png,b\n",
+        "file,scientificName\na.png,b\n",
+        "id,species\n1,b\n",
+        "",
+        "identifier,species\nx,y\n",
+        "id,species,image_url,file\n1,b,c,d\n",
+    ],
 )
 def test_other_tables_are_not_taken_for_it(tmp_path, text):
     (tmp_path / "observations.csv").write_text(text)
