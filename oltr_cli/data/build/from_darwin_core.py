@@ -41,13 +41,13 @@ def tables_in(source: Path) -> tuple[Path, Path] | None:
         if columns & _PATHS:
             continue
         named = columns & {*_LABELS, "taxonid"}
-        # The occurrence's own ``identifier`` is no image.
-        if named and columns & {"associatedmedia", "imageurl", "photoid"}:
-            return table, table
         for media in _named(folder, _MEDIA) if named and columns & set(_OWN_IDS) else ():
             of_media = {keyed(name) for name in header_of(media)}
             if of_media & set(_IMAGES) and any(o in columns and m in of_media for o, m in _KEYS):
                 return table, media
+        # The occurrence's own ``identifier`` is no image.
+        if named and columns & {"associatedmedia", "imageurl", "photoid"}:
+            return table, table
     return None
 
 
@@ -127,7 +127,10 @@ def _by_id(occurrences: _Table, id_: str) -> dict[str, Row]:
 
 def _named(folder: Path, stems: tuple[str, ...]) -> list[Path]:
     """Tables in ``folder`` with these names, as archives have them; iNaturalist's exports add numbers."""
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    try:
+        files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    except OSError:  # find_photographs says so
+        return []
     return [path for path in files if path.stem.lower().rstrip("-_0123456789") in stems]
 
 
