@@ -22,10 +22,10 @@ def test_an_archive_of_gbif(tmp_path):
         photo(tmp_path / "images" / name)
     tables = write(
         tmp_path,
-        occurrence__txt="gbifID\tscientificName\tspecies\teventDate\tlocality\tidentifier\n"
-        '10\tVulpes vulpes (Linnaeus, 1758)\tVulpes vulpes\t2020-05-01/2020-05-03\tMarsh "A\t77\n'
-        "11\tVulpes Frisch, 1775\t\tspring\t\t78\n"
-        "12\t\t\t\t\t79\n",
+        occurrence__txt="gbifID\tscientificName\tspecies\teventDate\tlocality\tidentifier\tassociatedMedia\n"
+        '10\tVulpes vulpes (Linnaeus, 1758)\tVulpes vulpes\t2020-05-01/2020-05-03\tMarsh "A\t77\t\n'
+        "11\tVulpes Frisch, 1775\t\tspring\t\t78\t\n"
+        "12\t\t\t\t\t79\t\n",
         multimedia__txt="gbifID\ttype\tformat\tidentifier\n"
         "10\tStillImage\timage/jpeg\thttps://static.org/photos/1/medium.jpg?1500\n"
         "10\tSound\taudio/mpeg\thttps://static.org/sounds/1.mp3\n"
