@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -111,7 +111,8 @@ class CamtrapPackage(Lines):
 
     def end(self, totals: Totals, complete: bool) -> Iterable[Line]:
         if not complete:
-            self.files.close()
+            with suppress(OSError):  # a full disk is why it ends
+                self.files.close()
             shutil.rmtree(self.temporary, ignore_errors=True)
             return []
         try:
@@ -121,7 +122,7 @@ class CamtrapPackage(Lines):
                 self._write(deployments, DEPLOYMENT_COLUMNS, row)
             self.files.close()
             package = descriptor(self.project.metadata, rows, self.names, self.by, self.at)
-            text = json.dumps(package, indent=2, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(package, indent=2, allow_nan=False)
             write_text(self.temporary / "datapackage.json", text + "\n")
             self.temporary.rename(self.folder)
             self.lacking = lacking(package, rows, self.untimed)

@@ -80,12 +80,16 @@ def offset(text: str) -> tzinfo:
 
 def _metadata(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise DataProblem(f"{file}: not valid JSON ({error})") from None
     if not isinstance(content, dict):
         raise DataProblem(f"{file}: not a JSON object")
     return {key: value for key, value in content.items() if key not in _OWN}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _deployments(file: Path) -> dict[str, dict[str, str]]:

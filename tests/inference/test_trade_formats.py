@@ -316,6 +316,7 @@ def test_a_package_that_was_stopped_is_not_there(tmp_path, project):
         ("deployments.csv", "00:00+02:00,2024-06-20", "00:00,2024-06-20", ":3: deploymentStart .* has no offset"),
         ("deployments.csv", "2020-01-01T00:00:00Z", "soon", "deployments.csv:4, deploymentStart: 'soon' is not a time"),
         ("datapackage.json", "{", "", "datapackage.json: not valid JSON"),
+        ("datapackage.json", "false", "NaN", "datapackage.json: not valid JSON .NaN is no number"),
     ],
 )
 def test_a_project_that_says_something_else_is_named(project, file, old, new, said):
