@@ -156,10 +156,11 @@ def test_json_lines_are_the_rows_of_the_object(finished, tmp_path):
 def test_other_programs_get_the_same_verdicts(finished, tmp_path):
     files = [*finished.files("test"), *finished.files("open")]
     name, package = finished.names["dme"], tmp_path / "package"
-    rows = answer(name, *files, "-k", 3)["images"]
+    tau = ["--threshold", np.median([row["confidence"] for row in answer(name, *files)["images"]])]
+    rows = answer(name, *files, "-k", 3, *tau)["images"]
     unknown = [row["unknown"] for row in rows]
     assert 0 < sum(unknown) < len(rows)
-    md = json.loads(predict(name, *files, "--format", "megadetector", "-k", 3).stdout)
+    md = json.loads(predict(name, *files, "--format", "megadetector", "-k", 3, *tau).stdout)
     assert [image["file"] for image in md["images"]] == files
     for image, row in zip(md["images"], rows, strict=True):
         (detection,) = image["detections"]
@@ -168,11 +169,11 @@ def test_other_programs_get_the_same_verdicts(finished, tmp_path):
             for id_, share in detection.get("classifications", [])
         ]
         assert told == ([] if row["unknown"] else row["top"])
-    coco = json.loads(predict(name, *files, "--format", "coco").stdout)
+    coco = json.loads(predict(name, *files, "--format", "coco", *tau).stdout)
     names = {category["id"]: category["name"] for category in coco["categories"]}
     assert [names[one["category_id"]] for one in coco["annotations"]] == [row["label"] for row in rows]
     assert [one["score"] for one in coco["annotations"]] == [row["confidence"] for row in rows]
-    done = predict(name, *files, "--format", "camtrap-dp", "--out", package)
+    done = predict(name, *files, "--format", "camtrap-dp", "--out", package, *tau)
     assert (done.exit_code, done.stdout) == (0, "")
     assert "not valid until these are filled in: latitude and longitude" in done.stderr.replace("\n", " ")
     with (package / "observations.csv").open(newline="") as text:

@@ -82,18 +82,27 @@ def _folder(source: Path, unpack_to: Path, display: Display) -> Recognised | Non
 
 
 def _inside(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(Parquet files, archives) of a folder and those below it, by name; nothing if an image is found first."""
-    parquet, archives = [], []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(name for name in files if name[0] != "."):
-            if Path(name).suffix.lower() in SUFFIXES:
+    """(Parquet files, archives) of a folder and those below it, by name; nothing if an image is among them."""
+    parquet: list[Path] = []
+    archives: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as scan:
+                entries = sorted((entry for entry in scan if entry.name[0] != "."), key=lambda entry: entry.name)
+        except OSError:  # named later, if it matters
+            continue
+        for entry in entries:
+            name = entry.name.lower()
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif Path(name).suffix in SUFFIXES:
                 return [], []
-            if name.lower().endswith(".parquet"):
-                parquet.append(Path(place, name))
-            elif name.lower().endswith(_ARCHIVES):
-                archives.append(Path(place, name))
-    return parquet, archives
+            elif name.endswith(".parquet"):
+                parquet.append(Path(entry.path))
+            elif name.endswith(_ARCHIVES):
+                archives.append(Path(entry.path))
+    return sorted(parquet), sorted(archives)
 
 
 def _darwin_core(source: Path) -> Recognised | None:
