@@ -2,9 +2,9 @@
 
 Groups are placed one after the other, the largest first, each where it brings the counts of its classes closest to what
 was wanted (squared differences relative to the wanted counts, as in a χ² statistic). A split that has nothing of a
-class yet counts for more, so that a class with a few groups has one in test and one in val; its first stays in
-training. scikit-learn's StratifiedGroupKFold has the same idea, but only equal folds, none of which has to have images
-of each class, and takes time in proportion to groups × folds × classes.
+class yet counts for more once the class has only a few groups left: of three groups, one goes to each split.
+scikit-learn's StratifiedGroupKFold has the same idea, but only equal folds, none of which has to have images of each
+class, and takes time in proportion to groups × folds × classes.
 """
 
 from collections import Counter, defaultdict
@@ -14,8 +14,7 @@ from pathlib import Path
 
 from oltr_cli.base.seeding import derive
 
-HELD_OUT = ("test", "val")
-_NOTHING_YET = 0.75  # of a class's images: what its first image in a held-out split is worth
+_NOTHING_YET = 0.75  # of a class's images: what its first image in a split is worth if few groups are left
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def allocate(
     }
     here = {name: dict.fromkeys(("train", "val", "test"), 0) for name in known}
     single = {name: len(files) for name, files in known.items()}  # free images of no group
-    waiting: dict[str, int] = defaultdict(int)  # free images of groups that have no split yet
+    waiting: dict[str, int] = defaultdict(int)  # groups with free images that have no split yet
     placed: dict[Path, str] = {}
     free: list[tuple[Counter[str], list[Path]]] = []
     for path, name in class_of.items():
@@ -71,31 +70,31 @@ def allocate(
     for group in groups:
         new = [path for path in group if path in class_of and path not in fixed]
         of_class = Counter(class_of[path] for path in new)
+        bound = Counter(fixed[path] for path in group if path in fixed)
+        if len(new) + bound.total() < 2:
+            continue
         for name, count in of_class.items():
             single[name] -= count
-        bound = Counter(fixed[path] for path in group if path in fixed)
         if bound:
             split = max(bound, key=lambda split: (bound[split], split == "train"))
             _place(new, of_class, split, placed, here)
         elif new:
             free.append((of_class, new))
-            for name, count in of_class.items():
-                waiting[name] += count
+            for name in of_class:
+                waiting[name] += 1
     keys = {id(new): derive(seed, "group", min(path.name for path in new)) for _, new in free}
     free.sort(key=lambda item: (-len(item[1]), keys[id(item[1])], min(item[1])))
     for of_class, new in free:
-        for name, count in of_class.items():
-            waiting[name] -= count
+        for name in of_class:
+            waiting[name] -= 1
+        costs = {}
         needed = any(not here[c]["train"] and not waiting[c] and single[c] < 3 for c in of_class)
-        costs = {"train": _cost(of_class, "train", here, wanted)}
-        if not needed:
-            for split in HELD_OUT:
-                first = sum(
-                    sum(wanted[c].values())
-                    for c in of_class
-                    if wanted[c][split] and not here[c][split] and not single[c]
-                )
-                costs[split] = _cost(of_class, split, here, wanted) - _NOTHING_YET * first
+        for split in ("train",) if needed else ("test", "val", "train"):
+            costs[split] = _cost(of_class, split, here, wanted)
+            for name in of_class:
+                empty = [s for s, number in wanted[name].items() if number and not here[name][s]]
+                if split in empty and waiting[name] + single[name] < len(empty):
+                    costs[split] -= _NOTHING_YET * len(known[name])
         _place(new, of_class, min(costs, key=lambda split: costs[split]), placed, here)
     return placed
 

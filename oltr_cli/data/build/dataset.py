@@ -214,13 +214,17 @@ def _find(wish: Wish, built: Built, display: Display) -> tuple[Checked, dict[Pat
         found, others = grouped[: len(found)], grouped[len(found) :]
     if wish.open_by:
         found = open_by(found, wish.open_by, built.warnings)
-    found = one_for_each_file(found, built.warnings)
+    found, others = (one_for_each_file(photographs, built.warnings) for photographs in (found, others))
+    for photograph in others:
+        if photograph.split == "train":
+            raise DataProblem(f"{photograph.where}: an image of --open cannot be for training")
     known = by_class(photograph for photograph in found if not photograph.open)
     foreign = by_class([photograph for photograph in found if photograph.open] + others)
-    given = {photograph.path: photograph.split for photograph in found if photograph.split}
+    given = {photograph.path: photograph.split for photograph in [*found, *others] if photograph.split}
     if in_folders(found):
         if not wish.as_classes:
-            known, given = split_folders(known, built.warnings)
+            known, of_folders = split_folders(known, built.warnings)
+            given |= of_folders
         known = class_folders(known, images, built.warnings)
     groups = {photograph.path: photograph.group for photograph in [*found, *others] if photograph.group}
     every = [path for part in (known, foreign) for files in part.values() for path in files]

@@ -37,7 +37,7 @@ def open_by(photographs: list[Photograph], by: str, warnings: list[str]) -> list
             "'open' with true or false"
         )
     opened = [
-        replace(p, open=True, split="") if chosen and p.label in new else p
+        replace(p, open=True, split=p.split.replace("train", "")) if chosen and p.label in new else p
         for p, chosen in zip(photographs, selected, strict=True)
     ]
     if both:

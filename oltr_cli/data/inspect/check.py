@@ -26,7 +26,6 @@ from oltr_cli.data.inspect.lists import (
     scan_lists,
     shot_counts,
 )
-from oltr_cli.data.inspect.near_findings import near_findings, write_near_sheet
 from oltr_cli.data.inspect.published import PUBLISHED, Published
 from oltr_cli.data.lists.class_names import called_unknown, class_names, names_alike
 from oltr_cli.data.lists.kept_together import GROUPS, read_groups_of
@@ -123,6 +122,8 @@ def check_dataset(
     if content or pixels:
         found += copy_findings(root, read, files, sizes, workers, display)
     if pixels:
+        from oltr_cli.data.inspect.near_findings import near_findings, write_near_sheet  # Pillow, for this alone
+
         undecodable, thumbnails = decode(root, files, sizes, workers, display)
         near = near_findings(files, read.labels, thumbnails, checked.published is not None)
         found += undecodable + near.findings

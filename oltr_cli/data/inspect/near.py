@@ -17,7 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from oltr_cli.data.images import grey_thumbnail
 from oltr_cli.errors import DataProblem
 
 SHOWN = 5
@@ -30,7 +29,8 @@ _CROPS = (0.05, 0.1)
 _BAND, _BANDS = 16, 4  # of NEAR differing bits, at most one is in some band, since NEAR < 2 · _BANDS
 _MANY = 200_000  # with more images only bands are compared that are equal: of that many, pairs that differ in 3 bits
 _MOST = 256  # hashes of one band that an image is compared with; more there are near each other in long chains
-_AT_ONCE = 1 << 21  # pairs that are compared at a time
+_AT_ONCE = 1 << 21  # pairs of hashes that are compared at a time
+_CONFIRMED_AT_ONCE = 1 << 14  # pairs of images
 
 Key = TypeVar("Key", bound=Hashable)
 Floats = NDArray[np.float32]
@@ -39,6 +39,8 @@ Looked = tuple[int, NDArray[np.uint8]]
 
 def look(path: Path) -> Looked | str:
     """Shorter side in pixels and grey thumbnail (SIDE, SIDE) of an image, or why it cannot be decoded."""
+    from oltr_cli.data.images import grey_thumbnail  # Pillow, which the other checks do not need
+
     try:
         size, thumbnail = grey_thumbnail(path, SIDE)
     except DataProblem as problem:
@@ -99,20 +101,28 @@ def near_groups(thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
         return group
     hashes = np.stack([_hashes(thumbnails[usable], crop) for crop in range(len(_WINDOWS))], axis=1)  # (n, crops)
     for a, variant in _candidates(hashes):
-        b, crop = np.divmod(variant, len(_WINDOWS))
-        new = group[usable[a]] != group[usable[b]]
-        a, b, crop = usable[a[new]], usable[b[new]], crop[new]
-        alike = _correlation(thumbnails, a, b, crop) >= ALIKE
-        if alike.any():
-            edges = coo_array((np.ones(alike.sum(), bool), (group[a[alike]], group[b[alike]])), shape=(len(group),) * 2)
-            group = connected_components(edges, directed=False)[1][group]
+        # One candidate of each image first: where many are alike, most of the others are in one group by then.
+        rank = np.arange(len(a)) - np.searchsorted(a, a)
+        order = np.argsort(rank, kind="stable")
+        b, crop = np.divmod(variant[order], len(_WINDOWS))
+        first, second = usable[a[order]], usable[b]
+        while len(first):
+            new = group[first] != group[second]
+            first, second, crop = first[new], second[new], crop[new]
+            now = slice(_CONFIRMED_AT_ONCE)
+            alike = _correlation(thumbnails, first[now], second[now], crop[now]) >= ALIKE
+            if alike.any():
+                ends = group[first[now][alike]], group[second[now][alike]]
+                edges = coo_array((np.ones(alike.sum(), bool), ends), shape=(len(group),) * 2)
+                group = connected_components(edges, directed=False)[1][group]
+            first, second, crop = (rest[_CONFIRMED_AT_ONCE:] for rest in (first, second, crop))
     return group
 
 
 def _windows() -> tuple[Floats, ...]:
     """Matrices (_KEPT, SIDE) from the pixels of a row to the frequencies of a window of it; of the whole row first."""
     frequency, position = np.arange(_KEPT)[:, None], np.arange(SIDE)
-    cosines = np.cos(np.pi * frequency * (2 * position + 1) / (2 * SIDE)) * np.where(frequency, np.sqrt(2), 1)
+    cosines = np.cos(np.pi * frequency * (2 * position + 1) / (2 * SIDE))
     found = []
     for cut, side in ((0.0, 0.0), *((cut, side) for cut in _CROPS for side in (0.0, 0.5, 1.0))):
         # Linear between the centres of pixels.

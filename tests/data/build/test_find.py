@@ -175,9 +175,12 @@ def test_a_csv_of_absolute_quoted_and_strange_paths(build, table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("pics/0.png;a\npics/1.png;b\n", r"Labels\.CSV:2: not 'path,label': .*semicolons; save it with commas"),
-        ("path;label\npics/0.png;a\n", r":2: .*semicolons"),
-        ("path\tlabel\npics/0.png\ta\n", r":2: .*tabs"),
+        (
+            "pics/0.png;a\npics/1.png;b\n",
+            r"Labels\.CSV:1: no column is called 'path' .*semicolons; save it with commas",
+        ),
+        ("path;label\npics/0.png;a\n", r":1: .*semicolons"),
+        ("path\tlabel\npics/0.png\ta\n", r":1: .*tabs"),
         ("pics/0.png,a\npics/none.png,b\n", r":2: no such image .*none\.png$"),
         ("pics/none.png,a\n", r":1: no such image .*none\.png$"),
         ("path,label\na,pics/0.png\n", ":2: no such image .*the path comes first"),
@@ -204,7 +207,7 @@ def test_a_csv_of_another_encoding(build, table, encoding):
 def test_one_path_under_two_labels_is_of_none_and_twice_under_one_is_one(build, table):
     report = build(table(rows() + "pics/0.png,b\npics/1.png,b\n"))
     assert sum(report.counts.values()) == 9
-    assert said(report, "the same image in several classes").endswith("(1): 0.png")
+    assert "(1): 0.png (Labels.CSV:1: a, Labels.CSV:11: b)" in said(report, "listed with several labels")
 
 
 def of_files(folder):
