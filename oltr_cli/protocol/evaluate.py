@@ -1,6 +1,6 @@
 """Evaluate saved scores, of a run or of any .npz file, by the same protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
 from oltr_cli.protocol.thresholds import ThresholdRule, choose, default_threshold, open_accepted, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
 from oltr_cli.runs.scores import SavedScores, read_npz
+
+Splits = Callable[[str], SavedScores | None]  # the scores of a split, None if there are none
 
 
 class Evaluation(Record):
@@ -126,12 +128,41 @@ def evaluate_file(
         UsageProblem: see ``evaluate_scores``.
     """
     counts = read_class_counts(counts_path)
-    known, open_ = _read_mixed(path, len(counts))
-    val, open_val = (None, None) if val_path is None else _read_mixed(val_path, len(counts))
-    if not len(known):
-        raise DataProblem(f"{path}: has no sample of a known class (label 0 … {len(counts) - 1})")
-    evaluated = evaluate_scores(known, open_, counts, rule, shots, val, open_val)
+    val = None if val_path is None else read_scores(val_path, len(counts))
+    evaluated = evaluate_mixed(read_scores(path, len(counts)), counts, rule, shots, str(path), val)
     return evaluated.model_copy(update={"file": str(path)})
+
+
+def evaluate_mixed(
+    scores: SavedScores,
+    class_counts: ClassCounts,
+    rule: ThresholdRule | ChosenThreshold,
+    shots: str,
+    where: str,
+    val: SavedScores | None = None,
+) -> Evaluation:
+    """``evaluate_scores`` where known and open samples (label −1) are in one array, as in files of scores.
+
+    Args:
+        where: what the scores are, named in errors.
+
+    Raises:
+        DataProblem: labels or predictions out of range, or no sample of a known class.
+        UsageProblem: see ``evaluate_scores``.
+    """
+    _check(scores, len(class_counts), where, None)
+    known, open_ = known_and_open(scores)
+    if not len(known):
+        raise DataProblem(f"{where}: has no sample of a known class (label 0 … {len(class_counts) - 1})")
+    val_known, val_open = (None, None) if val is None else known_and_open(val)
+    return evaluate_scores(known, open_, class_counts, rule, shots, val_known, val_open)
+
+
+def known_and_open(scores: SavedScores) -> tuple[SavedScores, SavedScores]:
+    """The samples of known classes and the open ones (label −1), each in their order."""
+    is_open = scores.labels == -1
+    known, open_ = (scores.take(np.flatnonzero(mask)) for mask in (~is_open, is_open))
+    return known, open_
 
 
 def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = "paper") -> Evaluation:
@@ -147,19 +178,42 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
         UsageProblem: see ``evaluate_scores``; or no threshold was tuned for the run.
     """
     result = read_result(run_dir)
+    return evaluate_splits(run_dir, result, saved_splits(run_dir), saved_threshold(run_dir, result, rule), shots)
+
+
+def saved_splits(run_dir: Path) -> Splits:
+    """A function of a split: its scores as the run saved them, None if it saved none."""
 
     def read(split: str) -> SavedScores | None:
         file = run_dir / "scores" / f"{split}.npz"
         return SavedScores.load(file) if file.exists() else None
 
-    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), saved_threshold(run_dir, result, rule)
-    val, open_val = (read(split) if split in validation_of(chosen) else None for split in ("val", "open_val"))
-    sets = {split: SavedScores.load(run_dir / "scores" / f"{split}.npz") for split in scored_sets(run_dir)}
+    return read
+
+
+def evaluate_splits(
+    run_dir: Path,
+    result: RunResult,
+    read: Splits,
+    chosen: ThresholdRule | ChosenThreshold,
+    shots: str = "paper",
+    detector: str | None = None,
+) -> Evaluation:
+    """``evaluate_scores`` of the splits of a run that ``read`` gives; each is read once.
+
+    Args:
+        detector: whose confidence it is, if it is not the run's own.
+    """
+    known = read("test")
+    if known is None:
+        raise DataProblem(f"{run_dir / 'scores' / 'test.npz'}: no such file")
+    val, open_val = (read(split) if split in _validation_of(chosen) else None for split in ("val", "open_val"))
+    sets = {split: scores for split in scored_sets(run_dir) if (scores := read(split)) is not None}
     evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val, sets)
-    return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result)
+    return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result, detector)
 
 
-def validation_of(chosen: ThresholdRule | ChosenThreshold) -> tuple[str, ...]:
+def _validation_of(chosen: ThresholdRule | ChosenThreshold) -> tuple[str, ...]:
     """The validation splits to read: those of the rule, and open_val to see what a τ by class costs."""
     splits = chosen.splits if isinstance(chosen, ThresholdRule) else ()
     return (*splits, *(("open_val",) if chosen.by_class else ()))
@@ -183,23 +237,29 @@ def _has_scores(run_dir: Path) -> bool:
     return (run_dir / "scores" / "test.npz").exists()
 
 
-def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
-    """Known and open samples of a file, in which open samples are labelled −1."""
-    arrays = read_npz(path)
+def read_scores(path: Path, num_classes: int) -> SavedScores:
+    """The samples of a file of scores, known and open ones (label −1), checked against the number of classes.
+
+    Raises:
+        DataProblem: as ``evaluate_file``.
+    """
+    return scores_of_arrays(read_npz(path), num_classes, path)
+
+
+def scores_of_arrays(arrays: dict[str, np.ndarray], num_classes: int, where: Path) -> SavedScores:
+    """``read_scores`` of arrays as in such a file; ``where`` names them in errors."""
     logits = arrays.get("logits")
     if logits is not None and logits.ndim == 2:
         if logits.shape[1] != num_classes:
             raise DataProblem(
-                f"{path}: logits have {counted(logits.shape[1], 'class')}, "
+                f"{where}: logits have {counted(logits.shape[1], 'class')}, "
                 f"but {counted(num_classes, 'class count')} were given"
             )
         if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
-            _refuse(~np.isfinite(logits).all(axis=1), path, "logits contain NaN or infinity")
-    scores = SavedScores.from_arrays(arrays, path)
-    _check(scores, num_classes, str(path), None)
-    is_open = scores.labels == -1
-    known, open_ = (scores.take(np.flatnonzero(mask)) for mask in (~is_open, is_open))
-    return known, open_
+            _refuse(~np.isfinite(logits).all(axis=1), where, "logits contain NaN or infinity")
+    scores = SavedScores.from_arrays(arrays, where)
+    _check(scores, num_classes, str(where), None)
+    return scores
 
 
 def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
