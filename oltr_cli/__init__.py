@@ -18,6 +18,7 @@ _PUBLIC = {
     "NotFinite": "errors",
     "OltrError": "errors",
     "PerClass": "protocol.per_class",
+    "Reasons": "inference.verdicts",
     "Recogniser": "api.recogniser",
     "SavedScores": "runs.scores",
     "Stopped": "errors",

@@ -8,6 +8,7 @@ from oltr_cli.errors import NotFinite as NotFinite
 from oltr_cli.errors import OltrError as OltrError
 from oltr_cli.errors import Stopped as Stopped
 from oltr_cli.errors import UsageProblem as UsageProblem
+from oltr_cli.inference.verdicts import Reasons as Reasons
 from oltr_cli.inference.verdicts import Verdict as Verdict
 from oltr_cli.protocol.confusions import Confusions as Confusions
 from oltr_cli.protocol.evaluate import Evaluation as Evaluation

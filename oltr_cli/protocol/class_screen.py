@@ -26,9 +26,11 @@ TITLES = {
 
 def class_table(shown: PerClass, names: Sequence[str]) -> RenderableType:
     """The classes, the worst first; "–" marks what cannot be said."""
-    table = _table("class", "train\nimages", "group", "test\nimages", "accuracy\n%", "at τ\n%", "rejected\n%")
-    for heading in ("most often taken for\n", "%\n", "open taken\nfor it"):
-        table.add_column(heading, justify="left" if "often" in heading else "right")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("class", "train", "group", "test", "right\n%", "at τ\n%", "rejected\n%", "taken for", "%", "open"):
+        is_name = heading in ("class", "taken for")
+        is_text = is_name or heading == "group"
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_name, overflow="fold")
     order = shown.worst_first()
     for label in order[:ROWS].tolist():
         taken_for = int(shown.taken_for[label])
@@ -42,9 +44,13 @@ def class_table(shown: PerClass, names: Sequence[str]) -> RenderableType:
             _percent(shown.share[label]),
             "–" if shown.open_as is None else f"{shown.open_as[label]:,}",
         )
-    if len(order) <= ROWS:
-        return table
-    return Group(table, Text(f"{counted(len(order) - ROWS, 'class')} more; --json has all", style="dim"))
+    said = (
+        "train, test: images · right: before rejection · at τ: rejected ones count as wrong · taken for: the most "
+        "frequent wrong class before rejection, and its share · open: open images taken for the class"
+    )
+    if len(order) > ROWS:
+        said = f"{counted(len(order) - ROWS, 'class')} more; --json has all\n{said}"
+    return Group(table, Text(said, style="dim"))
 
 
 def confusion_table(shown: Confusions, names: Sequence[str]) -> RenderableType:
@@ -99,7 +105,7 @@ def suspect_table(shown: Sequence[Suspect], names: Sequence[str]) -> RenderableT
     return Group(table, said)
 
 
-_TEXT = ("class", "group", "true class", "decided to be", "mistake", "taken for", "image", "label", "perhaps", "split")
+_TEXT = ("class", "true class", "decided to be", "mistake", "taken for", "image", "label", "perhaps", "split")
 
 
 def _table(*headings: str) -> Table:
