@@ -14,6 +14,7 @@ _PUBLIC = {
     "DataProblem": "errors",
     "Evaluation": "protocol.evaluate",
     "Examination": "api.examination",
+    "ImageLike": "api.images",
     "Mistake": "protocol.mistakes",
     "NotFinite": "errors",
     "OltrError": "errors",

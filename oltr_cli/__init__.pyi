@@ -1,6 +1,7 @@
 from oltr_cli.api.examination import Examination as Examination
 from oltr_cli.api.examination import evaluate as evaluate
 from oltr_cli.api.examination import examine as examine
+from oltr_cli.api.images import ImageLike as ImageLike
 from oltr_cli.api.recogniser import Recogniser as Recogniser
 from oltr_cli.base.added_files import add_file as add_file
 from oltr_cli.errors import DataProblem as DataProblem

@@ -2,13 +2,18 @@
 
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oltr_cli.api.examination import Examination
 from oltr_cli.base.files import write_text
 from oltr_cli.base.text import spreadsheet_cell
 from oltr_cli.protocol.confusions import Confusions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MATRIX = 1000  # classes up to which the CSV is a matrix; above it has a line for each pair that occurs
 
@@ -29,14 +34,14 @@ def write_confusions(examined: Examination, shown: Confusions, folder: Path, nam
     if shown.classes <= MOST:
         threshold, shots = examined.evaluation.threshold, examined.evaluation.shots
         title = examined.evaluation.run or name
-        files += save_pngs(
-            folder,
-            {
-                stem: lambda: confusion_matrix(
-                    shown, examined.class_names, examined.class_counts, title, shots, threshold.tau
-                )
-            },
-        )
+        names, counts = examined.class_names, examined.class_counts
+
+        def draw() -> "Figure":
+            return confusion_matrix(shown, names, counts, title, shots, threshold.tau)
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the CSV has every letter
+            files += save_pngs(folder, {stem: draw})
     return files
 
 
