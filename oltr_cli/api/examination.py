@@ -17,19 +17,17 @@ from oltr_cli.protocol.confusions import Confusions
 from oltr_cli.protocol.evaluate import (
     Evaluation,
     Splits,
-    evaluate_mixed,
+    evaluate_scores,
     evaluate_splits,
-    known_and_open,
-    read_scores,
     saved_splits,
-    scores_of_arrays,
 )
 from oltr_cli.protocol.mislabelled import SPLITS, Suspect, perhaps_mislabelled
 from oltr_cli.protocol.mistakes import PER_KIND, Mistake, at_threshold, find_mistakes, samples_of
 from oltr_cli.protocol.per_class import PerClass
+from oltr_cli.protocol.score_files import known_and_open, read_scores, scores_of_arrays
 from oltr_cli.protocol.shots import read_class_counts, shot_groups
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choice_threshold, saved_threshold
-from oltr_cli.runs.result import read_chosen_detector, read_result
+from oltr_cli.runs.result import ChosenThreshold, read_chosen_detector, read_result
 from oltr_cli.runs.scores import SavedScores
 
 ScoresLike = str | os.PathLike[str] | Mapping[str, ArrayLike] | SavedScores
@@ -172,13 +170,33 @@ def _examine_scores(
     where = str(Path(scores).expanduser()) if isinstance(scores, str | os.PathLike) else "scores"
     mixed = _scores(scores, len(counts), "scores")
     validation = None if val is None else _scores(val, len(counts), "val")
-    evaluated = evaluate_mixed(mixed, counts, rule, shots, where, validation)
+    examined = examine_mixed(mixed, counts, rule, shots, where, validation)
     if isinstance(scores, str | os.PathLike):
-        evaluated = evaluated.model_copy(update={"file": where})
-    parts: dict[str, SavedScores] = {}
-    parts["test"], parts["open"] = known_and_open(mixed)
-    if validation is not None:
-        parts["val"], parts["open_val"] = known_and_open(validation)
+        examined.evaluation = examined.evaluation.model_copy(update={"file": where})
+    return examined
+
+
+def examine_mixed(
+    scores: SavedScores,
+    counts: list[int],
+    rule: ThresholdRule | ChosenThreshold,
+    shots: str,
+    where: str,
+    val: SavedScores | None = None,
+) -> Examination:
+    """``examine`` where known and open samples (label −1) are in one array, as in files of scores.
+
+    Args:
+        rule: the rule that chooses τ, or τ; ``where``: what the scores are, named in errors.
+    """
+    parts = dict(zip(("test", "open"), known_and_open(scores), strict=True))
+    if not len(parts["test"]):
+        raise DataProblem(f"{where}: has no sample of a known class (label 0 … {len(counts) - 1})")
+    if val is not None:
+        parts |= zip(("val", "open_val"), known_and_open(val), strict=True)
+    known, open_, val_known, val_open = (parts.get(split) for split in ("test", "open", "val", "open_val"))
+    assert known is not None
+    evaluated = evaluate_scores(known, open_, counts, rule, shots, val_known, val_open)
     names = [f"class {label}" for label in range(len(counts))]
     return Examination(evaluated, names, counts, parts.get, parts.get)
 

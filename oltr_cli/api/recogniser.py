@@ -180,10 +180,10 @@ class Recogniser:
             scores: of ``scores(images, labels)``; −1 = open.
             shots: definition of the shot groups, ``paper`` or ``code``.
         """
-        from oltr_cli.protocol.evaluate import evaluate_mixed
+        from oltr_cli.api.examination import examine_mixed
 
-        evaluated = evaluate_mixed(scores, self.class_counts, self._loaded.chosen, shots, "scores")
-        return evaluated.model_copy(update={"run": self.name})
+        examined = examine_mixed(scores, self.class_counts, self._loaded.chosen, shots, "scores")
+        return examined.evaluation.model_copy(update={"run": self.name})
 
     @property
     def _feature_dim(self) -> int:

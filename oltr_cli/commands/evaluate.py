@@ -95,6 +95,7 @@ def evaluate(
     from rich.markup import escape
 
     from oltr_cli.base.display import Display, SafeConsole
+    from oltr_cli.errors import UsageProblem
     from oltr_cli.protocol.mislabelled import check_cleanlab
     from oltr_cli.protocol.screen import table
 
@@ -102,9 +103,9 @@ def evaluate(
     if mislabelled is not None:
         check_cleanlab()
     if out != Path() and not confusions:
-        from oltr_cli.errors import UsageProblem
-
         raise UsageProblem("--out is for the files of --confusions; add it")
+    if out.expanduser().is_file():
+        raise UsageProblem(f"--out {out}: is a file, not a folder")
     examined, run_dir = _examined(target, class_counts, threshold, shots, val, own_confidence, display)
     result = examined.evaluation
     parts = _Parts(examined, per_class, confusions, mistakes, mislabelled)

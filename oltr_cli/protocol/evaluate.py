@@ -1,20 +1,17 @@
-"""Evaluate saved scores, of a run or of any .npz file, by the same protocol."""
+"""Evaluate saved scores, of a run or from anywhere, by the same protocol."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.open_sets import is_open, scored_sets
-from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
+from oltr_cli.protocol.score_files import check_scores
+from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.protocol.thresholds import ThresholdRule, choose, default_threshold, open_accepted, saved_threshold
 from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
-from oltr_cli.runs.scores import SavedScores, read_npz
+from oltr_cli.runs.scores import SavedScores
 
 Splits = Callable[[str], SavedScores | None]  # the scores of a split, None if there are none
 
@@ -94,7 +91,7 @@ def evaluate_scores(
     num_classes, sets = len(class_counts), sets or {}
     for where, scores in {"test": known, "open": open_, "val": val, "open_val": open_val, **sets}.items():
         if scores is not None:
-            _check(scores, num_classes, f"scores of {where}", -1 if is_open(where) else 0)
+            check_scores(scores, num_classes, f"scores of {where}", -1 if is_open(where) else 0)
     if isinstance(rule, ThresholdRule):
         rule = choose(rule, class_counts, shots, val=val, open_val=open_val, test=known, open_test=open_)
     return Evaluation(
@@ -110,59 +107,6 @@ def evaluate_scores(
         metrics=every_metric(known, open_, class_counts, rule.tau, shots, sets),
         open_val_accepted=open_accepted(open_val, rule),
     )
-
-
-def evaluate_file(
-    path: Path, counts_path: Path, rule: ThresholdRule, shots: str = "paper", val_path: Path | None = None
-) -> Evaluation:
-    """``evaluate_scores`` for a file of scores, which need not come from oltr.
-
-    Args:
-        path: .npz with ``labels`` (N,), −1 = open, and either ``logits`` (N, K), whose maximum softmax is the
-            confidence, or ``prediction`` (N,) and ``confidence`` (N,).
-        counts_path: training images of each class, see ``read_class_counts``.
-        val_path: a second such file, of validation samples.
-
-    Raises:
-        DataProblem: a file is missing or broken, arrays are missing, contain NaN or do not fit the classes.
-        UsageProblem: see ``evaluate_scores``.
-    """
-    counts = read_class_counts(counts_path)
-    val = None if val_path is None else read_scores(val_path, len(counts))
-    evaluated = evaluate_mixed(read_scores(path, len(counts)), counts, rule, shots, str(path), val)
-    return evaluated.model_copy(update={"file": str(path)})
-
-
-def evaluate_mixed(
-    scores: SavedScores,
-    class_counts: ClassCounts,
-    rule: ThresholdRule | ChosenThreshold,
-    shots: str,
-    where: str,
-    val: SavedScores | None = None,
-) -> Evaluation:
-    """``evaluate_scores`` where known and open samples (label −1) are in one array, as in files of scores.
-
-    Args:
-        where: what the scores are, named in errors.
-
-    Raises:
-        DataProblem: labels or predictions out of range, or no sample of a known class.
-        UsageProblem: see ``evaluate_scores``.
-    """
-    _check(scores, len(class_counts), where, None)
-    known, open_ = known_and_open(scores)
-    if not len(known):
-        raise DataProblem(f"{where}: has no sample of a known class (label 0 … {len(class_counts) - 1})")
-    val_known, val_open = (None, None) if val is None else known_and_open(val)
-    return evaluate_scores(known, open_, class_counts, rule, shots, val_known, val_open)
-
-
-def known_and_open(scores: SavedScores) -> tuple[SavedScores, SavedScores]:
-    """The samples of known classes and the open ones (label −1), each in their order."""
-    is_open = scores.labels == -1
-    known, open_ = (scores.take(np.flatnonzero(mask)) for mask in (~is_open, is_open))
-    return known, open_
 
 
 def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = "paper") -> Evaluation:
@@ -235,54 +179,3 @@ def evaluation_of(
 
 def _has_scores(run_dir: Path) -> bool:
     return (run_dir / "scores" / "test.npz").exists()
-
-
-def read_scores(path: Path, num_classes: int) -> SavedScores:
-    """The samples of a file of scores, known and open ones (label −1), checked against the number of classes.
-
-    Raises:
-        DataProblem: as ``evaluate_file``.
-    """
-    return scores_of_arrays(read_npz(path), num_classes, path)
-
-
-def scores_of_arrays(arrays: dict[str, np.ndarray], num_classes: int, where: Path) -> SavedScores:
-    """``read_scores`` of arrays as in such a file; ``where`` names them in errors."""
-    logits = arrays.get("logits")
-    if logits is not None and logits.ndim == 2:
-        if logits.shape[1] != num_classes:
-            raise DataProblem(
-                f"{where}: logits have {counted(logits.shape[1], 'class')}, "
-                f"but {counted(num_classes, 'class count')} were given"
-            )
-        if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
-            _refuse(~np.isfinite(logits).all(axis=1), where, "logits contain NaN or infinity")
-    scores = SavedScores.from_arrays(arrays, where)
-    _check(scores, num_classes, str(where), None)
-    return scores
-
-
-def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
-    """Reject labels and predictions out of range; ``allowed``: −1 = open samples, 0 = known, None = both."""
-    classes = f"there are {counted(num_classes, 'known class')}, 0 … {num_classes - 1}"
-    if allowed == -1:
-        _refuse(scores.labels != -1, where, "open samples are labelled −1, but this label is not", scores.labels)
-    else:
-        lowest = -1 if allowed is None else 0
-        wrong = (scores.labels < lowest) | (scores.labels >= num_classes)
-        _refuse(wrong, where, f"a label is out of range: {classes}", scores.labels)
-    wrong = (scores.prediction < 0) | (scores.prediction >= num_classes)
-    _refuse(
-        wrong,
-        where,
-        f"a prediction is out of range (predictions are made before rejection): {classes}",
-        scores.prediction,
-    )
-    _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite", scores.confidence)
-
-
-def _refuse(wrong: NDArray[np.bool_], where: str | Path, problem: str, values: NDArray | None = None) -> None:
-    if wrong.any():
-        first = int(wrong.argmax())
-        value = "" if values is None else f" ({values[first]})"
-        raise DataProblem(f"{where}: {problem}; sample {first}{value} is the first of {int(wrong.sum())}")

@@ -71,6 +71,12 @@ def perhaps_mislabelled(splits: Mapping[str, SavedScores], num_classes: int, mos
     usable = {name: splits[name] for name in SPLITS if name in splits and splits[name].logits is not None}
     if not usable:
         raise DataProblem("labels that are perhaps wrong are found by logits, and the scores have none")
+    for name, scores in usable.items():
+        logits, labels = scores.logits, scores.labels
+        if logits is not None and logits.shape[1] != num_classes:
+            raise DataProblem(f"scores of {name}: logits of {logits.shape[1]} classes, not of {num_classes}")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise DataProblem(f"scores of {name}: a label is out of range, 0 … {num_classes - 1}")
     suspects: list[Suspect] = []
     for names in TOGETHER:
         parts = {name: usable[name] for name in names if name in usable and len(usable[name])}

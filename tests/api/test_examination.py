@@ -217,6 +217,10 @@ def test_a_missing_library_and_a_lonely_option_are_one_line(run, monkeypatch):
     code, out, err = oltr_here("evaluate", run.name, "--out", "x")
     assert (code, out) == (2, "")
     assert "error: --out is for the files of --confusions; add it" in err
+    Path("taken").touch()
+    code, _, err = oltr_here("evaluate", run.name, "--confusions", "--out", "taken")
+    assert code == 2
+    assert "error: --out taken: is a file, not a folder" in err
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cleanlab" else found(name))
     code, out, err = oltr_here("evaluate", run.name, "--mislabelled", 3)

@@ -95,6 +95,15 @@ def test_scores_without_logits_or_with_nan_say_so():
         perhaps_mislabelled({"test": scores}, 8)
 
 
+def test_scores_of_other_classes_are_refused():
+    scores = planted(9, "test")[0]
+    with pytest.raises(DataProblem, match="scores of val: logits of 8 classes, not of 9"):
+        perhaps_mislabelled({"val": scores}, 9)
+    scores.labels[5] = -1
+    with pytest.raises(DataProblem, match="scores of val: a label is out of range, 0 … 7"):
+        perhaps_mislabelled({"val": scores}, 8)
+
+
 def test_without_the_library_one_line_says_what_to_type(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "cleanlab" else found(name))
