@@ -128,11 +128,13 @@ def examine(
     """``evaluate``, and what goes wrong: by class, by pair of classes, and by sample; arguments as for ``evaluate``."""
     shot_groups([], shots)  # refuse a misspelt definition before anything is read
     rule = None if threshold is None else ThresholdRule.parse(str(threshold))
-    if isinstance(scores, str | os.PathLike) and not str(os.fspath(scores)).endswith(".npz"):
+    if isinstance(scores, str | os.PathLike) and not os.fspath(scores).endswith(".npz"):
         if class_counts is not None or val is not None:
             raise UsageProblem("class_counts and val are for scores from elsewhere; a run has both already")
+        from oltr_cli.inference.hub_format import refuse_hub_folder
         from oltr_cli.planning.which_run import resolve_run
 
+        refuse_hub_folder(os.fspath(scores))
         return examine_run(resolve_run(os.fspath(scores)), rule, shots, own_confidence)
     if own_confidence:
         raise UsageProblem("own_confidence is for a run; other scores have one confidence")

@@ -58,8 +58,8 @@ def evaluate(
         bool,
         typer.Option(
             "--confusions",
-            help="Show the 50 most frequent pairs of true class and wrong decision, and write all as CSV, and up to 60 "
-            "classes as a picture",
+            help="Show the 50 most frequent pairs of true class and wrong decision; write all as CSV (a matrix, above "
+            "1,000 classes a line for each pair) and, up to 60 classes, a picture",
         ),
     ] = False,
     mistakes: Annotated[
@@ -113,9 +113,8 @@ def evaluate(
     if json_:
         print_json(result.as_json() | parts.as_json(files))
         return
-    console = SafeConsole()
-    console.print(table(result))
-    for part in parts.shown():
+    console, shown = SafeConsole(), [table(result), *parts.shown()]  # nothing is printed if a part fails
+    for part in shown:
         console.print(part)
     for file in files:
         print(file)

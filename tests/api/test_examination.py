@@ -111,6 +111,13 @@ def test_what_cannot_be_evaluated(run, arguments, options, error, says):
     assert says in str(refused.value)
 
 
+def test_an_exported_folder_has_no_scores(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "config.json").write_text("{}")
+    with pytest.raises(UsageProblem, match="is a folder for a model hub, which has no saved scores"):
+        evaluate(tmp_path / "hub")
+
+
 def test_classes_are_listed_worst_first_with_their_numbers(run):
     rows = said(run.name, "--per-class", "--threshold", 0.4)["per_class"]
     classes = examine(run.name, threshold=0.4).per_class()
@@ -234,6 +241,6 @@ def test_scores_without_logits_have_no_suspects(run, tmp_path, monkeypatch):
     for file in (tmp_path / "runs" / run.name / "scores").glob("*.npz"):
         one = SavedScores.load(file)
         SavedScores(one.prediction, one.confidence, one.labels).save(file)
-    code, _, err = oltr_here("evaluate", run.name, "--mislabelled", 3)
-    assert code == 3
+    code, out, err = oltr_here("evaluate", run.name, "--mislabelled", 3)
+    assert (code, out) == (3, "")
     assert "found by logits, and the scores have none" in err
