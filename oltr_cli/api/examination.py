@@ -24,10 +24,12 @@ from oltr_cli.protocol.evaluate import (
 from oltr_cli.protocol.mislabelled import SPLITS, Suspect, perhaps_mislabelled
 from oltr_cli.protocol.mistakes import PER_KIND, Mistake, at_threshold, find_mistakes, samples_of
 from oltr_cli.protocol.per_class import PerClass
+from oltr_cli.protocol.saved_thresholds import choice_threshold, saved_threshold
 from oltr_cli.protocol.score_files import known_and_open, read_scores, scores_of_arrays
 from oltr_cli.protocol.shots import read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choice_threshold, saved_threshold
-from oltr_cli.runs.result import ChosenThreshold, read_chosen_detector, read_result
+from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
+from oltr_cli.runs.choices import ChosenThreshold, read_chosen_detector
+from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
 ScoresLike = str | os.PathLike[str] | Mapping[str, ArrayLike] | SavedScores

@@ -139,7 +139,7 @@ def _examined(
     from oltr_cli.errors import DataProblem, UsageProblem
     from oltr_cli.protocol.shots import shot_groups
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
-    from oltr_cli.runs.result import read_chosen_detector
+    from oltr_cli.runs.choices import read_chosen_detector
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     shot_groups([], shots)  # refuse a misspelt definition before anything is read

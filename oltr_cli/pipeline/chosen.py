@@ -10,8 +10,9 @@ from oltr_cli.errors import UsageProblem
 from oltr_cli.pipeline.rescoring import Rescoring
 from oltr_cli.planning.detectors import load_chosen
 from oltr_cli.protocol.evaluate import Splits
+from oltr_cli.runs.choices import ChosenDetector
 from oltr_cli.runs.folder import Run, run_from_path
-from oltr_cli.runs.result import ChosenDetector, RunResult
+from oltr_cli.runs.result import RunResult
 from oltr_cli.runs.scores import SavedScores
 
 
