@@ -42,7 +42,7 @@ def files(finished, tmp_path):
     clear.save(tmp_path / "clear.png")
     wide.quantize(9).save(tmp_path / "palette.gif")
     made = [str(tmp_path / name) for name in ("turned.jpg", "grey.png", "deep.png", "clear.png", "palette.gif")]
-    (tmp_path / "cut.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:500])
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:-60])
     return [*listed[:9], *made, str(tmp_path / "cut.jpg"), str(tmp_path / "gone.jpg"), *listed[9:]]
 
 
