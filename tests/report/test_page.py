@@ -543,10 +543,10 @@ def test_a_watched_run_is_read_once_and_again_when_it_changes(runs, no_figures, 
     cache = Cache()
     for _ in range(2):
         collect(choose("somewhere"), [], Display(quiet=True), cache)
-    assert len(read) == 6  # test and open of three runs
+    assert len(read) == 8  # test and open of three runs, and val of the two with mistakes
     (runs / "somewhere/plain/0123456789-s0/threshold.json").write_text('{"value": 0.33, "rule": "val_open"}')
     made = collect(choose("somewhere"), [], Display(quiet=True), cache)
-    assert len(read) == 10  # test and open of one run, for its metrics at the tuned τ and for its curves
+    assert len(read) == 13  # those of one run, and test and open for its metrics at the tuned τ
     assert made.finished[2].numbers["own"] == 0.33
     assert made.finished[2].numbers["named"][0] == {"rule": "tuned, by val_open", "tau": 0.33}
     assert 0.33 in made.finished[2].numbers["curve"]["tau"]
