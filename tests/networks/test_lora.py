@@ -68,7 +68,7 @@ def test_merged_it_is_the_same_function_without_lora():
     [
         (VIT, 32, ["attn.qkv", "attn.proj"]),
         ("timm/vit_small_patch14_reg4_dinov2", 28, ["attn.qkv", "attn.proj"]),
-        ("timm/beitv2_base_patch16_224", 32, ["attn.proj"]),  # its qkv is only looked up for its weight
+        ("timm/beitv2_base_patch16_224", 224, ["attn.proj"]),  # its qkv is only looked up for its weight
     ],
 )
 def test_layers_are_those_that_the_model_calls(name, size, layers):

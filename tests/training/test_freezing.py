@@ -191,4 +191,4 @@ def test_it_is_refused_in_one_line_before_anything_is_trained(home, monkeypatch)
         run(home, "lift", BLOCKS)
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UsageProblem, match=r"^train\.lora needs peft: pip install 'oltr\[peft\]'$"):
-        run(home, "plain", LORA)
+        run(home, "plain", "train.lora=5")
