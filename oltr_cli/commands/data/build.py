@@ -19,7 +19,11 @@ _TAIL, _SPLIT, _RECIPE = "The tail", "The split", "The recipe"
 
 def build(
     images: Annotated[
-        Path, typer.Option(help="Folder of class folders, or a CSV with the columns path and label, and any others")
+        Path,
+        typer.Option(
+            help="Folder of class folders, or a CSV with the columns path and label, and any others; or COCO, "
+            "Camtrap DP, Darwin Core, Parquet, WebDataset"
+        ),
     ],
     out: Annotated[str, typer.Option(help="Name of the dataset, written to $OLTR_DATA/NAME; or a folder's path")],
     open_: Annotated[
@@ -129,7 +133,8 @@ def build(
 ) -> None:
     """Build a dataset from your own photographs; all other commands then take its name.
 
-    No image is moved, copied or changed. Unreadable files, copies, and images in two classes are left out and
+    No image is moved, copied or changed; those inside of Parquet files and archives are unpacked to
+    $OLTR_DATA/NAME/images. Unreadable files, copies, and images in two classes are left out and
     reported.
 
     With --as-is, each class holds out its shares, at least one image for the test: with two images, one goes to the

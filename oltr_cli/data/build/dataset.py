@@ -19,6 +19,7 @@ from oltr_cli.data.build.find import (
     by_class,
     class_folders,
     find_photographs,
+    in_folders,
     one_for_each_file,
     sizes_of,
     split_folders,
@@ -199,11 +200,12 @@ def _find(wish: Wish, built: Built, display: Display) -> tuple[Checked, dict[Pat
         if foreign_images.samefile(images):
             raise UsageProblem("--images and --open are the same folder; use --open-classes to set classes aside")
         inside = foreign_images
-    found = find_photographs(images, "--images", inside, built.warnings)
+    found = find_photographs(images, "--images", inside, built.folder / "images", display, built.warnings)
     others: list[Photograph] = []
     if foreign_images is not None:
         # A folder inside the other one belongs to its own option only.
-        others = find_photographs(foreign_images, "--open", images if inside else None, built.warnings)
+        without, unpack_to = images if inside else None, built.folder / "open"
+        others = find_photographs(foreign_images, "--open", without, unpack_to, display, built.warnings)
     sizes = sizes_of([*found, *others])
     if wish.open_by.startswith("date:"):
         found = with_dates(found, display)
@@ -219,7 +221,7 @@ def _find(wish: Wish, built: Built, display: Display) -> tuple[Checked, dict[Pat
     known = by_class(photograph for photograph in found if not photograph.open)
     foreign = by_class([photograph for photograph in found if photograph.open] + others)
     given = {photograph.path: photograph.split for photograph in [*found, *others] if photograph.split}
-    if images.is_dir():
+    if in_folders(found):
         if not wish.as_classes:
             known, of_folders = split_folders(known, built.warnings)
             given |= of_folders

@@ -4,40 +4,60 @@ import os
 import stat
 import unicodedata
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from rich.markup import escape
+
+from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
+from oltr_cli.data.build.formats import recognise
 from oltr_cli.data.build.split import Photographs
 from oltr_cli.data.build.table import SPLITS, Photograph, read_csv
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import HEIC_SUFFIXES, SUFFIXES
 from oltr_cli.errors import DataProblem
 
 _THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS archives and network drives add to folders of photographs
 
 
-def find_photographs(source: Path, option: str, without: Path | None, warnings: list[str]) -> list[Photograph]:
-    """What a table lists, or the images below the folder ``source``, each with the path of its folder as label.
+def find_photographs(
+    source: Path, option: str, without: Path | None, unpack_to: Path, display: Display, warnings: list[str]
+) -> list[Photograph]:
+    """What a table or a file of another format lists, or the images below the folder ``source``, each with the path of
+    its folder as label.
 
     Args:
         option: the option that gave ``source``, for messages.
         without: a folder to skip.
+        unpack_to: folder for images that are inside of a file.
+        display: says what ``source`` is taken for, if it is neither class folders nor a CSV of paths.
         warnings: new ones are appended.
     Raises:
         DataProblem: no such folder or table, or no image in it.
     """
+    if (recognised := recognise(source, unpack_to, display)) is not None:
+        display.say(f"{option} {escape(str(source))}: taken for {recognised.name}")
+        found = recognised.read(warnings)
+        to = f", unpacked to {escape(str(unpack_to))}" if recognised.unpacks else ""
+        display.say(f"{counted(len(found), 'image')} of it with one class{to}")
+        return found
     if source.is_file() and source.suffix.lower() == ".csv":
         return read_csv(source)
     if not source.exists():
         what = "file" if source.suffix.lower() == ".csv" else "folder"
         raise DataProblem(f"{option} {source}: no such {what}")
     if not source.is_dir():
-        raise DataProblem(f"{option} {source}: not a folder and not a .csv file")
+        raise DataProblem(f"{option} {source}: not a folder and not a .csv file, nor .json, .parquet or .tar")
     return [
         Photograph(path, label, where=str(path))
         for label, files in _in_folders(source, option, without, warnings).items()
         for path in files
     ]
+
+
+def in_folders(photographs: Sequence[Photograph]) -> bool:
+    """Whether they were found in folders, and their labels are the folders' paths."""
+    return bool(photographs) and all(photograph.where == str(photograph.path) for photograph in photographs)
 
 
 def sizes_of(photographs: Iterable[Photograph]) -> dict[Path, int]:
@@ -125,7 +145,7 @@ def _in_folders(source: Path, option: str, without: Path | None, warnings: list[
                 others[suffix or "no suffix"] += 1
     if others:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in others.most_common(5))
-        hint = "; convert HEIC to JPEG first" if {".heic", ".heif"} & set(others) else ""
+        hint = "; HEIC needs pillow-heif: pip install 'oltr[heic]'" if HEIC_SUFFIXES & set(others) else ""
         warnings.append(f"left out, not images by their suffix ({others.total():,}): {kinds}{hint}")
     if not found:
         raise DataProblem(f"{option} {source}: has no images (*{', *'.join(sorted(SUFFIXES))})")
