@@ -6,7 +6,6 @@ are new in a list, are decoded into new shards; the others are left alone.
 
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from oltr_cli.base.pool import Workers
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import amount, counted
 from oltr_cli.data.store.folder import StoreFolder
-from oltr_cli.data.store.shards import BYTES, CHANGED, INDEX, PIXELS, Shard, write_shard
+from oltr_cli.data.store.shards import BYTES, CHANGED, INDEX, PIXELS, Shard, read_shard, remove_shard, write_shard
 from oltr_cli.errors import OltrError, Stopped
 
 SMALLEST, LARGEST = 64, 1024  # images of a shard
 MOST_SHARDS = 400  # of a large dataset, whose shards are larger: each keeps a file open
+NO_FILE = 0, 0  # the state of a file that is not there
 SAMPLED = 200  # images whose headers tell how much disk a build will need
 
 
@@ -78,9 +78,9 @@ def build_store(store: StoreFolder, names: Sequence[str], workers: int, display:
         display.warn(f"another process is building {store.path}; waiting for it (Ctrl-C stops only the waiting)")
         lock.acquire(poll_interval=0.5)
     try:
+        _tidy(store)
         places, missing = _compare(store, names)
         decoded = len(missing)
-        _remove_strays(store)
         if missing:
             _check_space(store, missing, display)
             _write(store, missing, workers, display)
@@ -118,16 +118,27 @@ def file_state(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
     except OSError:
-        return 0, 0
+        return NO_FILE
     return state.st_size, state.st_mtime_ns
 
 
-def _remove_strays(store: StoreFolder) -> None:
-    """What a process that was killed left without an index."""
+def _tidy(store: StoreFolder) -> None:
+    """Remove what no image is read from: what a killed process left, and shards damaged or with old images alone."""
     for file in store.path.iterdir():
         stray = file.suffix == PIXELS and not file.with_suffix(INDEX).exists()
         if stray or (file.name.startswith(".") and file.name.endswith(".tmp")):
             file.unlink(missing_ok=True)
+    for index in store.indices():
+        shard = read_shard(index)
+        if shard is None or _is_old(store, shard):
+            remove_shard(index)
+
+
+def _is_old(store: StoreFolder, shard: Shard) -> bool:
+    """Whether each of its images is from a file that is another one now; a file that is away may come back."""
+    recorded = map(tuple, shard.table[:, BYTES:].tolist())
+    states = (file_state(store.root / name) for name in shard.names)
+    return all(state not in (then, NO_FILE) for then, state in zip(recorded, states, strict=True))
 
 
 def _check_space(store: StoreFolder, missing: Sequence[str], display: Display) -> None:
@@ -161,28 +172,29 @@ def _write(store: StoreFolder, missing: Sequence[str], workers: int, display: Di
     share = max(SMALLEST, -(-len(missing) // (4 * max(1, workers))))
     size = max(min(LARGEST, share), -(-len(missing) // MOST_SHARDS))
     pieces = [missing[start : start + size] for start in range(0, len(missing), size)]
+    calls = [(store.path, store.root, piece, store.side) for piece in pieces]
     done = 0
     with (
         StopRequest() as stop,
         Workers(workers if len(pieces) > 1 else 0, _one_thread) as pool,
         display.bar("decoding", len(missing)) as bar,
     ):
-        futures = {pool.submit(write_shard, store.path, store.root, piece, store.side): piece for piece in pieces}
         try:
-            for future in as_completed(futures):
-                future.result()
-                done += len(futures[future])
-                bar.advance(len(futures[future]))
-                if stop.signal_number is not None:
-                    raise Stopped(
-                        f"stopped with {done:,} of {len(missing):,} images stored; the same command goes on",
-                        stop.signal_number,
-                    )
+            for number, _ in pool.finished(write_shard, calls):
+                done += len(pieces[number])
+                bar.advance(len(pieces[number]))
+                _leave_if(stop, done, len(missing))
         except BrokenProcessPool:
+            _leave_if(stop, done, len(missing))  # SIGTERM may reach the whole group
             raise OltrError(
                 f"{store.path}: a process that decoded was killed, perhaps because memory ran out; what is complete "
                 "stays, and the same command goes on; try --workers 1"
             ) from None
+
+
+def _leave_if(stop: StopRequest, done: int, total: int) -> None:
+    if stop.signal_number is not None:
+        raise Stopped(f"stopped with {done:,} of {total:,} images stored; the same command goes on", stop.signal_number)
 
 
 def _one_thread() -> None:
