@@ -21,7 +21,17 @@ from oltr_cli.base.pool import Workers
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import amount, counted
 from oltr_cli.data.store.folder import StoreFolder
-from oltr_cli.data.store.shards import BYTES, CHANGED, INDEX, PIXELS, Shard, read_shard, remove_shard, write_shard
+from oltr_cli.data.store.shards import (
+    BYTES,
+    CHANGED,
+    INDEX,
+    PIXELS,
+    WIDTH,
+    Shard,
+    read_shard,
+    remove_shard,
+    write_shard,
+)
 from oltr_cli.errors import OltrError, Stopped
 
 SMALLEST, LARGEST = 64, 1024  # images of a shard
@@ -57,16 +67,20 @@ class Places:
         return values
 
 
-def build_store(store: StoreFolder, names: Sequence[str], workers: int, display: Display) -> tuple[Places, int]:
+def build_store(
+    store: StoreFolder, names: Sequence[str], workers: int, display: Display, *, again: bool = False
+) -> tuple[Places, int]:
     """Put the images ``names`` (relative to the store's root) into the store, if they are not there.
 
+    Args:
+        again: try those once more that could not be decoded, perhaps because their files could not be read.
     Returns:
         where each of them is, and how many were decoded for it.
     Raises:
         OltrError: not enough disk, the disk is full, or a process was killed.
         Stopped: after SIGINT or SIGTERM; what is complete stays.
     """
-    places, missing = _compare(store, names)
+    places, missing = _compare(store, names, again)
     if not missing:
         with suppress(OltrError):  # a store that is complete may be in a folder that cannot be written
             store.create()
@@ -79,7 +93,7 @@ def build_store(store: StoreFolder, names: Sequence[str], workers: int, display:
         lock.acquire(poll_interval=0.5)
     try:
         _tidy(store)
-        places, missing = _compare(store, names)
+        places, missing = _compare(store, names, again)
         decoded = len(missing)
         if missing:
             _check_space(store, missing, display)
@@ -95,21 +109,29 @@ def build_store(store: StoreFolder, names: Sequence[str], workers: int, display:
     return places, decoded
 
 
-def _compare(store: StoreFolder, names: Sequence[str]) -> tuple[Places, list[str]]:
-    """Where each image is in the store, and those that are not there or whose file is another one now."""
+def _compare(store: StoreFolder, names: Sequence[str], again: bool = False) -> tuple[Places, list[str]]:
+    """Where each image is in the store, and those that are not there or whose file is another one now.
+
+    Args:
+        again: undecodable ones are missing, too.
+    """
     shards = store.shards()
     states = {name: file_state(store.root / name) for name in names}
-    there: dict[str, tuple[int, int]] = {}
+    there: dict[str, tuple[tuple[bool, bool], int, int]] = {}
     for number, shard in enumerate(shards):
-        for row, name in enumerate(shard.names):
-            # Of a file that has changed there are two images: the one of the file as it is now counts.
-            if name not in there or tuple(shard.table[row, BYTES:].tolist()) == states.get(name):
-                there[name] = number, row
-    found = np.array([there.get(name, (-1, -1)) for name in names], np.int64).reshape(-1, 2)
+        for row, (name, line) in enumerate(zip(shard.names, shard.table.tolist(), strict=True)):
+            # Of a file that has changed there are two images: the one of the file as it is now counts. So are there
+            # of one that could be decoded at last.
+            use = tuple(line[BYTES:]) == states.get(name), line[WIDTH] > 0
+            if name not in there or use > there[name][0]:
+                there[name] = use, number, row
+    found = np.array([there[name][1:] if name in there else (-1, -1) for name in names], np.int64).reshape(-1, 2)
     places = Places(shards, *found.T)
     recorded = np.stack([places.column(BYTES), places.column(CHANGED)], axis=1)
     current = np.array([states[name] for name in names], np.int64).reshape(-1, 2)
     stale = (found[:, 0] < 0) | (recorded != current).any(axis=1)
+    if again:
+        stale |= places.column(WIDTH) == 0
     return places, list(dict.fromkeys(names[index] for index in np.flatnonzero(stale).tolist()))
 
 

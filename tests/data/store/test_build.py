@@ -65,6 +65,24 @@ def test_only_what_is_new_or_changed_is_decoded(images, monkeypatch):
     np.testing.assert_array_equal(pixels_of(places, 2), decode_file(store.root / "2.png").permute(1, 2, 0).numpy())
 
 
+def test_a_file_that_could_not_be_read_is_tried_again_when_asked_to(images):
+    store, names = images
+    (store.root / "3.png").chmod(0)
+    store.path.mkdir(parents=True)
+    store.path.chmod(0o777)
+    with somebody_else(store.root, store.path):
+        places, _ = build_store(store, names, 0, QUIET)
+    assert places.column(shards.WIDTH)[3] == 0
+    (store.root / "3.png").chmod(0o644)  # neither size nor time of the content changes
+    assert build_store(store, names, 0, QUIET)[1] == 0
+    places, decoded = build_store(store, names, 0, QUIET, again=True)
+    assert decoded == 2  # and broken.png
+    assert places.column(shards.WIDTH)[3] == 30
+    places, decoded = build_store(store, names, 0, QUIET)
+    assert decoded == 0
+    np.testing.assert_array_equal(pixels_of(places, 0), decode_file(store.root / "0.png").permute(1, 2, 0).numpy())
+
+
 def test_a_build_that_stops_goes_on(images, monkeypatch):
     store, names = images
     monkeypatch.setattr(building, "LARGEST", 2)
@@ -207,6 +225,10 @@ def test_by_command(images, tmp_path, monkeypatch):
     assert "9 images, 9 decoded now" in out
     assert "1 image cannot be decoded: broken.png" in err
     assert "--set data.store_side=30" in err
+    write_image(store.root / "broken.png", 1, np.random.default_rng(5))
+    _, out, err = oltr_here("data", "store", *where, "--side", 30)
+    assert "9 images, 1 decoded now" in out
+    assert "cannot be decoded" not in err
     assert "mine 30 px 9 0.0 MB" in " ".join(oltr_here("data", "store", "ls")[1].split())
     assert oltr_here("data", "store", "rm", "nothing")[0] == 2
     assert oltr_here("data", "store", "ls", "mine")[0] == 2
