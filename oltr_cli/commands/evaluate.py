@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Json, MethodsFrom, OwnConfidence, Shots, ThresholdOption
+from oltr_cli.commands.options import (
+    ClassWeight,
+    Coverage,
+    Json,
+    MethodsFrom,
+    OwnConfidence,
+    SetScore,
+    Shots,
+    ThresholdOption,
+    set_rule,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.protocol.evaluate import Evaluation
+    from oltr_cli.protocol.label_sets import LabelSets, SetRule
+    from oltr_cli.protocol.set_coverage import SetCoverage
 
 
 def evaluate(
@@ -39,12 +51,15 @@ def evaluate(
     val: Annotated[
         Path | None,
         typer.Option(
-            help="For a file: validation scores of the same form, for id_quantile and val_open.",
+            help="For a file: validation scores of the same form, for id_quantile, val_open and --coverage.",
             metavar="FILE.npz",
             show_default=False,
         ),
     ] = None,
     own_confidence: OwnConfidence = False,
+    coverage: Coverage = None,
+    set_score: SetScore = None,
+    class_weight: ClassWeight = None,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
@@ -57,6 +72,7 @@ def evaluate(
     oltr evaluate glyphs-lt/dme                         a run, by any part of its name
     oltr evaluate glyphs-lt/dme --threshold val_open    choose τ by another rule
     oltr evaluate glyphs-lt/dme+vim --threshold -27.3   set τ yourself
+    oltr evaluate glyphs-lt/dme --coverage 0.9          what label sets hold, by shot group
     oltr evaluate scores.npz --class-counts counts.txt  scores from elsewhere
     ```
     """
@@ -71,6 +87,7 @@ def evaluate(
     from oltr_cli.runs.result import read_chosen_detector
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
+    sets = set_rule(coverage, set_score, class_weight)
     run_dir = None
     shot_groups([], shots)  # refuse a misspelt definition before anything is read
     if target.endswith(".npz"):
@@ -87,6 +104,8 @@ def evaluate(
             )
         if val is None and "val" in rule.splits:
             raise UsageProblem(f"threshold {rule.text} is chosen on validation scores: --val FILE.npz")
+        if val is None and sets is not None:
+            raise UsageProblem("--coverage is calibrated on validation scores: --val FILE.npz")
         result = evaluate_file(Path(target).expanduser(), class_counts, rule, shots, val)
     else:
         from oltr_cli.commands.named_run import named_run
@@ -103,15 +122,45 @@ def evaluate(
             from oltr_cli.pipeline.chosen import evaluate_chosen
 
             result = evaluate_chosen(run_dir, chosen, rule, shots)
+    covered = None
+    if sets is not None:
+        from oltr_cli.protocol.set_coverage import coverage_table, file_set_coverage
+
+        if run_dir is not None:
+            covered = _run_set_coverage(run_dir, sets, shots)
+        elif val is not None and class_counts is not None:
+            covered = file_set_coverage(Path(target).expanduser(), val, class_counts, sets, shots)
     if json_:
-        print_json(result.as_json())
+        print_json(result.as_json() | ({} if covered is None else {"sets": covered[0].as_json()}))
         return
     SafeConsole().print(table(result))
+    if covered is not None:
+        SafeConsole().print(coverage_table(*covered, shots))
     if threshold is None and result.threshold.rule == "tuned":
         Display().say("[dim]τ as oltr tune threshold chose it; --threshold own shows the run's own rule[/]")
     SafeConsole(stderr=True).print(
         "[dim]next[/]", escape(_next_command(target, run_dir, result, class_counts)), markup=True, soft_wrap=True
     )
+
+
+def _run_set_coverage(run_dir: Path, rule: "SetRule", shots: str) -> "tuple[SetCoverage, LabelSets]":
+    """Label sets of a run on its test set; those of a detector's run are of the run under it, which has the logits.
+
+    Raises:
+        DataProblem: scores are missing or broken.
+    """
+    from oltr_cli.planning.registry import PLUS
+    from oltr_cli.planning.which_run import parent_of
+    from oltr_cli.protocol.set_coverage import set_coverage
+    from oltr_cli.runs.folder import run_from_path
+    from oltr_cli.runs.result import read_result
+    from oltr_cli.runs.scores import SavedScores
+
+    run, base = run_from_path(run_dir.resolve()), run_dir
+    if run is not None and PLUS in run.method and (parent := parent_of(run)) is not None:
+        base = parent.path
+    test, val = (SavedScores.load(base / "scores" / f"{split}.npz") for split in ("test", "val"))
+    return set_coverage(test, val, read_result(run_dir).class_counts, rule, shots)
 
 
 def _next_command(target: str, run_dir: Path | None, result: "Evaluation", class_counts: Path | None) -> str:

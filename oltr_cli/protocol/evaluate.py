@@ -126,8 +126,8 @@ def evaluate_file(
         UsageProblem: see ``evaluate_scores``.
     """
     counts = read_class_counts(counts_path)
-    known, open_ = _read_mixed(path, len(counts))
-    val, open_val = (None, None) if val_path is None else _read_mixed(val_path, len(counts))
+    known, open_ = read_mixed(path, len(counts))
+    val, open_val = (None, None) if val_path is None else read_mixed(val_path, len(counts))
     if not len(known):
         raise DataProblem(f"{path}: has no sample of a known class (label 0 … {len(counts) - 1})")
     evaluated = evaluate_scores(known, open_, counts, rule, shots, val, open_val)
@@ -183,8 +183,12 @@ def _has_scores(run_dir: Path) -> bool:
     return (run_dir / "scores" / "test.npz").exists()
 
 
-def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
-    """Known and open samples of a file, in which open samples are labelled −1."""
+def read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
+    """Known and open samples of a file, in which open samples are labelled −1.
+
+    Raises:
+        DataProblem: see ``evaluate_file``.
+    """
     arrays = read_npz(path)
     logits = arrays.get("logits")
     if logits is not None and logits.ndim == 2:
