@@ -66,6 +66,23 @@ def decode_pixels(path: Path) -> NDArray[np.uint8]:
         return _rgb(image)
 
 
+def decode_image(image: Image.Image) -> NDArray[np.uint8]:
+    """``decode_pixels`` of an image in memory: the same pixels for a file and for what ``Image.open`` makes of it.
+
+    Raises:
+        DataProblem: it cannot be decoded, or its values have no known range.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _check_range(image)
+            return _rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataProblem(f"cannot be decoded ({first_line(error)})") from None
+
+
 def check_image(path: Path) -> tuple[int, int]:
     """Width and height in pixels as stored, read from the header.
 
@@ -92,10 +109,7 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd EXIF and palettes: only the pixels count
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-                    raise ValueError(
-                        "signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits"
-                    )
+                _check_range(image)
                 yield image, file
     except (DataProblem, MemoryError):
         raise
@@ -103,6 +117,12 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
         raise DataProblem(f"{path}: {_unidentified(path)}") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
         raise DataProblem(f"{path}: cannot be decoded ({first_line(error)})") from None
+
+
+def _check_range(image: Image.Image) -> None:
+    """Refuse numbers of which nobody knows what is white; a PNG or PGM of mode I has 16 bits."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError("signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits")
 
 
 def _unidentified(path: Path) -> str:
