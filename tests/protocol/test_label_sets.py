@@ -1,4 +1,4 @@
-"""Label sets: against formulas written out sample by sample in float64, torchcp, and what is promised."""
+"""Label sets: against formulas written out sample by sample in float64, crepes, mapie, and what is promised."""
 
 import math
 from fractions import Fraction
@@ -59,21 +59,54 @@ def test_thresholds_and_members_are_the_formulas(score, weight, coverage):
     np.testing.assert_array_equal(size, members.sum(axis=1))
 
 
-def test_torchcp_has_the_same_sets_at_both_ends():
-    classification = pytest.importorskip("torchcp.classification", reason="a second implementation")
-    import torch
+def test_crepes_has_the_same_sets_at_both_ends():
+    """Its p-values are those of split and of Mondrian conformal prediction; no (n + 1)·c is whole, where it has ≥."""
+    crepes = pytest.importorskip("crepes", reason="a second implementation")
+    rng = np.random.default_rng(4)
+    val, test = scores(rng, [60, 50, 40, 30, 20, 9], dtype=np.float64), scores(rng, [50] * 6, dtype=np.float64)
+    for score in ("softmax", "pas"):
+        marginal, own = (calibrate(SetRule(0.85, score, weight), val, COUNTS) for weight in (0, 1))
+        true = -marginal.scores(val.logits)[np.arange(len(val)), val.labels]
+        scored = -marginal.scores(test.logits)
+        theirs = crepes.ConformalClassifier().fit(true)
+        members = theirs.predict_set(scored, confidence=0.85, smoothing=False)
+        np.testing.assert_array_equal(marginal.members(test.logits), members.astype(bool))
+        for k in range(6):
+            theirs = crepes.ConformalClassifier().fit(true[val.labels == k])
+            members = theirs.predict_set(scored[:, [k]], confidence=0.85, smoothing=False)
+            np.testing.assert_array_equal(own.members(test.logits)[:, k], members[:, 0].astype(bool))
+
+
+def test_mapie_has_the_same_marginal_sets():
+    classification = pytest.importorskip("mapie.classification", reason="a second implementation")
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Given(ClassifierMixin, BaseEstimator):
+        """Its images are their probabilities."""
+
+        classes_ = np.arange(6)
+
+        def fit(self, x, y):
+            return self
+
+        def predict_proba(self, x):
+            return x
+
+        def predict(self, x):
+            return x.argmax(axis=1)
+
+        def __sklearn_is_fitted__(self):
+            return True
 
     rng = np.random.default_rng(4)
     val, test = scores(rng, [60, 50, 40, 30, 20, 9], dtype=np.float64), scores(rng, [50] * 6, dtype=np.float64)
-    for weight, name in ((0, "SplitPredictor"), (1, "ClassConditionalPredictor")):
-        theirs = getattr(classification.predictor, name)(classification.score.LAC(), alpha=0.15)
-        theirs.calculate_threshold(torch.from_numpy(val.logits), torch.from_numpy(val.labels), 0.15)
-        members = theirs.predict_with_logits(torch.from_numpy(test.logits)).numpy().astype(bool)
-        ours = calibrate(SetRule(0.85, "softmax", weight), val, COUNTS)
-        # They keep class-wise thresholds in float32: nothing may be nearer to one than that.
-        near = np.abs(ours.scores(test.logits) - ours.thresholds) < 1e-6
-        np.testing.assert_array_equal(members | near, ours.members(test.logits) | near)
-        assert near.mean() < 0.01
+    ours = calibrate(SetRule(0.85, "softmax", 0), val, COUNTS)
+    theirs = classification.SplitConformalClassifier(
+        Given(), confidence_level=0.85, conformity_score="lac", prefit=True
+    )
+    theirs.conformalize(ours.scores(val.logits), val.labels)
+    _, members = theirs.predict_set(ours.scores(test.logits))
+    np.testing.assert_array_equal(ours.members(test.logits), members[:, :, 0])
 
 
 def test_validation_images_themselves_reach_the_coverage_exactly():
