@@ -22,7 +22,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def call(port: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+def call(port: int, method: str, path: str, body: bytes | Iterator[bytes] | None = None, **headers: str) -> Answer:
     """One request on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from importlib.resources import files
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from oltr_cli.base.text import json_text, visible
 from oltr_cli.errors import first_line
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.serving.batcher import Batcher, Overloaded, Room
-from oltr_cli.inference.serving.uploads import Limits, Refused, Upload, decoded, read_uploads
+from oltr_cli.inference.serving.uploads import Body, Limits, Refused, Upload, decoded, read_uploads
 from oltr_cli.inference.verdict_formats import verdict_record
 from oltr_cli.inference.verdicts import Totals, Verdict
 from oltr_cli.inference.wider import WiderAnswers
@@ -70,7 +70,7 @@ class Service:
     """What the application works with.
 
     Args:
-        judge: gives the verdicts on a batch; see ``Batcher``.
+        wider: what the verdicts of ``batcher`` have beside the class, for the head of an answer.
         card: the model card as Markdown.
         decoders: threads that decode images.
     """
@@ -92,19 +92,20 @@ class Service:
 
     async def predict(self, request: Request, top_k: int) -> Response:
         """The answer to one request; see ``_ANSWERS``."""
-        size = _length(request, self.limits.request_bytes)
+        body = Body(request, self.limits.request_bytes)
+        size = min(body.length, body.most)
         if not self.bodies.take(size):
-            return _busy(self.batcher.seconds_left)
+            return await _refused(body, _busy(self.batcher.seconds_left))
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                uploads = await read_uploads(request, self.limits)
+                uploads = await read_uploads(request, body, self.limits)
             self.batcher.reserve(len(uploads))
             try:
                 rows = await asyncio.gather(*(self._one(upload, top_k) for upload in uploads))
             finally:
                 self.batcher.room.give_back(len(uploads))
         except Refused as refused:
-            return _line(refused.status, str(refused))
+            return await _refused(body, _line(refused.status, str(refused)))
         except Overloaded as overloaded:
             return _busy(overloaded.seconds)
         except TimeoutError:
@@ -113,7 +114,7 @@ class Service:
             return Response(status_code=400)  # nobody reads it
         finally:
             self.bodies.give_back(size)
-        return self._answer(list(rows))
+        return self._answer(rows)
 
     async def _one(self, upload: Upload, top_k: int) -> tuple[Verdict, int]:
         """The verdict on one image, and its status."""
@@ -196,10 +197,12 @@ def application(service: Service, started: Callable[[], None] = lambda: None) ->
     return app
 
 
-def _length(request: Request, most: int) -> int:
-    """Bytes of the body that may have to be held: what its header says, else the most that is taken."""
-    given = request.headers.get("content-length", "")
-    return min(int(given), most) if given.isascii() and given.isdecimal() and len(given) < 20 else most
+async def _refused(body: Body, response: Response) -> Response:
+    """``response`` after the rest of the request has come, or stopped coming."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            await body.drop()
+    return response
 
 
 def _json(status: int, content: Any) -> Response:

@@ -9,7 +9,6 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,7 +65,39 @@ class Refused(Exception):
         self.status = status
 
 
-async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
+class Body:
+    """The body of a request, of at most ``most`` bytes: in the place of ``request.receive``."""
+
+    def __init__(self, request: Request, most: int) -> None:
+        self.most, self.taken, self.ended = most, 0, False
+        given = request.headers.get("content-length", "")
+        # A body without a length may be as long as is taken.
+        self.length = int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else most
+        self._waits = "expect" in request.headers  # the client sends nothing until it is read
+        self._receive = request.receive
+
+    async def __call__(self) -> Message:
+        """The next part.
+
+        Raises:
+            Refused: there are more than ``most`` bytes.
+        """
+        if max(self.length, self.taken) > self.most:
+            raise Refused(TOO_LARGE, f"the request has more than {amount(self.most)}; send fewer images at a time")
+        message = await self._receive()
+        self.taken += len(message.get("body", b""))
+        self.ended = not message.get("more_body")
+        return message
+
+    async def drop(self) -> None:
+        """Read the rest, to a limit, and keep nothing: a client that still sends would not see a refusal."""
+        while not self.ended and self.taken < 10 * self.most and (self.taken or not self._waits):
+            message = await self._receive()
+            self.taken += len(message.get("body", b""))
+            self.ended = not message.get("more_body")
+
+
+async def read_uploads(request: Request, body: Body, limits: Limits) -> list[Upload]:
     """The images of a request, in order.
 
     Raises:
@@ -75,7 +106,7 @@ async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in ("multipart/form-data", "application/json"):
         raise Refused(NO_IMAGE, "send images as multipart/form-data or as application/json")
-    bounded = Request(request.scope, _bounded(request.receive, limits.request_bytes))
+    bounded = Request(request.scope, body)
     found = await (_of_json if kind == "application/json" else _of_form)(bounded, limits)
     if not found:
         raise Refused(MALFORMED, "the request has no images")
@@ -118,27 +149,6 @@ def _checked(upload: Upload, limits: Limits) -> Upload:
     if not upload.content:
         return replace(upload, problem="is empty", status=BROKEN)
     return upload
-
-
-def _bounded(receive: Callable[[], Awaitable[Message]], most: int) -> Callable[[], Awaitable[Message]]:
-    """``receive`` that refuses a body of more than ``most`` bytes.
-
-    The rest of it is read and dropped, to a limit: a client that still sends would not see the answer.
-    """
-    taken = 0
-
-    async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken <= most:
-            return message
-        while message.get("more_body") and taken < 10 * most:
-            message = await receive()
-            taken += len(message.get("body", b""))
-        raise Refused(TOO_LARGE, f"the request has more than {amount(most)}; send fewer images at a time")
-
-    return bounded
 
 
 def _too_many(limits: Limits, count: int | None = None) -> Refused:
