@@ -84,7 +84,7 @@ def evaluate(
     from oltr_cli.protocol.screen import table
     from oltr_cli.protocol.shots import shot_groups
     from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
-    from oltr_cli.runs.result import read_chosen_detector
+    from oltr_cli.runs.choices import read_chosen_detector
 
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     sets = set_rule(coverage, set_score, class_weight)

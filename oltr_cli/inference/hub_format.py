@@ -18,8 +18,10 @@ from pydantic import ValidationError
 from oltr_cli.base.digests import CHANGED, ON_PURPOSE
 from oltr_cli.base.files import read_json
 from oltr_cli.errors import DataProblem, first_line
+from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import ChosenThreshold, Record, RunResult
+from oltr_cli.runs.records import Record
+from oltr_cli.runs.result import RunResult
 
 if TYPE_CHECKING:
     from torch import Tensor

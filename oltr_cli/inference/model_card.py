@@ -15,7 +15,8 @@ from oltr_cli.protocol.evaluate import evaluate_scores
 from oltr_cli.protocol.shots import DEFINITIONS, shot_groups
 from oltr_cli.recipe.backbones import HUB, TORCHVISION
 from oltr_cli.recipe.timm_names import PREFIX
-from oltr_cli.runs.result import ChosenThreshold, Metrics
+from oltr_cli.runs.choices import ChosenThreshold
+from oltr_cli.runs.result import Metrics
 from oltr_cli.runs.scores import SavedScores
 
 CLOSED = ("closed/overall", *(f"closed/{group}" for group in GROUPS))

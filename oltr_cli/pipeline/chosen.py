@@ -12,9 +12,11 @@ from oltr_cli.pipeline.rescoring import Rescoring
 from oltr_cli.planning.detectors import load_chosen
 from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores, validation_of
 from oltr_cli.protocol.open_sets import scored_sets
-from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold
+from oltr_cli.protocol.saved_thresholds import choice_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule
+from oltr_cli.runs.choices import ChosenDetector
 from oltr_cli.runs.folder import Run, run_from_path
-from oltr_cli.runs.result import ChosenDetector, RunResult, read_result
+from oltr_cli.runs.result import RunResult, read_result
 from oltr_cli.runs.scores import SavedScores
 
 

@@ -11,9 +11,12 @@ from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.open_sets import is_open, scored_sets
+from oltr_cli.protocol.saved_thresholds import default_threshold, saved_threshold
 from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import ThresholdRule, choose, default_threshold, open_accepted, saved_threshold
-from oltr_cli.runs.result import ChosenThreshold, IdentificationCounts, Metrics, Record, RunResult, read_result
+from oltr_cli.protocol.thresholds import ThresholdRule, choose, open_accepted
+from oltr_cli.runs.choices import ChosenThreshold
+from oltr_cli.runs.records import Record
+from oltr_cli.runs.result import IdentificationCounts, Metrics, RunResult, read_result
 from oltr_cli.runs.scores import SavedScores, read_npz
 
 

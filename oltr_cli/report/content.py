@@ -23,8 +23,9 @@ from oltr_cli.report.facts import Unfinished, facts, unfinished
 from oltr_cli.report.mistakes import Album, find_mistakes, gallery
 from oltr_cli.report.numbers import class_numbers, threshold_numbers
 from oltr_cli.report.pictures import Picture, paper_figures, run_plots
+from oltr_cli.runs.choices import TUNED, ChosenThreshold, read_tuned
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import RESULT, TUNED, ChosenThreshold, RunResult, read_tuned
+from oltr_cli.runs.result import RESULT, RunResult
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from oltr_cli.tables.filled import FilledTable
