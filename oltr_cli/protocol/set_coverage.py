@@ -12,7 +12,7 @@ from oltr_cli.protocol.catalogue import GROUPS
 from oltr_cli.protocol.evaluate import read_mixed
 from oltr_cli.protocol.label_sets import LabelSets, SetRule, calibrate, logits_of
 from oltr_cli.protocol.shots import DEFINITIONS, ClassCounts, read_class_counts, shot_groups
-from oltr_cli.runs.result import Record
+from oltr_cli.runs.records import Record
 from oltr_cli.runs.scores import SavedScores
 
 
