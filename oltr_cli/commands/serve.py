@@ -79,6 +79,8 @@ def serve(
     curl -F files=@a.jpg -F files=@b.jpg http://127.0.0.1:8000/predict?top_k=3
     ```
     """
+    import warnings
+
     from oltr_cli.base.display import Display
     from oltr_cli.errors import UsageProblem
     from oltr_cli.inference.serving.packages import require_packages
@@ -103,6 +105,7 @@ def serve(
     from oltr_cli.inference.wider import WiderAnswers
 
     limits = Limits(max_files, round(max_file_mb * 1e6), round(max_request_mb * 1e6), round(max_megapixels * 1e6))
+    warnings.filterwarnings("ignore", module="PIL")  # about odd files; what cannot be decoded has a line
     listening = bound(host, port)
     recogniser = Recogniser.load(
         named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
