@@ -141,7 +141,11 @@ class Service:
     def health(self) -> Response:
         """Whether images would be answered, and how many wait."""
         alive = self.batcher.alive
-        told = {"status": "ok" if alive else "stopped", "run": self.recogniser.run.name, "oltr": __version__}
+        told: dict[str, Any] = {
+            "status": "ok" if alive else "stopped",
+            "run": self.recogniser.run.name,
+            "oltr": __version__,
+        }
         told |= {"images": self.batcher.judged, "batches": self.batcher.batches, "waiting": self.batcher.room.taken}
         told |= {"room": self.batcher.room.most, "batch_size": self.batcher.size}
         told |= {"window_ms": 1000 * self.batcher.window, "limits": vars(self.limits)}
