@@ -14,6 +14,7 @@ from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 
@@ -29,6 +30,28 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
+    use_gpu = ready_device(device).type == "cuda"
+    if not use_gpu:
+        _keep_freed_memory()
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
+        # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def ready_device(device: str | None = None) -> "torch.device":
+    """``device``, or the best available, with torch set as all of oltr uses it: the same scores wherever they are made.
+
+    It is the device of ``make_accelerator`` in a process of its own; accelerate, whose state a program may need
+    otherwise, is not used.
+
+    Raises:
+        UsageProblem: the device does not exist here.
+    """
+    import torch
+
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device is not None and not available.get(device.split(":")[0], False):
         here = ", ".join(name for name, there in available.items() if there)
@@ -40,18 +63,11 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
                 f"--device {device}: this machine has {torch.cuda.device_count()} GPUs, counted from cuda:0"
             )
         torch.cuda.set_device(int(number))
-    use_gpu = available["cuda"] and device != "cpu"
-    if use_gpu:
+    if available["cuda"] and device != "cpu":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-    else:
-        _keep_freed_memory()
-    return Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
-        # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if available["mps"] and device != "cpu" else "cpu")
 
 
 def _keep_freed_memory() -> None:

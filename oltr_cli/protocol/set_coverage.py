@@ -1,7 +1,5 @@
 """How well label sets keep their promise on test images, by shot group; as numbers and as a table."""
 
-from pathlib import Path
-
 import numpy as np
 from rich.box import ROUNDED
 from rich.console import Group, RenderableType
@@ -9,9 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oltr_cli.protocol.catalogue import GROUPS
-from oltr_cli.protocol.evaluate import read_mixed
 from oltr_cli.protocol.label_sets import LabelSets, SetRule, calibrate, logits_of
-from oltr_cli.protocol.shots import DEFINITIONS, ClassCounts, read_class_counts, shot_groups
+from oltr_cli.protocol.shots import DEFINITIONS, ClassCounts, shot_groups
 from oltr_cli.runs.records import Record
 from oltr_cli.runs.scores import SavedScores
 
@@ -81,19 +78,6 @@ def set_coverage(
         ),
         sets,
     )
-
-
-def file_set_coverage(
-    path: Path, val_path: Path, counts_path: Path, rule: SetRule, shots: str = "paper"
-) -> tuple[SetCoverage, LabelSets]:
-    """``set_coverage`` for files of scores with logits; their open samples are left out.
-
-    Raises:
-        DataProblem, UsageProblem: see ``evaluate_file`` and ``set_coverage``.
-    """
-    counts = read_class_counts(counts_path)
-    test, val = (read_mixed(file, len(counts))[0] for file in (path, val_path))
-    return set_coverage(test, val, counts, rule, shots)
 
 
 def _of_classes(mask: np.ndarray, labels: np.ndarray, covered: np.ndarray, size: np.ndarray) -> GroupCoverage:
