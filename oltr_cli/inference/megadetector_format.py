@@ -12,6 +12,7 @@ from oltr_cli.inference.class_kinds import Kind, kind_of
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import Ranked, Totals, Verdict
+from oltr_cli.inference.wider import WiderAnswers
 
 FORMAT_VERSION = "1.5"
 _DETECTED: dict[Kind, tuple[str, str]] = {

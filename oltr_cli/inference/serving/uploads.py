@@ -23,7 +23,7 @@ from starlette.types import Message
 
 from oltr_cli.base.text import amount, counted
 from oltr_cli.data.feed.transforms import evaluation_crop
-from oltr_cli.data.images import FORMATS, decode_image
+from oltr_cli.data.images import decode_image, formats_of, why_unidentified
 from oltr_cli.errors import DataProblem, first_line
 from oltr_cli.recipe.specs import DataSpec
 
@@ -117,14 +117,15 @@ def decoded(upload: Upload, spec: DataSpec, limits: Limits) -> tuple[Upload, NDA
     """The crop (3, S, S) that ``oltr predict`` cuts from the same file; None with a problem in the upload."""
     if upload.problem:
         return upload, None
+    file = io.BytesIO(upload.content)
     try:
-        with Image.open(io.BytesIO(upload.content), formats=FORMATS) as image:
+        with Image.open(file, formats=formats_of(file)) as image:
             if image.width * image.height > limits.pixels:
                 return _too_many_pixels(upload, limits, f"{image.width} × {image.height}"), None
             pixels = decode_image(image)
         return upload, evaluation_crop(torch.from_numpy(pixels).permute(2, 0, 1), spec).numpy()
     except Image.UnidentifiedImageError:
-        return replace(upload, problem="cannot be decoded (not an image)", status=NO_IMAGE), None
+        return replace(upload, problem=why_unidentified(file), status=NO_IMAGE), None
     except Image.DecompressionBombError:
         return _too_many_pixels(upload, limits, "far too many"), None
     except MemoryError:
