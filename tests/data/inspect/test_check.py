@@ -28,7 +28,10 @@ RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 
 @pytest.fixture
 def tiny(own_tiny_data, monkeypatch):
-    """A dataset to damage; its folder."""
+    """A dataset to damage, of pictures that are unlike each other; its folder."""
+    rng = np.random.default_rng(0)
+    for path in sorted(own_tiny_data.rglob("*.png")):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
     monkeypatch.setenv("OLTR_DATA", str(own_tiny_data))
     monkeypatch.setenv("COLUMNS", "200")
     (own_tiny_data / "tiny" / "recipe.toml").write_text(RECIPE)

@@ -5,7 +5,7 @@ import io
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from oltr_cli.data.images import grey_thumbnail
 from oltr_cli.data.inspect import near
@@ -71,6 +71,23 @@ def test_plain_images_are_near_to_none():
     one = np.full((1, SIDE, SIDE), 90, np.uint8)
     assert len(set(near_groups(np.concatenate([black, white, one])).tolist())) == 26
     assert near_groups(np.empty((0, SIDE, SIDE), np.uint8)).tolist() == []
+
+
+def drawn(points):
+    """A line of ink on white paper."""
+    image = Image.new("L", (105, 105), 255)
+    ImageDraw.Draw(image).line(points, fill=0, width=4)
+    return image
+
+
+def test_drawings_of_one_sign_are_not_near_but_copies_of_a_drawing_are():
+    rng = np.random.default_rng(0)
+    sign = np.array([[20, 25], [80, 30], [55, 52], [50, 90]])
+    images = [drawn([tuple(p) for p in (sign + rng.integers(-5, 6, sign.shape)).tolist()]) for _ in range(40)]
+    assert len(set(near_groups(np.stack(list(map(thumbnail, images)))).tolist())) >= 36
+    copies = [encoded(image, format="JPEG", quality=60) for image in images]
+    groups = near_groups(np.stack(list(map(thumbnail, images + copies))))
+    assert (groups[:40] == groups[40:]).all()
 
 
 def test_the_hash_is_that_of_imagehash():
