@@ -133,7 +133,7 @@ def evaluate(
         return
     console, shown = SafeConsole(), [table(result), *parts.shown()]  # nothing is printed if a part fails
     for part in shown:
-        console.print(part)
+        console.print(part, crop=False)  # names of files are longer than lines
     for file in files:
         print(file)
     if threshold is None and result.threshold.rule == "tuned":

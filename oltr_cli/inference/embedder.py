@@ -62,7 +62,7 @@ class Embedder:
     @classmethod
     def of(cls, recogniser: Recogniser) -> "Embedder":
         """The network of a run that is loaded."""
-        plain = replace(recogniser, detector=None)  # a detector may run the network on other pixels
+        plain = replace(recogniser, detector=None)  # one on the network would run it a second time, on other pixels
 
         def features(images: Tensor) -> NDArray[np.floating]:
             scores = plain.scores(images)

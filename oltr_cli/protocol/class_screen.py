@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from rich.box import ROUNDED
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from oltr_cli.protocol.per_class import PerClass
 from oltr_cli.protocol.shots import GROUPS
 
 ROWS = 200  # classes on the terminal
+_WIDEST = 30  # cells of a class name beside a file's name
 TITLES = {
     "known_as_other": "known, taken for another class",
     "known_as_unknown": "known, rejected",
@@ -58,7 +60,9 @@ def confusion_table(shown: Confusions, names: Sequence[str]) -> RenderableType:
     largest = shown.largest()
     if not len(largest):
         return Text("no mistake at τ", style="dim")
-    table = _table("true class", "decided to be", "images", "share, %")
+    table = Table(box=ROUNDED)
+    for heading in ("true class", "decided to be", "images", "share, %"):
+        table.add_column(heading, justify="left" if heading in ("true class", "decided to be") else "right")
     true_names, decided_names = [*names, "open"], [*names, "unknown"]
     for place in largest.tolist():
         table.add_row(
@@ -74,46 +78,57 @@ def confusion_table(shown: Confusions, names: Sequence[str]) -> RenderableType:
 
 def mistake_table(shown: Sequence[Mistake], names: Sequence[str]) -> RenderableType:
     """The most confident mistakes of each kind, with the names that the images have in the lists."""
-    if not shown:
-        return Text("no mistake at τ", style="dim")
-    table = _table("mistake", "confidence", "class", "taken for", "image")
-    for one in shown:
-        table.add_row(
-            TITLES[one.kind],
-            number(one.confidence),
-            visible(names[one.label]) if one.label >= 0 else "open",
-            visible(names[one.prediction]),
-            visible(one.path) or f"{one.split}, sample {one.row}",
-        )
-    return table
+    parts: list[RenderableType] = []
+    for kind, title in TITLES.items():
+        rows = [
+            (
+                number(one.confidence),
+                visible(names[one.label]) if one.label >= 0 else "open",
+                visible(names[one.prediction]),
+                visible(one.path) or f"{one.split}, sample {one.row}",
+            )
+            for one in shown
+            if one.kind == kind
+        ]
+        said = "nearest" if kind == "known_as_unknown" else "taken for"
+        parts.append(Text(f"{title}: none" if not rows else title, style="bold"))
+        if rows:
+            parts.append(_lines([("confidence", "class", said, "image"), *rows]))
+    return Group(*parts)
 
 
 def suspect_table(shown: Sequence[Suspect], names: Sequence[str]) -> RenderableType:
     """Labels that are perhaps wrong, the likeliest first."""
-    said = Text(f"perhaps mislabelled, by {METHOD}; look before you change a label", style="dim")
+    said = Text(f"by {METHOD}; look before you change a label", style="dim")
     if not shown:
-        return Group(Text("no label seems wrong"), said)
-    table = _table("label", "perhaps", "probability\nof the label", "split", "image")
-    for one in shown:
-        table.add_row(
+        return Group(Text("perhaps mislabelled: none", style="bold"), said)
+    rows = [
+        (
+            number(one.quality),
             visible(names[one.label]),
             visible(names[one.suggested]),
-            number(one.quality),
             one.split,
             visible(one.path) or f"sample {one.row}",
         )
-    return Group(table, said)
+        for one in shown
+    ]
+    lines = _lines([("probability", "label", "perhaps", "split", "image"), *rows])
+    return Group(Text("perhaps mislabelled", style="bold"), lines, said)
 
 
-_TEXT = ("class", "true class", "decided to be", "mistake", "taken for", "image", "label", "perhaps", "split")
+def _lines(rows: Sequence[Sequence[str]]) -> Text:
+    """Columns below a heading; the last one, a file's name, is never broken or cut, so that it can be copied."""
+    widths = [min(_WIDEST, max(map(cell_len, column))) for column in list(zip(*rows, strict=True))[:-1]]
+    lines = Text(no_wrap=True, overflow="ignore")
+    for row in rows:
+        cells = [_cut(text, width) for text, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, row[-1]]) + "\n", "dim" if row is rows[0] else "")
+    lines.rstrip()
+    return lines
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=ROUNDED)
-    for heading in headings:
-        is_text = heading in _TEXT
-        table.add_column(heading, justify="left" if is_text else "right", overflow="fold" if is_text else "ellipsis")
-    return table
+def _cut(text: str, width: int) -> str:
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…", width)
 
 
 def _percent(share: float | np.floating) -> str:

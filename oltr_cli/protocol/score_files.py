@@ -13,6 +13,8 @@ from oltr_cli.runs.scores import SavedScores, read_npz
 def known_and_open(scores: SavedScores) -> tuple[SavedScores, SavedScores]:
     """The samples of known classes and the open ones (label −1), each in their order."""
     is_open = scores.labels == -1
+    if not is_open.any():
+        return scores, scores.take(slice(0, 0))  # without a copy of all logits
     known, open_ = (scores.take(np.flatnonzero(mask)) for mask in (~is_open, is_open))
     return known, open_
 

@@ -214,10 +214,10 @@ def test_mistakes_and_suspects_have_names(run):
     assert {one["split"] for one in suspects} <= {"val", "test", "train"}
     assert all(one["path"] == f"{one['split']}/{one['row']} é.png" for one in suspects)
     assert [one["quality"] for one in suspects] == sorted(one["quality"] for one in suspects)
-    code, out, _ = oltr_here("evaluate", run.name, "--mislabelled", 3, "--mistakes", 2)
+    code, out, _ = oltr_here("evaluate", run.name, "--mislabelled", 3, "--mistakes", 2, COLUMNS="40")
     assert code == 0
-    assert suspects[0]["path"] in out
-    assert top["path"] in out
+    assert any(line.endswith(suspects[0]["path"]) for line in out.splitlines())  # whole, however narrow the terminal
+    assert any(line.endswith(top["path"]) for line in out.splitlines())
 
 
 def test_a_missing_library_and_a_lonely_option_are_one_line(run, monkeypatch):

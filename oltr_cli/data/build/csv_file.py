@@ -31,9 +31,10 @@ def rows_of(file: Path) -> Iterator[tuple[str, Row]]:
         with file.open(newline="", encoding="utf-8-sig") as text:
             separator = _separator(text.readline(100_000))
             text.seek(0)
-            # Archives separated by tabs have quotes as plain characters.
-            quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-            reader = csv.reader(text, delimiter=separator, quoting=quoting)
+            if separator == "\t":  # then quotes are plain characters
+                reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE)
+            else:
+                reader = csv.reader(text, delimiter=separator)
             names = [name.strip() for name in next(reader, [])]
             for cells in reader:
                 if not any(cells):

@@ -61,7 +61,7 @@ def read(file: Path, warnings: list[str]) -> list[Photograph]:
             left_out.add(ABSENT, name)
         else:
             by_machine += id_ in machine
-            found.append(_photograph(row, path, *classes, sites, events.get(id_, ""), where))
+            found.append(_photograph(row, path, next(iter(classes)), sites, events.get(id_, ""), where))
     warnings += left_out.warnings()
     if by_machine:
         warnings.append(

@@ -55,7 +55,7 @@ def read(file: Path, content: dict[str, Any], warnings: list[str]) -> list[Photo
         elif not path.is_file():
             left_out.add(ABSENT, name)
         else:
-            found.append(_photograph(image, path, *classes, where))
+            found.append(_photograph(image, path, next(iter(classes)), where))
     warnings += left_out.warnings()
     if not found:
         raise DataProblem(f"{file}: no image is left: {left_out or 'it lists none'}")

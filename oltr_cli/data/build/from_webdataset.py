@@ -29,10 +29,11 @@ _DATE_FIELDS = ("date", "datetime", "timestamp", "eventDate")
 
 @dataclass
 class _Sample:
-    """Members of one key."""
+    """Members of one key; ``place`` is where its image goes, without the suffix."""
 
     key: str
     where: str
+    place: Path
     image: Path | None = None
     cls: str = ""
     about: dict[str, Any] = field(default_factory=dict)
@@ -92,8 +93,8 @@ def _samples(file: Path, unpacker: Unpacker, left_out: LeftOut) -> Iterator[_Sam
                     if key in done:
                         raise DataProblem(f"{where}: the files of sample {key!r} do not follow each other")
                     done.add(key)
-                    sample = _Sample(key, where)
-                _add(sample, archive, member, ending.lower(), f"{_stem(file)}/{key}", unpacker, left_out)
+                    sample = _Sample(key, where, unpacker.place(f"{_stem(file)}/{key}", where))
+                _add(sample, archive, member, ending.lower(), where, unpacker, left_out)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise DataProblem(f"{file}: not a tar file, or damaged ({error})") from None
     if sample is not None:
@@ -105,25 +106,23 @@ def _add(
     archive: tarfile.TarFile,
     member: tarfile.TarInfo,
     ending: str,
-    name: str,
+    where: str,
     unpacker: Unpacker,
     left_out: LeftOut,
 ) -> None:
     """Take what a member says into its sample, and unpack it if it is an image."""
-    where = f"{archive.name}: member {member.name!r}"
     is_image = f".{ending}" in SUFFIXES  # not KEY.mask.png
     if not is_image and ending not in ("cls", "json", "cls.txt", "label.txt"):
         return
     if not is_image and member.size > _TEXT:
         raise DataProblem(f"{where}: {member.size:,} bytes, more than a label has")
-    place = unpacker.place(name, where)
     unpacker.room(member.size, where)
     content = _content(archive, member, where)
     if is_image:
         if not (suffix := suffix_of(content)):
             left_out.add("members that are not images by their content", where)
         elif sample.image is None:
-            sample.image = place.with_name(place.name + suffix)
+            sample.image = sample.place.with_name(sample.place.name + suffix)
             unpacker.write(sample.image, content)
         else:
             left_out.add("second images of a sample", where)

@@ -188,7 +188,7 @@ class EpochBatches:
 
 
 def rank_share(size: int, rank: int, world: int) -> slice:
-    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes: neighbours keep classes whole."""
+    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes."""
     return slice(size * rank // world, size * (rank + 1) // world)
 
 

@@ -24,4 +24,4 @@ def read_groups_of(lists: Path) -> dict[str, str]:
         raise DataProblem(f"{file}: cannot be read ({error})") from None
     if not rows or rows[0] != ["path", "group"] or any(len(row) != 2 for row in rows):
         raise DataProblem(f"{file}: its lines are not 'path,group'")
-    return dict(rows[1:])  # type: ignore[arg-type]  # two cells each
+    return dict(rows[1:])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from oltr_cli.base.display import Display
 from oltr_cli.data.build import find as build_find
 from oltr_cli.data.build.find import find_photographs, sizes_of
 from oltr_cli.data.build.table import Photograph, iso_date, read_csv
@@ -132,7 +133,7 @@ def test_200_000_lines_take_seconds_and_each_file_is_looked_at_once(tmp_path, mo
     )
     file.write_text("site,file_name,species,date\n" + "".join(lines))
     started = time.process_time()
-    found = find_photographs(file, "--images", None, [])
+    found = find_photographs(file, "--images", None, tmp_path, Display(quiet=True), [])
     assert time.process_time() - started < 30  # 3 s on a machine of 2024
     assert len(found) == 200_000
     asked, status = [], os.stat(file)  # noqa: PTH116 (Path.stat is about to be counted)
