@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from oltr_cli.inference.verdict_formats import Line
     from oltr_cli.inference.verdicts import Totals
 
+_FORMATS = ("table", "csv", "jsonl", "megadetector", "coco", "camtrap-dp")
+_CAMTRAP = "--format camtrap-dp"
+
 
 def predict(
     run: FinishedRun,
@@ -37,9 +41,32 @@ def predict(
     format_: Annotated[
         str | None,
         typer.Option(
-            "--format", "-f", metavar="table|csv|jsonl", help="Default table; rows are printed as they are ready"
+            "--format",
+            "-f",
+            metavar="|".join(_FORMATS),
+            help="Default table; rows are printed as they are ready. The last three are formats of camera traps",
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The package to write, a new folder", rich_help_panel=_CAMTRAP),
+    ] = None,
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Your project's datapackage.json, deployments.csv, or both: what the package takes over",
+            rich_help_panel=_CAMTRAP,
+        ),
+    ] = None,
+    utc_offset: Annotated[
+        str,
+        typer.Option(
+            metavar="+HH:MM",
+            help="The cameras' offset from UTC, where neither EXIF nor deployments.csv has it",
+            rich_help_panel=_CAMTRAP,
+        ),
+    ] = "",
     explain: Annotated[
         bool,
         typer.Option(
@@ -75,6 +102,8 @@ def predict(
     oltr predict glyphs-lt/dme shots/ -f csv > shots.csv
     find . -name '*.jpg' | oltr predict glyphs-lt/dme -  a list on stdin
     oltr predict glyphs-lt/dme shots/ --explain --contact-sheet sheet.png
+    oltr predict mine/dme shots/ -f megadetector > results.json
+    oltr predict mine/dme shots/ -f camtrap-dp --out shots-dp --package project
     ```
     """
     from oltr_cli.base.display import Display
@@ -84,8 +113,17 @@ def predict(
     name = format_ or "table"
     if json_ and format_:
         raise UsageProblem(f"--json prints one object, --format {name} one row per image; give one of them")
-    if name not in ("table", "csv", "jsonl"):
-        raise UsageProblem(f"no format '{name}'{nearest(name, ('table', 'csv', 'jsonl'))}")
+    if name not in _FORMATS:
+        raise UsageProblem(f"no format '{name}'{nearest(name, _FORMATS)}")
+    if explain and name in _FORMATS[3:]:
+        raise UsageProblem(f"--format {name} has no place for --explain; csv, jsonl and --json have")
+    if name == "camtrap-dp":
+        if out is None:
+            raise UsageProblem("--format camtrap-dp writes a folder; name it: --out FOLDER")
+        if top_k > 1:
+            raise UsageProblem("--format camtrap-dp has one class an image; leave out --top-k")
+    elif out or package or utc_offset:
+        raise UsageProblem("--out, --package and --utc-offset are for --format camtrap-dp")
     if null and "-" not in paths:
         raise UsageProblem("--null is for paths on stdin; add - to read them")
     if paths.count("-") > 1:
@@ -95,20 +133,29 @@ def predict(
 
     from oltr_cli.base.machine import default_workers, make_accelerator
     from oltr_cli.base.text import counted
+    from oltr_cli.inference.all_formats import STREAMS
+    from oltr_cli.inference.camtrap_format import CamtrapPackage
+    from oltr_cli.inference.camtrap_project import Project, offset
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
     from oltr_cli.inference.recogniser import Recogniser
     from oltr_cli.inference.sheet import Sheet
-    from oltr_cli.inference.verdict_formats import FORMATS, Whole
+    from oltr_cli.inference.verdict_formats import Lines, Whole
     from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
 
     tiles = Sheet(sheet) if sheet else None
+    project = Project.read(package.expanduser()) if package else Project()
+    zone = offset(utc_offset) if utc_offset else None
     recogniser = Recogniser.load(
         named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
     )
     if explain:
         check_explains(recogniser)
-    written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
+    written: Lines
+    if out is not None:
+        written = CamtrapPackage(recogniser, out.expanduser(), project, zone)
+    else:
+        written = (Whole if json_ else STREAMS[name])(recogniser, top_k, explain)
     of_detector = f", confidence of {recogniser.detector.name}" if recogniser.detector else ""
     display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.chosen.shown} ({recogniser.rule}){of_detector}[/]")
     if recogniser.chosen.pooled:
@@ -118,34 +165,39 @@ def predict(
     found = image_sources(paths, separator=b"\0" if null else b"\n")
     count = default_workers() if workers is None else workers
     totals = Totals()
-    out = _Output(display, sys.stdout)
+    shown = _Output(display, sys.stdout)
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(ImageStream(found, recogniser.recipe.data, batch_size, count))
             bar = stack.enter_context(display.bar("predicting", 0))
-            out.write(written.start())
+            shown.write(written.start())
             complete = False
             try:
                 for rows, batch in verdicts(recogniser, stream, top_k, explain):
                     totals.add(rows)
-                    out.write(written.rows(rows))
+                    shown.write(written.rows(rows))
                     if tiles is not None:
                         tiles.add(rows, batch)
                     bar.advance(len(rows))
                     bar.reached(totals.images, stream.found)
                 complete = True
             finally:
-                out.write(written.end(totals, complete))
+                shown.write(written.end(totals, complete))
     except KeyboardInterrupt:
-        display.say(f"stopped after {counted(totals.images, 'image')}")
+        left = f"; the {name} output is not complete" if name in _FORMATS[3:] else ""
+        display.say(f"stopped after {counted(totals.images, 'image')}{left}")
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        out.abandon()
+        shown.abandon()
         raise typer.Exit(141) from None
     if tiles is not None:
         tau = f"{recogniser.threshold:.3g}" if recogniser.chosen.by_class is None else recogniser.chosen.shown
         title = f"{recogniser.run.name}, τ = {tau}"
         display.say(f"[dim]sheet[/] {escape(tiles.save(title, totals.images))}")
+    if isinstance(written, CamtrapPackage):
+        display.say(f"wrote {escape(str(written.folder))}")
+        for message in written.messages():
+            display.warn(message)
     _last_words(recogniser, run, totals, display, may_tune=threshold is None)
 
 
@@ -165,12 +217,12 @@ class _Output:
             barred = display.console.is_terminal and not display.quiet
             self.console = display.console if barred else SafeConsole(file=stdout)
 
-    def write(self, lines: "list[Line]") -> None:
-        if not lines:
-            return
+    def write(self, lines: "Iterable[Line]") -> None:
         if self.console is None:
-            self.stdout.write("".join(f"{text}\n" for text, _ in lines))
+            self.stdout.writelines(f"{text}\n" for text, _ in lines)
             self.stdout.flush()
+            return
+        if not (lines := list(lines)):
             return
         from rich.text import Text
 

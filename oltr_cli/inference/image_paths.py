@@ -9,21 +9,31 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from oltr_cli.data.images import SUFFIXES
 
 STDIN = "-"
+_FOLDER = "a folder, not an image"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The path of one image as the user would write it, or what is wrong with it."""
+    """The path of one image as the user would write it, or what is wrong with it.
+
+    Attributes:
+        image: an image in memory, of which ``path`` is only a name: Pillow's, or RGB as uint8 (H, W, 3).
+    """
 
     path: str
     problem: str = ""
+    image: Image.Image | NDArray[np.uint8] | None = field(default=None, compare=False)
 
 
 def image_sources(
@@ -51,24 +61,31 @@ def image_sources(
             yield from _matching(home) if glob.has_magic(home) else _at(home)
 
 
-def _at(path: str) -> Iterator[Source]:
-    """The image or the folder of images at ``path``."""
+def source_at(path: str) -> Source:
+    """The image at ``path``; a folder is a problem here."""
     if not path:  # Path would take it for the current folder
-        yield Source(path, "an empty path")
-        return
+        return Source(path, "an empty path")
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        yield Source(path, "no such file")
+        return Source(path, "no such file")
     except OSError as error:
-        yield Source(path, f"cannot be read ({error.strerror})")
+        return Source(path, f"cannot be read ({error.strerror})")
     except ValueError:  # stat raises it for a NUL in a path
-        yield Source(path, "not a path: it contains a NUL character; is the list separated by NUL (--null)?")
+        return Source(path, "not a path: it contains a NUL character; is the list separated by NUL (--null)?")
+    if stat.S_ISDIR(mode):
+        return Source(path, _FOLDER)
+    # Reading from a pipe or a device would wait forever.
+    return Source(path, "" if stat.S_ISREG(mode) else "not a file")
+
+
+def _at(path: str) -> Iterator[Source]:
+    """The image or the folder of images at ``path``."""
+    found = source_at(path)
+    if found.problem == _FOLDER:
+        yield from _below(path)
     else:
-        if stat.S_ISDIR(mode):
-            yield from _below(path)
-        else:  # reading from a pipe or a device would wait forever
-            yield Source(path, "" if stat.S_ISREG(mode) else "not a file")
+        yield found
 
 
 def _below(top: str) -> Iterator[Source]:

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from oltr_cli.base.pool import Workers
 from oltr_cli.data.feed.transforms import evaluation_crop
-from oltr_cli.data.images import decode_file
+from oltr_cli.data.images import decode_file, decode_image
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.recipe.specs import DataSpec
@@ -123,13 +125,60 @@ class ImageStream:
         return [self._pool.submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
 
     def _joined(self, decoded: "list[_Decoded]") -> ImageBatch:
-        side = self.spec.image_size
-        crops = [crop for _, crop in decoded if crop is not None]
-        stacked = np.stack(crops) if crops else np.empty((0, 3, side, side), np.uint8)
-        return ImageBatch([source for source, _ in decoded], stacked)
+        return _joined(decoded, self.spec)
+
+
+def image_batches(sources: Iterable[Source], spec: DataSpec, size: int, workers: int = 0) -> Iterator[ImageBatch]:
+    """The batches that an ``ImageStream`` makes of sources that are all at hand; no thread looks ahead of them.
+
+    Args:
+        workers: decoding processes; with 0 this process decodes. Images in memory are decoded here, batch by batch.
+
+    Raises:
+        OltrError: a worker died.
+    """
+    ahead = 2 + 4 * workers * TASK // size if workers else 1
+    left = iter(sources)
+    with Workers(workers, _one_thread) as pool:
+        waiting: deque[tuple[Source, list[Future[list[_Decoded]]]]] = deque()
+        while True:
+            while len(waiting) < ahead and (batch := [_unpacked(one) for one in islice(left, size)]):
+                tasks = [pool.submit(_decoded, batch[i : i + TASK], spec) for i in range(0, len(batch), TASK)]
+                waiting.append((batch[0], tasks))
+            if not waiting:
+                return
+            first, tasks = waiting.popleft()
+            try:
+                decoded = [one for task in tasks for one in task.result()]
+            except BrokenProcessPool:
+                raise OltrError(
+                    "a decoding process was killed, perhaps because memory ran out, at or soon after "
+                    f"{first.path}; try workers=0"
+                ) from None
+            yield _joined(decoded, spec)
 
 
 _Decoded = tuple[Source, NDArray[np.uint8] | None]
+
+
+def _joined(decoded: list[_Decoded], spec: DataSpec) -> ImageBatch:
+    side = spec.image_size
+    crops = [crop for _, crop in decoded if crop is not None]
+    stacked = np.stack(crops) if crops else np.empty((0, 3, side, side), np.uint8)
+    # Images in memory are let go: a batch may be kept for long.
+    return ImageBatch(
+        [source if source.image is None else replace(source, image=None) for source, _ in decoded], stacked
+    )
+
+
+def _unpacked(source: Source) -> Source:
+    """A Pillow image as its pixels: what ``Image.open`` read of a file does not go to another process unchanged."""
+    if not isinstance(source.image, Image.Image):
+        return source
+    try:
+        return replace(source, image=decode_image(source.image))
+    except DataProblem as problem:
+        return replace(source, problem=str(problem), image=None)
 
 
 def _decoded(sources: list[Source], spec: DataSpec) -> list[_Decoded]:
@@ -141,11 +190,20 @@ def _one(source: Source, spec: DataSpec) -> _Decoded:
     if source.problem:
         return source, None
     try:
-        return source, evaluation_crop(decode_file(Path(source.path)), spec).numpy()
+        return source, evaluation_crop(_pixels(source), spec).numpy()
     except DataProblem as problem:
         return replace(source, problem=str(problem).removeprefix(f"{Path(source.path)}: ")), None
     except (RuntimeError, ValueError, MemoryError) as error:  # of a shape or a size that nothing can be made of
         return replace(source, problem=f"cannot be decoded ({str(error) or type(error).__name__})"), None
+
+
+def _pixels(source: Source) -> torch.Tensor:
+    """uint8 (3, H, W)."""
+    image = source.image
+    if image is None:
+        return decode_file(Path(source.path))
+    pixels = decode_image(image) if isinstance(image, Image.Image) else image
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
 
 
 def _one_thread() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -32,7 +33,7 @@ class Lines:
     def row(self, v: Verdict) -> list[Line]:
         return [(json_text(_record(v)), "")]
 
-    def end(self, totals: Totals, complete: bool) -> list[Line]:
+    def end(self, totals: Totals, complete: bool) -> Iterable[Line]:
         return []
 
 

@@ -1,6 +1,6 @@
 """Verdicts of a finished run on any images: batch by batch, in order, as they come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import UsageProblem
-from oltr_cli.inference.image_stream import ImageBatch, ImageStream
+from oltr_cli.inference.image_stream import ImageBatch
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Method
 from oltr_cli.runs.scores import SavedScores
@@ -77,7 +77,7 @@ def check_explains(recogniser: Recogniser) -> None:
 
 
 def verdicts(
-    recogniser: Recogniser, stream: ImageStream, top_k: int = 1, explain: bool = False
+    recogniser: Recogniser, stream: Iterable[ImageBatch], top_k: int = 1, explain: bool = False
 ) -> Iterator[tuple[list[Verdict], ImageBatch]]:
     """The verdicts on each batch of ``stream``, in order, and the batch itself."""
     for batch in stream:

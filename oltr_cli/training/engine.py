@@ -34,6 +34,7 @@ from oltr_cli.training.loss import Loss
 from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.saving import Saving
 from oltr_cli.training.schedule import build_scheduler
+from oltr_cli.training.shares import share_norms
 from oltr_cli.training.task import Progress, Task, build_method
 from oltr_cli.training.updates import Updates, updates_per_epoch
 from oltr_cli.training.watch import LossWatch
@@ -88,7 +89,9 @@ class _Training:
         self.watch = LossWatch(self.optimizer, self.progress, task.run.name, self._rates())
         if task.compiled:
             self.method.backbone.compute_map = compiled(self.method.backbone.compute_map)  # type: ignore[method-assign,assignment]
-        self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given))
+        if self.feed.shares is not None:
+            share_norms(self.method.backbone, self.feed.shares)
+        self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given, self.feed.shares))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
         if self.task.cls.trains:
@@ -154,7 +157,8 @@ class _Training:
         inputs = self.feed.inputs(batch, epoch, step)
         labels = batch.labels.to(accelerator.device, non_blocking=True)
         recipe = task.recipe
-        mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), len(labels), recipe.data.image_size)
+        rows = len(labels) if self.feed.shares is None else self.feed.shares.rows
+        mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), rows, recipe.data.image_size)
         with self.updates.apart(self.loss, step):
             terms = self.loss(inputs, labels, mixing)
             self.updates.backward(torch.stack(list(terms.values())).sum(), step)
@@ -174,7 +178,7 @@ class _Training:
         progress.epoch_seconds = time.monotonic() - self.began
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
-            # Each process has batch-norm statistics of its own share; those of the first one are the run's.
+            # Equal sums may differ in their last bits from GPU to GPU; those of the first process are the run's.
             broadcast([*self.method.buffers(), *(self.average.values.values() if self.average else [])])
             progress.failed = sorted(set(gather_object(progress.failed)))
         self._end_epoch()
