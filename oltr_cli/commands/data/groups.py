@@ -148,12 +148,9 @@ def _last_words(found: "Rejected", least: int, display: "Display") -> None:
         f"{in_groups:,} of these in {counted(len(found.groups), 'group')}, {len(found.alone):,} alone"
     )
     if found.rejected and not found.groups:
-        why = (
-            f"a group takes {least} images (--least)"
-            if found.rejected < least
-            else f"no {least} of them lie closer together than the rest; --least 2 takes smaller groups"
-        )
-        display.say(f"no group: {why}")
+        display.say(f"no group: a group takes {least} images (--least)")
+    elif len(found.groups) == 1 and not found.alone:
+        display.say("no two groups stand apart, so all are in one, the most typical first")
     elif not found.rejected and found.known:
         display.say("no image is rejected; --threshold with a higher τ rejects more")
 
