@@ -81,7 +81,7 @@ def add_class(
         print_json({"run": result.run, "starts_from": result.starts_from, **result.added_class.as_json()})
     else:
         SafeConsole().print(_table(result, result.added_class))
-    for line in _said(result.added_class):
+    for line in [*_said(result.added_class), *_thresholds(result)]:
         display.say(escape(line))
     display.say(f"[dim]next[/]  {escape(shlex.join(['oltr', 'predict', result.run]) + ' PATH' + given_files())}")
 
@@ -126,4 +126,19 @@ def _said(facts: "AddedClassFacts") -> list[str]:
         lines.append(f"{facts.images} images say little of the new class's accuracy; five or more say more")
     if facts.old_val_before - facts.old_val_after > 0.01:
         lines.append("the new class costs the old ones more than a point: its images look like theirs")
+    return lines
+
+
+def _thresholds(result: "RunResult") -> list[str]:
+    """τ as it is now, of the run's own confidence and of the detector that was chosen for it."""
+    from oltr_cli.protocol.thresholds import default_threshold
+    from oltr_cli.runs.folder import runs_root
+    from oltr_cli.runs.result import read_chosen_detector
+
+    folder = runs_root() / result.run
+    own = default_threshold(folder, result)
+    lines = [f"τ = {own.shown} ({own.text})"]
+    if (chosen := read_chosen_detector(folder)) is not None:
+        tau = chosen.default_threshold
+        lines.append(f"{chosen.name}, chosen for the run of before, is fitted again: τ = {tau.shown} ({tau.text})")
     return lines

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from functools import partial
 from pathlib import Path
 
 from oltr_cli.base.files import write_atomically
@@ -41,7 +42,7 @@ def write_sheets(folder: Path, groups: list[Group]) -> None:
         near = f", nearest known class {visible(group.nearest)} (cosine {group.cosine:.2f})" if group.nearest else ""
         shown = f", the {ON_SHEET} most typical" if len(group.paths) > ON_SHEET else ""
         page = contact_sheet(tiles, title=f"{group.name}: {len(group.paths):,} images{shown}{near}")
-        write_atomically(folder / f"{group.name}.png", lambda file, page=page: page.save(file, format="PNG"))
+        write_atomically(folder / f"{group.name}.png", partial(page.save, format="PNG"))
 
 
 def write_links(folder: Path, groups: list[Group]) -> None:

@@ -1,5 +1,7 @@
 """Scores by a network with one more class, from the features that the run of before saved."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,11 +27,13 @@ def rescored(network: Method, before: Run, split: str) -> SavedScores:
 
 
 def joined(scores: SavedScores, new: SavedScores) -> SavedScores:
-    """The samples of both; names are left out where one has none."""
-    parts = {name: (getattr(scores, name), getattr(new, name)) for name in vars(scores)}
-    return SavedScores(
-        **{name: None if a is None or b is None else np.concatenate([a, b]) for name, (a, b) in parts.items()}
-    )
+    """The samples of both; an array that one of them lacks is left out."""
+
+    def both(name: str) -> Any:
+        a, b = getattr(scores, name), getattr(new, name)
+        return None if a is None or b is None else np.concatenate([a, b])
+
+    return SavedScores(**{name: both(name) for name in vars(scores)})
 
 
 def saved_by(
