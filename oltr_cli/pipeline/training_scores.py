@@ -10,7 +10,7 @@ from oltr_cli.data.feed.opening import open_dataset, other_lists
 from oltr_cli.data.store.split import from_store
 from oltr_cli.errors import DataProblem
 from oltr_cli.inference.rebuilding import network_of, recipe_of
-from oltr_cli.pipeline.adding.scores import joined, rescored
+from oltr_cli.pipeline.added_scores import joined, rescored
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.pipeline.problems import named_shortages
 from oltr_cli.planning.described import described

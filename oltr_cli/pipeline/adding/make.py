@@ -13,11 +13,11 @@ import numpy as np
 from accelerate import Accelerator
 
 from oltr_cli.base.display import Display
-from oltr_cli.inference.class_images import Seen, seen_by
 from oltr_cli.method import Method
+from oltr_cli.pipeline.added_scores import joined, rescored, saved_by
+from oltr_cli.pipeline.adding.images import Seen, seen_by
 from oltr_cli.pipeline.adding.record import finish, held, tuned_again, write_recipe
 from oltr_cli.pipeline.adding.request import Request
-from oltr_cli.pipeline.adding.scores import joined, rescored, saved_by
 from oltr_cli.pipeline.rescoring import Rescoring
 from oltr_cli.pipeline.result import evaluated
 from oltr_cli.pipeline.tracked import complete

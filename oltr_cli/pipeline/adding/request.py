@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from oltr_cli.errors import UsageProblem
-from oltr_cli.inference.class_images import ClassFiles, check_not_trained_on, class_files
 from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.pipeline.adding.images import ClassFiles, check_not_trained_on, class_files
 from oltr_cli.planning.run_hash import run_hash
 from oltr_cli.recipe.specs import AddedClass, Recipe
 from oltr_cli.runs.class_names import check_class_name
