@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from oltr_cli.app import app
 from oltr_cli.base.display import Display
+from oltr_cli.data.build.rename import rename_class
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file
 from oltr_cli.errors import UsageProblem
@@ -21,6 +22,7 @@ from oltr_cli.runs.folder import find_runs, run_from_path
 from oltr_cli.runs.result import ChosenDetector, ChosenThreshold, TunedThreshold, read_chosen_detector, read_result
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.runs.trained_on import keys_of, trained_on
+from oltr_cli.tables.which_runs import choose_recipe
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import write_image
 
@@ -243,10 +245,23 @@ def test_commands_take_it(runs, finished, owls, tmp_path):
 
 
 def test_a_table_shows_the_run_of_before(runs, finished, owls):
-    add(finished.names["dme"], "owl", *owls)
-    table = json.loads(oltr("compare", "--table", "3a", "--dataset", "tiny", "--format", "json").stdout)
-    text = json.dumps(table)
-    assert read_result(runs / finished.names["dme"]).hash in text or "dme" in text
+    facts = add(finished.names["dme"], "owl", *owls)
+    pairs = [(run, run.result()) for run in find_runs(runs, method="dme")]
+    assert len(pairs) == 2
+    shown, _ = choose_recipe("dme", pairs, None)
+    assert [run.name for run, _ in shown] == [finished.names["dme"]]
+    alone, _ = choose_recipe("dme", [pair for pair in pairs if pair[0].name == facts["run"]], None)
+    assert [run.name for run, _ in alone] == [facts["run"]]
+
+
+def test_a_class_that_is_renamed_has_its_new_name_in_both_runs(runs, finished, owls, tmp_path):
+    facts = add(finished.names["plain"], "owl", *owls)
+    rename_class("tiny", tmp_path, tmp_path, "thing 2", "otter")
+    for name in (finished.names["plain"], facts["run"]):
+        assert read_result(runs / name).class_names[1:4] == ["thing 1", "otter", "thing 3"]
+    assert read_result(runs / facts["run"]).class_names[-1] == "owl"
+    with pytest.raises(UsageProblem, match="has a class 'owl' already"):
+        rename_class("tiny", tmp_path, tmp_path, "thing 3", "owl")
 
 
 def test_one_image(runs, finished, owls):
