@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 
+from oltr_cli.protocol.best_threshold import best_f_measure
 from oltr_cli.protocol.metrics import all_metrics
-from oltr_cli.protocol.thresholds import best_f_measure
 from oltr_cli.runs.scores import SavedScores, max_softmax
 
 

@@ -33,6 +33,7 @@ from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
 from oltr_cli.commands.rm import rm
 from oltr_cli.commands.run import run
+from oltr_cli.commands.serve import serve
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
@@ -96,7 +97,7 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, add_class, embed, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")

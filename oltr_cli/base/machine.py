@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +15,52 @@ from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 
 def make_accelerator(device: str | None = None) -> "Accelerator":
     """An Accelerator on ``device`` (``cpu``, ``cuda``, ``mps``; None: the best available), bf16 if the GPU has it.
 
-    Under ``torchrun`` or ``accelerate launch`` it joins the group of processes.
+    Under ``torchrun`` or ``accelerate launch`` it joins the group of processes. Each takes a GPU of its own; without
+    any they share the CPU.
+
+    Raises:
+        UsageProblem: the device does not exist here, or there are fewer of it than processes.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    use_gpu = ready_device(device).type == "cuda"
+    if in_group():
+        _check_group(device, torch.cuda.device_count() if use_gpu else None)
+    if not use_gpu:
+        _keep_freed_memory()
+    return Accelerator(
+        # Without a GPU accelerate joins the group only if it is told to use the CPU.
+        cpu=device == "cpu" or (in_group() and not use_gpu),
+        mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
+        # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
+        # All processes have the same buffers: batch norm sees the whole batch.
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            # The first process may wait hours for another command that makes the same run; the others wait with it.
+            InitProcessGroupKwargs(timeout=timedelta(days=2)),
+        ],
+    )
+
+
+def ready_device(device: str | None = None) -> "torch.device":
+    """``device``, or the best available, with torch set as all of oltr uses it: the same scores wherever they are made.
+
+    It is the device of ``make_accelerator`` in a process of its own; accelerate, whose state a program may need
+    otherwise, is not used.
 
     Raises:
         UsageProblem: the device does not exist here.
     """
     import torch
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
 
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device is not None and not available.get(device.split(":")[0], False):
@@ -40,18 +73,11 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
                 f"--device {device}: this machine has {torch.cuda.device_count()} GPUs, counted from cuda:0"
             )
         torch.cuda.set_device(int(number))
-    use_gpu = available["cuda"] and device != "cpu"
-    if use_gpu:
+    if available["cuda"] and device != "cpu":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
-    else:
-        _keep_freed_memory()
-    return Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
-        # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+        return torch.device("cuda")  # the current one; asking which would start it, of several processes once each
+    return torch.device("mps" if available["mps"] and device != "cpu" else "cpu")
 
 
 def _keep_freed_memory() -> None:
@@ -68,14 +94,28 @@ def _keep_freed_memory() -> None:
         libc.mallopt(top_pad, 64 << 20)
 
 
+def _check_group(device: str | None, gpus: int | None) -> None:
+    """Refuse, with a UsageProblem, a device that the processes of a group cannot have."""
+    if device is not None and device not in ("cpu", "cuda"):
+        raise UsageProblem(f"--device {device}: several processes take a GPU each, or the CPU; use cuda or cpu")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if gpus is not None and here > gpus:
+        raise UsageProblem(f"{here} processes on {gpus} GPUs; start as many as there are GPUs, or add --device cpu")
+
+
+def in_group() -> bool:
+    """Whether ``torchrun`` or ``accelerate launch`` started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def is_main_process() -> bool:
     """Whether this is the first process of the group that ``torchrun`` started; true without a group."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def default_workers() -> int:
-    """Loading processes: one on two cores, where training itself needs the rest, up to eight."""
-    return max(1, min(8, cores() // 2))
+    """Loading processes: one on two cores, where training itself needs the rest, up to eight; fewer in a group."""
+    return max(1, min(8, cores() // (2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))
 
 
 def cores() -> int:

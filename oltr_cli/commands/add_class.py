@@ -131,9 +131,9 @@ def _said(facts: "AddedClassFacts") -> list[str]:
 
 def _thresholds(result: "RunResult") -> list[str]:
     """τ as it is now, of the run's own confidence and of the detector that was chosen for it."""
-    from oltr_cli.protocol.thresholds import default_threshold
+    from oltr_cli.protocol.saved_thresholds import default_threshold
+    from oltr_cli.runs.choices import read_chosen_detector
     from oltr_cli.runs.folder import runs_root
-    from oltr_cli.runs.result import read_chosen_detector
 
     folder = runs_root() / result.run
     own = default_threshold(folder, result)

@@ -91,7 +91,7 @@ def compare(
     from oltr_cli.runs.folder import finished_runs
     from oltr_cli.tables.fill import fill
     from oltr_cli.tables.formats import FORMATS
-    from oltr_cli.tables.paper import DEFAULT_TABLE, laid_out, load_table, tables_of
+    from oltr_cli.tables.paper import DEFAULT_TABLE, DETECTORS, laid_out, load_table, tables_of
     from oltr_cli.tables.rows import table_rows
 
     fmt = "json" if json_ else format_
@@ -102,12 +102,13 @@ def compare(
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
-    if table == "detectors":
-        if run or columns != "paper":
+    if table == DETECTORS:
+        if run or columns not in ("paper", "open-sets"):
             raise UsageProblem(
-                "--table detectors has its own columns and trains nothing; leave out --run and --columns"
+                "--table detectors trains nothing and shows --columns open-sets or its own; leave out "
+                + ("--run" if run else f"--columns {columns}")
             )
-        _detectors(dataset, recipe, rule, shots, methods, fmt, save)
+        _detectors(dataset, recipe, rule, shots, columns, methods, fmt, save)
         return
     source = find_source(dataset, recipe, load_table(table or DEFAULT_TABLE).default_recipe)
     finished = finished_runs(source.dataset)
@@ -179,6 +180,7 @@ def _detectors(
     recipe: str | None,
     rule: "ThresholdRule | None",
     shots: str,
+    columns: str,
     methods: list[str] | None,
     fmt: str,
     save: Path | None,
@@ -197,9 +199,9 @@ def _detectors(
     display.starting_torch()
     from oltr_cli.tables.detectors import detector_table
 
-    filled = detector_table(source, display, rule=rule, shots=shots, methods=methods)
+    filled = detector_table(source, display, rule=rule, shots=shots, methods=methods, by_set=columns != "paper")
     _print(filled, fmt)
-    _save(filled, save, rule, (shots,), display)
+    _save(filled, save, rule, (shots, columns), display)
     to_make = [row.command for row in filled.rows if row.command and not row.spec.method.endswith("+odin")]
     choose = f"oltr tune detector --dataset {shlex.quote(source.dataset)}{given_files()}"
     display.say(f"[dim]next[/]  {escape(to_make[0] if to_make else choose)}")

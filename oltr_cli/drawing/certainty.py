@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from oltr_cli.drawing.style import PERCENT, STYLES, legend_below, mark
+from oltr_cli.drawing.style import PERCENT, STYLES, legend_below, mark, one_plot
 from oltr_cli.protocol.by_group import Probabilities
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
@@ -23,8 +23,7 @@ def reliability(
     """
     groups = shot_groups(class_counts, shots)
     rows = {"overall": np.arange(len(test))} | {name: np.flatnonzero(groups[name][test.labels]) for name in GROUPS}
-    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_plot()
     axes.plot([0, 1], [0, 1], color="#555555", lw=1.3, label="as often as it says")
     for name, members in rows.items():
         if len(members):
@@ -58,8 +57,7 @@ def confidence_histograms(
     every = test.confidence if open_ is None else np.concatenate([test.confidence, open_.confidence])
     low, high = np.float64(every.min()), np.float64(every.max())
     edges = np.linspace(low, high if high > low else low + 1.0, CELLS + 1)
-    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_plot()
 
     def shares(values: np.ndarray) -> np.ndarray:
         return np.histogram(values.astype(np.float64), edges)[0] / len(values)

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from oltr_cli.drawing.style import PERCENT, STYLES, legend_below, mark
+from oltr_cli.drawing.style import PERCENT, STYLES, legend_below, mark, one_plot
 from oltr_cli.protocol.metrics import rank_curve, ranking_metrics
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
@@ -22,8 +22,7 @@ def rejected_by_threshold(
     groups = shot_groups(class_counts, shots)
     confidence = np.concatenate([test.confidence, open_.confidence])
     taus = np.linspace(min(0.0, float(confidence.min())), float(confidence.max()), POINTS)
-    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_plot()
 
     def share(values: np.ndarray) -> np.ndarray:
         return np.searchsorted(np.sort(values), taus.astype(values.dtype), side="left") / len(values)

@@ -60,6 +60,12 @@ def save_pngs(folder: Path, drawings: Mapping[str, Callable[[], Figure]]) -> lis
     return paths
 
 
+def one_plot() -> tuple[Figure, Axes]:
+    """A figure with one plot, in the size that all of them share."""
+    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
+    return figure, figure.subplots()
+
+
 def mark(axes: Axes, x: float, label: str | None) -> None:
     """A dashed vertical line at ``x``."""
     axes.axvline(x, color="#555555", lw=1.3, ls=(0, (2, 2)), zorder=1, label=label)

@@ -9,7 +9,7 @@ from oltr_cli.drawing.style import mark
 from oltr_cli.figures.curves import Curve, Floats, panel, rows_of
 from oltr_cli.figures.request import FigureSpec, Gathered, Request, Table, find, method_rows
 from oltr_cli.figures.scores import known_and_open
-from oltr_cli.protocol.thresholds import FMeasureCurve
+from oltr_cli.protocol.best_threshold import FMeasureCurve
 from oltr_cli.tables.rows import RowSpec
 
 POINTS = 201

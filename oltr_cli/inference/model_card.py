@@ -15,7 +15,8 @@ from oltr_cli.protocol.evaluate import evaluate_scores
 from oltr_cli.protocol.shots import DEFINITIONS, shot_groups
 from oltr_cli.recipe.backbones import HUB, TORCHVISION
 from oltr_cli.recipe.timm_names import PREFIX
-from oltr_cli.runs.result import ChosenThreshold, Metrics
+from oltr_cli.runs.choices import ChosenThreshold
+from oltr_cli.runs.result import Metrics
 from oltr_cli.runs.scores import SavedScores
 
 CLOSED = ("closed/overall", *(f"closed/{group}" for group in GROUPS))
@@ -100,7 +101,6 @@ def _what_it_does(recogniser: Recogniser) -> str:
 
 
 def _use(recogniser: Recogniser, folder: str) -> str:
-    side = recogniser.recipe.data.image_size
     timm = recogniser.recipe.backbone.name.startswith(PREFIX)
     name = folder if re.fullmatch(r"[\w.-]+", folder) else "FOLDER"
     added = [
@@ -115,11 +115,11 @@ oltr predict {name} photo.jpg shots/
 ```
 
 ```python
-from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli import Recogniser
 
-model = Recogniser.load("{name}", by_choice=True)
-scores = model.scores(images)  # uint8 (B, 3, {side}, {side}), cut by oltr_cli.data.feed.transforms.evaluation_crop
-model.unknown(scores)  # (B,): which images belong to no class
+model = Recogniser.load("{name}")
+for verdict in model.predict(["photo.jpg"]):  # paths, Pillow images or uint8 arrays (H, W, 3)
+    print(verdict.label, verdict.confidence)  # "unknown" for what belongs to no class
 ```
 
 `model.safetensors` holds the weights, `config.json` everything else that is needed: recipe, class names, how images are

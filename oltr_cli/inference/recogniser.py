@@ -26,11 +26,13 @@ from oltr_cli.planning.detectors import FitSources, fit_detector, load_chosen
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
-from oltr_cli.protocol.thresholds import ThresholdRule, choice_threshold, choose, saved_threshold
+from oltr_cli.protocol.saved_thresholds import choice_threshold, saved_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose
 from oltr_cli.recipe.files import known_recipes, recorded_recipe
 from oltr_cli.recipe.specs import Recipe
+from oltr_cli.runs.choices import ChosenThreshold, read_chosen_detector
 from oltr_cli.runs.folder import Run, run_from_path
-from oltr_cli.runs.result import RESULT, ChosenThreshold, RunResult, read_chosen_detector
+from oltr_cli.runs.result import RESULT, RunResult
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.task import build_method, fill
 

@@ -11,7 +11,8 @@ tuned            what ``oltr tune threshold`` saved for the run
 own              the rule of the run's method or detector, fixed:0.1 or id_quantile:0.95
 ===============  =========================================================================================
 
-Where nobody says which, it is ``tuned`` once that is saved, and ``own`` before: ``default_threshold``.
+Where nobody says which, it is ``tuned`` once that is saved, and ``own`` before:
+``oltr_cli.protocol.saved_thresholds``.
 
 A rule by class gives a τ for each predicted class. Where fewer than 1 / (1 − q) validation images are predicted as a
 class, 20 for q = 0.95, no quantile can reject one of them: the class has the τ of its shot group. A group of too few
@@ -21,19 +22,15 @@ Confidences exactly at τ are accepted; see ``oltr_cli.protocol.metrics``.
 """
 
 import math
-import shlex
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from oltr_cli.base.added_files import given_files
-from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
-from oltr_cli.protocol.metrics import Threshold, accepted, f_measure, rank_curve
-from oltr_cli.protocol.shots import ClassCounts, shot_groups
-from oltr_cli.runs.result import CHOSEN, RESULT, TUNED, ChosenDetector, ChosenThreshold, Pooled, RunResult, read_tuned
+from oltr_cli.protocol.best_threshold import best_f_measure, quantile_threshold, quantile_thresholds
+from oltr_cli.protocol.metrics import accepted
+from oltr_cli.protocol.shots import ClassCounts
+from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.scores import SavedScores
 
 # The splits each rule reads. "open" is the open part of the test set.
@@ -49,6 +46,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 PAPER_RULE = "fixed:0.1"
 _QUANTILES = ("id_quantile", "group_quantile", "class_quantile")
+QUANTILE_RULE = "id_quantile:0.95"  # suits confidences of any range, and needs only known images
 _WITH_NUMBER = {"fixed": PAPER_RULE, **{name: f"{name}:0.95" for name in _QUANTILES}}
 
 
@@ -104,170 +102,11 @@ class ThresholdRule:
         return self.name == "oracle_test"
 
 
-def saved_threshold(run_dir: Path, result: RunResult, rule: ThresholdRule | None) -> ChosenThreshold | ThresholdRule:
-    """τ of a finished run if ``rule`` means one that is saved with it, else ``rule`` itself.
-
-    Args:
-        rule: None takes ``default_threshold``.
-
-    Raises:
-        UsageProblem: the rule is ``tuned``, and none was saved.
-        DataProblem: threshold.json is to be read and is damaged.
-    """
-    if rule is None:
-        return default_threshold(run_dir, result)
-    if rule.name == "own":
-        return _fitting(result.threshold, result, run_dir / RESULT)
-    if rule.name != "tuned":
-        return rule
-    tuned = read_tuned(run_dir)
-    if tuned is None:
-        how = "" if (run_dir / "scores" / "open_val.npz").exists() else f" --rule {_WITH_NUMBER['id_quantile']}"
-        raise UsageProblem(
-            f"{result.run}: no tuned threshold is saved; choose one with: oltr tune threshold --run "
-            f"{shlex.quote(result.run)}{how}{given_files()}"
-        )
-    return _fitting(tuned.chosen, result, run_dir / TUNED)
-
-
-def choice_threshold(
-    run_dir: Path, result: RunResult, chosen: ChosenDetector, rule: ThresholdRule | None
-) -> ChosenThreshold | ThresholdRule:
-    """``saved_threshold`` for the detector that was chosen for the run: never a τ of another confidence.
-
-    Raises:
-        UsageProblem: the rule is ``tuned``, and no τ was tuned for this detector.
-    """
-    run, file = result.run, run_dir / CHOSEN
-    if rule is None:
-        return _fitting(chosen.default_threshold, result, file)
-    if rule.name == "own":
-        return _fitting(chosen.threshold, result, file)
-    if rule.name != "tuned":
-        return rule
-    if chosen.tuned is None:
-        raise UsageProblem(
-            f"{run}: no threshold was tuned for the confidence of {chosen.name}; choose one with: oltr tune threshold "
-            f"--run {shlex.quote(run)}{given_files()}"
-        )
-    return _fitting(chosen.tuned.chosen, result, file)
-
-
-def default_threshold(run_dir: Path, result: RunResult) -> ChosenThreshold:
-    """τ of a finished run when nobody says which: the tuned one once there is one, the run's own before.
-
-    Raises:
-        DataProblem: threshold.json is damaged.
-    """
-    tuned = read_tuned(run_dir)
-    if tuned:
-        return _fitting(tuned.chosen, result, run_dir / TUNED)
-    return _fitting(result.threshold, result, run_dir / RESULT)
-
-
-def _fitting(chosen: ChosenThreshold, result: RunResult, file: Path) -> ChosenThreshold:
-    """``chosen``, whose thresholds by class must be as many as the run's classes."""
-    classes = len(result.class_counts)
-    if chosen.by_class is not None and len(chosen.by_class) != classes:
-        raise DataProblem(
-            f"{file}: has thresholds for {counted(len(chosen.by_class), 'class')}, and the run has {classes}"
-        )
-    return chosen
-
-
 def _number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
         return None
-
-
-class FMeasureCurve:
-    """open/f_measure of N_k known and N_o open samples at any τ: one sort to build, O(log N) per query."""
-
-    def __init__(self, known: SavedScores, open_: SavedScores) -> None:
-        self._curve = rank_curve(known, open_)
-        right = self._curve.right
-        self._values = f_measure(right, len(known) - right, self._curve.open)
-
-    def at(self, tau: float) -> float:
-        """The F-measure if confidences below ``tau`` are rejected."""
-        return float(self._values[self._curve.accepted_at(tau)])
-
-    def best(self) -> tuple[float, float]:
-        """(τ, F) of the exact optimum over all thresholds, the lowest such τ if several are equal.
-
-        Only observed confidences need to be tried. If rejecting nothing is best, τ is 0 (or the lowest confidence, if
-        that is negative), so that future samples are not rejected either.
-        """
-        confidence = self._curve.confidence
-        if not len(confidence):
-            return 0.0, 0.0
-        values = self._values[1:]
-        position = int(np.flatnonzero(values == values.max())[-1])
-        tau = float(confidence[position])
-        return (min(0.0, tau) if position == len(confidence) - 1 else tau), float(values[position])
-
-
-def f_measure_at(known: SavedScores, open_: SavedScores, tau: Threshold) -> float:
-    """open/f_measure at τ, which may be one for each predicted class (K,)."""
-    right = int(((known.prediction == known.labels) & accepted(known, tau)).sum())
-    return float(f_measure(right, len(known) - right, int(accepted(open_, tau).sum())))
-
-
-def best_f_measure(known: SavedScores, open_: SavedScores) -> tuple[float, float]:
-    """(τ, F): the threshold that maximises open/f_measure, and its value there; see ``FMeasureCurve.best``."""
-    return FMeasureCurve(known, open_).best()
-
-
-def quantile_threshold(known: SavedScores, share: float) -> float:
-    """The largest τ that accepts at least ``share`` (0 < share ≤ 1) of N ≥ 1 samples: an observed confidence."""
-    total = len(known)
-    kept = min(max(math.ceil(share * total), 1), total)
-    # share · total can round to just above a whole number; the share itself decides.
-    if kept > 1 and (kept - 1) / total >= share:
-        kept -= 1
-    return float(np.partition(known.confidence, total - kept)[total - kept])
-
-
-def quantile_thresholds(
-    known: SavedScores, share: float, class_counts: ClassCounts, shots: str, each_class: bool
-) -> tuple[NDArray[np.float64], Pooled | None]:
-    """The τ of each predicted class (K,) that accepts at least ``share`` of N ≥ 1 samples that were predicted as it.
-
-    Args:
-        class_counts, shots: they define the shot groups.
-        each_class: whether each class has its own τ, or that of its group.
-
-    Returns:
-        τ (K,), and the classes that have too few samples for one of their own; None if there are none.
-    """
-    masks = {name: mask for name, mask in shot_groups(class_counts, shots).items() if mask.any()}
-    group_of_class = np.select(list(masks.values()), range(len(masks)))
-    groups = _cell_quantiles(known.confidence, group_of_class[known.prediction], len(masks), share)
-    tau = np.where(np.isnan(groups), quantile_threshold(known, share), groups)[group_of_class]
-    pooled = Pooled(groups=[name for name, one in zip(masks, groups, strict=True) if np.isnan(one)])
-    if each_class:
-        own = _cell_quantiles(known.confidence, known.prediction, len(tau), share)
-        tau = np.where(np.isnan(own), tau, own)
-        # A class of a group that has no τ is said with its group.
-        pooled = Pooled(groups=pooled.groups, classes=int((np.isnan(own) & ~np.isnan(groups)[group_of_class]).sum()))
-    return tau, pooled if pooled.groups or pooled.classes else None
-
-
-def _cell_quantiles(
-    confidence: NDArray[np.floating], cell: NDArray[np.integer], cells: int, share: float
-) -> NDArray[np.float64]:
-    """``quantile_threshold`` of the samples of each cell (cells,), NaN for one with too few."""
-    least = 1 if share == 1 else math.ceil(round(1 / (1 - share), 6))
-    samples = np.bincount(cell, minlength=cells)
-    kept = np.maximum(np.ceil(share * samples).astype(np.int64), 1)
-    kept -= (kept > 1) & ((kept - 1) / np.maximum(samples, 1) >= share)
-    end = np.cumsum(samples)
-    found = np.full(cells, np.nan)
-    enough = samples >= least
-    found[enough] = confidence[np.lexsort((confidence, cell))][(end - kept)[enough]]
-    return found
 
 
 def choose(
@@ -321,14 +160,14 @@ def choose_threshold(
 
     Raises:
         DataProblem: a split that the rule reads is missing or empty.
-        UsageProblem: the rule is ``tuned`` or ``own``, which does not follow from scores; see ``saved_threshold``.
+        UsageProblem: the rule is ``tuned`` or ``own``, which does not follow from scores; see
+            ``oltr_cli.protocol.saved_thresholds``.
     """
     given = {"val": val, "open_val": open_val, "test": test, "open": open_test}
     read = {name: scores for name in rule.splits if (scores := given[name]) is not None and len(scores)}
     missing = [name for name in rule.splits if name not in read]
     if missing:
-        # The quantile suits confidences of any range, and needs only known images.
-        other = _WITH_NUMBER["id_quantile" if val is not None and len(val) else "fixed"]
+        other = QUANTILE_RULE if val is not None and len(val) else PAPER_RULE
         raise DataProblem(
             f"threshold {rule.text} reads {' and '.join(rule.splits)}, but there are no scores of "
             f"{' and '.join(missing)}; give them, or use another rule, such as {other}"

@@ -13,6 +13,7 @@ paths          str (N,)          optional; the sample's name inside its dataset
 =============  ================  =====================================================================
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -121,6 +122,19 @@ class SavedScores:
             arrays.get("features"),
             arrays.get("paths"),
         )
+
+
+def joined(parts: Sequence[SavedScores], labels: NDArray[np.int64] | None = None) -> SavedScores:
+    """Several scores as one, in order; an array that one of them lacks is left out.
+
+    Args:
+        labels: for all N samples, in the place of theirs.
+    """
+    arrays = {}
+    for name in vars(parts[0]):
+        pieces = [getattr(part, name) for part in parts]
+        arrays[name] = None if any(piece is None for piece in pieces) else np.concatenate(pieces)
+    return SavedScores(**(arrays if labels is None else {**arrays, "labels": labels}))
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -9,23 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from oltr_cli.base.added_code import named_faults
 from oltr_cli.base.display import Bar, Display
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.pipeline.rescoring import NeedsImages, NoTrainingScores, Rescoring, detector_names
 from oltr_cli.planning.registry import PLUS
 from oltr_cli.planning.source import Source
 from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores, evaluation_of
+from oltr_cli.protocol.open_sets import is_open, is_open_set
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.made_with import hint
 from oltr_cli.runs.result import DetectorFacts
 from oltr_cli.tables.fill import DAMAGED, EARLIER_BUILD
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
-from oltr_cli.tables.paper import TUNED, Column, Table
+from oltr_cli.tables.paper import DETECTORS, TUNED, Column, Table, open_set_columns
 from oltr_cli.tables.rows import RowSpec
 from oltr_cli.tables.which_runs import Pairs, choose_recipe, on_its_lists
 
-DETECTORS = "detectors"
 OWN = "own confidence"
 _GROUPS = ("many", "medium", "few")
 _COLUMNS = (
@@ -48,19 +49,26 @@ class _Filling:
     source: Source
     rule: ThresholdRule | None
     shots: str
+    columns: tuple[Column, ...]
     finished: dict[str, Pairs]
     reasons: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def _sets(self) -> list[str]:
+        """The further open sets that the columns show."""
+        return sorted({part for c in self.columns if is_open_set(part := c.metric.partition("/")[0])})
 
     def row(self, method: str, detector: str | None, seeds: list[Rescoring], bar: Bar) -> FilledRow:
         """One detector, or None for the run's own confidence, on the runs of all seeds of a method."""
         name = method if detector is None else f"{method}{PLUS}{detector}"
-        spec = RowSpec(name, detector or OWN, name, name, (None,) * len(_COLUMNS), method, named=True)
-        row = FilledRow(spec, tuple(Cell(None) for _ in _COLUMNS), "left_out", hash=seeds[0].run.hash)
+        spec = RowSpec(name, detector or OWN, name, name, (None,) * len(self.columns), method, named=True)
+        row = FilledRow(spec, tuple(Cell(None) for _ in self.columns), "left_out", hash=seeds[0].run.hash)
         found: list[tuple[Rescoring, Evaluation, DetectorFacts | None]] = []
         command = None
         for on in seeds:
             try:
-                found.append((on, *self._evaluated(on, detector)))
+                with named_faults():
+                    found.append((on, *self._evaluated(on, detector)))
             except (NeedsImages, NoTrainingScores) as problem:
                 command = command or problem.command
                 if problem.command is None:
@@ -73,7 +81,7 @@ class _Filling:
         thresholds = [evaluated.threshold for _, evaluated, _ in found]
         cells = (
             Cell(None, tuple(c.scale * v for _, one, _ in found if (v := one.metrics.get(c.metric)) is not None))
-            for c in _COLUMNS
+            for c in self.columns
         )
         return replace(
             row,
@@ -108,6 +116,7 @@ class _Filling:
             self.shots,
             splits.get("val"),
             splits.get("open_val"),
+            {split: on.scores(fitted, split) for split in self._sets if on.has(split)},
         )
         params = fitted.setup.params.model_dump(mode="json", by_alias=True)
         return evaluated, DetectorFacts(name=detector, params=params, report=fitted.report())
@@ -120,12 +129,14 @@ def detector_table(
     rule: ThresholdRule | None = None,
     shots: str = "paper",
     methods: Sequence[str] | None = None,
+    by_set: bool = False,
 ) -> FilledTable:
     """Every detector on the finished runs of trained methods on a dataset.
 
     Args:
         rule: how τ is chosen; None takes each detector's own rule, and each run's own for its own confidence.
         shots: definition of the shot groups.
+        by_set: the columns of each open set instead of those of the shot groups.
         methods: only these trained methods, names or globs, several separated by commas; default all finished ones.
 
     Raises:
@@ -138,7 +149,9 @@ def detector_table(
     finished, elsewhere = on_its_lists(finished_runs(dataset, damaged=damaged), source.recipe)
     trained = {method: runs for method, runs in finished.items() if PLUS not in method}
     names, notes = _chosen(list(trained), methods, source)
-    filling = _Filling(source, rule, shots, finished)
+    measured = [metric for name in names for _, result in trained[name] for metric in result.metrics]
+    columns = open_set_columns(measured) if by_set else _COLUMNS
+    filling = _Filling(source, rule, shots, columns, finished)
     rows: list[FilledRow] = []
     detectors = [None, *detector_names()]
     chosen = {name: choose_recipe(name, trained[name], _hash(name, source)) for name in names}
@@ -154,7 +167,12 @@ def detector_table(
         notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
     if any(row.tuned_on_open for row in rows):
         notes.append(f"{TUNED} Open validation samples chose parameters of the detector.")
-    if rows and not any(row.cells[0].n for row in rows):
+    if rows and not any(
+        cell.n
+        for row in rows
+        for c, cell in zip(columns, row.cells, strict=True)
+        if is_open(c.metric.partition("/")[0])
+    ):
         notes.append(f"{dataset} has no open test images, so nothing can be measured.")
     leaks = rule is not None and rule.marks_test_leak
     notes += [f"{TUNED} τ was chosen on the test set itself."] if leaks else []
@@ -166,7 +184,7 @@ def detector_table(
         dataset_title=dataset,
         columns=_COLUMNS,
         rows=(),
-    )
+    ).model_copy(update={"columns": columns})
     return FilledTable(DETECTORS, table, dataset, shots, tuple(rows), tuple(dict.fromkeys(notes)), leaks)
 
 

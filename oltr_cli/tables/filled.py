@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Literal
 
+from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.folder import Run, runs_root
-from oltr_cli.runs.result import ChosenThreshold, DetectorFacts
+from oltr_cli.runs.result import DetectorFacts
 from oltr_cli.tables.footing import Footing
 from oltr_cli.tables.paper import DASH, TUNED, Table, limits
 from oltr_cli.tables.rows import RowSpec

@@ -20,6 +20,7 @@ from oltr_cli.protocol.catalogue import IDENTIFICATION, METRICS, metric
 from oltr_cli.protocol.open_sets import is_open_set
 
 DEFAULT_TABLE = "3a"
+DETECTORS = "detectors"  # every detector on finished runs; not of the paper
 DASH = "-"  # of the paper: not reported
 NO_CELL = ""  # the paper's table has no such cell
 TUNED, QUOTED = "†", "§"
@@ -198,12 +199,12 @@ def laid_out(table: Table, columns: str, measured: Iterable[str] = ()) -> Table:
         raise UsageProblem(f"--columns {columns}: choose one of {', '.join(LAYOUTS)}{nearest(columns, LAYOUTS)}")
     if columns == "paper":
         return table
-    wanted = DETECTION if columns == "detection" else _by_set(measured)
+    wanted = DETECTION if columns == "detection" else open_set_columns(measured)
     rows = tuple(row.model_copy(update={"figures": (NO_CELL,) * len(wanted)}) for row in table.rows)
     return table.model_copy(update={"columns": wanted, "rows": rows, "footnotes": ()})
 
 
-def _by_set(measured: Iterable[str]) -> tuple[Column, ...]:
+def open_set_columns(measured: Iterable[str]) -> tuple[Column, ...]:
     """Columns of open.txt and of each further open set."""
     sets = sorted({part for name in measured if is_open_set(part := name.partition("/")[0])})
     shown = {"AUROC": "auroc", "few": "auroc_few", "FPR95": "fpr95", "F-measure": "f_measure"}

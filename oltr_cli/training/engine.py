@@ -29,10 +29,12 @@ from oltr_cli.training.average import WeightAverage
 from oltr_cli.training.compiling import compiled
 from oltr_cli.training.feeds import make_feed
 from oltr_cli.training.first_weights import first_weights
+from oltr_cli.training.freezing import freeze
 from oltr_cli.training.loss import Loss
 from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.saving import Saving
-from oltr_cli.training.schedule import build_scheduler, freeze_backbone, keep_frozen_statistics
+from oltr_cli.training.schedule import build_scheduler
+from oltr_cli.training.shares import share_norms
 from oltr_cli.training.task import Progress, Task, build_method
 from oltr_cli.training.updates import Updates, updates_per_epoch
 from oltr_cli.training.watch import LossWatch
@@ -69,9 +71,8 @@ class _Training:
         frozen = train_spec.freeze_backbone or on_features
         if not resumed or frozen:  # a frozen backbone's features are stored under its weights
             first_weights(task, self.method, quiet=resumed)
+        self.still = freeze(task, self.method)
         self.method.to(accelerator.device)
-        if frozen:
-            freeze_backbone(self.method)
         self.feed = make_feed(task, self.method)
         if not resumed or on_features:
             self.feed.prepare(self.method)
@@ -88,7 +89,9 @@ class _Training:
         self.watch = LossWatch(self.optimizer, self.progress, task.run.name, self._rates())
         if task.compiled:
             self.method.backbone.compute_map = compiled(self.method.backbone.compute_map)  # type: ignore[method-assign,assignment]
-        self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given))
+        if self.feed.shares is not None:
+            share_norms(self.method.backbone, self.feed.shares)
+        self.loss = accelerator.prepare_model(Loss(self.method, self.feed.given, self.feed.shares))
 
     def run(self, log_epoch: Callable[[dict[str, Any]], None]) -> Progress:
         if self.task.cls.trains:
@@ -126,8 +129,8 @@ class _Training:
         """The remaining steps of one epoch."""
         task, progress = self.task, self.progress
         self.method.train()
-        if task.recipe.train.freeze_backbone:
-            keep_frozen_statistics(self.method)
+        for norm in self.still:
+            norm.eval()
         self.began = time.monotonic() - progress.epoch_seconds
         epoch = progress.epoch
         title = f"{task.recipe.method} · epoch {epoch + 1}/{task.recipe.train.epochs}"
@@ -154,9 +157,11 @@ class _Training:
         inputs = self.feed.inputs(batch, epoch, step)
         labels = batch.labels.to(accelerator.device, non_blocking=True)
         recipe = task.recipe
-        mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), len(labels), recipe.data.image_size)
-        terms = self.loss(inputs, labels, mixing)
-        self.updates.backward(torch.stack(list(terms.values())).sum(), step)
+        rows = len(labels) if self.feed.shares is None else self.feed.shares.rows
+        mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), rows, recipe.data.image_size)
+        with self.updates.apart(self.loss, step):
+            terms = self.loss(inputs, labels, mixing)
+            self.updates.backward(torch.stack(list(terms.values())).sum(), step)
         self.watch.add(terms, epoch, step)
         self.updates.step(step, self.method, self.average)
 
@@ -173,7 +178,7 @@ class _Training:
         progress.epoch_seconds = time.monotonic() - self.began
         began = time.monotonic()
         if task.accelerator.num_processes > 1:
-            # Each process has batch-norm statistics of its own share; those of the first one are the run's.
+            # Equal sums may differ in their last bits from GPU to GPU; those of the first process are the run's.
             broadcast([*self.method.buffers(), *(self.average.values.values() if self.average else [])])
             progress.failed = sorted(set(gather_object(progress.failed)))
         self._end_epoch()

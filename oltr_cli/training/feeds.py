@@ -23,6 +23,7 @@ from oltr_cli.networks.backbones import Given
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.frozen import FrozenFeatures, frozen_features, score_frozen
 from oltr_cli.training.scoring import BATCH, score_features, score_split
+from oltr_cli.training.shares import Shares
 from oltr_cli.training.task import Task
 
 
@@ -31,10 +32,14 @@ def _nothing(samples: int) -> None:
 
 
 class Feed(Protocol):
-    """Batches of one training set; ``steps`` of them make an epoch, and the backbone is given ``given``."""
+    """Batches of one training set; ``steps`` of them make an epoch, and the backbone is given ``given``.
+
+    With ``shares`` a process gets its rows of each; without, each process gets the whole.
+    """
 
     steps: int
     given: Given
+    shares: Shares | None
 
     def prepare(self, method: Method) -> None:
         """Let the method see the training set once."""
@@ -66,15 +71,16 @@ class ImageFeed:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        share = (task.accelerator.process_index, task.accelerator.num_processes)
+        world = (task.accelerator.process_index, task.accelerator.num_processes)
         split, device = task.images, task.accelerator.device
         recipe, seed = (task.recipe.data, task.recipe.train), task.run.seed
         self.loader: TrainingLoader | DeviceLoader
         # RandAugment treats each image by itself: on a GPU that would be many small kernels, so workers do it.
         if isinstance(split, StoredSplit) and device.type != "cpu" and task.recipe.data.rand_augment is None:
-            self.loader = DeviceLoader(split, *recipe, seed, device, task.workers, *share)
+            self.loader = DeviceLoader(split, *recipe, seed, device, task.workers, *world)
         else:
-            self.loader = TrainingLoader(split, *recipe, seed, task.workers, *share)
+            self.loader = TrainingLoader(split, *recipe, seed, task.workers, *world)
+        self.shares = Shares(self.loader.sampler.rows, *world) if world[1] > 1 else None
         self.steps = self.loader.steps
         self.transform = DeviceTransform(task.recipe.data, task.accelerator.device)
 
@@ -127,12 +133,10 @@ class _Labels:
 
 
 class _Drawn:
-    """Rows drawn by the sampler that draws images."""
+    """Rows drawn by the sampler that draws images. Each of several processes takes all: a head costs it little."""
 
     def __init__(self, task: Task, labels: NDArray[np.int64]) -> None:
-        spec, accelerator = task.recipe.train, task.accelerator
-        rank, world = accelerator.process_index, accelerator.num_processes
-        self.sampler = EpochBatches(_Labels(labels), spec, task.run.seed, rank, world)
+        self.sampler = EpochBatches(_Labels(labels), task.recipe.train, task.run.seed, rank=0, world=1)
         self.steps = self.sampler.steps_per_epoch
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[NDArray[np.int64]]:
@@ -146,6 +150,7 @@ class FeatureFeed:
     """Features that the run before saved, whole on the device: no image is read and no backbone runs."""
 
     given: Given = "pooled"
+    shares: Shares | None = None
 
     def __init__(self, task: Task) -> None:
         assert task.parent is not None
@@ -198,6 +203,8 @@ class _FeaturePass:
 
 class FrozenFeed:
     """Features of the frozen backbone, which any method takes in the place of images."""
+
+    shares: Shares | None = None
 
     def __init__(self, task: Task, method: Method) -> None:
         self.task = task

@@ -6,29 +6,41 @@ from oltr_cli.data.feed.mixing import Mixing
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.networks.backbones import Given
 from oltr_cli.training.contract import check_terms
+from oltr_cli.training.shares import Shares
 
 
 class Loss(nn.Module):
-    """The method's loss as a module, which is what distributed wrappers and autocast hook into."""
+    """The method's loss as a module, which is what distributed wrappers and autocast hook into.
 
-    def __init__(self, method: Method, given: Given) -> None:
+    Args:
+        shares: of images, among processes; the loss is then that of the whole batch, and the same in each of them.
+    """
+
+    def __init__(self, method: Method, given: Given, shares: Shares | None = None) -> None:
         super().__init__()
-        self.method, self.given = method, given
+        self.method, self.given, self.shares = method, given, shares
 
     def forward(self, inputs: Tensor, labels: Tensor, mixing: Mixing | None = None) -> dict[str, Tensor]:
         if isinstance(self.method, FeatureMethod):
             terms = self.method.feature_loss(inputs, labels)
             check_terms(self.method.feature_loss, terms)
             return terms
-        if mixing is not None:
-            return self._mixed(inputs, labels, mixing)
-        return self._terms(inputs, labels, self.given)
+        if self.shares is not None:
+            labels = self.shares.gather(labels)
+        with self.method.backbone.gathering(None if self.shares is None else self.shares.whole):
+            if mixing is not None:
+                return self._mixed(inputs, labels, mixing)
+            return self._terms(inputs, labels, self.given)
 
     def _mixed(self, images: Tensor, labels: Tensor, mixing: Mixing) -> dict[str, Tensor]:
         """λ · loss with the own labels + (1 − λ) · loss with those that are mixed in; the backbone runs once."""
-        backbone, mixed = self.method.backbone, mixing.images(images)
+        backbone = self.method.backbone
+        if self.shares is None:
+            mixed = mixing.images(images)
+        else:  # an image's partner may be another process's
+            mixed = mixing.images(self.shares.gather(images))[self.shares.own]
         given: Given = "maps" if self.method.needs_map else "pooled"
-        seen = backbone.feature_map(mixed) if given == "maps" else backbone.compute_pooled(mixed)[..., None, None]
+        seen = backbone.feature_map(mixed) if given == "maps" else backbone.pooled(mixed)[..., None, None]
         own, other = (self._terms(seen, y, given) for y in (labels, mixing.labels(labels)))
         return {name: mixing.share * own[name] + (1 - mixing.share) * other[name] for name in own}
 

@@ -14,14 +14,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oltr_cli.base.added_code import named_faults
 from oltr_cli.detector import Detector
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.pipeline.rescoring import NoTrainingScores, Rescoring, detector_names
 from oltr_cli.protocol.resampling import group_aurocs
 from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choose
+from oltr_cli.runs.choices import ChosenDetector, ChosenThreshold, forget_chosen_detector
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import ChosenDetector, ChosenThreshold, forget_chosen_detector, read_result
+from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
 By = Literal["groups", "worst", "all"]
@@ -131,10 +133,11 @@ def tune_detector(
     add("own", val, open_val)
     for name in detector_names():
         try:
-            detector = on.fitted(name)
-            known = on.scores(detector, "val")
-            against = None if open_val is None else on.scores(detector, "open_val")
-            found.thresholds[name] = _own_threshold(detector, known, against, on)
+            with named_faults():
+                detector = on.fitted(name)
+                known = on.scores(detector, "val")
+                against = None if open_val is None else on.scores(detector, "open_val")
+                found.thresholds[name] = _own_threshold(detector, known, against, on)
         except NoTrainingScores as problem:
             left_out[name] = (
                 f"fitted to the training set, which cannot be scored: {not_scored}" if not_scored else str(problem)

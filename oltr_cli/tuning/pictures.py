@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from oltr_cli.drawing.style import INKS, legend_below, plain_log, save_pngs
+from oltr_cli.drawing.style import INKS, legend_below, one_plot, plain_log, save_pngs
 from oltr_cli.tuning.space import Dimension
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.summary import shown
@@ -26,8 +26,7 @@ def save_pictures(study: Study) -> list[Path]:
 
 def history(study: Study) -> Figure:
     """The value of each trial by number, the best so far, and a mark at the foot for each trial without a value."""
-    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_plot()
     numbers, values = zip(*((t.number, t.values[0]) for t in study.finished()), strict=True)
     best = np.maximum.accumulate(values) if study.about.maximize else np.minimum.accumulate(values)
     last = study.trials()[-1].number
@@ -47,8 +46,7 @@ def history(study: Study) -> Figure:
 
 def slice_of(study: Study, d: Dimension) -> Figure:
     """The value of each finished trial against its setting of ``d``; trials are independent, so no line joins them."""
-    figure = Figure(figsize=(8.0, 5.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_plot()
     done = study.finished()
     tried = np.array([d.choices.index(t.params[d.key]) if d.choices else t.params[d.key] for t in done], np.float64)
     values = np.array([t.values[0] for t in done])

@@ -14,10 +14,12 @@ import numpy as np
 
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.pipeline.chosen import scores_by_choice
+from oltr_cli.protocol.best_threshold import FMeasureCurve, f_measure_at
 from oltr_cli.protocol.metrics import accepted
-from oltr_cli.protocol.thresholds import FMeasureCurve, ThresholdRule, choose, f_measure_at, open_accepted
+from oltr_cli.protocol.thresholds import ThresholdRule, choose, open_accepted
+from oltr_cli.runs.choices import Pooled, TunedThreshold, read_chosen_detector
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import Pooled, RunResult, TunedThreshold, read_chosen_detector, read_result
+from oltr_cli.runs.result import RunResult, read_result
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.storage import open_journal
 

@@ -9,10 +9,11 @@ from oltr_cli.base.digests import check_toml_digest, toml_with_digest, with_dige
 from oltr_cli.base.files import read_json, write_json
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.files import read_toml, recorded_recipe
+from oltr_cli.runs.choices import TunedThreshold, read_tuned
 from oltr_cli.runs.class_names import read_class_names, write_class_names
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.history import as_lines, read_history
-from oltr_cli.runs.result import TunedThreshold, read_outcome, read_tuned
+from oltr_cli.runs.result import read_outcome
 from tests.helpers.fake_runs import make_run
 
 CONTENT = {"b": [1, 2.5, None, "ü\n"], "a": {"x": 0.1 + 0.2, "digest": "inside"}}

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from oltr_cli.drawing import frequency
 from oltr_cli.drawing import run_plots as plots
 from oltr_cli.drawing.rejection import rejected_by_threshold
 from oltr_cli.errors import DataProblem
@@ -85,13 +86,13 @@ def lines_of(axes) -> dict:
 
 def test_frequency_shows_each_class_and_the_mean_of_each_bin():
     test = make_scores(known=True)
-    figure = plots.accuracy_by_frequency(test, COUNTS, "t", tau=TAU)
+    figure = frequency.accuracy_by_frequency(test, COUNTS, "t", tau=TAU)
     axes = figure.axes[0]
     accuracy = [
         np.mean([p == k for p, y in zip(test.prediction, test.labels, strict=True) if y == k]) for k in range(10)
     ]
     np.testing.assert_allclose(axes.collections[0].get_offsets(), np.column_stack([COUNTS, accuracy]))
-    bin_of = plots._bins(np.array(COUNTS), "paper")
+    bin_of = frequency._bins(np.array(COUNTS), "paper")
     means = [np.mean([a for a, b in zip(accuracy, bin_of, strict=True) if b == i]) for i in range(bin_of.max() + 1)]
     lines = lines_of(axes)
     np.testing.assert_allclose(lines["mean, closed set"][1], means)
@@ -104,7 +105,7 @@ def test_frequency_shows_each_class_and_the_mean_of_each_bin():
 
 @pytest.mark.parametrize(("shots", "bounds"), [("paper", (19.5, 100.5)), ("code", (20.5, 99.5))])
 def test_no_bin_and_no_line_crosses_a_border_between_shot_groups(shots, bounds):
-    axes = plots.accuracy_by_frequency(make_scores(known=True), COUNTS, "t", shots, TAU).axes[0]
+    axes = frequency.accuracy_by_frequency(make_scores(known=True), COUNTS, "t", shots, TAU).axes[0]
     spans = [segment[:, 0] for lines in axes.collections[1:] for segment in lines.get_segments()]
     assert spans
     for low, high in spans:
@@ -114,20 +115,20 @@ def test_no_bin_and_no_line_crosses_a_border_between_shot_groups(shots, bounds):
 
 def test_bins_are_about_ten_equal_steps_of_log_count():
     counts = np.arange(1, 1001)
-    bin_of = plots._bins(counts, "paper")
+    bin_of = frequency._bins(counts, "paper")
     assert 9 <= bin_of.max() + 1 <= 11
     ratios = [counts[bin_of == i].max() / counts[bin_of == i].min() for i in range(bin_of.max() + 1)]
     assert max(ratios) < 2.6
-    assert plots._bins(np.array([7, 7, 7]), "paper").tolist() == [0, 0, 0]
+    assert frequency._bins(np.array([7, 7, 7]), "paper").tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("shots", "bounds"), [("paper", (19.5, 100.5)), ("code", (20.5, 99.5))])
 def test_bands_lie_between_the_groups(shots, bounds):
-    axes = plots.accuracy_by_frequency(make_scores(known=True), COUNTS, "t", shots).axes[0]
+    axes = frequency.accuracy_by_frequency(make_scores(known=True), COUNTS, "t", shots).axes[0]
     bands = {patch.get_facecolor()[:3]: (patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches}
-    assert bands[to_rgb(plots.BANDS["few"])][1] == bounds[0]
-    assert bands[to_rgb(plots.BANDS["medium"])] == bounds
-    assert bands[to_rgb(plots.BANDS["many"])][0] == bounds[1]
+    assert bands[to_rgb(frequency.BANDS["few"])][1] == bounds[0]
+    assert bands[to_rgb(frequency.BANDS["medium"])] == bounds
+    assert bands[to_rgb(frequency.BANDS["many"])][0] == bounds[1]
 
 
 def test_threshold_shows_the_metrics_at_each_tau():

@@ -16,8 +16,8 @@ from oltr_cli.figures.request import Gathered, Request
 from oltr_cli.figures.save import as_csv, read_formats, save
 from oltr_cli.figures.scores import open_classes as classes_of
 from oltr_cli.figures.scores import shown
+from oltr_cli.protocol.best_threshold import FMeasureCurve
 from oltr_cli.protocol.metrics import all_metrics
-from oltr_cli.protocol.thresholds import FMeasureCurve
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import fill
 from tests.helpers.fake_runs import CLASS_COUNTS, make_run, random_scores

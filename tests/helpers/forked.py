@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-_context = multiprocessing.get_context("forkserver")
+context = multiprocessing.get_context("forkserver")
 # What a training imports. MLflow is missing: few tests track, and forking is safe while there is one thread.
-_context.set_forkserver_preload(
+context.set_forkserver_preload(
     ["oltr_cli.app", "oltr_cli.training.engine", "oltr_cli.pipeline.result", "oltr_cli.drawing.run_plots", "accelerate"]
 )
 
@@ -26,8 +26,8 @@ class Forked:
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str]) -> None:
         self._said = tempfile.TemporaryDirectory()
-        here, there = _context.Pipe(duplex=False)
-        self._process = _context.Process(
+        here, there = context.Pipe(duplex=False)
+        self._process = context.Process(
             target=_oltr, args=(there, arguments, dict(environment), str(Path.cwd()), self._said.name)
         )
         self._process.start()

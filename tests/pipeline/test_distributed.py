@@ -11,7 +11,7 @@ import torch
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without distributed support")
 def test_two_processes_make_one_run(oltr, tiny_recipe):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = ["-m", "oltr_cli", "run", "dme", "--recipe", str(tiny_recipe), "--device", "cpu", "--json"]
+    command = ["-m", "oltr_cli", "run", "dme", "--recipe", str(tiny_recipe), "--json"]
     done = subprocess.run([*launch, *command], env=oltr.env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)  # one object: the second process keeps silent

@@ -9,8 +9,8 @@ import pytest
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import OltrError
-from oltr_cli.pipeline import make
 from oltr_cli.pipeline.make import run_method
+from oltr_cli.pipeline.session import Session
 from oltr_cli.runs.folder import Run, find_runs
 from oltr_cli.training import engine
 from tests.helpers.fake_runs import make_run
@@ -60,7 +60,7 @@ def test_a_folder_that_goes_away_in_training_fails_the_run(home, monkeypatch, go
 
 
 def test_a_folder_that_goes_away_in_scoring_fails_the_run(home, monkeypatch):
-    keep = make._Session._keep
+    keep = Session._keep
 
     def keep_and_remove(self, p, split, scores):
         if split == "val":
@@ -68,7 +68,7 @@ def test_a_folder_that_goes_away_in_scoring_fails_the_run(home, monkeypatch):
         keep(self, p, split, scores)
 
     with monkeypatch.context() as patch:
-        patch.setattr(make._Session, "_keep", keep_and_remove)
+        patch.setattr(Session, "_keep", keep_and_remove)
         with pytest.raises(OltrError, match=r"has lost recipe\.toml and best\.pt") as caught:
             train(home)
     assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.protocol.best_threshold import best_f_measure, quantile_threshold
 from oltr_cli.protocol.catalogue import BY_GROUP, METRICS
 from oltr_cli.protocol.metrics import (
     all_metrics,
@@ -18,7 +19,6 @@ from oltr_cli.protocol.metrics import (
     threshold_curve,
 )
 from oltr_cli.protocol.shots import GROUPS, read_class_counts, shot_groups
-from oltr_cli.protocol.thresholds import best_f_measure, quantile_threshold
 from oltr_cli.runs.scores import SavedScores
 
 

@@ -7,19 +7,11 @@ import numpy as np
 import pytest
 
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.protocol.best_threshold import FMeasureCurve, best_f_measure, quantile_threshold, quantile_thresholds
 from oltr_cli.protocol.metrics import accepted, all_metrics
-from oltr_cli.protocol.thresholds import (
-    FMeasureCurve,
-    ThresholdRule,
-    best_f_measure,
-    choose,
-    choose_threshold,
-    open_accepted,
-    quantile_threshold,
-    quantile_thresholds,
-    saved_threshold,
-)
-from oltr_cli.runs.result import Pooled, TunedThreshold
+from oltr_cli.protocol.saved_thresholds import saved_threshold
+from oltr_cli.protocol.thresholds import ThresholdRule, choose, choose_threshold, open_accepted
+from oltr_cli.runs.choices import Pooled, TunedThreshold
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import make_run
 

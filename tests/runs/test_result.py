@@ -7,8 +7,9 @@ import pytest
 
 from oltr_cli.base.files import read_json
 from oltr_cli.errors import DataProblem
+from oltr_cli.runs.choices import TunedThreshold, read_tuned
 from oltr_cli.runs.folder import Run, finished_runs
-from oltr_cli.runs.result import RunFailure, RunResult, TunedThreshold, read_outcome, read_result, read_tuned
+from oltr_cli.runs.result import RunFailure, RunResult, read_outcome, read_result
 from tests.helpers.fake_runs import CLASS_COUNTS, a_failure, a_result, edit_result, make_run
 
 DAMAGE = {

@@ -11,6 +11,7 @@ import typer
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+from oltr_cli.base.added_files import add_file
 from oltr_cli.base.display import Display
 from oltr_cli.commands.compare import compare
 from oltr_cli.errors import UsageProblem
@@ -203,3 +204,36 @@ def test_a_part_is_fitted_once(runs, made, monkeypatch):
     assert alone is parts[1]
     assert calls == [1]
     assert isinstance(rescoring.scores(alone, "val"), SavedScores)
+
+
+def test_columns_of_each_open_set(runs, made):
+    """A further open set that is the half of ``open``: its AUROC is that of this half, for each detector."""
+    path = runs / made.names["plain"]
+    open_ = made.scores("plain", "open")
+    half = open_.take(slice(len(open_) // 2))
+    half.save(path / "scores" / "open_far.npz")
+    edit_result(path, metrics={"closed/overall": 0.5, "open_far/auroc": 0.5})
+    filled = table(methods=["plain"], by_set=True)
+    assert [c.group for c in filled.table.columns] == ["accuracy", *["open"] * 4, *["open_far"] * 4]
+    confidence = [s.logits.max(axis=1) for s in (made.scores("plain", "test"), half)]
+    expected = roc_auc_score(np.r_[np.ones(len(confidence[0])), np.zeros(len(half))], np.concatenate(confidence))
+    row = by_key(filled)["plain+maxlogit"]
+    assert row.cells[5].mean == pytest.approx(expected)
+    shown = command("--table", "detectors", "--dataset", "tiny", "--columns", "open-sets", "--json")
+    assert {"open", "open_far"} <= {column["group"] for column in json.loads(shown.stdout)["columns"]}
+
+
+def test_an_added_detector_that_raises_costs_its_own_row(runs, tmp_path, no_files):
+    file = tmp_path / "falls_over.py"
+    file.write_text(
+        "from oltr_cli.detector import Detector\n\n\n"
+        "class FallsOver(Detector):\n"
+        '    reads = ("logits",)\n\n'
+        "    def confidence(self, block):\n"
+        '        raise ValueError("not today")\n'
+    )
+    add_file(file)
+    filled = table(methods=["plain"])
+    assert by_key(filled)["plain+falls-over"].status == "left_out"
+    assert by_key(filled)["plain+energy"].status == "measured"
+    assert any("falls_over.py, line 8" in note and "not today" in note for note in filled.notes)

@@ -11,14 +11,15 @@ from scipy.special import logsumexp, softmax
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+from oltr_cli.api.examination import examine_run
+from oltr_cli.base.added_files import add_file
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.pipeline.chosen import evaluate_chosen
 from oltr_cli.protocol.evaluate import evaluate_run
+from oltr_cli.runs.choices import read_chosen_detector, read_tuned
 from oltr_cli.runs.folder import run_from_path
-from oltr_cli.runs.result import read_chosen_detector, read_tuned
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tuning.detector import tune_detector
 from oltr_cli.tuning.threshold import tune_threshold, tune_threshold_of_choice, tuning_rule
@@ -241,13 +242,28 @@ def test_a_choice_whose_file_is_not_given_says_what_to_do(run):
     chosen = tune_detector(run, draws=20).chosen
     chosen.model_copy(update={"name": "mine", "params": {}}).write(run.path)
     for use in (
-        lambda: evaluate_chosen(run.path, read_chosen_detector(run.path)),
+        lambda: examine_run(run.path, None, "paper"),
         lambda: Recogniser.load(run.name, by_choice=True),
         lambda: tune_threshold_of_choice(run, tuning_rule("id_quantile:0.8")),
     ):
         with pytest.raises(UsageProblem, match=f"{run.name}: mine was chosen .* --methods-from, .* --reset"):
             use()
     assert command("tune", "detector", run.name, "--reset").exit_code == 0
+
+
+def test_an_added_detector_that_raises_is_left_out_with_its_line(run, tmp_path, no_files):
+    file = tmp_path / "gives_up.py"
+    file.write_text(
+        "from oltr_cli.detector import Detector\n\n\n"
+        "class GivesUp(Detector):\n"
+        '    reads = ("logits",)\n\n'
+        "    def confidence(self, block):\n"
+        '        raise ValueError("not today")\n'
+    )
+    add_file(file)
+    choice = tune_detector(run, draws=20)
+    assert "gives_up.py, line 8" in choice.left_out["gives-up"]
+    assert "energy" in [one.name for one in choice.judged]
 
 
 @pytest.mark.parametrize(

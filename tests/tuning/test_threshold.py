@@ -12,8 +12,8 @@ from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.protocol.evaluate import evaluate_run
 from oltr_cli.protocol.thresholds import ThresholdRule
+from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import ChosenThreshold
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.fill import TUNED_TAU, fill
 from oltr_cli.tuning.threshold import JOURNAL, tune_threshold, tuning_rule

@@ -134,7 +134,7 @@ def _trained(selected: "list[Run]") -> "list[Run]":
 def _reset(selected: "list[Run]", display: "Display", json_: bool) -> None:
     from rich.markup import escape
 
-    from oltr_cli.runs.result import forget_chosen_detector
+    from oltr_cli.runs.choices import forget_chosen_detector
 
     forgotten = [one.name for one in selected if forget_chosen_detector(one.path)]
     if json_:

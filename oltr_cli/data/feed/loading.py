@@ -188,7 +188,7 @@ class EpochBatches:
 
 
 def rank_share(size: int, rank: int, world: int) -> slice:
-    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes: neighbours keep classes whole."""
+    """The rows of a batch of ``size`` that process ``rank`` of ``world`` computes."""
     return slice(size * rank // world, size * (rank + 1) // world)
 
 
@@ -201,13 +201,27 @@ class TrainingLoader:
         self.sampler = EpochBatches(split, train, seed, rank, world)
         images = _TrainingImages(split, data, seed, self.sampler.rows)
         self.loader = _loader(images, workers, batch_sampler=self.sampler)
-        self.steps = self.sampler.steps_per_epoch
+        self.steps, self.epochs = self.sampler.steps_per_epoch, train.epochs
         self.share = rank_share(self.sampler.rows, rank, world)  # of each batch: what this process computes
+        self._begun: tuple[tuple[int, int], Iterator[Batch]] | None = None  # (epoch, first step), its batches
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of ``epoch`` (from 0), skipping the first ``first_step`` without loading them."""
+        """The batches of ``epoch`` (from 0), skipping the first ``first_step`` without loading them.
+
+        With the last batch, workers begin the next epoch, so that its first batch is there when validation is done.
+        """
+        begun, self._begun = self._begun, None
+        batches = begun[1] if begun is not None and begun[0] == (epoch, first_step) else self._begin(epoch, first_step)
+        for step, batch in enumerate(_checked(batches), first_step + 1):
+            if step == self.steps and epoch + 1 < self.epochs:
+                self._begun = ((epoch + 1, 0), self._begin(epoch + 1, 0))
+            yield batch
+            if step == self.steps:  # persistent workers have one iterator: it is in the next epoch by now
+                return
+
+    def _begin(self, epoch: int, first_step: int) -> Iterator[Batch]:
         self.sampler.epoch, self.sampler.first_step = epoch, first_step
-        return _checked(self.loader)
+        return iter(self.loader)
 
 
 def evaluation_batches(

@@ -51,7 +51,7 @@ def draw_mixing(train: TrainSpec, key: tuple[int | str, ...], rows: int, side: i
 
     torchvision's MixUp and CutMix draw from torch's global generator, which a checkpoint does not hold, so everything
     is drawn here from ``key``. They also pair neighbours, which class-aware batches have of the same class: here pairs
-    are a permutation. Several processes have one λ and one box, and each pairs the rows of its own share.
+    are a permutation.
     """
     if train.mixup is None and train.cutmix is None:
         return None

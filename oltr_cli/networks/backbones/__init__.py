@@ -5,7 +5,7 @@ it, is the same for all and is defined here.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Literal
 
@@ -42,6 +42,7 @@ class Backbone(nn.Module):
         heads: beginnings of the names that its classifier, which it leaves out, has in files of weights.
         map_channels: C, channels of the feature map.
         inputs: what is currently passed as images; see ``taking``.
+        gather: see ``gathering``.
         extra_fc: the layer after the pooling, if any; see ``build_backbone``.
     """
 
@@ -56,6 +57,7 @@ class Backbone(nn.Module):
     def __init__(self, spec: BackboneSpec) -> None:
         super().__init__()
         self.inputs: Given = "images"
+        self.gather: Callable[[Tensor], Tensor] | None = None
         self.extra_fc: nn.Linear | None = None
         # Kernels of torch for CPUs have crashed on very narrow networks in channels_last.
         self.contiguous = spec.width < NARROW
@@ -83,8 +85,18 @@ class Backbone(nn.Module):
         """Refuse, with a UsageProblem, square images of a size that the network does not take."""
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Its parameters by layer from the input to the output, for ``train.layer_decay``, without the extra fc."""
-        raise UsageProblem(f"train.layer_decay: {type(self).__name__} does not define layer_groups(); leave it out")
+        """Its parameters by layer from the input to the output, without the extra fc.
+
+        For ``train.layer_decay`` and ``train.freeze`` of some blocks.
+        """
+        raise UsageProblem(
+            f"{type(self).__name__} does not define layer_groups(), which train.layer_decay and train.freeze = N "
+            "blocks need; leave them out"
+        )
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Those that ``train.decay_norms = false`` exempts from weight decay besides norms and biases."""
+        return []
 
     def weight_entries(self) -> dict[str, Tensor]:
         """Its parameters and buffers by the names that they have in files of weights."""
@@ -112,7 +124,7 @@ class Backbone(nn.Module):
             raise RuntimeError("only pooled features were saved: the method's needs_map must be true")
         feature_map = self.compute_map(images.contiguous() if self.contiguous else images)
         self._check_map(feature_map, images)
-        return feature_map
+        return feature_map if self.gather is None else self.gather(feature_map)
 
     def _check_map(self, feature_map: object, images: Tensor) -> None:
         """Refuse a map of another shape than the class states: it would fail later, in code that is not to blame."""
@@ -134,8 +146,15 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to pooled features (B, D)."""
         if self.inputs == "images":
-            return self._after_pooling(self.compute_pooled(images))
+            return self._after_pooling(self.pooled(images))
         return self._after_pooling(images.flatten(1) if self.inputs == "pooled" else self.reduce(images))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """``compute_pooled``, gathered once inside of ``gathering``."""
+        gather = self.gather
+        with self.gathering(None):  # less is gathered of what is pooled
+            pooled = self.compute_pooled(images)
+        return pooled if gather is None else gather(pooled)
 
     def _after_pooling(self, v: Tensor) -> Tensor:
         if self.extra_fc is not None:
@@ -152,6 +171,16 @@ class Backbone(nn.Module):
             yield
         finally:
             self.inputs = before
+
+    @contextmanager
+    def gathering(self, gather: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
+        """Inside this context, ``gather`` is called with what is computed of images, maps or features before the
+        extra fc, and its result is used: images are one process's share of a batch."""
+        before, self.gather = self.gather, gather
+        try:
+            yield
+        finally:
+            self.gather = before
 
 
 def load_backbone(spec: BackboneSpec) -> type[Backbone]:

@@ -24,14 +24,8 @@ from oltr_cli.pipeline.tracked import complete
 from oltr_cli.protocol.metrics import accepted
 from oltr_cli.protocol.thresholds import ThresholdRule, choose
 from oltr_cli.runs.checkpoint import BEST, load_best, save_checkpoint
-from oltr_cli.runs.result import (
-    AddedClassFacts,
-    ChosenThreshold,
-    RunResult,
-    TunedThreshold,
-    read_chosen_detector,
-    read_tuned,
-)
+from oltr_cli.runs.choices import ChosenThreshold, TunedThreshold, read_chosen_detector, read_tuned
+from oltr_cli.runs.result import AddedClassFacts, RunResult
 from oltr_cli.runs.scores import NEW_CLASS, SavedScores
 from oltr_cli.runs.trained_on import keys_of, save_trained_on, trained_on
 from oltr_cli.training.imprint import Imprinter

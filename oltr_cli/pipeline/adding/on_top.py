@@ -13,8 +13,9 @@ from oltr_cli.pipeline.tracked import complete
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.run_hash import run_hash
 from oltr_cli.protocol.thresholds import ThresholdRule
+from oltr_cli.runs.choices import read_tuned
 from oltr_cli.runs.folder import Run
-from oltr_cli.runs.result import RunResult, read_result, read_tuned
+from oltr_cli.runs.result import RunResult, read_result
 from oltr_cli.runs.scores import NEW_CLASS
 
 

@@ -14,12 +14,14 @@ from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.machine import describe
 from oltr_cli.pipeline.tracked import draw_plots, facts, remove_stray_files
 from oltr_cli.planning.registry import files_of
-from oltr_cli.protocol.thresholds import FMeasureCurve, ThresholdRule, choose, f_measure_at
+from oltr_cli.protocol.best_threshold import FMeasureCurve, f_measure_at
+from oltr_cli.protocol.thresholds import ThresholdRule, choose
 from oltr_cli.recipe.specs import Recipe
+from oltr_cli.runs.choices import TunedThreshold
 from oltr_cli.runs.folder import ENVIRONMENT, Run
 from oltr_cli.runs.made_with import ADDED_FILES
 from oltr_cli.runs.remove import remove_folder
-from oltr_cli.runs.result import RunResult, TunedThreshold
+from oltr_cli.runs.result import RunResult
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tracking.tracker import Tracker
 

@@ -18,8 +18,9 @@ from oltr_cli.errors import UsageProblem
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.pipeline.training_scores import score_training_set
 from oltr_cli.planning.which_run import differences, parent_of, resolve_run
+from oltr_cli.runs.choices import ChosenDetector, ChosenThreshold, TunedThreshold, read_chosen_detector
 from oltr_cli.runs.folder import find_runs, run_from_path
-from oltr_cli.runs.result import ChosenDetector, ChosenThreshold, TunedThreshold, read_chosen_detector, read_result
+from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.runs.trained_on import keys_of, trained_on
 from oltr_cli.tables.which_runs import choose_recipe

@@ -1,0 +1,77 @@
+"""Processes that share a batch have the loss and the gradients of one process that has all of it."""
+
+import pytest
+import torch
+from torch import distributed, nn
+
+from oltr_cli.data.feed.mixing import Mixing
+from oltr_cli.method import Setup
+from oltr_cli.planning.described import described
+from oltr_cli.planning.registry import list_methods, load_method
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.training.loss import Loss
+from oltr_cli.training.shares import Shares, share_norms
+from tests.helpers.group import in_group
+
+pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this torch has no distributed support")
+
+COUNTS = (40, 9, 3, 1)
+ROWS = 7  # of a batch: no number of processes divides it
+TRAINED = [
+    name
+    for name, info in list_methods().items()
+    if info.kind == "method" and info.trains and not info.adapts_blocks and not described(name).on_features
+]
+
+
+def batch(outliers):
+    images = torch.randn(ROWS, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images += torch.arange(ROWS)[:, None, None, None] / 3  # no share has the mean of the batch
+    return images, torch.tensor([0, 0, 1, 2, 3, 0, -1 if outliers else 1])
+
+
+def make(name):
+    cls = load_method(name)
+    torch.manual_seed(0)
+    method = cls(Setup(BackboneSpec(name="resnet10", stem="small", width=8), 16, COUNTS, cls.Params())).train()
+    method.progress = 0.9
+    return method
+
+
+def outcome(name, shares, mixing=None):
+    """Loss terms, gradients and statistics after one batch, of which this process has ``shares``."""
+    method = make(name)
+    images, labels = batch(method.uses_outliers)
+    loss = Loss(method, "images", shares)
+    if shares is not None:
+        share_norms(method.backbone, shares)
+        images, labels = images[shares.own], labels[shares.own]
+        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True, broadcast_buffers=False)
+    torch.manual_seed(1)
+    terms = loss(images, labels, mixing)
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
+    return {
+        "terms": {n: term.detach() for n, term in terms.items()},
+        "gradients": gradients,
+        "buffers": dict(method.named_buffers()),
+    }
+
+
+def outcomes(rank, world, cases):
+    return [outcome(name, Shares(ROWS, rank, world), mixing and Mixing(*mixing)) for name, mixing in cases]
+
+
+MIXED = (0.7, torch.tensor([6, 0, 5, 1, 2, 4, 3]), (2, 3, 9, 12))
+CASES = [*((name, None) for name in TRAINED), *((name, MIXED) for name in TRAINED if described(name).mixes)]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_loss_and_its_gradients_are_those_of_the_whole_batch(world, tmp_path):
+    found = in_group(outcomes, world, tmp_path / "group", CASES)
+    for number, (name, mixing) in enumerate(CASES):
+        wanted = outcome(name, None, mixing and Mixing(*mixing))
+        for rank in range(world):
+            torch.testing.assert_close(
+                found[rank][number], wanted, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            )
