@@ -2,10 +2,9 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,11 +27,11 @@ from oltr_cli.commands.options import (
     ThresholdOfRun,
     set_rule,
 )
+from oltr_cli.commands.row_output import RowOutput
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.inference.recogniser import Recogniser
-    from oltr_cli.inference.verdict_formats import Line
     from oltr_cli.inference.verdicts import Totals
 
 _FORMATS = ("table", "csv", "jsonl", "megadetector", "coco", "camtrap-dp")
@@ -190,7 +189,7 @@ def predict(
     found = image_sources(paths, separator=b"\0" if null else b"\n")
     count = default_workers() if workers is None else workers
     totals = Totals()
-    shown = _Output(display, sys.stdout)
+    shown = RowOutput(display, sys.stdout)
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(ImageStream(found, recogniser.recipe.data, batch_size, count))
@@ -224,40 +223,6 @@ def predict(
         for message in written.messages():
             display.warn(message)
     _last_words(recogniser, run, totals, display, may_tune=threshold is None)
-
-
-class _Output:
-    """stdout, flushed after each batch."""
-
-    def __init__(self, display: "Display", stdout: TextIO) -> None:
-        # Kept from before the bar starts: on a terminal rich then sends everything printed to stderr.
-        self.stdout, self.console = stdout, None
-        if hasattr(stdout, "reconfigure"):
-            # Names that are not UTF-8 are written as the bytes that they have on the disk.
-            stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-        if stdout.isatty():
-            from oltr_cli.base.display import SafeConsole
-
-            # If both are the terminal, rows are printed above the bar.
-            barred = display.console.is_terminal and not display.quiet
-            self.console = display.console if barred else SafeConsole(file=stdout)
-
-    def write(self, lines: "Iterable[Line]") -> None:
-        if self.console is None:
-            self.stdout.writelines(f"{text}\n" for text, _ in lines)
-            self.stdout.flush()
-            return
-        if not (lines := list(lines)):
-            return
-        from rich.text import Text
-
-        self.console.print(Text("\n").join(Text(text, style) for text, style in lines), soft_wrap=True)
-
-    def abandon(self) -> None:
-        """The reader has closed the pipe (``oltr predict … | head``): keep the interpreter from complaining at exit."""
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
 
 
 def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "Display", may_tune: bool) -> None:

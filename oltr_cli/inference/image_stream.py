@@ -82,7 +82,7 @@ class ImageStream:
                 return
             batch, tasks = waiting.popleft()
             try:
-                yield self._joined([one for task in tasks for one in task.result()])
+                yield _joined([one for task in tasks for one in task.result()], self.spec)
             except BrokenProcessPool:
                 raise OltrError(
                     f"a decoding process was killed, perhaps because memory ran out, at or soon after {batch[0].path}; "
@@ -125,9 +125,6 @@ class ImageStream:
 
     def _decode(self, batch: list[Source]) -> "list[Future[list[_Decoded]]]":
         return [self._pool.submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
-
-    def _joined(self, decoded: "list[_Decoded]") -> ImageBatch:
-        return _joined(decoded, self.spec)
 
 
 def image_batches(sources: Iterable[Source], spec: DataSpec, size: int, workers: int = 0) -> Iterator[ImageBatch]:
