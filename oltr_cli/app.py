@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from oltr_cli import __version__
 from oltr_cli.base.added_code import fault_of
+from oltr_cli.base.machine import first_to_say
 from oltr_cli.base.secrets import without_secrets_in
 from oltr_cli.base.signals import end_workers
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
@@ -115,7 +116,8 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 
 def _leave(error: OltrError) -> NoReturn:
-    print(f"error: {_shown(str(error))}", file=sys.stderr)
+    if first_to_say(str(error)):
+        print(f"error: {_shown(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 

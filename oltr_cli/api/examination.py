@@ -176,8 +176,8 @@ def examine_run(run_dir: Path, rule: ThresholdRule | None, shots: str, own_confi
         saved = choice_threshold(run_dir, result, chosen, rule)
         read, detector = cache(scores_in_folder(run_dir, result, chosen)), chosen.name
     evaluated = evaluate_splits(run_dir, result, read, saved, shots, detector)
-    own = _with_logits(run_dir, own)
-    return Examination(evaluated, list(result.class_names), list(result.class_counts), read, own)
+    logits = _with_logits(run_dir, own)
+    return Examination(evaluated, list(result.class_names), list(result.class_counts), read, logits)
 
 
 def _with_logits(run_dir: Path, own: Splits) -> Splits:

@@ -129,6 +129,8 @@ def test_set_without_a_value():
         ("", ["train.lr.features=-1"], r"^--set train\.lr\.features: lr must not be negative: features=-1"),
         ("", ["backbone.name=resnt"], r"^--set backbone\.name: no backbone 'resnt'; did you mean"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", ["train.gamma=0.2"], r"mine\.toml: train: batch_size 30"),
+        ("", ["backbone.name=tim/test_vit"], r"^--set backbone\.name: no backbone .*; did you mean 'timm/test_vit'\?$"),
+        ("", ["backbone.name=convnext_atto"], r"no backbone 'convnext_atto'; did you mean 'timm/convnext_atto'\?$"),
         ("", ["data.crop_scale=[0.9, 0.1]"], r"crop_scale must be"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", [], r"batch_size 30 is not a multiple"),
         ("", ["train.schedule=multistep"], r"^--set train\.schedule: schedule multistep needs milestones"),
