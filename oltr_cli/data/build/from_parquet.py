@@ -21,7 +21,7 @@ from oltr_cli.errors import DataProblem, UsageProblem
 if TYPE_CHECKING:
     from pyarrow import Schema
 
-_ROWS = 64  # images in memory at a time
+_ROWS = 16  # images in memory at a time
 _LABELS = ("label", "labels", "class", "classname", "species", "scientificname", "category", "finelabel")
 _GROUPS, _DATES = ("group", "groupid", "seqid", "deploymentid"), ("date", "datetime", "timestamp", "eventdate")
 

@@ -11,7 +11,7 @@ from oltr_cli.data.build.formats import recognise
 from oltr_cli.errors import DataProblem
 from tests.data.build.test_from_camtrap_dp import descriptor
 from tests.data.build.test_from_webdataset import write as write_tar
-from tests.helpers.photographs import lists, photo, photos
+from tests.helpers.photographs import encoded, lists, photo, photos
 
 
 def name_of(source, tmp_path):
@@ -88,8 +88,6 @@ def test_a_dataset_of_camera_traps_says_what_it_is(home, tmp_path, capsys):
 
 
 def test_a_folder_of_archives_is_unpacked_into_the_dataset(home, tmp_path):
-    from tests.data.build.test_from_parquet import encoded
-
     members = []
     for i in range(12):
         members += [(f"{i}.png", encoded(number=i)), (f"{i}.cls", b"fox" if i % 2 else b"owl")]

@@ -1,16 +1,14 @@
 """Hugging Face image datasets as Parquet."""
 
-import io
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from oltr_cli.base.display import Display
 from oltr_cli.data.build import from_parquet
 from oltr_cli.data.build.unpack import Unpacker
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from tests.helpers.photographs import encoded
 
 pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
 from pyarrow import parquet  # noqa: E402
@@ -20,12 +18,6 @@ FEATURES = {
     "species": {"names": ["fox", "owl"], "_type": "ClassLabel"},
     "site": {"dtype": "string", "_type": "Value"},
 }
-
-
-def encoded(kind="PNG", number=0):
-    out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)).save(out, kind)
-    return out.getvalue()
 
 
 def write(file, columns, features=None):

@@ -10,7 +10,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.data.build import from_webdataset
 from oltr_cli.data.build.unpack import LARGEST, Unpacker
 from oltr_cli.errors import DataProblem
-from tests.data.build.test_from_parquet import encoded
+from tests.helpers.photographs import encoded
 
 
 def write(file, *members, mode="w"):
