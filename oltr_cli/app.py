@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from oltr_cli import __version__
 from oltr_cli.base.added_code import fault_of
+from oltr_cli.base.machine import first_to_say
 from oltr_cli.base.secrets import without_secrets_in
 from oltr_cli.base.signals import end_workers
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
@@ -32,6 +33,7 @@ from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
 from oltr_cli.commands.rm import rm
 from oltr_cli.commands.run import run
+from oltr_cli.commands.serve import serve
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
@@ -95,7 +97,7 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, embed, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (run, evaluate, predict, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
@@ -114,7 +116,8 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 
 def _leave(error: OltrError) -> NoReturn:
-    print(f"error: {_shown(str(error))}", file=sys.stderr)
+    if first_to_say(str(error)):
+        print(f"error: {_shown(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 

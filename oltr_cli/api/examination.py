@@ -21,14 +21,17 @@ from oltr_cli.protocol.evaluate import (
     evaluate_splits,
     saved_splits,
 )
+from oltr_cli.protocol.label_sets import LabelSets, SetRule
 from oltr_cli.protocol.mislabelled import SPLITS, Suspect, perhaps_mislabelled
 from oltr_cli.protocol.mistakes import PER_KIND, Mistake, at_threshold, find_mistakes, samples_of
 from oltr_cli.protocol.per_class import PerClass
 from oltr_cli.protocol.saved_thresholds import choice_threshold, saved_threshold
 from oltr_cli.protocol.score_files import known_and_open, read_scores, scores_of_arrays
+from oltr_cli.protocol.set_coverage import SetCoverage, set_coverage
 from oltr_cli.protocol.shots import read_class_counts, shot_groups
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 from oltr_cli.runs.choices import ChosenThreshold, read_chosen_detector
+from oltr_cli.runs.folder import run_from_path
 from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 
@@ -42,6 +45,10 @@ class Examination:
     Attributes:
         evaluation: all metrics at τ.
         class_names, class_counts: (K,) by label.
+
+    Args:
+        read: the scores of a split, with the confidence that was evaluated; ``own``: those that a network saved, with
+            logits.
     """
 
     def __init__(
@@ -87,6 +94,17 @@ class Examination:
         """
         splits = {name: scores for name in SPLITS if (scores := self._own(name)) is not None}
         return perhaps_mislabelled(splits, len(self.class_counts), most)
+
+    def label_sets(self, rule: SetRule) -> tuple[SetCoverage, LabelSets]:
+        """Label sets that are calibrated on the validation scores, and what they hold on the test set.
+
+        Raises:
+            DataProblem: there are no validation scores, or scores have no logits.
+        """
+        test, val = self._own("test"), self._own("val")
+        if test is None or val is None:
+            raise DataProblem(f"there are no scores of {'val' if test else 'test'}, which label sets need")
+        return set_coverage(test, val, self.class_counts, rule, self.evaluation.shots)
 
 
 def evaluate(
@@ -158,7 +176,18 @@ def examine_run(run_dir: Path, rule: ThresholdRule | None, shots: str, own_confi
         saved = choice_threshold(run_dir, result, chosen, rule)
         read, detector = cache(scores_in_folder(run_dir, result, chosen)), chosen.name
     evaluated = evaluate_splits(run_dir, result, read, saved, shots, detector)
-    return Examination(evaluated, list(result.class_names), list(result.class_counts), read, own)
+    logits = _with_logits(run_dir, own)
+    return Examination(evaluated, list(result.class_names), list(result.class_counts), read, logits)
+
+
+def _with_logits(run_dir: Path, own: Splits) -> Splits:
+    """``own``, or of a detector's run, which saves no logits, the scores of the run under it."""
+    from oltr_cli.planning.registry import PLUS
+    from oltr_cli.planning.which_run import parent_of
+
+    run = run_from_path(run_dir.resolve())
+    parent = parent_of(run) if run is not None and PLUS in run.method else None
+    return own if parent is None else cache(saved_splits(parent.path))
 
 
 def _examine_scores(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Json, MethodsFrom, OwnConfidence, Shots, ThresholdOption
+from oltr_cli.commands.options import (
+    ClassWeight,
+    Coverage,
+    Json,
+    MethodsFrom,
+    OwnConfidence,
+    SetScore,
+    Shots,
+    ThresholdOption,
+    set_rule,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from oltr_cli.api.examination import Examination
     from oltr_cli.base.display import Display
     from oltr_cli.protocol.evaluate import Evaluation
+    from oltr_cli.protocol.label_sets import SetRule
 
 
 def evaluate(
@@ -45,7 +56,7 @@ def evaluate(
     val: Annotated[
         Path | None,
         typer.Option(
-            help="For a file: validation scores of the same form, for id_quantile and val_open.",
+            help="For a file: validation scores of the same form, for id_quantile, val_open and --coverage.",
             metavar="FILE.npz",
             show_default=False,
         ),
@@ -72,6 +83,9 @@ def evaluate(
             min=1, metavar="N", help="Name N images whose labels are perhaps wrong; needs cleanlab", show_default=False
         ),
     ] = None,
+    coverage: Coverage = None,
+    set_score: SetScore = None,
+    class_weight: ClassWeight = None,
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where --confusions writes confusions-NAME.csv and .png")
     ] = Path(),
@@ -90,6 +104,7 @@ def evaluate(
     oltr evaluate scores.npz --class-counts counts.txt  scores from elsewhere
     oltr evaluate mine/dme --per-class --confusions     which classes go wrong, and how
     oltr evaluate mine/dme --mistakes 20 --mislabelled 20    which images to look at
+    oltr evaluate mine/dme --coverage 0.9               what label sets hold, by shot group
     ```
     """
     from rich.markup import escape
@@ -100,6 +115,9 @@ def evaluate(
     from oltr_cli.protocol.screen import table
 
     display = Display()
+    sets = set_rule(coverage, set_score, class_weight)
+    if sets is not None and target.endswith(".npz") and val is None:
+        raise UsageProblem("--coverage is calibrated on validation scores: --val FILE.npz")
     if mislabelled is not None:
         check_cleanlab()
     if out != Path() and not confusions:
@@ -108,7 +126,7 @@ def evaluate(
         raise UsageProblem(f"--out {out}: is a file, not a folder")
     examined, run_dir = _examined(target, class_counts, threshold, shots, val, own_confidence, display)
     result = examined.evaluation
-    parts = _Parts(examined, per_class, confusions, mistakes, mislabelled)
+    parts = _Parts(examined, per_class, confusions, mistakes, mislabelled, sets)
     files = parts.write(out, target) if confusions else []
     if json_:
         print_json(result.as_json() | parts.as_json(files))
@@ -177,6 +195,7 @@ class _Parts:
     confusions: bool
     mistakes: int | None
     mislabelled: int | None
+    sets: "SetRule | None"
 
     def write(self, out: Path, target: str) -> list[Path]:
         from oltr_cli.api.files import write_confusions
@@ -197,6 +216,10 @@ class _Parts:
             yield class_screen.mistake_table(self.examined.mistakes(self.mistakes), names)
         if self.mislabelled is not None:
             yield class_screen.suspect_table(self.examined.mislabelled(self.mislabelled), names)
+        if self.sets is not None:
+            from oltr_cli.protocol.set_coverage import coverage_table
+
+            yield coverage_table(*self.examined.label_sets(self.sets), self.examined.evaluation.shots)
 
     def as_json(self, files: list[Path]) -> dict[str, Any]:
         from oltr_cli.api import as_json
@@ -211,6 +234,8 @@ class _Parts:
             found["mistakes"] = as_json.mistakes_json(self.examined.mistakes(self.mistakes), names)
         if self.mislabelled is not None:
             found["mislabelled"] = as_json.mislabelled_json(self.examined.mislabelled(self.mislabelled), names)
+        if self.sets is not None:
+            found["sets"] = self.examined.label_sets(self.sets)[0].as_json()
         return found
 
 

@@ -176,19 +176,20 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
             raise DataProblem(f"{path}: no such image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd EXIF and palettes: only the pixels count
-            with path.open("rb") as file, Image.open(file, formats=_formats(file)) as image:
+            with path.open("rb") as file, Image.open(file, formats=formats_of(file)) as image:
                 _check_range(image)
                 yield image, file
     except (DataProblem, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise DataProblem(f"{path}: {_unidentified(path)}") from None
+        with path.open("rb") as file:
+            raise DataProblem(f"{path}: {why_unidentified(file)}") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
         raise DataProblem(f"{path}: cannot be decoded ({first_line(error)})") from None
 
 
-def _formats(file: IO[bytes]) -> tuple[str, ...]:
-    """``FORMATS``; the plugin for HEIC, an extra, is loaded with the first such file."""
+def formats_of(file: IO[bytes]) -> tuple[str, ...]:
+    """``FORMATS`` as ``Image.open`` takes them; the plugin for HEIC, an extra, is loaded with the first such file."""
     if not _is_heic(file) or not HEIC_SUFFIXES <= SUFFIXES:
         return FORMATS[:-1]
     import pillow_heif
@@ -210,11 +211,11 @@ def _check_range(image: Image.Image) -> None:
         raise ValueError("signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits")
 
 
-def _unidentified(path: Path) -> str:
-    """Why Pillow knows no format for a file."""
-    with path.open("rb") as file:
-        if _is_heic(file) and not HEIC_SUFFIXES <= SUFFIXES:
-            return "is a HEIC photograph, which needs pillow-heif: pip install 'oltr[heic]'"
+def why_unidentified(file: IO[bytes]) -> str:
+    """Why Pillow knows no format for a file, which is read from its beginning."""
+    file.seek(0)
+    if _is_heic(file) and not HEIC_SUFFIXES <= SUFFIXES:
+        return "is a HEIC photograph, which needs pillow-heif: pip install 'oltr[heic]'"
     return "cannot be decoded (not an image)"
 
 

@@ -16,6 +16,7 @@ from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import UNKNOWN, Totals, Verdict
+from oltr_cli.inference.wider import WiderAnswers
 
 
 class Coco(Lines):
@@ -24,8 +25,8 @@ class Coco(Lines):
     Images are written as they come. Their results wait in a temporary file, because they are a list of their own.
     """
 
-    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
-        super().__init__(recogniser, top_k, explain)
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool, wider: WiderAnswers | None = None) -> None:
+        super().__init__(recogniser, top_k, explain, wider)
         names = recogniser.class_names
         self.ids = {name: label + 1 for label, name in enumerate(names)}
         self.rejected = len(names) + 1

@@ -24,11 +24,10 @@ from oltr_cli.base.pool import Workers
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file, decode_image
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.inference.image_paths import Source
+from oltr_cli.inference.image_paths import PAUSE, Source
 from oltr_cli.recipe.specs import DataSpec
 
 TASK = 8  # images that a worker decodes before it hands them over: large photographs take long
-PATIENCE = 0.2  # seconds that an unfinished batch waits for its next path
 NAMES_AHEAD = 1_000_000  # paths that are found ahead of the work, so that the time left can be told
 
 
@@ -43,8 +42,9 @@ class ImageBatch:
 class ImageStream:
     """Batches of decoded images; a context manager whose end ends the workers.
 
-    A batch is full wherever paths come faster than ``PATIENCE``, so that the same call makes the same batches. While
-    the network works on one, ``workers`` processes decode the next ones; with 0 this process does it.
+    Batches are full, but for the last one and where paths come from an open pipe: when nothing else is left to do and
+    the next path has not arrived, the batch is what is there. Nothing waits for a time. While the network works on a
+    batch, paths gather for the next ones and ``workers`` processes decode them; with 0 this process does it.
 
     Attributes:
         found: sources found so far; ``complete`` says whether these are all.
@@ -82,7 +82,7 @@ class ImageStream:
                 return
             batch, tasks = waiting.popleft()
             try:
-                yield self._joined([one for task in tasks for one in task.result()])
+                yield _joined([one for task in tasks for one in task.result()], self.spec)
             except BrokenProcessPool:
                 raise OltrError(
                     f"a decoding process was killed, perhaps because memory ran out, at or soon after {batch[0].path}; "
@@ -95,7 +95,7 @@ class ImageStream:
         try:
             for source in self.sources:
                 self._queue.put(source)
-                self.found += 1
+                self.found += source is not PAUSE
         except Exception as error:  # for the main thread to raise
             end = error
         self.complete = True
@@ -105,13 +105,15 @@ class ImageStream:
         return self.complete or self._queue.qsize() >= self.size
 
     def _take(self) -> list[Source]:
-        """The next batch: full unless the next source is slow to come; empty at the end."""
+        """The next batch: full unless the next source has not arrived; empty at the end."""
         batch: list[Source] = []
         while len(batch) < self.size:
-            try:
-                one = self._queue.get(timeout=PATIENCE if batch else None)
-            except queue.Empty:
-                break
+            one = self._queue.get()
+            if one is PAUSE:
+                # What came after the pause ends it. Nothing else is in the queue while the reader waits.
+                if batch and self._queue.empty():
+                    break
+                continue
             if isinstance(one, Source):
                 batch.append(one)
                 continue
@@ -123,9 +125,6 @@ class ImageStream:
 
     def _decode(self, batch: list[Source]) -> "list[Future[list[_Decoded]]]":
         return [self._pool.submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
-
-    def _joined(self, decoded: "list[_Decoded]") -> ImageBatch:
-        return _joined(decoded, self.spec)
 
 
 def image_batches(sources: Iterable[Source], spec: DataSpec, size: int, workers: int = 0) -> Iterator[ImageBatch]:

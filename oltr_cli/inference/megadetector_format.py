@@ -12,6 +12,7 @@ from oltr_cli.inference.class_kinds import Kind, kind_of
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import Ranked, Totals, Verdict
+from oltr_cli.inference.wider import WiderAnswers
 
 FORMAT_VERSION = "1.5"
 _DETECTED: dict[Kind, tuple[str, str]] = {
@@ -24,8 +25,8 @@ _DETECTED: dict[Kind, tuple[str, str]] = {
 class MegaDetector(Lines):
     """One JSON object; it is closed only after the last image, so a call that was stopped leaves no valid one."""
 
-    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool) -> None:
-        super().__init__(recogniser, top_k, explain)
+    def __init__(self, recogniser: Recogniser, top_k: int, explain: bool, wider: WiderAnswers | None = None) -> None:
+        super().__init__(recogniser, top_k, explain, wider)
         self.ids = {name: str(label) for label, name in enumerate(recogniser.class_names)}
         self.head = {
             "info": {

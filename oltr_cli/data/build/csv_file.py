@@ -41,8 +41,8 @@ def rows_of(file: Path) -> Iterator[tuple[str, Row]]:
                     continue
                 if len(cells) > len(names):
                     raise DataProblem(f"{file}:{reader.line_num}: {len(cells)} values for {len(names)} columns")
-                row = dict.fromkeys(names, "") | {n: cell.strip() for n, cell in zip(names, cells, strict=False)}
-                yield f"{file}:{reader.line_num}", row
+                cells += [""] * (len(names) - len(cells))
+                yield f"{file}:{reader.line_num}", dict(zip(names, map(str.strip, cells), strict=True))
     except UnicodeDecodeError:
         raise DataProblem(f"{file}: not UTF-8 text") from None
     except (OSError, csv.Error) as error:

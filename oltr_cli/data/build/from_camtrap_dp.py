@@ -77,7 +77,7 @@ def _photograph(row: Row, path: Path, label: str, sites: dict[str, Row], event: 
     columns = {"mediaID": row["mediaID"], "deploymentID": row["deploymentID"], "eventID": event}
     columns |= {name: site.get(name, "") for name in ("locationID", "locationName")}
     try:
-        date = iso_date(row["timestamp"])
+        date = iso_date(row["timestamp"]) if row["timestamp"] else ""
     except ValueError:
         raise DataProblem(f"{where}: timestamp {row['timestamp']!r} is not a time") from None
     return Photograph(path, label, "", row["deploymentID"], date, columns=columns, where=where)
@@ -148,7 +148,8 @@ class _Spans:
     def __init__(self, media: list[tuple[str, Row]]) -> None:
         by_deployment: dict[str, list[tuple[float, str]]] = defaultdict(list)
         for where, row in media:
-            by_deployment[row["deploymentID"]].append((_seconds(row["timestamp"], where), row["mediaID"]))
+            if row["timestamp"]:  # without one an image is of no event
+                by_deployment[row["deploymentID"]].append((_seconds(row["timestamp"], where), row["mediaID"]))
         self.times: dict[str, list[float]] = {}
         self.ids: dict[str, list[str]] = {}
         for deployment, pairs in by_deployment.items():

@@ -101,3 +101,10 @@ def test_a_folder_of_archives_is_unpacked_into_the_dataset(home, tmp_path):
     assert len(list((home / "mine" / "images" / "x").glob("*.png"))) == 12
     with tarfile.open(tmp_path / "in" / "x.tar") as archive:
         assert len(archive.getnames()) == 24
+
+
+def test_images_of_no_known_class_come_from_a_format_too(home, tmp_path):
+    known = photos(tmp_path / "known", {"a": 5, "b": 5})
+    report = build_dataset(Wish(known, sequences(tmp_path / "in")), home / "mine", Display(quiet=True), False)
+    assert report.classes == 2
+    assert report.counts["open"] + report.counts["open_val"] == 11

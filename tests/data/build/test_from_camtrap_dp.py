@@ -115,6 +115,14 @@ def test_a_package_without_its_images(package):
         from_camtrap_dp.read(package, [])
 
 
+def test_an_image_without_a_time_is_of_no_event(package):
+    file = package.parent / "media.csv"
+    file.write_text(MEDIA.replace("2020-05-30T04:57:37+02:00", "").replace("2020-05-30T05:00:00+02:00", "", 1))
+    first, second, *_ = from_camtrap_dp.read(package, [])
+    assert (first.columns["mediaID"], first.date) == ("m2", "2020-05-30T04:57:40")
+    assert (second.columns["mediaID"], second.date) == ("m3", "")
+
+
 def test_many_media_of_one_event_are_found_at_once(package):
     """An event of a day, and a day of media: the time of all pairs would be minutes."""
     rows = "".join(f"x{i},d1,2021-01-01T{i % 24:02}:00:00Z,x{i}.mp4,true,,video/mp4\n" for i in range(20_000))

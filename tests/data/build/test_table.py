@@ -1,7 +1,6 @@
 """A CSV of photographs with any columns: which are understood, and what is refused with file and line."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -126,15 +125,13 @@ def test_what_is_no_date(text):
         iso_date(text)
 
 
-def test_200_000_lines_take_seconds_and_each_file_is_looked_at_once(tmp_path, monkeypatch):
+def test_of_200_000_lines_each_file_is_looked_at_once(tmp_path, monkeypatch):
     file = tmp_path / "t.csv"
     lines = (
         f"S{i % 50},pics/{i % 1000}/{i}.jpg,sp {i % 300},2024-05-{i % 30 + 1:02} 10:00:00\n" for i in range(200_000)
     )
     file.write_text("site,file_name,species,date\n" + "".join(lines))
-    started = time.process_time()
-    found = find_photographs(file, "--images", None, tmp_path, Display(quiet=True), [])
-    assert time.process_time() - started < 30  # 3 s on a machine of 2024
+    found = find_photographs(file, "--images", None, tmp_path / "unpacked", Display(quiet=True), [])
     assert len(found) == 200_000
     asked, status = [], os.stat(file)  # noqa: PTH116 (Path.stat is about to be counted)
 
