@@ -40,6 +40,7 @@ class LIFT(Method):
 
     starts_from = None
     adapts_blocks = True
+    no_new_class = ""
     family = "long-tail, later than the paper"
     source = "Shi et al., ICML 2024"
     # π is the prior of instance-balanced batches; class-aware ones would be corrected for a tail that is not there.
@@ -74,9 +75,8 @@ class LIFT(Method):
         self.backbone = build_backbone(setup.backbone)
         width = self.setup.params.bottleneck
         mlps = [] if width == 0 else adapted_mlps(self.backbone, setup.backbone.name, "lift")
-        if width is None:
-            width = default_bottleneck(setup.num_classes, len(mlps))
-        self.adapters = nn.ModuleList(AdaptFormer(dim, width) for _, dim in mlps)
+        self.width = default_bottleneck(setup.num_classes, len(mlps)) if width is None else width
+        self.adapters = nn.ModuleList(AdaptFormer(dim, self.width) for _, dim in mlps)
         for (mlp, _), adapter in zip(mlps, self.adapters, strict=True):
             add_to(mlp, adapter)  # type: ignore[arg-type]
         self.backbone.requires_grad_(False)
@@ -109,9 +109,15 @@ class LIFT(Method):
         logits = self._logits(self.backbone(images))
         return {"logit_adjusted": F.cross_entropy(logits + self.adjustment, labels)}
 
+    def score_features(self, features: Tensor) -> Scores:
+        return Scores.from_logits(self._logits(features), features)
+
     def forward(self, images: Tensor) -> Scores:
-        v = self.backbone(images)
-        return Scores.from_logits(self._logits(v), v)
+        return self.score_features(self.backbone(images))
+
+    def params_for_more_classes(self) -> MethodParams:
+        """With the width that the adapters have: by default it follows from the number of classes."""
+        return self.setup.params.model_copy(update={"bottleneck": self.width})
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {

@@ -16,10 +16,12 @@ from typer.core import TyperGroup
 
 from oltr_cli import __version__
 from oltr_cli.base.added_code import fault_of
+from oltr_cli.base.machine import first_to_say
 from oltr_cli.base.secrets import without_secrets_in
 from oltr_cli.base.signals import end_workers
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
 from oltr_cli.base.text import visible_lines
+from oltr_cli.commands.add_class import add_class
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
 from oltr_cli.commands.embed import embed
@@ -96,7 +98,7 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")
@@ -115,7 +117,8 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 
 def _leave(error: OltrError) -> NoReturn:
-    print(f"error: {_shown(str(error))}", file=sys.stderr)
+    if first_to_say(str(error)):
+        print(f"error: {_shown(str(error))}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 

@@ -1,6 +1,7 @@
 """The machine a run happens on: device, precision, processes, workers. None of it defines a run."""
 
 import ctypes
+import hashlib
 import os
 import platform
 import subprocess
@@ -106,6 +107,21 @@ def _check_group(device: str | None, gpus: int | None) -> None:
 def in_group() -> bool:
     """Whether ``torchrun`` or ``accelerate launch`` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def first_to_say(message: str) -> bool:
+    """Whether no other process of the group on this machine has said this; most errors meet all of them alike."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # in a folder for each process, beside those of the others
+    if not in_group() or not file:
+        return True
+    try:
+        digest = hashlib.sha256(message.encode()).hexdigest()
+        (Path(file).parent.parent / f"said-{digest}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:  # said twice rather than not at all
+        return True
+    return True
 
 
 def is_main_process() -> bool:

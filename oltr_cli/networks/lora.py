@@ -54,7 +54,7 @@ def add_lora(backbone: Backbone, name: str, train: TrainSpec, image_size: int) -
     inject_adapter_in_model(
         LoraConfig(
             r=train.lora,
-            lora_alpha=train.lora_alpha or train.lora,  # type: ignore[arg-type]
+            lora_alpha=train.lora_alpha or train.lora,
             target_modules="|".join(re.escape(layer) for layer in layers),
         ),
         backbone,

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.machine import is_main_process
+from oltr_cli.base.machine import in_group, is_main_process
 from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 from oltr_cli.planning.plan import Planned
@@ -127,6 +127,24 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
                 f"instead of '{old}'; to rename it for existing runs too, put '{old}' back and type: oltr data rename "
                 f"{shlex.join([p.run.dataset, old, new])}"
             )
+
+
+@contextmanager
+def named_lost_process() -> Iterator[None]:
+    """Turn what the others of a group of processes raise after one of them ended into one line."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        text = first_line(error)
+        broken = isinstance(error, torch.distributed.DistError) or "gloo" in text or "NCCL" in text
+        if not (in_group() and broken):
+            raise
+        raise OltrError(
+            "another process of this run ended, and the others cannot go on without it; repeat the oltr run command to "
+            "resume"
+        ) from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.text import counted, visible
 from oltr_cli.errors import OltrError, Stopped
 from oltr_cli.pipeline.problems import (
+    named_lost_process,
     named_shortages,
 )
 from oltr_cli.pipeline.seen import record_trained_on
@@ -61,7 +62,7 @@ class Session:
         return self.networks.display
 
     def make(self, p: Planned) -> RunResult:
-        with self._only_one(p.run):
+        with named_lost_process(), self._only_one(p.run):
             result = p.run.result()  # another process may have finished it while this one waited
             if result is not None:
                 return result
@@ -69,7 +70,7 @@ class Session:
                 remove_stray_files(p.run)
                 self._record_recipe(p)
             try:
-                with named_faults(), named_shortages():
+                with named_faults(), named_shortages(), named_lost_process():
                     return self._make_and_record(p)
             except Stopped:
                 raise
@@ -83,7 +84,7 @@ class Session:
         from oltr_cli.pipeline.result import with_sets
 
         self.display.say(f"[bold]{p.run.name}[/]: scoring {', '.join(sets)}, added since it was finished")
-        with self._only_one(p.run), named_faults(), named_shortages():
+        with named_lost_process(), self._only_one(p.run), named_faults(), named_shortages():
             if p.is_detector:
                 self._judge(p, sets)
             else:

@@ -302,6 +302,14 @@ class TrainSpec(Spec):
             raise ValueError(f"warmup_epochs {self.warmup_epochs} is above epochs {self.epochs}")
 
 
+class AddedClass(Spec):
+    """The class that ``oltr add-class`` added to the run that a run starts from; no recipe file has this table."""
+
+    name: str
+    images: int = Field(ge=1)
+    digests: tuple[str, ...] = Field(description="the first 16 hex digits of the SHA-256 of each image file, in order")
+
+
 class Recipe(Spec):
     """What one run is, completely: nothing else may change its result but the seed and the machine."""
 
@@ -313,6 +321,7 @@ class Recipe(Spec):
     detector: SerializeAsAny[MethodParams] | None = Field(
         None, description="parameters of the detector, if the run has one"
     )
+    added: AddedClass | None = Field(None, description="the class that was added, if the run came of oltr add-class")
 
     def as_toml(self) -> dict[str, Any]:
         """Plain nested dict under the names of a recipe file, without what is unset: TOML has no word for None."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from oltr_cli.base.files import write_atomically
 from oltr_cli.errors import DataProblem
 
+NEW_CLASS = "new_class"  # file of the images of which ``oltr add-class`` made a class, scored by the run with it
 LARGE_LOGITS = 20_000_000  # number of values; 80 MB as float32
 _SUM = 2e-3  # error of the sum of probabilities that were rounded to float16
 

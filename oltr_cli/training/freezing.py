@@ -65,7 +65,7 @@ def frozen_norms(method: Method, *, whole: bool) -> list[nn.Module]:
     Args:
         whole: all of the backbone, else those without a parameter that is trained.
     """
-    norms = [m for m in method.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms: list[nn.Module] = [m for m in method.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return norms if whole else [norm for norm in norms if _is_frozen(norm)]
 
 

@@ -4,10 +4,12 @@ A journal's lock is freed by the system when its holder dies (Optuna's own is no
 see a worker die, so each worker reports every minute.
 """
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +20,20 @@ from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 if TYPE_CHECKING:
     import optuna
 
-# By the name of a database in an address: the drivers for it, each with its form of the address and its package.
+# Drivers by the beginning of an address without one: module → (beginning that names it, package), the first to be
+# preferred.
+_POSTGRESQL = {
+    "psycopg": ("postgresql+psycopg", "'oltr[postgresql]'"),
+    "psycopg2": ("postgresql+psycopg2", "psycopg2-binary"),
+}
 DRIVERS = {
-    "postgresql": {"postgresql+psycopg2": "psycopg2-binary", "postgresql+psycopg": "'psycopg[binary]'"},
-    "mysql": {"mysql+pymysql": "pymysql"},
+    "postgresql": _POSTGRESQL,
+    "postgres": _POSTGRESQL,
+    "mysql": {"pymysql": ("mysql+pymysql", "pymysql"), "MySQLdb": ("mysql+mysqldb", "mysqlclient")},
 }
 BEAT = 60  # seconds
 DEAD_AFTER = 300
+ATTEMPTS = 10  # to make the tables of an empty database, while other workers make them too
 
 
 class StudyLost(OltrError):
@@ -96,35 +105,69 @@ def open_journal(journal: Path) -> "optuna.storages.JournalStorage":
 def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") -> "optuna.storages.RDBStorage":
     """The studies in a database, such as ``postgresql://user@host/name`` or ``sqlite:///FILE``.
 
+    An address that names no driver takes the one that is installed, whichever SQLAlchemy would take.
+
     Args:
         when_dead: called with the study and each trial whose worker has not reported for five minutes.
     Raises:
         UsageProblem: the address is invalid, or the database does not answer.
     """
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
     _quiet()
+    address, left = with_driver(url), ATTEMPTS
+    while True:
+        left -= 1
+        try:
+            return optuna.storages.RDBStorage(
+                address, heartbeat_interval=BEAT, grace_period=DEAD_AFTER, heartbeat_stale_trial_callback=when_dead
+            )
+        except ImportError as error:
+            raise UsageProblem(f"--storage {without_secrets(url)}: {_no_driver(url, error)}") from None
+        except (ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+            # In an empty database Optuna makes its tables without regard to another worker that does so as well.
+            both = isinstance(error, IntegrityError | ProgrammingError | OperationalError) and "exist" in str(error)
+            if both and left:
+                continue
+            raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(first_line(error))}") from None
+
+
+def with_driver(url: str) -> str:
+    """``url`` with the name of an installed driver, where it names a database without one.
+
+    Raises:
+        UsageProblem: none is installed.
+    """
+    name, _, rest = url.partition("://")
+    if name not in DRIVERS:
+        return url
+    for module, (named, _) in DRIVERS[name].items():
+        if _is_installed(module):
+            return f"{named}://{rest}"
+    module, (_, package) = next(iter(DRIVERS[name].items()))
+    raise UsageProblem(f"--storage {without_secrets(url)}: {_missing(module, package)}")
+
+
+def _is_installed(module: str) -> bool:
     try:
-        return optuna.storages.RDBStorage(
-            url, heartbeat_interval=BEAT, grace_period=DEAD_AFTER, heartbeat_stale_trial_callback=when_dead
-        )
-    except ImportError as error:
-        raise UsageProblem(f"--storage {without_secrets(url)}: {_no_driver(url, error)}") from None
-    except (ValueError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(first_line(error))}") from None
+        return find_spec(module) is not None
+    except ValueError:  # it is imported, and says nothing of where from
+        return sys.modules.get(module) is not None
 
 
 def _no_driver(url: str, error: ImportError) -> str:
-    """Which module a database needs, and how its address names another that may be installed."""
+    """What an address needs that names its driver."""
+    for drivers in DRIVERS.values():
+        for module, (named, package) in drivers.items():
+            if url.startswith(f"{named}:"):
+                return _missing(module, package)
     cause = error.__cause__
-    module = cause.name if isinstance(cause, ImportError) else None
-    what = f"the Python module '{module}' is not installed" if module else first_line(error)
-    for name, drivers in DRIVERS.items():
-        if url.startswith(name):
-            ways = (f"{form}://… after pip install {package}" for form, package in drivers.items())
-            return f"{what}; write {', or '.join(ways)}"
-    return what
+    return _missing(cause.name) if isinstance(cause, ImportError) and cause.name else first_line(error)
+
+
+def _missing(module: str, package: str | None = None) -> str:
+    return f"the Python module '{module}' is not installed" + (f": pip install {package}" if package else "")
 
 
 def check_database(url: str) -> None:

@@ -1,12 +1,13 @@
 """A group of processes in which a test's function runs, as ``torchrun`` would start them; they speak by gloo."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.helpers.forked import context
+from tests.helpers.forked import Forked, context
 
 
 def in_group(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:
@@ -30,3 +31,24 @@ def _member(function: Callable[..., Any], rank: int, world: int, folder: str, ar
     distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world)
     torch.save(function(rank, world, *arguments), Path(folder, f"{rank}.pt"))
     distributed.destroy_process_group()
+
+
+def start_group(environment: Mapping[str, str], world: int, folder: Path, *arguments: object) -> list[Forked]:
+    """``oltr ARGUMENTS`` in ``world`` processes, with the variables that ``torchrun`` sets.
+
+    Args:
+        folder: for what they write to tell each other.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    members = []
+    for rank in map(str, range(world)):
+        (folder / rank).mkdir(parents=True, exist_ok=True)
+        own = {
+            **{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            "TORCHELASTIC_ERROR_FILE": str(folder / rank / "error.json"),
+        }
+        members.append(Forked([*map(str, arguments)], {**environment, **own}))
+    return members

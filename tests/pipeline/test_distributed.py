@@ -1,26 +1,124 @@
-"""Two processes share each batch: one run, one result, one voice."""
+"""Several processes share each batch: one run, one result, one voice, and the numbers of one process."""
 
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from oltr_cli.base import machine
+from oltr_cli.errors import UsageProblem
+from tests.helpers.group import start_group
 
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without distributed support")
-def test_two_processes_make_one_run(oltr, tiny_recipe):
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed support")
+
+
+def rows(oltr, method="plain"):
+    [file] = oltr.runs.glob(f"tiny/{method}/*/metrics.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def together(oltr, world, *arguments):
+    """The result of a command in ``world`` processes."""
+    group = start_group(oltr.env, world, oltr.runs.parent / "group", "run", *arguments, "--json", "--workers", 0)
+    said = [member.communicate(timeout=240) for member in group]
+    assert [member.returncode for member in group] == [0] * world, said
+    assert [out for out, _ in said[1:]] == [""] * (world - 1)  # one object: the others keep silent
+    return json.loads(said[0][0])
+
+
+def test_the_documented_line_makes_one_run(oltr, tiny_recipe):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = ["-m", "oltr_cli", "run", "dme", "--recipe", str(tiny_recipe), "--json"]
     done = subprocess.run([*launch, *command], env=oltr.env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)  # one object: the second process keeps silent
+    result = json.loads(done.stdout)
     assert result["status"] == "done"
     assert done.stderr.count("starting torch") == 1
     environment = json.loads((oltr.runs / result["run"] / "environment.json").read_text())
     assert environment["processes"] == 2
     again = oltr("run", "dme", "--recipe", tiny_recipe, "--json")  # finished for a single process as well
     assert json.loads(again.stdout) == result
+
+
+SETTINGS = {
+    "as it is": [],
+    "shares of 3 and 4 rows, three batches a step, an average": [
+        *("--set", "train.batch_size=7", "--set", "train.accumulate=3", "--set", "train.ema=0.9"),
+        *("--set", "train.clip_norm=1.0", "--set", "train.mixup=0.2", "--set", "train.cutmix=1.0"),
+    ],
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_two_and_four_processes_end_like_one(oltr, tiny_recipe, settings):
+    command = ["plain", "--recipe", tiny_recipe, *SETTINGS[settings]]
+    alone = json.loads(oltr("run", *command, "--json", "--workers", "0").stdout)
+    history = rows(oltr)
+    for world in (2, 4):  # numbers by rank jump by 1/160 where two of the few images change places
+        oltr.runs = oltr.runs.parent / f"runs of {world}"
+        oltr.env["OLTR_RUNS"] = str(oltr.runs)
+        result = together(oltr, world, *command)
+        for row, wanted in zip(rows(oltr), history, strict=True):
+            assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-4)
+        for name, value in alone["metrics"].items():
+            assert result["metrics"][name] == (value if value is None else pytest.approx(value, abs=0.02)), name
+
+
+def test_a_killed_process_ends_all_with_one_line_and_one_process_goes_on(oltr, tiny_recipe, tmp_path):
+    command = ["plain", "--recipe", tiny_recipe, "--set", "train.epochs=12", "--workers", 0]
+    oltr("run", *command)
+    history = rows(oltr)
+    oltr.runs = tmp_path / "disturbed"
+    oltr.env["OLTR_RUNS"] = str(oltr.runs)
+    for victim in (1, 0):
+        group = start_group(oltr.env, 2, tmp_path / f"group {victim}", "run", *command)
+        before = len(list(oltr.runs.glob("tiny/plain/*/metrics.jsonl"))) and len(rows(oltr))
+        while not list(oltr.runs.glob("tiny/plain/*/metrics.jsonl")) or len(rows(oltr)) < before + 2:
+            assert group[victim].poll() is None, group[victim].communicate()
+            time.sleep(0.01)
+        group[victim].kill()
+        killed = time.monotonic()
+        _, said = group[1 - victim].communicate(timeout=60)
+        assert time.monotonic() - killed < 20
+        assert group[1 - victim].returncode == 1
+        assert said.count("another process of this run ended") == 1, said
+        assert "Traceback" not in said
+    result = json.loads(oltr("run", *command, "--json").stdout)
+    assert result["status"] == "done"
+    for row, wanted in zip(rows(oltr), history, strict=True):
+        assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-3)
+
+
+def test_an_error_that_all_have_is_said_once(oltr, tiny_recipe, tmp_path):
+    command = ["run", "plain", "--recipe", tiny_recipe, "--set", "train.batch_size=2", "--workers", 0]
+    group = start_group(oltr.env, 3, tmp_path / "group", *command)
+    said = [member.communicate(timeout=240)[1] for member in group]
+    assert [member.returncode for member in group] == [2, 2, 2], said
+    assert "".join(said).count("3 processes cannot share batches of 2; start at most 2") == 1
+    assert "Traceback" not in "".join(said)
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda:1"])
+def test_a_device_of_one_process_is_refused_in_a_group(monkeypatch, device):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageProblem, match=f"--device {device}: several processes take a GPU each"):
+        machine._check_group(device, None)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    machine._check_group(None, 4)
+    with pytest.raises(UsageProblem, match="4 processes on 2 GPUs; start as many as there are GPUs"):
+        machine._check_group(None, 2)
+
+
+def test_loading_processes_are_divided_among_the_group(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert machine.default_workers() == 2
 
 
 def test_shares_are_neighbours_and_cover_the_batch():

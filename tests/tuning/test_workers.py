@@ -11,7 +11,7 @@ import pytest
 
 from oltr_cli.errors import DataProblem, OltrError, Stopped, UsageProblem
 from oltr_cli.tuning.search import search
-from oltr_cli.tuning.storage import JournalLock, open_database, open_journal
+from oltr_cli.tuning.storage import JournalLock, open_database, open_journal, with_driver
 from oltr_cli.tuning.study import load_study
 from oltr_cli.tuning.trial import Outcome, Workbench
 from tests.helpers.searches import QUIET, Told, numbers, quick
@@ -237,13 +237,33 @@ def test_a_database_that_cannot_be_had_is_one_line(url):
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:secret@host/x", "postgresql+psycopg2://host/x"])
-def test_a_driver_that_is_missing_is_named_with_the_forms_of_the_address(url, monkeypatch):
-    for module in ("psycopg", "psycopg2"):
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:secret@host/x", "'psycopg' is not installed: pip install 'oltr[postgresql]'"),
+        ("postgres://me:secret@host/x", "'psycopg' is not installed: pip install 'oltr[postgresql]'"),
+        ("postgresql+psycopg://host/x", "'psycopg' is not installed: pip install 'oltr[postgresql]'"),
+        ("postgresql+psycopg2://host/x", "'psycopg2' is not installed: pip install psycopg2-binary"),
+        ("mysql://me:secret@host/x", "'pymysql' is not installed: pip install pymysql"),
+        ("oracle://me:secret@host/x", "'oracledb' is not installed"),
+    ],
+)
+def test_a_driver_that_is_missing_is_named_with_what_to_install(url, said, monkeypatch):
+    for module in ("psycopg", "psycopg2", "pymysql", "MySQLdb", "oracledb"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UsageProblem, match=r"'psycopg2?'.*postgresql\+psycopg2://.*postgresql\+psycopg://") as caught:
+    with pytest.raises(UsageProblem, match=re.escape(said)) as caught:
         open_database(url, lambda study, trial: None)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+@pytest.mark.parametrize("installed", [{"psycopg"}, {"psycopg2"}, {"psycopg", "psycopg2"}])
+def test_an_address_without_a_driver_takes_the_one_that_is_installed(scheme, installed, monkeypatch):
+    monkeypatch.setattr("oltr_cli.tuning.storage.find_spec", lambda module: module if module in installed else None)
+    driver = "psycopg" if "psycopg" in installed else "psycopg2"
+    assert with_driver(f"{scheme}://me:pw@host/x?y=1") == f"postgresql+{driver}://me:pw@host/x?y=1"
+    for named in ("postgresql+pg8000://host/x", "sqlite:///x.db", "nonsense"):
+        assert with_driver(named) == named
 
 
 def test_a_database_that_cannot_be_had_is_told_before_a_run_is_made(ask, root, monkeypatch):
