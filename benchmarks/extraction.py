@@ -15,7 +15,8 @@ from typing import Any
 import _measure
 import _photographs
 
-BATCH = 64  # of both forms: a run's 256 would make few batches of the images that there is time for; the start takes 0.3 s in any case
+# Of both forms: a run's 256 would make few batches of the images that there is time for. The start takes 0.3 s anyway.
+BATCH = 64
 RECIPE = """
 [data]
 name = "drawn"

@@ -27,6 +27,7 @@ class MapParams(MethodParams):
 class ClassifierMap(FeatureMethod):
     """Ridge classifiers of all classes; those of the tail as F makes them."""
 
+    no_new_class = "it learns a map between classifiers of all training images"
     train_defaults: ClassVar[dict[str, Any]] = {"sampler": "class_aware", "schedule": "cosine"}
     search_space: ClassVar[dict[str, str]] = {
         "params.ridge": "0.1:100:log",

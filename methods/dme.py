@@ -112,6 +112,7 @@ class DME(Method):
     starts_from = "plain"
     family = "open long-tailed recognition"
     source = "Liu et al., CVPR 2019"
+    no_new_class = ""
     renames: ClassVar[dict[str, str]] = {"classifier.": "head.hallucinator."}
     search_space: ClassVar[dict[str, str]] = {"params.lambda": "0.001:1:log"}
 
@@ -219,10 +220,27 @@ class DME(Method):
             "centroid": self.setup.params.lambda_ * self.centroid_loss(target, labels),
         }
 
+    def score_features(self, features: Tensor) -> Scores:
+        meta = self.head.embed(features, self.centroid_loss.centroids)
+        return Scores.from_logits(self.head.classifier(meta), features, embedding=meta)
+
     def forward(self, images: Tensor) -> Scores:
-        v = self.direct(images)
-        meta = self.head.embed(v, self.centroid_loss.centroids)
-        return Scores.from_logits(self.head.classifier(meta), v, embedding=meta)
+        return self.score_features(self.direct(images))
+
+    def class_entries(self, features: Tensor) -> dict[str, Tensor]:
+        """The class's centroid, as ``prepare`` computes it, and a row of T_hal along it.
+
+        The row is the centroid less the mean of all, as long as the other rows are, as ``oltr add-class`` makes the
+        row of a classifier: T_hal starts as one.
+        """
+        weight, centroids = self.head.hallucinator.weight, self.centroid_loss.centroids
+        centroid = features.double().mean(dim=0)
+        row = F.normalize(centroid - centroids.double().mean(dim=0), dim=0) * weight.double().norm(dim=1).mean()
+        return {
+            "centroid_loss.centroids": centroid,
+            "head.hallucinator.weight": row,
+            "head.hallucinator.bias": self.head.hallucinator.bias.mean(),
+        }
 
     def explain(self, features: Tensor, classes: int) -> Explanation:
         """Nearest centroids, γ (Eq. 3) and the largest coefficients of the memory (Eq. 1) for v (B, D)."""

@@ -118,6 +118,7 @@ class FSLwF(FeatureMethod):
 
     family = "few-shot learning"
     source = "Gidaris & Komodakis, CVPR 2018"
+    no_new_class = "it learns in episodes which classes are base and which are generated"
     search_space: ClassVar[dict[str, str]] = {
         "params.scale": "5:30:log",
         "params.gamma": "5:40:log",

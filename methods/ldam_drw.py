@@ -40,6 +40,7 @@ class LDAMDRW(Method):
     starts_from = "plain"
     trains_from_scratch = True
     mixes = True
+    no_new_class = ""
     family = "long-tail, later than the paper"
     source = "Cao et al., NeurIPS 2019"
     # Margins and weights correct for the class frequencies of instance-balanced batches; class-aware ones would correct
@@ -87,6 +88,8 @@ class LDAMDRW(Method):
         weights = self.weights if self.progress >= self.setup.params.drw_start else None
         return {"ldam": F.cross_entropy(self.setup.params.scale * narrowed, labels, weights)}
 
+    def score_features(self, features: Tensor) -> Scores:
+        return Scores.from_logits(self.setup.params.scale * self.classifier(features), features)
+
     def forward(self, images: Tensor) -> Scores:
-        v = self.backbone(images)
-        return Scores.from_logits(self.setup.params.scale * self.classifier(v), v)
+        return self.score_features(self.backbone(images))

@@ -12,6 +12,7 @@ schedule; there for 10 epochs (20 on iNaturalist) of batches of 128, here for th
 Deviation: the source's adapters normalise x by a LayerNorm of their own. These read z, which the block has normalised;
 its affine map is one that W_down can make up for, so the functions are the same. In a block with LayerScale
 (DINOv2), that scales the adapter too. Classifiers from text (CLIP) and the ensemble of test crops are left out.
+With ``train.lora`` it has LoRA beside the adapters or, with a width of 0, in their place; the source compares both.
 """
 
 import math
@@ -39,6 +40,7 @@ class LIFT(Method):
 
     starts_from = None
     adapts_blocks = True
+    no_new_class = ""
     family = "long-tail, later than the paper"
     source = "Shi et al., ICML 2024"
     # π is the prior of instance-balanced batches; class-aware ones would be corrected for a tail that is not there.
@@ -59,7 +61,10 @@ class LIFT(Method):
         scale: float = Field(25.0, gt=0, description="factor of the cosines")
         tau: float = Field(1.0, ge=0, description="τ, weight of the log prior in the loss; 0 is cross-entropy")
         bottleneck: int | None = Field(
-            None, ge=1, le=4096, description="r, width of an adapter; unset: by the numbers of classes and blocks"
+            None,
+            ge=0,
+            le=4096,
+            description="r, width of an adapter; unset: by the numbers of classes and blocks; 0: no adapters",
         )
 
     setup: Setup[Params]
@@ -68,9 +73,10 @@ class LIFT(Method):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self.backbone = build_backbone(setup.backbone)
-        mlps = adapted_mlps(self.backbone, setup.backbone.name, "lift")
-        width = self.setup.params.bottleneck or default_bottleneck(setup.num_classes, len(mlps))
-        self.adapters = nn.ModuleList(AdaptFormer(dim, width) for _, dim in mlps)
+        width = self.setup.params.bottleneck
+        mlps = [] if width == 0 else adapted_mlps(self.backbone, setup.backbone.name, "lift")
+        self.width = default_bottleneck(setup.num_classes, len(mlps)) if width is None else width
+        self.adapters = nn.ModuleList(AdaptFormer(dim, self.width) for _, dim in mlps)
         for (mlp, _), adapter in zip(mlps, self.adapters, strict=True):
             add_to(mlp, adapter)  # type: ignore[arg-type]
         self.backbone.requires_grad_(False)
@@ -103,13 +109,19 @@ class LIFT(Method):
         logits = self._logits(self.backbone(images))
         return {"logit_adjusted": F.cross_entropy(logits + self.adjustment, labels)}
 
+    def score_features(self, features: Tensor) -> Scores:
+        return Scores.from_logits(self._logits(features), features)
+
     def forward(self, images: Tensor) -> Scores:
-        v = self.backbone(images)
-        return Scores.from_logits(self._logits(v), v)
+        return self.score_features(self.backbone(images))
+
+    def params_for_more_classes(self) -> MethodParams:
+        """With the width that the adapters have: by default it follows from the number of classes."""
+        return self.setup.params.model_copy(update={"bottleneck": self.width})
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {
-            "features": list(self.backbone.parameters()),  # none of them is trained
+            "features": list(self.backbone.parameters()),  # none of them is trained, but LoRA's
             "adapters": list(self.adapters.parameters()),
             "classifier": list(self.classifier.parameters()),
         }

@@ -59,12 +59,11 @@ class LogitAdjustment(LinearMethod):
             logits = logits + self.adjustment
         return {"cross_entropy": F.cross_entropy(logits, labels)}
 
-    def forward(self, images: Tensor) -> Scores:
-        v = self.backbone(images)
-        logits = self.classifier(v).float()
+    def score_features(self, features: Tensor) -> Scores:
+        logits = self.classifier(features).float()
         if self.form == "post-hoc":
             logits = logits - self.adjustment
-        return Scores.from_logits(logits, v)
+        return Scores.from_logits(logits, features)
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:
         bias = self.classifier.bias

@@ -81,6 +81,12 @@ class NCM(FeatureMethod):
         logits = torch.where(self.seen, logits, least)
         return Scores(logits, logits.amax(dim=1), features)
 
+    @torch.no_grad()
+    def class_entries(self, features: Tensor) -> dict[str, Tensor]:
+        """The class's mean, as ``prepare_features`` computes it; ``origin`` stays that of the old classes."""
+        placed = self._placed(features.cpu().double(), self.origin.cpu().double())
+        return {"means": placed.mean(dim=0), "seen": torch.tensor(True)}
+
     def linear_head(self) -> None:
         """None: a cosine and a distance of scaled features are not linear in them."""
 

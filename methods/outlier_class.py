@@ -61,12 +61,11 @@ class OutlierClass(LinearMethod):
             "outliers": self.setup.params.lambda_ * mean_over(outlier, labels == -1),
         }
 
-    def forward(self, images: Tensor) -> Scores:
-        v = self.backbone(images)
-        logits = self.classifier(v).float() - self.adjustment
+    def score_features(self, features: Tensor) -> Scores:
+        logits = self.classifier(features).float() - self.adjustment
         # 1 − p_{K+1}, exact where p_{K+1} is near 1
-        confidence = (logits.logsumexp(dim=1) - self.outlier(v).float().squeeze(1)).sigmoid()
-        return Scores(logits, confidence, v)
+        confidence = (logits.logsumexp(dim=1) - self.outlier(features).float().squeeze(1)).sigmoid()
+        return Scores(logits, confidence, features)
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:
         return self.classifier.weight, self.classifier.bias - self.adjustment

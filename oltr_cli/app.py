@@ -21,6 +21,7 @@ from oltr_cli.base.secrets import without_secrets_in
 from oltr_cli.base.signals import end_workers
 from oltr_cli.base.streams import PIPE_CLOSED, ReaderLeft, check_result, guard_streams
 from oltr_cli.base.text import visible_lines
+from oltr_cli.commands.add_class import add_class
 from oltr_cli.commands.compare import compare
 from oltr_cli.commands.data import data_app
 from oltr_cli.commands.embed import embed
@@ -33,6 +34,7 @@ from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
 from oltr_cli.commands.rm import rm
 from oltr_cli.commands.run import run
+from oltr_cli.commands.serve import serve
 from oltr_cli.commands.show import show
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.commands.ui import ui
@@ -96,7 +98,7 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, embed, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")

@@ -107,6 +107,8 @@ class Method(nn.Module):
             the recipe's [stage1] and [stage2], and its [method.NAME] overrides them.
         search_space: key of the recipe → what ``oltr tune`` tries for it, LOW:HIGH or LOW:HIGH:log
             (oltr_cli/tuning/space.py).
+        no_new_class: why ``oltr add-class`` cannot add a class to its runs; "" if it can, which takes
+            ``score_features``.
 
     Attributes:
         progress: fraction of the run's steps that are done, 0 … 1; the engine sets it before each step, for losses
@@ -122,6 +124,7 @@ class Method(nn.Module):
     trains: ClassVar[bool] = True
     trains_from_scratch: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
+    no_new_class: ClassVar[str] = "it does not say how its scores follow from its features (score_features)"
     train_defaults: ClassVar[dict[str, Any]] = {}
     search_space: ClassVar[dict[str, str]] = {
         "train.lr.features": "0.001:0.5:log",
@@ -161,6 +164,26 @@ class Method(nn.Module):
     def forward(self, images: Tensor) -> Scores:
         """Scores of a batch of normalised images (B, 3, H, W)."""
         raise NotImplementedError
+
+    def score_features(self, features: Tensor) -> Scores:
+        """Scores of ``features`` (B, D) as in ``Scores``, the same as ``forward`` gives for their images.
+
+        ``oltr add-class`` rescores saved features with it; a method whose ``no_new_class`` is not "" need not have it.
+        """
+        raise NotImplementedError
+
+    def class_entries(self, features: Tensor) -> dict[str, Tensor]:
+        """What its state has for a class with the training images of ``features`` (n, D), where that is known exactly.
+
+        For ``oltr add-class``: name in ``state_dict`` → the class's entry, without the axis of classes. A row of a
+        classifier is not among them: it is made of ``embedding`` (oltr_cli/training/imprint.py).
+        """
+        return {}
+
+    def params_for_more_classes(self) -> MethodParams:
+        """Its parameters for a network of the same shape with one more class; what is left to the number of classes is
+        set to what it is here."""
+        return self.setup.params
 
     def explain(self, features: Tensor, classes: int) -> Explanation | None:
         """An explanation of the scores of ``features`` (B, D) as in ``Scores``, with up to ``classes`` classes each.
@@ -205,7 +228,12 @@ class Method(nn.Module):
 
 
 class LinearMethod(Method):
-    """Base of methods on plain's network: backbone, pooled feature v (B, D), linear classifier (K, D)."""
+    """Base of methods on plain's network: backbone, pooled feature v (B, D), linear classifier (K, D).
+
+    One with other scores overrides ``score_features``.
+    """
+
+    no_new_class = ""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -216,12 +244,14 @@ class LinearMethod(Method):
     def needs_map(self) -> bool:
         return False
 
+    def score_features(self, features: Tensor) -> Scores:
+        return Scores.from_logits(self.classifier(features), features)
+
     def forward(self, images: Tensor) -> Scores:
-        v = self.backbone(images)
-        return Scores.from_logits(self.classifier(v), v)
+        return self.score_features(self.backbone(images))
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:
-        """Its classifier; a method with another ``forward`` overrides it if that is linear too."""
+        """Its classifier; a method with other scores overrides it if they are linear too."""
         return self.classifier.weight, self.classifier.bias
 
 
@@ -241,6 +271,7 @@ class FeatureMethod(Method):
     """
 
     starts_from = "plain"
+    no_new_class = ""
     search_space: ClassVar[dict[str, str]] = {"train.lr.classifier": "0.01:1:log"}
 
     def __init__(self, setup: Setup) -> None:

@@ -38,6 +38,7 @@ def test_it_holds_what_it_needs_and_no_generic_name(unpacked):
         "oltr_cli/recipes/glyphs-lt.toml",
         "oltr_cli/recipes/tables/3a.toml",
         "oltr_cli/py.typed",
+        "oltr_cli/__init__.pyi",
         "oltr_cli/commands/run.py",
         "oltr_cli/data/glyphs/splits.py",
         "oltr_cli/tables/fill.py",

@@ -16,6 +16,7 @@ from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import UsageProblem
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
 
@@ -32,24 +33,10 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device is not None and not available.get(device.split(":")[0], False):
-        here = ", ".join(name for name, there in available.items() if there)
-        raise UsageProblem(f"--device {device}: not available here; available: {here}")
-    if device is not None and device.startswith("cuda:"):
-        number = device.removeprefix("cuda:")
-        if not number.isdigit() or int(number) >= torch.cuda.device_count():
-            raise UsageProblem(
-                f"--device {device}: this machine has {torch.cuda.device_count()} GPUs, counted from cuda:0"
-            )
-        torch.cuda.set_device(int(number))
-    use_gpu = available["cuda"] and device != "cpu"
+    use_gpu = ready_device(device).type == "cuda"
     if in_group():
         _check_group(device, torch.cuda.device_count() if use_gpu else None)
-    if use_gpu:
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
-    else:
+    if not use_gpu:
         _keep_freed_memory()
     return Accelerator(
         # Without a GPU accelerate joins the group only if it is told to use the CPU.
@@ -63,6 +50,35 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
             InitProcessGroupKwargs(timeout=timedelta(days=2)),
         ],
     )
+
+
+def ready_device(device: str | None = None) -> "torch.device":
+    """``device``, or the best available, with torch set as all of oltr uses it: the same scores wherever they are made.
+
+    It is the device of ``make_accelerator`` in a process of its own; accelerate, whose state a program may need
+    otherwise, is not used.
+
+    Raises:
+        UsageProblem: the device does not exist here.
+    """
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is not None and not available.get(device.split(":")[0], False):
+        here = ", ".join(name for name, there in available.items() if there)
+        raise UsageProblem(f"--device {device}: not available here; available: {here}")
+    if device is not None and device.startswith("cuda:"):
+        number = device.removeprefix("cuda:")
+        if not number.isdigit() or int(number) >= torch.cuda.device_count():
+            raise UsageProblem(
+                f"--device {device}: this machine has {torch.cuda.device_count()} GPUs, counted from cuda:0"
+            )
+        torch.cuda.set_device(int(number))
+    if available["cuda"] and device != "cpu":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        return torch.device("cuda")  # the current one; asking which would start it, of several processes once each
+    return torch.device("mps" if available["mps"] and device != "cpu" else "cpu")
 
 
 def _keep_freed_memory() -> None:

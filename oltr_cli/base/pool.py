@@ -4,12 +4,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.signals import STOPPING, StopRequest
@@ -54,6 +54,19 @@ class Workers:
         done.set_result(work(*args, **kwargs))
         return done
 
+    def finished(self, work: Callable[..., Answer], calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Answer]]:
+        """Number and result of each of ``calls``, the arguments of ``work``, as they end; without processes in order.
+
+        Raises:
+            BrokenProcessPool: a process was killed.
+        """
+        if self._pool is None:  # one at a time, so that the caller can stop between them
+            yield from ((number, work(*arguments)) for number, arguments in enumerate(calls))
+            return
+        futures = {self._pool.submit(work, *arguments): number for number, arguments in enumerate(calls)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
 
 def over_files(
     work: Callable[[Path], Answer], files: Sequence[Path], title: str, workers: int, display: Display
@@ -80,12 +93,12 @@ def over_files(
     by_start: dict[int, list[Answer]] = {}
     done = 0
     with StopRequest() as stop, Workers(workers) as pool, display.bar(title, len(files)) as bar:
-        futures = {pool.submit(_chunk, work, files[start : start + size]): start for start in starts}
+        calls = [(work, files[start : start + size]) for start in starts]
         try:
-            for future in as_completed(futures):
-                by_start[futures[future]] = future.result()
-                done += len(future.result())
-                bar.advance(len(future.result()))
+            for number, chunk in pool.finished(_chunk, calls):
+                by_start[starts[number]] = chunk
+                done += len(chunk)
+                bar.advance(len(chunk))
                 _leave_if(stop, done, len(files))
         except BrokenProcessPool:
             _leave_if(stop, done, len(files))  # SIGTERM may reach the whole group

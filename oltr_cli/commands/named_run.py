@@ -15,15 +15,10 @@ def named_run(text: str, display: "Display") -> Path:
     """
     from rich.markup import escape
 
-    from oltr_cli.errors import UsageProblem
-    from oltr_cli.inference.hub_format import is_hub_folder
+    from oltr_cli.inference.hub_format import refuse_hub_folder
     from oltr_cli.planning.which_run import resolve_run
 
-    if is_hub_folder(Path(text).expanduser()):
-        raise UsageProblem(
-            f"{text}: is a folder for a model hub, which has no saved scores; name the run (oltr ls runs). The figures "
-            "of the run are in its README.md"
-        )
+    refuse_hub_folder(text)
     return resolve_run(text, lambda line: display.say(f"[dim]{escape(line)}[/]"))
 
 

@@ -1,15 +1,38 @@
 """Options that several commands share, each defined once; each command sets its own default."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oltr_cli.commands import complete
 
+if TYPE_CHECKING:
+    from oltr_cli.protocol.label_sets import SetRule
+
 METHODS_FLAGS = ("--methods", "--method", "-m")
 
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch of the network")]
+ClassWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--class-weight",
+        metavar="W",
+        help="For --coverage: 0 is one threshold for all classes, 1 one for each class, which keeps rare classes and "
+        "makes larger sets; default 0.5",
+        show_default=False,
+    ),
+]
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        metavar="SHARE",
+        help="Sets of labels that hold the true class of this share of known images, such as 0.9: conformal "
+        "prediction, calibrated on the run's validation scores",
+        show_default=False,
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -53,10 +76,64 @@ OwnConfidence = Annotated[
     bool,
     typer.Option("--own-confidence", help="The run's own confidence, although oltr tune detector chose a detector"),
 ]
+Padded = Annotated[
+    bool,
+    typer.Option(
+        "--padded",
+        help="Fill every batch up to --batch-size: the same bits however images come together, but slower",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
+SetScore = Annotated[
+    str | None,
+    typer.Option(
+        "--set-score",
+        metavar="softmax|pas",
+        help="For --coverage: softmax, or pas, which divides it by the share of the class in training; default softmax",
+        show_default=False,
+    ),
+]
 Shots = Annotated[
     str, typer.Option(metavar="paper|code", help="Shot groups: paper (> 100, < 20) or code (≥ 100, ≤ 20)")
 ]
+
+
+TaxonProbability = Annotated[
+    float | None,
+    typer.Option(
+        "--at-least",
+        metavar="SHARE",
+        help="For --taxonomy: the probability that the answer must reach, above 0.5; default 0.9",
+        show_default=False,
+    ),
+]
+Taxonomy = Annotated[
+    Path | None,
+    typer.Option(
+        "--taxonomy",
+        metavar="FILE.csv",
+        help="Answer with the most specific name that is sure enough: lines of child,parent or class,level1,level2 "
+        "(nearest level first)",
+        show_default=False,
+    ),
+]
+
+
+def set_rule(coverage: float | None, score: str | None, class_weight: float | None) -> "SetRule | None":
+    """The rule for label sets; None without ``--coverage``.
+
+    Raises:
+        UsageProblem: a value is out of range, or one of the others is given without ``--coverage``.
+    """
+    from oltr_cli.errors import UsageProblem
+    from oltr_cli.protocol.label_sets import SetRule
+
+    if coverage is None:
+        if score is not None or class_weight is not None:
+            raise UsageProblem("--set-score and --class-weight are for label sets: add --coverage 0.9")
+        return None
+    rest = {} if class_weight is None else {"class_weight": class_weight}
+    return SetRule(coverage, "softmax" if score is None else score, **rest)  # type: ignore[arg-type]  # checked there
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:

@@ -4,28 +4,38 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from oltr_cli.commands.named_run import named_model
 from oltr_cli.commands.options import (
     BatchSize,
+    ClassWeight,
+    Coverage,
     DecodingWorkers,
     Device,
     FinishedRun,
     ImagePaths,
     MethodsFrom,
     OwnConfidence,
+    Padded,
     Quiet,
+    SetScore,
+    Taxonomy,
+    TaxonProbability,
     ThresholdOfRun,
+    set_rule,
 )
+from oltr_cli.commands.row_output import RowOutput
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.inference.recogniser import Recogniser
-    from oltr_cli.inference.verdict_formats import Line
     from oltr_cli.inference.verdicts import Totals
+
+_FORMATS = ("table", "csv", "jsonl", "megadetector", "coco", "camtrap-dp")
+_CAMTRAP = "--format camtrap-dp"
 
 
 def predict(
@@ -37,15 +47,43 @@ def predict(
     format_: Annotated[
         str | None,
         typer.Option(
-            "--format", "-f", metavar="table|csv|jsonl", help="Default table; rows are printed as they are ready"
+            "--format",
+            "-f",
+            metavar="|".join(_FORMATS),
+            help="Default table; rows are printed as they are ready. The last three are formats of camera traps",
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The package to write, a new folder", rich_help_panel=_CAMTRAP),
+    ] = None,
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Your project's datapackage.json, deployments.csv, or both: what the package takes over",
+            rich_help_panel=_CAMTRAP,
+        ),
+    ] = None,
+    utc_offset: Annotated[
+        str,
+        typer.Option(
+            metavar="+HH:MM",
+            help="The cameras' offset from UTC, where neither EXIF nor deployments.csv has it",
+            rich_help_panel=_CAMTRAP,
+        ),
+    ] = "",
     explain: Annotated[
         bool,
         typer.Option(
             "--explain", help="Show nearest centroids, reachability, and the classes that the memory infused (dme)"
         ),
     ] = False,
+    coverage: Coverage = None,
+    set_score: SetScore = None,
+    class_weight: ClassWeight = None,
+    taxonomy: Taxonomy = None,
+    at_least: TaxonProbability = None,
     sheet: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +96,7 @@ def predict(
     device: Device = None,
     workers: DecodingWorkers = None,
     batch_size: BatchSize = 64,
+    padded: Padded = False,
     quiet: Quiet = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object with all rows")] = False,
     methods_from: MethodsFrom = None,
@@ -69,12 +108,19 @@ def predict(
     oltr tune threshold chose for the run, otherwise the run's own. If oltr tune detector chose a detector for the run,
     confidence and τ are that detector's; --own-confidence takes the run's own.
 
+    With --coverage each image has a set of classes, also if it is unknown: what it may be if that verdict is wrong. The
+    share holds for images of the classes that are like the validation images; a set may be empty or hold all classes.
+
     ```
     oltr predict glyphs-lt/dme photo.jpg shots/          a file and a folder
     oltr predict glyphs-lt/dme 'shots/**/*.png' -k 3     a pattern, three classes
     oltr predict glyphs-lt/dme shots/ -f csv > shots.csv
     find . -name '*.jpg' | oltr predict glyphs-lt/dme -  a list on stdin
     oltr predict glyphs-lt/dme shots/ --explain --contact-sheet sheet.png
+    oltr predict glyphs-lt/dme shots/ --coverage 0.9     sets that hold the true class
+    oltr predict mine/dme shots/ --taxonomy birds.csv    "some owl" if the species is unsure
+    oltr predict mine/dme shots/ -f megadetector > results.json
+    oltr predict mine/dme shots/ -f camtrap-dp --out shots-dp --package project
     ```
     """
     from oltr_cli.base.display import Display
@@ -84,103 +130,99 @@ def predict(
     name = format_ or "table"
     if json_ and format_:
         raise UsageProblem(f"--json prints one object, --format {name} one row per image; give one of them")
-    if name not in ("table", "csv", "jsonl"):
-        raise UsageProblem(f"no format '{name}'{nearest(name, ('table', 'csv', 'jsonl'))}")
+    if name not in _FORMATS:
+        raise UsageProblem(f"no format '{name}'{nearest(name, _FORMATS)}")
+    if explain and name in _FORMATS[3:]:
+        raise UsageProblem(f"--format {name} has no place for --explain; csv, jsonl and --json have")
+    if name == "camtrap-dp":
+        if out is None:
+            raise UsageProblem("--format camtrap-dp writes a folder; name it: --out FOLDER")
+        if top_k > 1:
+            raise UsageProblem("--format camtrap-dp has one class an image; leave out --top-k")
+    elif out or package or utc_offset:
+        raise UsageProblem("--out, --package and --utc-offset are for --format camtrap-dp")
     if null and "-" not in paths:
         raise UsageProblem("--null is for paths on stdin; add - to read them")
     if paths.count("-") > 1:
         raise UsageProblem("- is given twice, but stdin can be read only once")
+    rule = set_rule(coverage, set_score, class_weight)
+    if (rule or taxonomy) and name in _FORMATS[3:]:
+        raise UsageProblem(f"--format {name} has no place for --coverage and --taxonomy; csv, jsonl and --json have")
     display.starting_torch()
     from rich.markup import escape
 
     from oltr_cli.base.machine import default_workers, make_accelerator
     from oltr_cli.base.text import counted
+    from oltr_cli.inference.all_formats import STREAMS
+    from oltr_cli.inference.camtrap_format import CamtrapPackage
+    from oltr_cli.inference.camtrap_project import Project, offset
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
     from oltr_cli.inference.recogniser import Recogniser
     from oltr_cli.inference.sheet import Sheet
-    from oltr_cli.inference.verdict_formats import FORMATS, Whole
+    from oltr_cli.inference.verdict_formats import Lines, Whole
     from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
+    from oltr_cli.inference.wider import WiderAnswers
 
     tiles = Sheet(sheet) if sheet else None
+    project = Project.read(package.expanduser()) if package else Project()
+    zone = offset(utc_offset) if utc_offset else None
     recogniser = Recogniser.load(
         named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
     )
     if explain:
         check_explains(recogniser)
-    written = (Whole if json_ else FORMATS[name])(recogniser, top_k, explain)
+    wider = WiderAnswers.of(recogniser, rule, taxonomy, at_least)
+    written: Lines
+    if out is not None:
+        written = CamtrapPackage(recogniser, out.expanduser(), project, zone)
+    else:
+        written = (Whole if json_ else STREAMS[name])(recogniser, top_k, explain, wider)
     of_detector = f", confidence of {recogniser.detector.name}" if recogniser.detector else ""
     display.say(f"[dim]{recogniser.run.name}: τ = {recogniser.chosen.shown} ({recogniser.rule}){of_detector}[/]")
     if recogniser.chosen.pooled:
         display.say(f"[dim]{recogniser.chosen.pooled.text}[/]")
+    for line in wider.texts if wider else ():
+        display.say(f"[dim]{escape(line)}[/]")
     if "-" in paths and sys.stdin.isatty():
         display.say("[dim]type one path per line; Ctrl-D ends the list[/]")
     found = image_sources(paths, separator=b"\0" if null else b"\n")
     count = default_workers() if workers is None else workers
     totals = Totals()
-    out = _Output(display, sys.stdout)
+    shown = RowOutput(display, sys.stdout)
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(ImageStream(found, recogniser.recipe.data, batch_size, count))
             bar = stack.enter_context(display.bar("predicting", 0))
-            out.write(written.start())
+            shown.write(written.start())
             complete = False
             try:
-                for rows, batch in verdicts(recogniser, stream, top_k, explain):
+                for rows, batch in verdicts(recogniser, stream, top_k, explain, wider, batch_size if padded else None):
                     totals.add(rows)
-                    out.write(written.rows(rows))
+                    shown.write(written.rows(rows))
                     if tiles is not None:
                         tiles.add(rows, batch)
                     bar.advance(len(rows))
                     bar.reached(totals.images, stream.found)
                 complete = True
             finally:
-                out.write(written.end(totals, complete))
+                shown.write(written.end(totals, complete))
     except KeyboardInterrupt:
-        display.say(f"stopped after {counted(totals.images, 'image')}")
+        left = f"; the {name} output is not complete" if name in _FORMATS[3:] else ""
+        display.say(f"stopped after {counted(totals.images, 'image')}{left}")
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        out.abandon()
+        shown.abandon()
         raise typer.Exit(141) from None
     if tiles is not None:
         tau = f"{recogniser.threshold:.3g}" if recogniser.chosen.by_class is None else recogniser.chosen.shown
         title = f"{recogniser.run.name}, τ = {tau}"
         display.say(f"[dim]sheet[/] {escape(tiles.save(title, totals.images))}")
+    if isinstance(written, CamtrapPackage):
+        display.say(f"wrote {escape(str(written.folder))}")
+        for message in written.messages():
+            display.warn(message)
     _last_words(recogniser, run, totals, display, may_tune=threshold is None)
-
-
-class _Output:
-    """stdout, flushed after each batch."""
-
-    def __init__(self, display: "Display", stdout: TextIO) -> None:
-        # Kept from before the bar starts: on a terminal rich then sends everything printed to stderr.
-        self.stdout, self.console = stdout, None
-        if hasattr(stdout, "reconfigure"):
-            # Names that are not UTF-8 are written as the bytes that they have on the disk.
-            stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-        if stdout.isatty():
-            from oltr_cli.base.display import SafeConsole
-
-            # If both are the terminal, rows are printed above the bar.
-            barred = display.console.is_terminal and not display.quiet
-            self.console = display.console if barred else SafeConsole(file=stdout)
-
-    def write(self, lines: "list[Line]") -> None:
-        if not lines:
-            return
-        if self.console is None:
-            self.stdout.write("".join(f"{text}\n" for text, _ in lines))
-            self.stdout.flush()
-            return
-        from rich.text import Text
-
-        self.console.print(Text("\n").join(Text(text, style) for text, style in lines), soft_wrap=True)
-
-    def abandon(self) -> None:
-        """The reader has closed the pipe (``oltr predict … | head``): keep the interpreter from complaining at exit."""
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
 
 
 def _last_words(recogniser: "Recogniser", run: str, totals: "Totals", display: "Display", may_tune: bool) -> None:

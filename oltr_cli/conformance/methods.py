@@ -139,6 +139,19 @@ def check_scores_have_the_right_form(name: str) -> None:
     assert not are_probabilities(scores.logits.numpy()), "logits are probabilities; return their logarithm"
 
 
+def check_scores_follow_from_features(name: str) -> None:
+    """``score_features`` gives what ``forward`` does, unless ``no_new_class`` says why it need not."""
+    method = build(name).eval()
+    if method.no_new_class:
+        return
+    with torch.no_grad():
+        whole = method(RandomData().images)
+        again = method.score_features(whole.features)
+    for part in ("logits", "confidence"):
+        close = torch.allclose(getattr(again, part), getattr(whole, part), rtol=1e-3, atol=1e-4)
+        assert close, f"score_features gives other {part} than forward; override it, or set no_new_class to the reason"
+
+
 def check_scores_do_not_depend_on_the_batch(name: str) -> None:
     """One image at a time gives the same as all at once."""
     method = build(name)

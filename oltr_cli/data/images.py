@@ -4,10 +4,13 @@ Files come from anywhere and may be broken in any way, so whatever Pillow raises
 file. Only formats used for photographs are tried: Pillow knows others, too, and passes some of them to other programs.
 """
 
+import importlib.util
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -20,16 +23,18 @@ from oltr_cli.errors import DataProblem, first_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF", "HEIF")
 _ALWAYS = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff"}
 _ALWAYS |= {".ppm", ".pgm", ".pbm", ".pnm"}
+HEIC_SUFFIXES = frozenset((".heic", ".heif"))  # with pillow-heif
 _NEEDS = {".webp": "webp", ".avif": "avif", ".jp2": "jpg_2000"}  # suffix → what Pillow must have been built with
 
 
 def _suffixes() -> frozenset[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # older Pillows warn about features they do not know
-        return frozenset(_ALWAYS) | {suffix for suffix, feature in _NEEDS.items() if features.check(feature)}
+        found = frozenset(_ALWAYS) | {suffix for suffix, feature in _NEEDS.items() if features.check(feature)}
+    return found | HEIC_SUFFIXES if importlib.util.find_spec("pillow_heif") else found
 
 
 SUFFIXES = _suffixes()  # in lower case; of formats that this Pillow decodes
@@ -43,7 +48,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
 
@@ -66,6 +72,38 @@ def decode_pixels(path: Path) -> NDArray[np.uint8]:
         return _rgb(image)
 
 
+def grey_thumbnail(path: Path, side: int) -> tuple[tuple[int, int], NDArray[np.uint8]]:
+    """Width and height in pixels as stored, and the upright grey image reduced to uint8 (side, side).
+
+    The whole file is decoded, but of a large JPEG only every second, fourth or eighth pixel.
+
+    Raises:
+        DataProblem: as ``decode_pixels``.
+    """
+    with _opened(path) as (image, _):
+        size = image.size
+        image.draft(None, (8 * side, 8 * side))
+        grey = Image.fromarray(_rgb(image)).convert("L")
+        return size, np.asarray(grey.resize((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def decode_image(image: Image.Image) -> NDArray[np.uint8]:
+    """``decode_pixels`` of an image in memory: the same pixels for a file and for what ``Image.open`` makes of it.
+
+    Raises:
+        DataProblem: it cannot be decoded, or its values have no known range.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _check_range(image)
+            return _rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataProblem(f"cannot be decoded ({first_line(error)})") from None
+
+
 def check_image(path: Path) -> tuple[int, int]:
     """Width and height in pixels as stored, read from the header.
 
@@ -83,6 +121,53 @@ def check_image(path: Path) -> tuple[int, int]:
         return size
 
 
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the header of an image says.
+
+    Attributes:
+        width: in pixels, as ``height``, of the upright image.
+        media_type: such as ``image/jpeg``.
+        taken: when the photograph was taken; with an offset from UTC if the camera wrote one; None if not known.
+    """
+
+    width: int
+    height: int
+    media_type: str
+    taken: datetime | None
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """Size, type and time of a photograph; no pixels are decoded.
+
+    Raises:
+        DataProblem: as ``decode_pixels``.
+    """
+    with _opened(path) as (image, _):
+        width, height = image.size[::-1] if _orientation(image) in _TURNED else image.size
+        return ImageFacts(width, height, Image.MIME.get(image.format or "", "image/unknown"), _taken(image))
+
+
+def _taken(image: Image.Image) -> datetime | None:
+    """EXIF's DateTimeOriginal, else DateTimeDigitized; DateTime is not read: programs that edit images change it."""
+    try:
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # the pixels may be good all the same
+        return None
+    names = ExifTags.Base
+    for time, offset in (
+        (names.DateTimeOriginal, names.OffsetTimeOriginal),
+        (names.DateTimeDigitized, names.OffsetTimeDigitized),
+    ):
+        text, zone = (str(exif.get(tag, "")).strip("\0 ") for tag in (time, offset))
+        for candidate, form in ((text + zone, "%Y:%m:%d %H:%M:%S%z"), (text, "%Y:%m:%d %H:%M:%S")):
+            try:
+                return datetime.strptime(candidate, form)
+            except ValueError:
+                continue
+    return None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
     """Pillow's image of ``path`` with its header read, and the file; errors in the block become a DataProblem, too."""
@@ -91,26 +176,46 @@ def _opened(path: Path) -> Iterator[tuple[Image.Image, IO[bytes]]]:
             raise DataProblem(f"{path}: no such image")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd EXIF and palettes: only the pixels count
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
-                    raise ValueError(
-                        "signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits"
-                    )
+            with path.open("rb") as file, Image.open(file, formats=formats_of(file)) as image:
+                _check_range(image)
                 yield image, file
     except (DataProblem, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise DataProblem(f"{path}: {_unidentified(path)}") from None
+        with path.open("rb") as file:
+            raise DataProblem(f"{path}: {why_unidentified(file)}") from None
     except Exception as error:  # a broken file makes Pillow's plugins raise nearly anything
         raise DataProblem(f"{path}: cannot be decoded ({first_line(error)})") from None
 
 
-def _unidentified(path: Path) -> str:
-    """Why Pillow knows no format for a file; phones write HEIC, which names itself in bytes 4 to 12."""
-    with path.open("rb") as file:
-        start = file.read(12)
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
-        return "is a HEIC photograph, which cannot be decoded; save it as JPEG (heif-convert FILE.HEIC FILE.jpg)"
+def formats_of(file: IO[bytes]) -> tuple[str, ...]:
+    """``FORMATS`` as ``Image.open`` takes them; the plugin for HEIC, an extra, is loaded with the first such file."""
+    if not _is_heic(file) or not HEIC_SUFFIXES <= SUFFIXES:
+        return FORMATS[:-1]
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return FORMATS
+
+
+def _is_heic(file: IO[bytes]) -> bool:
+    """Phones write HEIC, which names itself in bytes 4 to 12."""
+    start = file.read(12)
+    file.seek(0)
+    return start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS
+
+
+def _check_range(image: Image.Image) -> None:
+    """Refuse numbers of which nobody knows what is white; a PNG or PGM of mode I has 16 bits."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError("signed, 32-bit or floating-point values of unknown range; save it with 8 or 16 bits")
+
+
+def why_unidentified(file: IO[bytes]) -> str:
+    """Why Pillow knows no format for a file, which is read from its beginning."""
+    file.seek(0)
+    if _is_heic(file) and not HEIC_SUFFIXES <= SUFFIXES:
+        return "is a HEIC photograph, which needs pillow-heif: pip install 'oltr[heic]'"
     return "cannot be decoded (not an image)"
 
 
@@ -148,3 +253,20 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # the pixels may be good all the same
         return 1
     return value if isinstance(value, int) else 1
+
+
+def taken(path: Path) -> tuple[str, str]:
+    """When a photograph was exposed, as ISO 8601 in the camera's time, and by which camera; "" for what EXIF lacks."""
+    try:
+        with _opened(path) as (image, _):
+            exif = image.getexif()
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+    except DataProblem:
+        return "", ""
+    time = str(details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime) or "")
+    camera = [exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model), details.get(ExifTags.Base.BodySerialNumber)]
+    try:
+        moment = datetime.strptime(time.strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+    except ValueError:
+        moment = ""
+    return moment, " ".join(str(part).strip("\0 ") for part in camera if part)

@@ -1,7 +1,7 @@
 """Features of any images, by the network of a finished run or by a backbone with weights from elsewhere."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -57,10 +57,15 @@ class Embedder:
             if run is None:
                 raise DataProblem(f"{path}: does not name the run that the detector belongs to")
             path = run.path
-        recogniser = Recogniser.load(path, device)
+        return cls.of(Recogniser.load(path, device))
+
+    @classmethod
+    def of(cls, recogniser: Recogniser) -> "Embedder":
+        """The network of a run that is loaded."""
+        plain = replace(recogniser, detector=None)  # one on the network would run it a second time, on other pixels
 
         def features(images: Tensor) -> NDArray[np.floating]:
-            scores = recogniser.scores(images)
+            scores = plain.scores(images)
             assert scores.features is not None
             return scores.features
 

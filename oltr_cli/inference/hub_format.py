@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from oltr_cli.base.digests import CHANGED, ON_PURPOSE
 from oltr_cli.base.files import read_json
-from oltr_cli.errors import DataProblem, first_line
+from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.records import Record
@@ -64,6 +64,19 @@ class HubConfig(Record):
 def is_hub_folder(path: Path) -> bool:
     """Whether ``path`` is meant as an exported folder: it has a config.json, and is no run."""
     return (path / CONFIG).is_file() and not (path / "recipe.toml").exists()
+
+
+def refuse_hub_folder(text: str) -> None:
+    """Refuse an exported folder where a run is needed.
+
+    Raises:
+        UsageProblem: ``text`` names one.
+    """
+    if is_hub_folder(Path(text).expanduser()):
+        raise UsageProblem(
+            f"{text}: is a folder for a model hub, which has no saved scores; name the run (oltr ls runs). The figures "
+            "of the run are in its README.md"
+        )
 
 
 def read_config(folder: Path) -> HubConfig:

@@ -6,24 +6,38 @@ call over a million files it gives one row with an error, and the call continues
 
 import glob
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from oltr_cli.data.images import SUFFIXES
 
 STDIN = "-"
+_FOLDER = "a folder, not an image"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The path of one image as the user would write it, or what is wrong with it."""
+    """The path of one image as the user would write it, or what is wrong with it.
+
+    Attributes:
+        image: an image in memory, of which ``path`` is only a name: Pillow's, or RGB as uint8 (H, W, 3).
+    """
 
     path: str
     problem: str = ""
+    image: Image.Image | NDArray[np.uint8] | None = field(default=None, compare=False)
+
+
+PAUSE = Source("", "a pause")  # told from other sources by identity
 
 
 def image_sources(
@@ -34,7 +48,8 @@ def image_sources(
     A file is taken whatever its name. Of a folder and those below it, all visible files named like images are taken,
     sorted by name, each folder once even if several links lead to it. An argument that is not a path but a pattern
     (``*``, ``?``, ``[…]``, ``**``) is expanded, so a quoted one works as in the shell. ``-`` stands for the paths on
-    ``stdin``, which are not patterns.
+    ``stdin``, which are not patterns. When the next of these has not arrived yet, ``PAUSE`` comes: what is there need
+    not wait for it.
 
     Args:
         stdin: default the process's own; ``separator`` ends each path there (``\\n``, or ``\\0`` for ``find -print0``).
@@ -42,7 +57,10 @@ def image_sources(
     for argument in arguments:
         if argument == STDIN:
             for path in _listed(stdin or sys.stdin.buffer, separator):
-                yield from _at(path)
+                if path is None:
+                    yield PAUSE
+                else:
+                    yield from _at(path)
         elif os.path.lexists(argument):
             yield from _at(argument)
         else:
@@ -51,24 +69,31 @@ def image_sources(
             yield from _matching(home) if glob.has_magic(home) else _at(home)
 
 
-def _at(path: str) -> Iterator[Source]:
-    """The image or the folder of images at ``path``."""
+def source_at(path: str) -> Source:
+    """The image at ``path``; a folder is a problem here."""
     if not path:  # Path would take it for the current folder
-        yield Source(path, "an empty path")
-        return
+        return Source(path, "an empty path")
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        yield Source(path, "no such file")
+        return Source(path, "no such file")
     except OSError as error:
-        yield Source(path, f"cannot be read ({error.strerror})")
+        return Source(path, f"cannot be read ({error.strerror})")
     except ValueError:  # stat raises it for a NUL in a path
-        yield Source(path, "not a path: it contains a NUL character; is the list separated by NUL (--null)?")
+        return Source(path, "not a path: it contains a NUL character; is the list separated by NUL (--null)?")
+    if stat.S_ISDIR(mode):
+        return Source(path, _FOLDER)
+    # Reading from a pipe or a device would wait forever.
+    return Source(path, "" if stat.S_ISREG(mode) else "not a file")
+
+
+def _at(path: str) -> Iterator[Source]:
+    """The image or the folder of images at ``path``."""
+    found = source_at(path)
+    if found.problem == _FOLDER:
+        yield from _below(path)
     else:
-        if stat.S_ISDIR(mode):
-            yield from _below(path)
-        else:  # reading from a pipe or a device would wait forever
-            yield Source(path, "" if stat.S_ISREG(mode) else "not a file")
+        yield found
 
 
 def _below(top: str) -> Iterator[Source]:
@@ -107,16 +132,32 @@ def _matching(pattern: str) -> Iterator[Source]:
             yield from _at(path)
 
 
-def _listed(stream: BinaryIO, separator: bytes) -> Iterator[str]:
-    """Paths from a stream, each as soon as it arrives; empty ones are skipped."""
+def _listed(stream: BinaryIO, separator: bytes) -> Iterator[str | None]:
+    """Paths from a stream, each as soon as it arrives, and None before a read has to wait; empty ones are skipped."""
     rest = b""
     # Below the buffer a read returns what has arrived, and holds no lock that an exiting interpreter would wait for.
     unbuffered = getattr(stream, "raw", stream)
-    while block := unbuffered.read(1 << 16):
+    while True:
+        if _has_to_wait(unbuffered):
+            yield None
+        if not (block := unbuffered.read(1 << 16)):
+            break
         *whole, rest = (rest + block).split(separator)
         yield from (_path(raw, separator) for raw in whole if raw.strip(b"\r"))
     if rest.strip(b"\r"):
         yield _path(rest, separator)
+
+
+def _has_to_wait(stream: BinaryIO) -> bool:
+    """Whether nothing has arrived; True also where the system cannot say (Windows), False for what is in memory."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError, AttributeError):  # not a file of the system
+        return False
+    try:
+        return not select.select([number], [], [], 0)[0]
+    except (OSError, ValueError):
+        return True
 
 
 def _path(raw: bytes, separator: bytes) -> str:

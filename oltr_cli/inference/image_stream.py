@@ -11,22 +11,23 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from oltr_cli.base.pool import Workers
 from oltr_cli.data.feed.transforms import evaluation_crop
-from oltr_cli.data.images import decode_file
+from oltr_cli.data.images import decode_file, decode_image
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.inference.image_paths import Source
+from oltr_cli.inference.image_paths import PAUSE, Source
 from oltr_cli.recipe.specs import DataSpec
 
 TASK = 8  # images that a worker decodes before it hands them over: large photographs take long
-PATIENCE = 0.2  # seconds that an unfinished batch waits for its next path
 NAMES_AHEAD = 1_000_000  # paths that are found ahead of the work, so that the time left can be told
 
 
@@ -41,8 +42,9 @@ class ImageBatch:
 class ImageStream:
     """Batches of decoded images; a context manager whose end ends the workers.
 
-    A batch is full wherever paths come faster than ``PATIENCE``, so that the same call makes the same batches. While
-    the network works on one, ``workers`` processes decode the next ones; with 0 this process does it.
+    Batches are full, but for the last one and where paths come from an open pipe: when nothing else is left to do and
+    the next path has not arrived, the batch is what is there. Nothing waits for a time. While the network works on a
+    batch, paths gather for the next ones and ``workers`` processes decode them; with 0 this process does it.
 
     Attributes:
         found: sources found so far; ``complete`` says whether these are all.
@@ -80,7 +82,7 @@ class ImageStream:
                 return
             batch, tasks = waiting.popleft()
             try:
-                yield self._joined([one for task in tasks for one in task.result()])
+                yield _joined([one for task in tasks for one in task.result()], self.spec)
             except BrokenProcessPool:
                 raise OltrError(
                     f"a decoding process was killed, perhaps because memory ran out, at or soon after {batch[0].path}; "
@@ -93,7 +95,7 @@ class ImageStream:
         try:
             for source in self.sources:
                 self._queue.put(source)
-                self.found += 1
+                self.found += source is not PAUSE
         except Exception as error:  # for the main thread to raise
             end = error
         self.complete = True
@@ -103,13 +105,15 @@ class ImageStream:
         return self.complete or self._queue.qsize() >= self.size
 
     def _take(self) -> list[Source]:
-        """The next batch: full unless the next source is slow to come; empty at the end."""
+        """The next batch: full unless the next source has not arrived; empty at the end."""
         batch: list[Source] = []
         while len(batch) < self.size:
-            try:
-                one = self._queue.get(timeout=PATIENCE if batch else None)
-            except queue.Empty:
-                break
+            one = self._queue.get()
+            if one is PAUSE:
+                # What came after the pause ends it. Nothing else is in the queue while the reader waits.
+                if batch and self._queue.empty():
+                    break
+                continue
             if isinstance(one, Source):
                 batch.append(one)
                 continue
@@ -122,14 +126,58 @@ class ImageStream:
     def _decode(self, batch: list[Source]) -> "list[Future[list[_Decoded]]]":
         return [self._pool.submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
 
-    def _joined(self, decoded: "list[_Decoded]") -> ImageBatch:
-        side = self.spec.image_size
-        crops = [crop for _, crop in decoded if crop is not None]
-        stacked = np.stack(crops) if crops else np.empty((0, 3, side, side), np.uint8)
-        return ImageBatch([source for source, _ in decoded], stacked)
+
+def image_batches(sources: Iterable[Source], spec: DataSpec, size: int, workers: int = 0) -> Iterator[ImageBatch]:
+    """The batches that an ``ImageStream`` makes of sources that are all at hand; no thread looks ahead of them.
+
+    Args:
+        workers: decoding processes; with 0 this process decodes. Images in memory are decoded here, batch by batch.
+
+    Raises:
+        OltrError: a worker died.
+    """
+    ahead = 2 + 4 * workers * TASK // size if workers else 1
+    left = iter(sources)
+    with Workers(workers, _one_thread) as pool:
+        waiting: deque[tuple[Source, list[Future[list[_Decoded]]]]] = deque()
+        while True:
+            while len(waiting) < ahead and (batch := [_unpacked(one) for one in islice(left, size)]):
+                tasks = [pool.submit(_decoded, batch[i : i + TASK], spec) for i in range(0, len(batch), TASK)]
+                waiting.append((batch[0], tasks))
+            if not waiting:
+                return
+            first, tasks = waiting.popleft()
+            try:
+                decoded = [one for task in tasks for one in task.result()]
+            except BrokenProcessPool:
+                raise OltrError(
+                    "a decoding process was killed, perhaps because memory ran out, at or soon after "
+                    f"{first.path}; try workers=0"
+                ) from None
+            yield _joined(decoded, spec)
 
 
 _Decoded = tuple[Source, NDArray[np.uint8] | None]
+
+
+def _joined(decoded: list[_Decoded], spec: DataSpec) -> ImageBatch:
+    side = spec.image_size
+    crops = [crop for _, crop in decoded if crop is not None]
+    stacked = np.stack(crops) if crops else np.empty((0, 3, side, side), np.uint8)
+    # Images in memory are let go: a batch may be kept for long.
+    return ImageBatch(
+        [source if source.image is None else replace(source, image=None) for source, _ in decoded], stacked
+    )
+
+
+def _unpacked(source: Source) -> Source:
+    """A Pillow image as its pixels: what ``Image.open`` read of a file does not go to another process unchanged."""
+    if not isinstance(source.image, Image.Image):
+        return source
+    try:
+        return replace(source, image=decode_image(source.image))
+    except DataProblem as problem:
+        return replace(source, problem=str(problem), image=None)
 
 
 def _decoded(sources: list[Source], spec: DataSpec) -> list[_Decoded]:
@@ -141,11 +189,20 @@ def _one(source: Source, spec: DataSpec) -> _Decoded:
     if source.problem:
         return source, None
     try:
-        return source, evaluation_crop(decode_file(Path(source.path)), spec).numpy()
+        return source, evaluation_crop(_pixels(source), spec).numpy()
     except DataProblem as problem:
         return replace(source, problem=str(problem).removeprefix(f"{Path(source.path)}: ")), None
     except (RuntimeError, ValueError, MemoryError) as error:  # of a shape or a size that nothing can be made of
         return replace(source, problem=f"cannot be decoded ({str(error) or type(error).__name__})"), None
+
+
+def _pixels(source: Source) -> torch.Tensor:
+    """uint8 (3, H, W)."""
+    image = source.image
+    if image is None:
+        return decode_file(Path(source.path))
+    pixels = decode_image(image) if isinstance(image, Image.Image) else image
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
 
 
 def _one_thread() -> None:

@@ -101,7 +101,6 @@ def _what_it_does(recogniser: Recogniser) -> str:
 
 
 def _use(recogniser: Recogniser, folder: str) -> str:
-    side = recogniser.recipe.data.image_size
     timm = recogniser.recipe.backbone.name.startswith(PREFIX)
     name = folder if re.fullmatch(r"[\w.-]+", folder) else "FOLDER"
     added = [
@@ -116,11 +115,11 @@ oltr predict {name} photo.jpg shots/
 ```
 
 ```python
-from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli import Recogniser
 
-model = Recogniser.load("{name}", by_choice=True)
-scores = model.scores(images)  # uint8 (B, 3, {side}, {side}), cut by oltr_cli.data.feed.transforms.evaluation_crop
-model.unknown(scores)  # (B,): which images belong to no class
+model = Recogniser.load("{name}")
+for verdict in model.predict(["photo.jpg"]):  # paths, Pillow images or uint8 arrays (H, W, 3)
+    print(verdict.label, verdict.confidence)  # "unknown" for what belongs to no class
 ```
 
 `model.safetensors` holds the weights, `config.json` everything else that is needed: recipe, class names, how images are

@@ -28,7 +28,7 @@ from oltr_cli.planning.which_run import resolve_run
 from oltr_cli.protocol.metrics import accepted
 from oltr_cli.protocol.saved_thresholds import choice_threshold, saved_threshold
 from oltr_cli.protocol.thresholds import ThresholdRule, choose
-from oltr_cli.recipe.files import known_recipes
+from oltr_cli.recipe.files import known_recipes, recorded_recipe
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.choices import ChosenThreshold, read_chosen_detector
 from oltr_cli.runs.folder import Run, run_from_path
@@ -231,11 +231,11 @@ def _result(run: Run) -> RunResult:
         method, _, detector = run.method.partition(PLUS)
         on_top = f" --detector {detector}" if detector else ""
         # A run's own recipe.toml is resolved, and oltr run does not take it.
-        how = (
-            f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}{given_files()}"
-            if run.dataset in known_recipes()
-            else "finish it first, with the command that started it"
-        )
+        how = "finish it first, with the command that started it"
+        if recorded_recipe(run.path).get("added"):
+            how = "finish it first: repeat its oltr add-class command"
+        elif run.dataset in known_recipes():
+            how = f"finish it first: oltr run {method}{on_top} --dataset {shlex.quote(run.dataset)}{given_files()}"
         raise UsageProblem(f"{run.name} is {run.status()}; {how}")
     return result
 

@@ -1,6 +1,6 @@
 """Verdicts of a finished run on any images: batch by batch, in order, as they come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import UsageProblem
-from oltr_cli.inference.image_stream import ImageBatch, ImageStream
+from oltr_cli.inference.image_stream import ImageBatch
 from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.inference.wider import Wider, WiderAnswers
 from oltr_cli.method import Method
 from oltr_cli.runs.scores import SavedScores
 
@@ -37,6 +38,7 @@ class Verdict:
         error: what was wrong with the image; then everything else is empty.
         label: the class, or ``UNKNOWN`` if the confidence is below τ; ``unknown`` tells it from a class of that name.
         top: the likeliest classes with the network's softmax probability; the first one is the prediction.
+        wider: label set and taxon, if they were asked for; also of an image that is unknown.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Verdict:
     confidence: float = 0.0
     top: Ranked = field(default_factory=list)
     reasons: Reasons | None = None
+    wider: Wider | None = None
 
 
 @dataclass
@@ -77,23 +80,56 @@ def check_explains(recogniser: Recogniser) -> None:
 
 
 def verdicts(
-    recogniser: Recogniser, stream: ImageStream, top_k: int = 1, explain: bool = False
+    recogniser: Recogniser,
+    stream: Iterable[ImageBatch],
+    top_k: int = 1,
+    explain: bool = False,
+    wider: WiderAnswers | None = None,
+    padded: int | None = None,
 ) -> Iterator[tuple[list[Verdict], ImageBatch]]:
-    """The verdicts on each batch of ``stream``, in order, and the batch itself."""
+    """The verdicts on each batch of ``stream``, in order, and the batch itself; see ``judge``."""
     for batch in stream:
-        if not len(batch.crops):
-            yield [Verdict(source.path, source.problem) for source in batch.sources], batch
-            continue
-        paths = [source.path for source in batch.sources if not source.problem]
-        judged = iter(_judged(recogniser, paths, recogniser.scores(torch.from_numpy(batch.crops)), top_k, explain))
-        yield [Verdict(one.path, one.problem) if one.problem else next(judged) for one in batch.sources], batch
+        yield judge(recogniser, batch, top_k, explain, wider, padded), batch
 
 
-def _judged(recogniser: Recogniser, paths: list[str], scores: SavedScores, top_k: int, explain: bool) -> list[Verdict]:
+def judge(
+    recogniser: Recogniser,
+    batch: ImageBatch,
+    top_k: int = 1,
+    explain: bool = False,
+    wider: WiderAnswers | None = None,
+    padded: int | None = None,
+) -> list[Verdict]:
+    """A verdict on each source of ``batch``, in order.
+
+    Args:
+        padded: images that the network always gets at once; black ones fill up. Kernels sum in another order for
+            another number of images, so without it the last digits depend on how images come together.
+    """
+    if not len(batch.crops):
+        return [Verdict(source.path, source.problem) for source in batch.sources]
+    paths = [source.path for source in batch.sources if not source.problem]
+    crops = batch.crops
+    if padded is not None and len(crops) < padded:
+        crops = np.concatenate([crops, np.zeros((padded - len(crops), *crops.shape[1:]), crops.dtype)])
+    scores = recogniser.scores(torch.from_numpy(crops)).take(slice(len(paths)))
+    judged = iter(_judged(recogniser, paths, scores, top_k, explain, wider))
+    return [Verdict(one.path, one.problem) if one.problem else next(judged) for one in batch.sources]
+
+
+def _judged(
+    recogniser: Recogniser,
+    paths: list[str],
+    scores: SavedScores,
+    top_k: int,
+    explain: bool,
+    wider: WiderAnswers | None,
+) -> list[Verdict]:
     names, unknown = recogniser.class_names, recogniser.unknown(scores)
     labels, probabilities = _top(scores, min(top_k, len(names)))
     reasons = _reasons(recogniser, scores) if explain else [None] * len(paths)
-    rows = zip(paths, unknown, scores.confidence, labels, probabilities, reasons, strict=True)
+    answers = [None] * len(paths) if wider is None else wider.answers(scores)
+    rows = zip(paths, unknown, scores.confidence, labels, probabilities, reasons, answers, strict=True)
     return [
         Verdict(
             path,
@@ -102,10 +138,11 @@ def _judged(recogniser: Recogniser, paths: list[str], scores: SavedScores, top_k
             confidence=shortest(confidence),
             top=_ranked(names, best, shares),
             reasons=why,
+            wider=answer,
         )
         if np.isfinite(confidence)
         else Verdict(path, f"its confidence is {confidence}")
-        for path, rejected, confidence, best, shares, why in rows
+        for path, rejected, confidence, best, shares, why, answer in rows
     ]
 
 

@@ -18,14 +18,28 @@ if TYPE_CHECKING:
 
 
 def check_adapters(planned: Sequence[Planned]) -> None:
-    """Check that methods that train adapters have something to adapt, before anything is trained.
+    """Check that runs that train adapters or LoRA have something to adapt, before anything is trained.
 
     Raises:
-        UsageProblem: the backbone has no weights of its own, or only its features would be read.
+        UsageProblem: the backbone has no weights of its own, only its features would be read, or peft is missing.
     """
     for p in planned:
+        if p.link.recipe.train.lora:
+            from oltr_cli.networks.lora import check_peft
+
+            check_peft()
+            if p.parent is None and not p.link.recipe.backbone.weights:
+                raise UsageProblem(
+                    f"{p.about.name}: train.lora keeps the weights of a pre-trained transformer, and backbone.weights "
+                    "names none; for example --set backbone.name=timm/vit_small_patch16_224 --weights hub"
+                )
         if not p.about.adapts_blocks:
             continue
+        if p.link.recipe.train.freeze:
+            raise UsageProblem(
+                f"{p.about.name}: keeps the backbone's weights anyway and trains adapters inside of it; set "
+                "train.freeze to none"
+            )
         if p.link.recipe.train.freeze_backbone:
             raise UsageProblem(
                 f"{p.about.name}: keeps the backbone's weights anyway and trains adapters inside of it, and with "

@@ -1,14 +1,15 @@
 """The result of a finished run, made from its saved scores."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oltr_cli.data.feed.opening import OpenedDataset
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.by_group import set_metrics
-from oltr_cli.protocol.evaluate import evaluate_scores
+from oltr_cli.protocol.evaluate import Evaluation, evaluate_scores
 from oltr_cli.protocol.metrics import Threshold
 from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
+from oltr_cli.protocol.shots import ClassCounts
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 from oltr_cli.runs.result import DetectorFacts, RunResult, ThresholdOutcome
 from oltr_cli.runs.scores import SavedScores
@@ -21,6 +22,24 @@ OTHER_RULES = ("id_quantile:0.95", "val_open")  # chosen without the test set
 def scored_splits(dataset: OpenedDataset) -> list[str]:
     """The splits that a run is scored on."""
     return [split for split in (*SPLITS, *filter(is_open_set, dataset.splits)) if split in dataset.splits]
+
+
+def evaluated(
+    scores: Mapping[str, SavedScores], class_counts: ClassCounts, own: ThresholdRule
+) -> tuple[Evaluation, dict[str, ThresholdOutcome]]:
+    """Metrics of a run from its scores by split, by its own rule and by each other one that needs no test data."""
+    sets = {name: one for name, one in scores.items() if is_open_set(name)}
+
+    def at(rule: ThresholdRule) -> Evaluation:
+        splits = (scores.get("val"), scores.get("open_val"), sets)
+        return evaluate_scores(scores["test"], scores.get("open"), class_counts, rule, "paper", *splits)
+
+    others = {}
+    for rule in map(ThresholdRule.parse, OTHER_RULES):
+        if rule != own and all(split in scores for split in rule.splits):
+            other = at(rule)
+            others[rule.text] = ThresholdOutcome(**other.threshold.as_json(), metrics=other.metrics)
+    return at(own), others
 
 
 def make_result(
@@ -38,16 +57,9 @@ def make_result(
         identification: the result of ``oltr_cli.protocol.identification``, if the dataset has probes.
     """
     scores = {name: SavedScores.load(p.run.scores(name)) for name in scored_splits(dataset)}
-    sets = {name: one for name, one in scores.items() if is_open_set(name)}
-    known, open_ = scores["test"], scores.get("open")
-    val, open_val = scores["val"], scores.get("open_val")
+    sets = [name for name in scores if is_open_set(name)]
     own = ThresholdRule.parse(getattr(p.cls, "threshold_rule", PAPER_RULE))
-    main = evaluate_scores(known, open_, dataset.class_counts, own, "paper", val, open_val, sets)
-    others = {}
-    for rule in map(ThresholdRule.parse, OTHER_RULES):
-        if rule != own and all(split in scores for split in rule.splits):
-            other = evaluate_scores(known, open_, dataset.class_counts, rule, "paper", val, open_val, sets)
-            others[rule.text] = ThresholdOutcome(**other.threshold.as_json(), metrics=other.metrics)
+    main, others = evaluated(scores, dataset.class_counts, own)
     parent = p.parent.result() if p.parent else None
     seconds = sum(row["seconds"] for row in progress.history)
     uses_outliers = p.about.uses_outliers

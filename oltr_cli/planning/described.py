@@ -10,7 +10,7 @@ from oltr_cli.planning.class_attributes import attributes_of
 from oltr_cli.planning.registry import METHODS, load_detector, load_method, method_info
 from oltr_cli.recipe.backbones import BACKBONES, check_keys
 from oltr_cli.recipe.specs import BackboneSpec
-from oltr_cli.recipe.timm_names import PREFIX, check_timm_name
+from oltr_cli.recipe.timm_names import PREFIX, check_timm_name, timm_models
 from oltr_cli.runs.made_with import hint
 
 if TYPE_CHECKING:
@@ -105,6 +105,9 @@ def check_backbone(spec: BackboneSpec) -> None:
         if spec.name.startswith(PREFIX):
             check_timm_name(spec.name)
     elif plugin is None and spec.name not in added_files():
+        model = spec.name.rpartition("/")[2]
+        if model.partition(".")[0] in timm_models():
+            raise UsageProblem(f"no backbone '{spec.name}'; did you mean '{PREFIX}{model}'?")
         raise UsageProblem(f"no backbone '{spec.name}'{hint(spec.name, BACKBONES.find())}")
     else:
         from oltr_cli.networks.backbones import load_backbone

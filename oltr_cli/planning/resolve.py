@@ -27,6 +27,7 @@ from oltr_cli.recipe.timm_names import PREFIX
 SECTIONS = ("data", "backbone", "train", "params")
 TABLES: dict[str, type[BaseModel]] = {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec}
 _KEY = re.compile(r"[\w+-]+(\.[\w+-]+)*")
+_FREEZING = frozenset({"freeze", "freeze_backbone"})  # of [train]: two keys for one thing
 SHARED = ("data", "backbone")  # must agree along a chain of runs
 
 
@@ -146,6 +147,7 @@ def _resolve(method: Described, layers: list[tuple[str, dict]], parent: str | No
     values, origin = _validated(_models(method), layers, file)
     recipe = Recipe(method=method.name, **values)
     _check_mixing(method, recipe.train, origin, file)
+    _check_lora(method, recipe.train, origin, file)
     return Link(recipe, run_hash(recipe, parent), origin)
 
 
@@ -159,6 +161,18 @@ def _check_mixing(method: Described, train: TrainSpec, origin: dict[str, str], f
     raise UsageProblem(blamed([Problem(key, f"{key}: {text}")], origin, file))
 
 
+def _check_lora(method: Described, train: TrainSpec, origin: dict[str, str], file: str) -> None:
+    """Refuse LoRA where no backbone is trained."""
+    if train.lora is None or (method.trains and not method.on_features):
+        return
+    why = "it sees saved features" if method.on_features else "it takes no step"
+    text = (
+        f"train.lora: {method.name} does not train the backbone ({why}); set it for plain only, as plain.train.lora or "
+        "in [stage1]"
+    )
+    raise UsageProblem(blamed([Problem("train.lora", text)], origin, file))
+
+
 def _validated(
     models: dict[str, type[BaseModel]], layers: list[tuple[str, dict]], file: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -166,6 +180,7 @@ def _validated(
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for source, layer in layers:
+        _forget_freeze(merged, layer, origin)
         _merge(merged, layer, origin, source)
     problems = [Problem(k, f"unknown key '{k}'", nearest(k, models)) for k in merged if k not in models]
     values: dict[str, Any] = {}
@@ -198,6 +213,15 @@ def _backbone_problems(spec: BackboneSpec) -> list[Problem]:
 
 def _models(method: Described) -> dict[str, type[BaseModel]]:
     return {**TABLES, "params": method.Params}
+
+
+def _forget_freeze(merged: dict, layer: dict, origin: dict[str, str]) -> None:
+    """Forget both keys that freeze the backbone where a later layer sets one: together they would contradict it."""
+    before, now = merged.get("train"), layer.get("train")
+    if isinstance(before, dict) and isinstance(now, dict) and not _FREEZING.isdisjoint(now):
+        for key in _FREEZING:
+            before.pop(key, None)
+            origin.pop(f"train.{key}", None)
 
 
 def _merge(into: dict, layer: dict, origin: dict[str, str], source: str, prefix: str = "") -> None:

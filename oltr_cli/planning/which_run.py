@@ -19,7 +19,12 @@ from oltr_cli.runs.folder import Run, find_runs, run_from_path, runs_root
 from oltr_cli.runs.result import RunResult
 
 LATEST = "@latest"
-_ELSEWHERE = ("data.root", "data.lists", "method")  # of a recipe; they make no difference between runs of a method
+_ELSEWHERE = (
+    "data.root",
+    "data.lists",
+    "method",
+    "added.digests",
+)  # of a recipe; they make no difference between runs of a method
 
 
 def resolve_run(text: str, say: Callable[[str], None] | None = None) -> Path:

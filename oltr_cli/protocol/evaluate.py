@@ -1,23 +1,22 @@
-"""Evaluate saved scores, of a run or of any .npz file, by the same protocol."""
+"""Evaluate saved scores, of a run or from anywhere, by the same protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from oltr_cli.base.text import counted
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import IDENTIFICATION
 from oltr_cli.protocol.open_sets import is_open, scored_sets
 from oltr_cli.protocol.saved_thresholds import default_threshold, saved_threshold
-from oltr_cli.protocol.shots import ClassCounts, read_class_counts, shot_groups
+from oltr_cli.protocol.score_files import check_scores
+from oltr_cli.protocol.shots import ClassCounts, shot_groups
 from oltr_cli.protocol.thresholds import ThresholdRule, choose, open_accepted
 from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.records import Record
 from oltr_cli.runs.result import IdentificationCounts, Metrics, RunResult, read_result
-from oltr_cli.runs.scores import SavedScores, read_npz
+from oltr_cli.runs.scores import SavedScores
+
+Splits = Callable[[str], SavedScores | None]  # the scores of a split, None if there are none
 
 
 class Evaluation(Record):
@@ -95,7 +94,7 @@ def evaluate_scores(
     num_classes, sets = len(class_counts), sets or {}
     for where, scores in {"test": known, "open": open_, "val": val, "open_val": open_val, **sets}.items():
         if scores is not None:
-            _check(scores, num_classes, f"scores of {where}", -1 if is_open(where) else 0)
+            check_scores(scores, num_classes, f"scores of {where}", -1 if is_open(where) else 0)
     if isinstance(rule, ThresholdRule):
         rule = choose(rule, class_counts, shots, val=val, open_val=open_val, test=known, open_test=open_)
     return Evaluation(
@@ -113,30 +112,6 @@ def evaluate_scores(
     )
 
 
-def evaluate_file(
-    path: Path, counts_path: Path, rule: ThresholdRule, shots: str = "paper", val_path: Path | None = None
-) -> Evaluation:
-    """``evaluate_scores`` for a file of scores, which need not come from oltr.
-
-    Args:
-        path: .npz with ``labels`` (N,), −1 = open, and either ``logits`` (N, K), whose maximum softmax is the
-            confidence, or ``prediction`` (N,) and ``confidence`` (N,).
-        counts_path: training images of each class, see ``read_class_counts``.
-        val_path: a second such file, of validation samples.
-
-    Raises:
-        DataProblem: a file is missing or broken, arrays are missing, contain NaN or do not fit the classes.
-        UsageProblem: see ``evaluate_scores``.
-    """
-    counts = read_class_counts(counts_path)
-    known, open_ = _read_mixed(path, len(counts))
-    val, open_val = (None, None) if val_path is None else _read_mixed(val_path, len(counts))
-    if not len(known):
-        raise DataProblem(f"{path}: has no sample of a known class (label 0 … {len(counts) - 1})")
-    evaluated = evaluate_scores(known, open_, counts, rule, shots, val, open_val)
-    return evaluated.model_copy(update={"file": str(path)})
-
-
 def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = "paper") -> Evaluation:
     """``evaluate_scores`` for a finished run, from its saved scores alone.
 
@@ -150,19 +125,42 @@ def evaluate_run(run_dir: Path, rule: ThresholdRule | None = None, shots: str = 
         UsageProblem: see ``evaluate_scores``; or no threshold was tuned for the run.
     """
     result = read_result(run_dir)
+    return evaluate_splits(run_dir, result, saved_splits(run_dir), saved_threshold(run_dir, result, rule), shots)
+
+
+def saved_splits(run_dir: Path) -> Splits:
+    """A function of a split: its scores as the run saved them, None if it saved none."""
 
     def read(split: str) -> SavedScores | None:
         file = run_dir / "scores" / f"{split}.npz"
         return SavedScores.load(file) if file.exists() else None
 
-    known, chosen = SavedScores.load(run_dir / "scores" / "test.npz"), saved_threshold(run_dir, result, rule)
-    val, open_val = (read(split) if split in validation_of(chosen) else None for split in ("val", "open_val"))
-    sets = {split: SavedScores.load(run_dir / "scores" / f"{split}.npz") for split in scored_sets(run_dir)}
+    return read
+
+
+def evaluate_splits(
+    run_dir: Path,
+    result: RunResult,
+    read: Splits,
+    chosen: ThresholdRule | ChosenThreshold,
+    shots: str = "paper",
+    detector: str | None = None,
+) -> Evaluation:
+    """``evaluate_scores`` of the splits of a run that ``read`` gives; each is read once.
+
+    Args:
+        detector: whose confidence it is, if it is not the run's own.
+    """
+    known = read("test")
+    if known is None:
+        raise DataProblem(f"{run_dir / 'scores' / 'test.npz'}: no such file")
+    val, open_val = (read(split) if split in _validation_of(chosen) else None for split in ("val", "open_val"))
+    sets = {split: scores for split in scored_sets(run_dir) if (scores := read(split)) is not None}
     evaluated = evaluate_scores(known, read("open"), result.class_counts, chosen, shots, val, open_val, sets)
-    return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result)
+    return evaluated.of_run("/".join(run_dir.absolute().parts[-3:]), result, detector)
 
 
-def validation_of(chosen: ThresholdRule | ChosenThreshold) -> tuple[str, ...]:
+def _validation_of(chosen: ThresholdRule | ChosenThreshold) -> tuple[str, ...]:
     """The validation splits to read: those of the rule, and open_val to see what a τ by class costs."""
     splits = chosen.splits if isinstance(chosen, ThresholdRule) else ()
     return (*splits, *(("open_val",) if chosen.by_class else ()))
@@ -184,48 +182,3 @@ def evaluation_of(
 
 def _has_scores(run_dir: Path) -> bool:
     return (run_dir / "scores" / "test.npz").exists()
-
-
-def _read_mixed(path: Path, num_classes: int) -> tuple[SavedScores, SavedScores]:
-    """Known and open samples of a file, in which open samples are labelled −1."""
-    arrays = read_npz(path)
-    logits = arrays.get("logits")
-    if logits is not None and logits.ndim == 2:
-        if logits.shape[1] != num_classes:
-            raise DataProblem(
-                f"{path}: logits have {counted(logits.shape[1], 'class')}, "
-                f"but {counted(num_classes, 'class count')} were given"
-            )
-        if "confidence" not in arrays and np.issubdtype(logits.dtype, np.floating):
-            _refuse(~np.isfinite(logits).all(axis=1), path, "logits contain NaN or infinity")
-    scores = SavedScores.from_arrays(arrays, path)
-    _check(scores, num_classes, str(path), None)
-    is_open = scores.labels == -1
-    known, open_ = (scores.take(np.flatnonzero(mask)) for mask in (~is_open, is_open))
-    return known, open_
-
-
-def _check(scores: SavedScores, num_classes: int, where: str, allowed: int | None) -> None:
-    """Reject labels and predictions out of range; ``allowed``: −1 = open samples, 0 = known, None = both."""
-    classes = f"there are {counted(num_classes, 'known class')}, 0 … {num_classes - 1}"
-    if allowed == -1:
-        _refuse(scores.labels != -1, where, "open samples are labelled −1, but this label is not", scores.labels)
-    else:
-        lowest = -1 if allowed is None else 0
-        wrong = (scores.labels < lowest) | (scores.labels >= num_classes)
-        _refuse(wrong, where, f"a label is out of range: {classes}", scores.labels)
-    wrong = (scores.prediction < 0) | (scores.prediction >= num_classes)
-    _refuse(
-        wrong,
-        where,
-        f"a prediction is out of range (predictions are made before rejection): {classes}",
-        scores.prediction,
-    )
-    _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite", scores.confidence)
-
-
-def _refuse(wrong: NDArray[np.bool_], where: str | Path, problem: str, values: NDArray | None = None) -> None:
-    if wrong.any():
-        first = int(wrong.argmax())
-        value = "" if values is None else f" ({values[first]})"
-        raise DataProblem(f"{where}: {problem}; sample {first}{value} is the first of {int(wrong.sum())}")

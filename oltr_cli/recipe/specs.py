@@ -1,5 +1,6 @@
 """The content of recipes: typed tables with defaults, checked when read. Reading one needs no torch."""
 
+import re
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -45,7 +46,9 @@ _AS_UNSET: dict[str, Any] = {
     "clip_norm": 0,
     "accumulate": 1,
     "ema": 0,
+    "lora": 0,
 }
+_BLOCKS = re.compile(r"([0-9]{1,4}) blocks?")
 
 
 class DataSpec(Spec):
@@ -201,13 +204,52 @@ class TrainSpec(Spec):
         description="a box of each image shows another one (CutMix), with this α; of mixup and cutmix each batch gets "
         "one, by a coin",
     )
-    freeze_backbone: bool = False
+    freeze_backbone: bool = Field(False, description="as freeze = all: heads are trained on saved features")
+    # None rather than "none", and all is freeze_backbone: recipes with either have one hash.
+    freeze: str | None = Field(
+        None,
+        description="all; none; or N blocks, which stay as they are: the first N layers of the backbone, its stem "
+        "being the first",
+    )
+    lora: int | None = Field(
+        None,
+        ge=0,
+        le=4096,
+        description="LoRA of this rank in the attention of a pre-trained transformer, whose own weights stay",
+    )
+    lora_alpha: float | None = Field(None, gt=0, description="LoRA is scaled by alpha / rank; unset: alpha = rank")
     frozen_precision: Literal["float32", "float16"] | None = Field(
         None, description="of a frozen backbone's features on disk: float16 needs half the space; unset: float32"
     )
     from_scratch: StrictBool | None = Field(
         None, description="train the method from nothing with [stage1]; false or unset: from the method it starts from"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_is_freeze_backbone(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("freeze") not in ("all", "none"):
+            return values
+        if values["freeze"] == "none":
+            if values.get("freeze_backbone") is True:
+                raise ValueError("freeze = none and freeze_backbone = true contradict each other; set one of them")
+            return values
+        return {**{key: value for key, value in values.items() if key != "freeze"}, "freeze_backbone": True}
+
+    @field_validator("freeze")
+    @classmethod
+    def _blocks(cls, value: str | None) -> str | None:
+        if value is None or value == "none":
+            return None
+        words = _BLOCKS.fullmatch(value)
+        if words is None:
+            raise ValueError(f"freeze is all, none or a number of blocks, such as '6 blocks', not '{value:.40}'")
+        return f"{int(words[1])} blocks" if int(words[1]) else None
+
+    @property
+    def frozen_blocks(self) -> int:
+        """Layers of the backbone that are not trained, from the input on; those of ``freeze_backbone`` do not count."""
+        return int(self.freeze.split()[0]) if self.freeze else 0
 
     @field_validator(*_AS_UNSET)
     @classmethod
@@ -232,6 +274,12 @@ class TrainSpec(Spec):
             raise ValueError("mixup and cutmix need images, and freeze_backbone trains on saved features")
         if self.freeze_backbone and self.layer_decay:
             raise ValueError("layer_decay is for the layers of a backbone that is trained; freeze_backbone is set")
+        if self.freeze_backbone and self.freeze:
+            raise ValueError(f"freeze = {self.freeze} trains the rest of the backbone; freeze_backbone is set")
+        if self.lora and (self.freeze_backbone or self.freeze):
+            raise ValueError("lora keeps the backbone's own weights as they are and trains what it adds; set no freeze")
+        if self.lora_alpha and not self.lora:
+            raise ValueError("lora_alpha is the scale of lora; set its rank as well, such as lora = 8")
         if self.betas and self.optimizer != "adamw":
             raise ValueError("betas are those of optimizer adamw; sgd has a momentum")
         if self.betas and not all(0 <= beta < 1 for beta in self.betas):
@@ -254,6 +302,14 @@ class TrainSpec(Spec):
             raise ValueError(f"warmup_epochs {self.warmup_epochs} is above epochs {self.epochs}")
 
 
+class AddedClass(Spec):
+    """The class that ``oltr add-class`` added to the run that a run starts from; no recipe file has this table."""
+
+    name: str
+    images: int = Field(ge=1)
+    digests: tuple[str, ...] = Field(description="the first 16 hex digits of the SHA-256 of each image file, in order")
+
+
 class Recipe(Spec):
     """What one run is, completely: nothing else may change its result but the seed and the machine."""
 
@@ -265,6 +321,7 @@ class Recipe(Spec):
     detector: SerializeAsAny[MethodParams] | None = Field(
         None, description="parameters of the detector, if the run has one"
     )
+    added: AddedClass | None = Field(None, description="the class that was added, if the run came of oltr add-class")
 
     def as_toml(self) -> dict[str, Any]:
         """Plain nested dict under the names of a recipe file, without what is unset: TOML has no word for None."""

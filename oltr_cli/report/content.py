@@ -15,13 +15,15 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.protocol.catalogue import METRICS
+from oltr_cli.protocol.confusions import Confusions
 from oltr_cli.protocol.evaluate import Evaluation, evaluation_of
+from oltr_cli.protocol.per_class import PerClass
 from oltr_cli.protocol.shots import GROUPS, shot_groups
 from oltr_cli.recipe.files import builtin_recipes
 from oltr_cli.report.choose import Chosen, with_all
 from oltr_cli.report.facts import Unfinished, facts, unfinished
-from oltr_cli.report.mistakes import Album, find_mistakes, gallery
-from oltr_cli.report.numbers import class_numbers, threshold_numbers
+from oltr_cli.report.mistakes import Album, found_in, gallery
+from oltr_cli.report.numbers import class_numbers, confusion_numbers, threshold_numbers
 from oltr_cli.report.pictures import Picture, paper_figures, run_plots
 from oltr_cli.runs.choices import TUNED, ChosenThreshold, read_tuned
 from oltr_cli.runs.folder import Run
@@ -168,6 +170,7 @@ def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) ->
         "named": [{"rule": rule, "tau": shortest(tau)} for rule, tau in named.items()],
         "curve": None,
         "classes": None,
+        "confusions": [],
         "gallery": None,
     }
     try:
@@ -180,11 +183,12 @@ def _finished(run: Run, result: RunResult, cache: Cache, with_pictures: bool) ->
     else:
         numbers["class_set"] = _class_set(result, shots, cache)
         if len(known):
-            numbers["classes"] = class_numbers(known, len(counts), own.tau if open_ is not None else None)
+            numbers["classes"] = class_numbers(PerClass.of(known, open_, counts, own.tau, shots))
+            numbers["confusions"] = confusion_numbers(Confusions.of(known, open_, len(counts), own.tau))
             if open_ is not None:
                 numbers["curve"] = threshold_numbers(known, open_, counts, shots, named)
             if with_pictures:
-                found = find_mistakes(known, open_, counts, shots)
+                found, numbers["noSuspects"] = found_in(run, known, open_, result, shots)
                 numbers["gallery"], numbers["galleryProblem"] = gallery(run, found, result.data_digest, cache.album)
     metrics = {name: float(value) for name, value in evaluated.metrics.items() if value is not None}
     plots = tuple(run_plots(run)) if with_pictures else ()

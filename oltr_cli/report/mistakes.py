@@ -6,6 +6,8 @@ samples with extreme confidences are kept, and the page shows those that are mis
 
 import base64
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,37 +17,44 @@ from pydantic import ValidationError
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import shortest
 from oltr_cli.errors import DataProblem, OltrError, first_line
-from oltr_cli.protocol.shots import ClassCounts, shot_groups
+from oltr_cli.protocol.mislabelled import SPLITS, check_cleanlab, perhaps_mislabelled
+from oltr_cli.protocol.mistakes import PER_KIND, find_mistakes
 from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.runs.folder import Run
+from oltr_cli.runs.result import RunResult
 from oltr_cli.runs.scores import SavedScores
 
 if TYPE_CHECKING:
     from oltr_cli.data.feed.opening import OpenedDataset
 
-KINDS = ("known_as_unknown", "unknown_as_known", "tail_as_head")
-PER_KIND = 12
 SIDE = 96  # pixels of a thumbnail's longer side
 QUALITY = 80
 
-Found = dict[str, tuple[str, SavedScores, NDArray[np.int64]]]
+MISLABELLED = "perhaps_mislabelled"
+# Kind, split, scores and the rows of them to show; a kind may have samples of several splits.
+Shown = Sequence[tuple[str, str, SavedScores, NDArray[np.integer]]]
 
 
-def find_mistakes(known: SavedScores, open_: SavedScores | None, counts: ClassCounts, shots: str) -> Found:
-    """Kind → (split, its scores, the rows of at most PER_KIND samples, the most confident mistake first).
-
-    ``known_as_unknown``: known samples of the lowest confidence; ``unknown_as_known``: open ones of the highest;
-    ``tail_as_head``: samples of few-shot classes classified as a many-shot one, the highest confidence first.
-    """
-    groups = shot_groups(counts, shots)
-    order = np.argsort(known.confidence, kind="stable")
-    swapped = groups["few"][known.labels] & groups["many"][known.prediction]
-    found: Found = {"known_as_unknown": ("test", known, order[:PER_KIND])}
-    if open_ is not None:
-        found["unknown_as_known"] = ("open", open_, np.argsort(-open_.confidence, kind="stable")[:PER_KIND])
-    falling = np.argsort(-known.confidence, kind="stable")
-    found["tail_as_head"] = ("test", known, falling[swapped[falling]][:PER_KIND])
-    return found
+def found_in(
+    run: Run, known: SavedScores, open_: SavedScores | None, result: RunResult, shots: str
+) -> tuple[Shown, str]:
+    """The samples to show of a run, and why those whose labels are perhaps wrong are missing ("": they are not)."""
+    found = find_mistakes(known, open_, result.class_counts, shots)
+    shown = [(kind, split, scores, rows) for kind, (split, scores, rows) in found.items()]
+    try:
+        check_cleanlab()
+        others = (split for split in SPLITS if split != "test" and run.scores(split).exists())
+        splits = {"test": known, **{split: SavedScores.load(run.scores(split)) for split in others}}
+        suspects = perhaps_mislabelled(splits, len(result.class_counts), PER_KIND)
+    except OltrError as problem:
+        return shown, first_line(problem)
+    for split in splits:
+        own = [one for one in suspects if one.split == split]
+        chosen = splits[split].take(np.array([one.row for one in own], np.int64))
+        suggested, quality = [one.suggested for one in own], [one.quality for one in own]
+        said = replace(chosen, prediction=np.array(suggested, np.int64), confidence=np.array(quality, np.float32))
+        shown.append((MISLABELLED, split, said, np.arange(len(own))))
+    return shown, ""
 
 
 class Album:
@@ -100,10 +109,10 @@ class Album:
         return self._known[where]
 
 
-def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[dict[str, list[dict[str, Any]]], str]:
+def gallery(run: Run, found: Shown, digest: str | None, album: Album) -> tuple[dict[str, list[dict[str, Any]]], str]:
     """Kind → the samples for the page, and a sentence on what is wrong with their images ("": nothing).
 
-    A sample has a picture (its number, or None), confidence, true and predicted class (−1 = open), and a name.
+    A sample has a picture (its number, or None), confidence, true and predicted class (−1 = open), split and name.
 
     Args:
         digest: of the dataset's lists when the run was made.
@@ -115,23 +124,26 @@ def gallery(run: Run, found: Found, digest: str | None, album: Album) -> tuple[d
     if not isinstance(dataset, str) and digest not in (None, dataset.digest):
         problem = f"The lists of {run.dataset} have changed since this run; the images shown may be others."
     shown: dict[str, list[dict[str, Any]]] = {}
-    for kind, (split, scores, rows) in found.items():
+    for kind, split, scores, rows in found:
         at: NDArray[np.int64] | None = None
         if not isinstance(dataset, str) and split in dataset.splits:
             try:
                 at = places(scores, dataset.splits[split], str(run.scores(split)))
             except DataProblem as error:
                 problem = f"The images cannot be found: {error}"
-        shown[kind] = [
+        shown.setdefault(kind, []).extend(
             {
                 "picture": None
                 if at is None or isinstance(dataset, str)
                 else album.picture(key, dataset, split, int(at[row])),
                 "confidence": shortest(scores.confidence[row]),
-                "true": int(scores.labels[row]) if split == "test" else -1,
+                "true": int(scores.labels[row]) if split != "open" else -1,
                 "said": int(scores.prediction[row]),
+                "split": split,
                 "name": "" if scores.paths is None else str(scores.paths[row]),
             }
             for row in rows.tolist()
-        ]
+        )
+    if MISLABELLED in shown:
+        shown[MISLABELLED].sort(key=lambda one: one["confidence"])
     return shown, problem

@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oltr_cli.base.text import shortest
-from oltr_cli.protocol.metrics import Floats, Threshold, all_metrics, per_class_accuracy, rank_curve, threshold_curve
+from oltr_cli.protocol.confusions import Confusions
+from oltr_cli.protocol.metrics import Floats, all_metrics, rank_curve, threshold_curve
+from oltr_cli.protocol.per_class import PerClass
 from oltr_cli.protocol.shots import GROUPS, ClassCounts, shot_groups
 from oltr_cli.runs.scores import SavedScores
 
@@ -16,40 +17,28 @@ REJECTED = ("known_rejected", "open_rejected")
 DIGITS = 5
 
 
-def class_numbers(known: SavedScores, num_classes: int, tau: Threshold | None) -> dict[str, list[Any]]:
-    """``{"test", "closed", "open", "as", "share"}``, each with a value a class (K,).
+def class_numbers(shown: PerClass) -> dict[str, list[Any]]:
+    """``{"test", "closed", "open", "rejected", "as", "share"}``, each with a value a class (K,).
 
     ``closed`` and ``open`` are accuracies before and after rejection at τ; ``as`` is the class that it is most often
     wrongly taken for, before rejection, and ``share`` the part of its test samples that are. None where there is no
-    test sample or no mistake.
+    test sample, no mistake or no open sample.
     """
-    tested = np.bincount(known.labels, minlength=num_classes)
-    taken_for, share = most_confused(known, num_classes)
     return {
-        "test": tested.tolist(),
-        "closed": _listed(per_class_accuracy(known, num_classes)),
-        "open": _listed(per_class_accuracy(known, num_classes, tau)) if tau is not None else [None] * num_classes,
-        "as": [label if label >= 0 else None for label in taken_for.tolist()],
-        "share": _listed(share),
+        "test": shown.test.tolist(),
+        "closed": _listed(shown.closed),
+        "open": _listed(shown.open),
+        "rejected": _listed(shown.rejected),
+        "as": [label if label >= 0 else None for label in shown.taken_for.tolist()],
+        "share": _listed(shown.share),
     }
 
 
-def most_confused(known: SavedScores, num_classes: int) -> tuple[NDArray[np.int64], Floats]:
-    """The most frequent wrong prediction for each class (K,), −1 for none, and its share of the samples (K,).
-
-    Of several as frequent ones it is the lowest label. No (K, K) matrix: there may be thousands of classes.
-    """
-    wrong = known.prediction != known.labels
-    pairs, counts = np.unique(known.labels[wrong] * num_classes + known.prediction[wrong], return_counts=True)
-    label, taken_for = pairs // num_classes, pairs % num_classes
-    order = np.lexsort((taken_for, -counts, label))
-    _, first = np.unique(label[order], return_index=True)
-    best = order[first]
-    result = np.full(num_classes, -1, np.int64)
-    share = np.full(num_classes, np.nan)
-    result[label[best]] = taken_for[best]
-    share[label[best]] = counts[best] / np.bincount(known.labels, minlength=num_classes)[label[best]]
-    return result, share
+def confusion_numbers(shown: Confusions) -> list[list[float]]:
+    """The fifty most frequent mistakes: true class, decision, images, share; label K is open and unknown."""
+    places = shown.largest()
+    columns = (shown.true[places], shown.decided[places], shown.count[places], np.round(shown.share[places], 4))
+    return [list(row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def _listed(values: Floats) -> list[float | None]:

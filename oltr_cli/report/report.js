@@ -226,20 +226,26 @@
 
   // --- mistakes
   const KINDS = [
+    ["known_as_other", "Known as another class", "known samples taken for another class, highest confidence first", (c, tau) => tau === null || c >= tau],
     ["known_as_unknown", "Known as unknown", "known samples that are rejected, lowest confidence first", (c, tau) => tau !== null && c < tau],
     ["unknown_as_known", "Unknown as known", "open samples that are accepted, highest confidence first", (c, tau) => tau === null || c >= tau],
     ["tail_as_head", "Tail as head", "few-shot classes mistaken for many-shot ones, highest confidence first", (c, tau) => tau === null || c >= tau],
+    ["perhaps_mislabelled", "Perhaps mislabelled", "by confident learning (cleanlab): labels that the network doubts most, in val, test and train; look before you change one", () => true],
   ];
+  const NEED_TAU = ["known_as_unknown", "unknown_as_known"];
   const className = (label) => (label < 0 ? "unknown" : data.classSets[run.class_set].names[label]);
 
-  function tile(one, rejected) {
+  function tile(one, kind) {
+    const said = { known_as_unknown: "rejected, nearest", perhaps_mislabelled: "perhaps" }[kind] || "mistaken for";
+    const number = kind === "perhaps_mislabelled" ? `label’s probability (${one.split})` : "confidence";
     const picture = one.picture === null
       ? element("span", { class: "none" }, "no image")
       : element("img", { src: data.pictures[one.picture], alt: one.name || className(one.true), width: 96, height: 96 });
     const made = element("div", { class: "tile", title: one.name }, picture,
       element("b", {}, className(one.true)), element("br"),
-      `${rejected ? "rejected, nearest" : "mistaken for"} ${className(one.said)}`, element("br"),
-      element("small", {}, `confidence ${Number(one.confidence.toPrecision(3))}`));
+      `${said} ${className(one.said)}`, element("br"),
+      element("small", {}, `${number} ${Number(one.confidence.toPrecision(3))}`), element("br"),
+      element("small", {}, one.name));
     return made;
   }
 
@@ -252,23 +258,41 @@
     }
     if (run.galleryProblem) box.append(element("p", { class: "problem" }, run.galleryProblem));
     for (const [kind, title, about, holds] of KINDS) {
-      if (!run.gallery[kind] || (tau === null && kind !== "tail_as_head")) continue;
-      const tiles = run.gallery[kind].filter((one) => holds(one.confidence, tau)).map((one) => tile(one, kind === "known_as_unknown"));
+      if (tau === null && NEED_TAU.includes(kind)) continue;
+      if (!run.gallery[kind]) {
+        if (kind === "perhaps_mislabelled") box.append(element("p", { class: "notes" }, `${title}: ${run.noSuspects}`));
+        continue;
+      }
+      const tiles = run.gallery[kind].filter((one) => holds(one.confidence, tau)).map((one) => tile(one, kind));
       box.append(element("div", { class: "kind", "data-kind": kind },
         element("h4", {}, `${title} `, element("small", {}, about)),
-        tiles.length ? element("div", { class: "tiles" }, ...tiles) : element("p", { class: "notes" }, tau === null ? "None." : `None at τ = ${exact(tau)}.`)));
+        tiles.length ? element("div", { class: "tiles" }, ...tiles) : element("p", { class: "notes" }, tau === null || kind === "perhaps_mislabelled" ? "None." : `None at τ = ${exact(tau)}.`)));
     }
   }
 
   // --- classes
+  function cell(value, shown, kind = "number") {
+    const attributes = { number: {}, text: { class: "text" }, head: { scope: "row" } }[kind];
+    const made = element(kind === "head" ? "th" : "td", attributes, value === null ? missing : shown);
+    if (value !== null) made.dataset.v = value;
+    return made;
+  }
+
+  function fill(table, rows) {
+    table.tBodies[0].replaceChildren(...rows);
+    sortAgain(table);
+    filterTable(table, document.querySelector(`[data-filters="${table.id}"]`).value);
+  }
+
+  function showConfusions() {
+    const name = (label, other) => data.classSets[run.class_set].names[label] ?? other;
+    fill(byId("confusions"), run.confusions.map(([label, decided, count, share]) => {
+      const [from, to] = [name(label, "open"), name(decided, "unknown")];
+      return element("tr", {}, cell(from, from, "head"), cell(to, to, "text"), cell(count, String(count)), cell(share, percent(share)));
+    }));
+  }
+
   function showClasses() {
-    const table = byId("classes");
-    const cell = (value, shown, kind = "number") => {
-      const attributes = { number: {}, text: { class: "text" }, head: { scope: "row" } }[kind];
-      const made = element(kind === "head" ? "th" : "td", attributes, value === null ? missing : shown);
-      if (value !== null) made.dataset.v = value;
-      return made;
-    };
     const rows = [];
     if (run.classes) {
       const { names, counts, groups } = data.classSets[run.class_set];
@@ -282,13 +306,12 @@
           cell(c.test[label], String(c.test[label])),
           cell(c.closed[label], c.closed[label] === null ? "" : percent(c.closed[label])),
           cell(c.open[label], c.open[label] === null ? "" : percent(c.open[label])),
+          cell(c.rejected[label], c.rejected[label] === null ? "" : percent(c.rejected[label])),
           cell(asName, asName, "text"),
           cell(c.share[label], c.share[label] === null ? "" : percent(c.share[label]))));
       }
     }
-    table.tBodies[0].replaceChildren(...rows);
-    sortAgain(table);
-    filterTable(table, document.querySelector('[data-filters="classes"]').value);
+    fill(byId("classes"), rows);
   }
 
   function show(number, keep = true) {
@@ -298,6 +321,7 @@
     showThreshold();
     if (!run.curve) showGallery(null);
     showClasses();
+    showConfusions();
     if (keep) remember({ run: run.run, tau: run.own });
   }
 

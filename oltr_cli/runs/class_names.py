@@ -11,10 +11,20 @@ from pydantic import TypeAdapter
 
 from oltr_cli.base.digests import CHANGED, ON_PURPOSE, without_digest
 from oltr_cli.base.files import write_json
-from oltr_cli.errors import DataProblem
+from oltr_cli.errors import DataProblem, UsageProblem
 
 CLASS_NAMES = "class_names.json"
 _FORM: TypeAdapter[dict[str, list[str]]] = TypeAdapter(dict[str, list[str]])
+
+
+def check_class_name(name: str) -> None:
+    """Check that a class may be called ``name``.
+
+    Raises:
+        UsageProblem: it may not.
+    """
+    if name != " ".join(name.split()) or not name.isprintable() or name in ("", "unknown"):
+        raise UsageProblem(f"{name!r}: a class name has printable characters and single blanks, and is not 'unknown'")
 
 
 def read_class_names(folder: Path) -> dict[str, list[str]]:

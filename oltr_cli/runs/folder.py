@@ -5,7 +5,7 @@ recipe.toml        the resolved recipe; ``environment.json`` describes the machi
 metrics.jsonl      one line per epoch
 trained_on.npz     which image files it was trained on (oltr_cli/runs/trained_on.py)
 last.pt, best.pt   checkpoints (``last.prev.pt``: the one before last)
-scores/*.npz       val, test, open, open_val; train once something needed it
+scores/*.npz       val, test, open, open_val; train once something needed it; new_class after oltr add-class
 embeddings/*.npy   probe, distractors and train, where the dataset has the first two (oltr_cli/pipeline/embeddings.py)
 frozen/            features of the backbone that it trained, for later runs with ``train.freeze_backbone``
 result.json        how it ended; absent while unfinished (oltr_cli/runs/result.py)

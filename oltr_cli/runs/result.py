@@ -42,6 +42,35 @@ class DetectorFacts(Record):
     report: dict[str, Any] = Field(default_factory=dict)
 
 
+class AddedClassFacts(Record):
+    """What ``oltr add-class`` did and measured.
+
+    Attributes:
+        name: of the class, whose label is the last one; ``images``: how many it was made of.
+        shift: t of the row mean − t · centre; None where the class's entries are exact.
+        old_before, old_after: accuracy on the test images of the classes of before, among all classes;
+            ``old_val_before`` and ``old_val_after`` on their validation images, by which t was chosen.
+        new_after: accuracy on the class's images, each judged by a run that was made without it; None with one image.
+        folds: how many runs that were; as many as images if each was left out alone.
+        new_accepted, new_recognised: shares of them that are accepted at τ, and accepted as this class.
+        new_accepted_before: share of the images that the run of before accepts, as some other class. These three are of
+            the method's own confidence, and None for a run of a detector.
+    """
+
+    name: str
+    images: int
+    shift: FiniteFloat | None = None
+    old_before: FiniteFloat
+    old_after: FiniteFloat
+    old_val_before: FiniteFloat
+    old_val_after: FiniteFloat
+    folds: int = 0
+    new_after: FiniteFloat | None = None
+    new_accepted: FiniteFloat | None = None
+    new_recognised: FiniteFloat | None = None
+    new_accepted_before: FiniteFloat | None = None
+
+
 class IdentificationCounts(Record):
     """Numbers of probes, identities and distractors, and of the pairs in each group."""
 
@@ -87,9 +116,10 @@ class RunResult(_Ended):
         further_lists: digests of the lists of further open sets that it was scored on, and of the outliers that it was
             trained on, by split; None without any.
         identification: if the dataset has probes.
+        added_class: if the run came of ``oltr add-class``.
     """
 
-    ABSENT = frozenset({"detector", "further_lists", "identification"})
+    ABSENT = frozenset({"detector", "further_lists", "identification", "added_class"})
 
     status: Literal["done"] = "done"
     shots: str = "paper"
@@ -111,6 +141,7 @@ class RunResult(_Ended):
     further_lists: dict[str, str] | None = None
     detector: DetectorFacts | None = None
     identification: IdentificationCounts | None = None
+    added_class: AddedClassFacts | None = None
 
     @field_validator("class_names")
     @classmethod
@@ -137,8 +168,9 @@ def read_outcome(run_dir: Path) -> RunResult | RunFailure | None:
     )
     if isinstance(outcome, RunResult):
         names = read_class_names(run_dir.absolute().parents[1]).get(outcome.data_digest or "")
-        if names is not None and len(names) == len(outcome.class_counts):
-            return outcome.model_copy(update={"class_names": names})
+        own = outcome.class_names
+        if names is not None and (len(names) == len(own) or (outcome.added_class and len(names) < len(own))):
+            return outcome.model_copy(update={"class_names": [*names, *own[len(names) :]]})
     return outcome
 
 

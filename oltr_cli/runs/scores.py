@@ -13,6 +13,7 @@ paths          str (N,)          optional; the sample's name inside its dataset
 =============  ================  =====================================================================
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from oltr_cli.base.files import write_atomically
 from oltr_cli.errors import DataProblem
 
+NEW_CLASS = "new_class"  # file of the images of which ``oltr add-class`` made a class, scored by the run with it
 LARGE_LOGITS = 20_000_000  # number of values; 80 MB as float32
 _SUM = 2e-3  # error of the sum of probabilities that were rounded to float16
 
@@ -120,6 +122,19 @@ class SavedScores:
             arrays.get("features"),
             arrays.get("paths"),
         )
+
+
+def joined(parts: Sequence[SavedScores], labels: NDArray[np.int64] | None = None) -> SavedScores:
+    """Several scores as one, in order; an array that one of them lacks is left out.
+
+    Args:
+        labels: for all N samples, in the place of theirs.
+    """
+    arrays = {}
+    for name in vars(parts[0]):
+        pieces = [getattr(part, name) for part in parts]
+        arrays[name] = None if any(piece is None for piece in pieces) else np.concatenate(pieces)
+    return SavedScores(**(arrays if labels is None else {**arrays, "labels": labels}))
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -29,13 +29,13 @@ def choose_recipe(key: str, runs: Pairs, wanted: str | None) -> tuple[Pairs, str
     """The runs of one recipe, by seed, and a note ("": none) if it is not the wanted one or others are left out.
 
     Without runs of the wanted recipe, those nearest to the method's own parameters are shown; of these the recipe with
-    most seeds; of these the newest.
+    most seeds; of these the newest. Runs that a class was added to are shown only where there are no others.
 
     Args:
         wanted: hash of the current recipe; None: there is no recipe.
     """
     by_hash: dict[str, Pairs] = {}
-    for run, result in runs:
+    for run, result in [pair for pair in runs if pair[1].added_class is None] or runs:
         by_hash.setdefault(run.hash, []).append((run, result))
     if wanted in by_hash:
         chosen, why = wanted, "the current recipe"

@@ -29,10 +29,11 @@ from oltr_cli.training.average import WeightAverage
 from oltr_cli.training.compiling import compiled
 from oltr_cli.training.feeds import make_feed
 from oltr_cli.training.first_weights import first_weights
+from oltr_cli.training.freezing import freeze
 from oltr_cli.training.loss import Loss
 from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.saving import Saving
-from oltr_cli.training.schedule import build_scheduler, freeze_backbone, keep_frozen_statistics
+from oltr_cli.training.schedule import build_scheduler
 from oltr_cli.training.shares import share_norms
 from oltr_cli.training.task import Progress, Task, build_method
 from oltr_cli.training.updates import Updates, updates_per_epoch
@@ -70,9 +71,8 @@ class _Training:
         frozen = train_spec.freeze_backbone or on_features
         if not resumed or frozen:  # a frozen backbone's features are stored under its weights
             first_weights(task, self.method, quiet=resumed)
+        self.still = freeze(task, self.method)
         self.method.to(accelerator.device)
-        if frozen:
-            freeze_backbone(self.method)
         self.feed = make_feed(task, self.method)
         if not resumed or on_features:
             self.feed.prepare(self.method)
@@ -129,8 +129,8 @@ class _Training:
         """The remaining steps of one epoch."""
         task, progress = self.task, self.progress
         self.method.train()
-        if task.recipe.train.freeze_backbone:
-            keep_frozen_statistics(self.method)
+        for norm in self.still:
+            norm.eval()
         self.began = time.monotonic() - progress.epoch_seconds
         epoch = progress.epoch
         title = f"{task.recipe.method} · epoch {epoch + 1}/{task.recipe.train.epochs}"
@@ -159,8 +159,9 @@ class _Training:
         recipe = task.recipe
         rows = len(labels) if self.feed.shares is None else self.feed.shares.rows
         mixing = draw_mixing(recipe.train, (seed, "mixing", epoch, step), rows, recipe.data.image_size)
-        terms = self.loss(inputs, labels, mixing)
-        self.updates.backward(torch.stack(list(terms.values())).sum(), step)
+        with self.updates.apart(self.loss, step):
+            terms = self.loss(inputs, labels, mixing)
+            self.updates.backward(torch.stack(list(terms.values())).sum(), step)
         self.watch.add(terms, epoch, step)
         self.updates.step(step, self.method, self.average)
 

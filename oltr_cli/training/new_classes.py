@@ -10,6 +10,7 @@ Weights", CVPR 2018.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import Method
+from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
@@ -70,7 +72,7 @@ def for_these_classes(task: Task, parent: Run, weights: dict[str, Tensor]) -> tu
         return weights, ""
     if (source < 0).all():
         raise DataProblem(f"{parent.name} has none of the classes of {task.dataset.spec.name}; train without --from")
-    per_class = _per_class(task)
+    per_class = per_class_entries(task.cls, task.recipe, task.dataset.class_counts, task.run.seed)
     added = np.flatnonzero(source < 0)
     means = _means(task, parent, old.class_counts, added) if len(added) else None
     known = torch.from_numpy(np.maximum(source, 0))
@@ -90,12 +92,10 @@ def for_these_classes(task: Task, parent: Run, weights: dict[str, Tensor]) -> tu
     return fitted, "; ".join(done)
 
 
-def _per_class(task: Task) -> dict[str, int]:
-    """Entry of the network's state → the axis along which it has a place for each class."""
-    counts = task.dataset.class_counts.tolist()
-    one, other = (
-        build_method(task.cls, task.recipe, given, task.run.seed).state_dict() for given in (counts, [*counts, 1])
-    )
+def per_class_entries(cls: type[Method], recipe: Recipe, class_counts: Iterable[int], seed: int) -> dict[str, int]:
+    """Entry of a network's state → the axis along which it has a place for each class."""
+    counts = [int(count) for count in class_counts]
+    one, other = (build_method(cls, recipe, given, seed).state_dict() for given in (counts, [*counts, 1]))
     return {
         name: next(axis for axis, (a, b) in enumerate(zip(one[name].shape, other[name].shape, strict=True)) if a != b)
         for name in one

@@ -27,6 +27,7 @@ def build_optimizer(method: Method, train: TrainSpec, *, fused: bool = False) ->
     """
     frozen = {id(p) for p in method.backbone.parameters() if not p.requires_grad}
     factors = _layer_factors(method, train.layer_decay)
+    undecayed = _undecayed(method) if train.decay_norms is False else None
     groups: list[dict[str, Any]] = []
     parts = method.parts()
     if not isinstance(parts, dict):
@@ -36,7 +37,7 @@ def build_optimizer(method: Method, train: TrainSpec, *, fused: bool = False) ->
             raise UsageProblem(f"train.lr has no rate for the part '{part}'{nearest(part, train.lr)}")
         moving = [p for p in parameters if id(p) not in frozen]
         for factor, inside in _by_layer(moving, factors):
-            groups += _groups(inside, {"lr": train.lr[part] * factor, "name": part}, train)
+            groups += _groups(inside, {"lr": train.lr[part] * factor, "name": part}, undecayed)
     common: dict[str, Any] = {"lr": 0.0, "weight_decay": train.weight_decay, "fused": fused or None}
     if train.optimizer == "adamw":
         return AdamW(groups, **common, betas=train.betas or (0.9, 0.999))
@@ -61,13 +62,20 @@ def _by_layer(parameters: list[nn.Parameter], factors: dict[int, float]) -> Iter
         yield factor, [p for p in parameters if factors.get(id(p), 1.0) == factor]
 
 
-def _groups(parameters: list[nn.Parameter], facts: dict[str, Any], train: TrainSpec) -> Iterator[dict[str, Any]]:
-    if train.decay_norms is None:
+def _undecayed(method: Method) -> set[int]:
+    """Ids of the parameters without weight decay: scales and shifts of norms, biases, and what the backbone names."""
+    flat = {id(p) for name, p in method.named_parameters() if p.ndim <= 1 or name.endswith(".bias")}
+    return flat | {id(p) for p in method.backbone.undecayed()}
+
+
+def _groups(
+    parameters: list[nn.Parameter], facts: dict[str, Any], undecayed: set[int] | None
+) -> Iterator[dict[str, Any]]:
+    if undecayed is None:
         yield {"params": parameters, **facts}
         return
-    # Scales and shifts of norms and biases are the parameters with one dimension.
-    vectors, others = ([p for p in parameters if (p.ndim <= 1) == flat] for flat in (True, False))
-    if vectors:
-        yield {"params": vectors, **facts, "weight_decay": 0.0}
+    without, others = ([p for p in parameters if (id(p) in undecayed) == wanted] for wanted in (True, False))
+    if without:
+        yield {"params": without, **facts, "weight_decay": 0.0}
     if others:
         yield {"params": others, **facts}

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.method import Method
+from oltr_cli.networks.lora import merged_state
 from oltr_cli.runs.checkpoint import BEST, LAST, load_latest, save_checkpoint
 from oltr_cli.runs.folder import FolderGone
 from oltr_cli.training.average import WeightAverage
@@ -112,7 +113,9 @@ class Saving:
                 "its last checkpoint"
             )
         identity = {"format": 1, "hash": run.hash, "seed": run.seed, "data_digest": self.task.data_digest}
-        content = {**identity, **content, "model": method.state_dict()}
+        # Whoever reads best.pt builds the network without LoRA, which is part of its weights by then.
+        merge = name == BEST and self.task.recipe.train.lora
+        content = {**identity, **content, "model": merged_state(method) if merge else method.state_dict()}
         save_checkpoint(run.path / name, content, keep_previous=name == LAST)
 
     def _unusable(self, reason: str) -> DataProblem:

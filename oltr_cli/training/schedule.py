@@ -1,11 +1,9 @@
-"""Learning-rate schedule of a stage, and what of the network it does not train."""
+"""Learning-rate schedule of a stage."""
 
 from typing import Any, Protocol
 
-import torch
 from torch.optim import Optimizer, lr_scheduler
 
-from oltr_cli.method import Method
 from oltr_cli.recipe.specs import TrainSpec
 
 
@@ -71,16 +69,3 @@ def _without_warmup(optimizer: Optimizer, train: TrainSpec, steps_per_epoch: int
     rates = [group["lr"] for group in optimizer.param_groups]
     # One step more than is taken: the last call of step() would otherwise run past the schedule's end.
     return lr_scheduler.OneCycleLR(optimizer, rates, total + 1, cycle_momentum=False)
-
-
-def freeze_backbone(method: Method) -> None:
-    """Exclude the backbone from training; a fc after its pooling is still trained (the authors' Places-LT recipe)."""
-    for name, parameter in method.backbone.named_parameters():
-        parameter.requires_grad_(name.startswith("extra_fc"))
-
-
-def keep_frozen_statistics(method: Method) -> None:
-    """Batch-norm layers of a frozen backbone use their stored statistics while the rest trains."""
-    for module in method.backbone.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()

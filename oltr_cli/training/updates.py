@@ -1,8 +1,10 @@
 """From the losses of batches to steps of the optimizer."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from oltr_cli.method import Method
@@ -36,6 +38,15 @@ class Updates:
     def complete(self, done: int) -> bool:
         """Whether a step ends with the batch after which ``done`` of the epoch are done."""
         return done % self.size == 0 or done == self.batches
+
+    def apart(self, model: nn.Module, number: int) -> AbstractContextManager[None]:
+        """For the loss of batch ``number`` and its gradients.
+
+        Several processes exchange gradients with the last batch of a step only, which has their sum.
+        """
+        if self.accelerator.num_processes == 1 or self.complete(number + 1):
+            return nullcontext()
+        return self.accelerator.no_sync(model)
 
     def backward(self, loss: Tensor, number: int) -> None:
         """The gradients of the loss of batch ``number`` of the epoch, from 0."""

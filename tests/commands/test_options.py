@@ -35,7 +35,7 @@ def test_an_option_is_defined_once():
 def test_an_added_file_is_taken_by_every_command_that_takes_a_name_of_one(tmp_path, no_files):
     file = tmp_path / "mine.py"
     file.write_text("class Mine(Method): pass\n")
-    commands = ("run", "evaluate", "predict", "embed", "export", "compare", "figure", "report", "ls", "show")
+    commands = ("run", "evaluate", "predict", "serve", "embed", "export", "compare", "figure", "report", "ls", "show")
     for words in [[name] for name in commands] + [
         *(["tune", "search"], ["tune", "show"], ["tune", "threshold"], ["data", "build"], ["data", "active"])
     ]:
@@ -47,6 +47,7 @@ def test_a_rule_that_reads_the_test_set_is_offered_only_where_it_is_taken(monkey
     monkeypatch.setenv("COLUMNS", "200")
     for words, offered in (
         (["predict"], False),
+        (["serve"], False),
         (["export"], False),
         (["data", "active"], False),
         (["evaluate"], True),

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from oltr_cli.method import FeatureSet, Setup
 from oltr_cli.recipe.specs import BackboneSpec
-from oltr_cli.training.schedule import freeze_backbone
+from oltr_cli.training.freezing import freeze_backbone
 
 COUNTS = (300, 200, 120, 80, 60, 45, 30, 22, 12, 6, 3, 1)
 

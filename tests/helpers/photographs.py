@@ -1,5 +1,6 @@
 """Small photographs in class folders, and what a build wrote about them."""
 
+import io
 import itertools
 
 import numpy as np
@@ -18,6 +19,13 @@ def photo(path, number=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, "PNG")
     return path
+
+
+def encoded(kind="PNG", number=0):
+    """The bytes of a picture of 6×6 pixels."""
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (6, 6, 3), np.uint8)).save(out, kind)
+    return out.getvalue()
 
 
 def photos(root, counts):

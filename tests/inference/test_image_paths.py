@@ -4,13 +4,15 @@ import io
 import multiprocessing
 import os
 import queue
+import sys
+import time
 
 import pytest
 from PIL import Image
 
 from oltr_cli.errors import OltrError
 from oltr_cli.inference import image_stream
-from oltr_cli.inference.image_paths import Source, image_sources
+from oltr_cli.inference.image_paths import PAUSE, Source, image_sources
 from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.recipe.specs import DataSpec
 
@@ -192,15 +194,54 @@ def test_few_images_are_decoded_ahead(tmp_path, monkeypatch):
 
 
 def test_a_path_that_comes_alone_is_not_kept_waiting(tmp_path):
-    """The second path is only sent after the first image has come out."""
+    """The second path is only sent after the first image has come out, and no time is waited for."""
     file, later = put(tmp_path / "a.png", 9), queue.Queue()
     with ImageStream(iter(later.get, None), SPEC, 64, 1) as stream:
         batches = iter(stream)
-        for _ in range(2):
+        later.put(PAUSE)
+        took = []
+        for _ in range(30):
             later.put(Source(file))
+            later.put(PAUSE)
+            started = time.monotonic()
             assert shades([next(batches)]) == [9]
+            took.append(time.monotonic() - started)
         later.put(None)
         assert list(batches) == []
+    assert min(took) < 0.1  # a fixed wait for the next path would be in each of them
+    assert (stream.found, stream.complete) == (30, True)
+
+
+def test_a_pause_ends_a_batch_only_if_nothing_came_after_it():
+    a, b, c = (Source(name, "gone") for name in "abc")
+    stream = ImageStream([], SPEC, 3, 0)
+    for one in (PAUSE, a, PAUSE, b, PAUSE, PAUSE):
+        stream._queue.put(one)
+    assert stream._take() == [a, b]
+    for one in (a, PAUSE, b, c, PAUSE):
+        stream._queue.put(one)
+    assert stream._take() == [a, b, c]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot say whether a pipe has something")
+def test_an_open_pipe_says_when_it_has_nothing_more(tmp_path):
+    a, b = put(tmp_path / "a.png"), put(tmp_path / "b.png")
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as stdin:
+        found = image_sources(["-"], stdin=stdin)
+        assert next(found) is PAUSE
+        os.write(writer, os.fsencode(f"{a}\n{b}\n{a[:5]}"))
+        assert [next(found), next(found), next(found)] == [Source(a), Source(b), PAUSE]
+        os.write(writer, os.fsencode(f"{a[5:]}\n"))
+        os.close(writer)
+        assert list(found) == [Source(a)]
+
+
+def test_a_list_in_a_file_has_no_pauses(tmp_path):
+    a, text = put(tmp_path / "a.png"), tmp_path / "list.txt"
+    text.write_text(f"{a}\n" * 5000)  # several blocks
+    with text.open("rb") as stdin:
+        assert list(image_sources(["-"], stdin=stdin)) == [Source(a)] * 5000
 
 
 def test_what_goes_wrong_while_finding_is_raised_here(tmp_path):

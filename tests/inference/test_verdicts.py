@@ -153,6 +153,57 @@ def test_json_lines_are_the_rows_of_the_object(finished, tmp_path):
     )["images"]
 
 
+def test_other_programs_get_the_same_verdicts(finished, tmp_path):
+    files = [*finished.files("test"), *finished.files("open")]
+    name, package = finished.names["dme"], tmp_path / "package"
+    tau = ["--threshold", np.median([row["confidence"] for row in answer(name, *files)["images"]])]
+    rows = answer(name, *files, "-k", 3, *tau)["images"]
+    unknown = [row["unknown"] for row in rows]
+    assert 0 < sum(unknown) < len(rows)
+    md = json.loads(predict(name, *files, "--format", "megadetector", "-k", 3, *tau).stdout)
+    assert [image["file"] for image in md["images"]] == files
+    for image, row in zip(md["images"], rows, strict=True):
+        (detection,) = image["detections"]
+        told = [
+            {"class": md["classification_categories"][id_], "probability": share}
+            for id_, share in detection.get("classifications", [])
+        ]
+        assert told == ([] if row["unknown"] else row["top"])
+    coco = json.loads(predict(name, *files, "--format", "coco", *tau).stdout)
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    assert [names[one["category_id"]] for one in coco["annotations"]] == [row["label"] for row in rows]
+    assert [one["score"] for one in coco["annotations"]] == [row["confidence"] for row in rows]
+    done = predict(name, *files, "--format", "camtrap-dp", "--out", package, *tau)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "not valid until these are filled in: latitude and longitude" in done.stderr.replace("\n", " ")
+    with (package / "observations.csv").open(newline="") as text:
+        kinds = [row["observationType"] for row in csv.DictReader(text)]
+    assert kinds == ["unknown" if one else "animal" for one in unknown]
+
+
+@pytest.mark.parametrize("format_", ["megadetector", "coco", "camtrap-dp"])
+def test_a_call_that_fails_leaves_nothing_that_looks_whole(finished, tmp_path, monkeypatch, format_):
+    from oltr_cli.inference.recogniser import Recogniser
+
+    real, calls = Recogniser.scores, []
+
+    def fail_later(self, images):
+        calls.append(len(images))
+        if len(calls) > 2:
+            raise OltrError("a decoding process was killed")
+        return real(self, images)
+
+    monkeypatch.setattr(Recogniser, "scores", fail_later)
+    out = ["--out", tmp_path / "package"] if format_ == "camtrap-dp" else []
+    done = predict(finished.names["plain"], *finished.files("test"), "-f", format_, "--batch-size", 2, *out)
+    assert isinstance(done.exception, OltrError)
+    assert list(tmp_path.iterdir()) == []
+    if format_ != "camtrap-dp":
+        assert finished.files("test")[0] in done.stdout
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(done.stdout)
+
+
 def test_the_table_has_a_line_an_image_whatever_is_in_a_name(finished, tmp_path):
     folder = broken_folder(finished, tmp_path)
     done = predict(finished.names["plain"], folder, "--threshold", "2")
@@ -233,6 +284,12 @@ def test_the_contact_sheet_shows_the_first_hundred(finished, tmp_path):
         (["--contact-sheet", "sheet.txt"], "give an image file"),
         (["--threshold", "sometimes"], "sometimes"),
         (["--device", "tpu"], "tpu"),
+        (["--format", "camtrap-dp"], "name it: --out FOLDER"),
+        (["--format", "camtrap-dp", "--out", "x", "-k", "2"], "leave out --top-k"),
+        (["--format", "camtrap-dp", "--out", "x", "--utc-offset", "CET"], "CET: not an offset"),
+        (["--format", "camtrap-dp", "--out", "."], "--out .: exists"),
+        (["--format", "coco", "--explain"], "no place for --explain"),
+        (["--format", "coco", "--out", "x"], "are for --format camtrap-dp"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_read(finished, arguments, word):

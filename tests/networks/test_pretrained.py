@@ -18,7 +18,7 @@ from oltr_cli.planning.resolve import resolve_chain
 from oltr_cli.recipe.backbones import BACKBONES, TORCHVISION, torchvision_file
 from oltr_cli.recipe.files import find_recipe
 from oltr_cli.recipe.specs import BackboneSpec, MethodParams
-from oltr_cli.training.schedule import freeze_backbone
+from oltr_cli.training.freezing import freeze_backbone
 
 RESNET18 = BackboneSpec(name="resnet18", weights=TORCHVISION)
 

@@ -84,6 +84,30 @@ def test_set_values_are_toml_or_else_text(text, value):
     assert parse_set(text) == (text.partition("=")[0], value)
 
 
+HASHED = [
+    ([], ["train.freeze=none"]),
+    ([], ["train.lora=0"]),
+    (["train.freeze_backbone=true"], ["train.freeze=all"]),
+    (["train.freeze=1 block"], ["train.freeze=1 blocks"]),
+    (["train.freeze=2 blocks"], ["train.freeze_backbone=true", "train.freeze=2 blocks"]),
+    (["train.freeze_backbone=true"], ["train.freeze=2 blocks", "train.freeze_backbone=true"]),
+    ([], ["train.freeze=all", "train.freeze=none"]),
+]
+
+
+@pytest.mark.parametrize(("sets", "others"), HASHED)
+def test_both_keys_that_freeze_are_one_and_the_later_counts(tmp_path, sets, others):
+    (_, one), (_, other) = resolve(tmp_path, "", *sets), resolve(tmp_path, "", *others)
+    assert one.recipe == other.recipe
+    assert one.hash == other.hash
+
+
+def test_a_recipe_that_freezes_is_undone_by_set(tmp_path):
+    _, link = resolve(tmp_path, "[stage2]\nfreeze_backbone = true", "train.freeze=3 blocks")
+    assert (link.recipe.train.freeze_backbone, link.recipe.train.frozen_blocks) == (False, 3)
+    assert "train.freeze_backbone" not in link.origin
+
+
 def test_set_without_a_value():
     with pytest.raises(UsageProblem, match="KEY=VALUE"):
         parse_set("train.epochs")
@@ -105,6 +129,8 @@ def test_set_without_a_value():
         ("", ["train.lr.features=-1"], r"^--set train\.lr\.features: lr must not be negative: features=-1"),
         ("", ["backbone.name=resnt"], r"^--set backbone\.name: no backbone 'resnt'; did you mean"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", ["train.gamma=0.2"], r"mine\.toml: train: batch_size 30"),
+        ("", ["backbone.name=tim/test_vit"], r"^--set backbone\.name: no backbone .*; did you mean 'timm/test_vit'\?$"),
+        ("", ["backbone.name=convnext_atto"], r"no backbone 'convnext_atto'; did you mean 'timm/convnext_atto'\?$"),
         ("", ["data.crop_scale=[0.9, 0.1]"], r"crop_scale must be"),
         ("[train]\nsampler = 'class_aware'\nbatch_size = 30", [], r"batch_size 30 is not a multiple"),
         ("", ["train.schedule=multistep"], r"^--set train\.schedule: schedule multistep needs milestones"),
@@ -131,6 +157,12 @@ def test_set_without_a_value():
         ("", ["train.optimizer=adam"], r"^--set train\.optimizer: .*'sgd' or 'adamw', not 'adam'"),
         ("", ["train.layer_decay=0"], r"^--set train\.layer_decay: .*greater than 0, not 0"),
         ("", ["train.layer_decay=0.5", "train.freeze_backbone=true"], r"layer_decay is for .* freeze_backbone is set"),
+        ("", ["train.freeze=some"], r"^--set train\.freeze: freeze is all, none or a number of blocks, .* not 'some'"),
+        ("", ["train.freeze=2"], r"^--set train\.freeze: .*valid string, not 2"),
+        ("[train]\nfreeze = '1 block'\nfreeze_backbone = true", [], r"freeze = 1 blocks trains the rest"),
+        ("[train]\nfreeze = 'none'\nfreeze_backbone = true", [], r"freeze = none and .* contradict each other"),
+        ("", ["train.lora=4", "train.freeze=all"], r"lora keeps the backbone's own weights .*; set no freeze"),
+        ("", ["train.lora_alpha=4"], r"^--set train\.lora_alpha: lora_alpha is the scale of lora; set its rank"),
         ("", ["data.rand_augment=[2, 31]"], r"rand_augment must be .* from 0 to 30, not \[2, 31\]"),
         ("", ["data.rand_augment=[0, 9]"], r"rand_augment must be at least 1 operation"),
         ("", ["data.random_erasing=1.5"], r"^--set data\.random_erasing: .*less than or equal to 1, not 1\.5"),
@@ -217,3 +249,15 @@ def test_missing_recipes(tmp_path):
         find_recipe(str(tmp_path / "none.toml"))
     with pytest.raises(UsageProblem, match="cannot be read"):
         read_recipe(Path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"), [({"trains": True, "on_features": True}, "it sees saved features"), ({}, "it takes no step")]
+)
+def test_lora_is_refused_where_no_backbone_is_trained(tmp_path, facts, why):
+    plain = Described("plain", False, MethodParams, trains=True)
+    chain = [plain, Described("head", False, MethodParams, starts_from="plain", **facts)]
+    with pytest.raises(UsageProblem, match=rf"train\.lora: head does not .* \({why}\).* plain\.train\.lora or in \[st"):
+        resolve(tmp_path, "[train]\nlora = 4", chain=chain)
+    first, second = resolve(tmp_path, "", "plain.train.lora=4", chain=chain)
+    assert (first.recipe.train.lora, second.recipe.train.lora) == (4, None)

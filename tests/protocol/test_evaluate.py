@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from oltr_cli import examine
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.protocol.best_threshold import best_f_measure, quantile_threshold
 from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.catalogue import METRICS
-from oltr_cli.protocol.evaluate import evaluate_file, evaluate_run, evaluate_scores, evaluation_of
+from oltr_cli.protocol.evaluate import evaluate_run, evaluate_scores, evaluation_of
 from oltr_cli.protocol.screen import table
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.runs.choices import ChosenThreshold
@@ -51,6 +52,10 @@ def parts(arrays: dict[str, np.ndarray]) -> tuple[SavedScores, SavedScores]:
     prediction, confidence = max_softmax(arrays["logits"])
     known = arrays["labels"] >= 0
     return tuple(SavedScores(prediction[m], confidence[m], arrays["labels"][m]) for m in (known, ~known))
+
+
+def evaluate_file(path, counts_path, rule, shots="paper", val_path=None):
+    return examine(path, counts_path, threshold=rule.text, shots=shots, val=val_path).evaluation
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from PIL import Image
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import read_json
+from oltr_cli.protocol.confusions import Confusions
 from oltr_cli.protocol.metrics import accepted, all_metrics
 from oltr_cli.protocol.thresholds import ThresholdRule
 from oltr_cli.report.choose import choose
@@ -88,7 +89,8 @@ def root(tmp_path_factory):
         for split in ("test", "open"):
             s = SavedScores.load(run.scores(split))
             paths = np.array([f"{split}/{i} a.png" for i in range(len(s))])
-            SavedScores(s.prediction, s.confidence, s.labels, paths=paths).save(run.scores(split))
+            logits = 6 * np.eye(10)[s.prediction] if method == "dme" else None
+            SavedScores(s.prediction, s.confidence, s.labels, logits, paths=paths).save(run.scores(split))
     return home
 
 
@@ -267,6 +269,35 @@ def test_the_gallery_follows_the_threshold(page, root):
     )
     assert sizes
     assert set(sizes) == {96}
+
+
+def test_confusions_are_those_of_the_chosen_run(page, root):
+    for method in ("plain", "dme"):
+        choose_run(page, method)
+        run = Run(root / "runs", "somewhere", method, "0123456789", 0)
+        found = Confusions.of(SavedScores.load(run.scores("test")), SavedScores.load(run.scores("open")), 10, 0.1)
+        places = found.largest()
+        assert visible(page, "confusions", 0) == [[*NAMES, "open"][label] for label in found.true[places]]
+        assert visible(page, "confusions", 1) == [[*NAMES, "unknown"][label] for label in found.decided[places]]
+        assert visible(page, "confusions", 2) == [str(count) for count in found.count[places]]
+        shares = [float(share) for share in visible(page, "confusions", 3)]
+        assert shares == pytest.approx((100 * found.share[places]).tolist(), abs=0.06)
+    assert ATTACK in visible(page, "confusions", 0)
+    assert page.execute_script("return window.attacked") is None
+
+
+def test_mistakes_and_doubtful_labels_are_named(page):
+    tiles = ".kind[data-kind={}] .tile"
+    choose_run(page, "plain")
+    known = texts(page, tiles.format("known_as_other"))
+    assert len(known) == 12
+    assert all("mistaken for" in text and text.endswith(" a.png") for text in known)
+    assert any("the scores have none" in text for text in texts(page, "#gallery .notes"))  # plain's have no logits
+    choose_run(page, "dme")
+    doubtful = texts(page, tiles.format("perhaps_mislabelled"))
+    assert len(doubtful) == 12
+    assert all("perhaps" in text and "label’s probability (test)" in text for text in doubtful)
+    assert all(text.endswith(" a.png") for text in doubtful)
 
 
 def test_tables_sort_by_mouse_and_keyboard_and_say_so(page):

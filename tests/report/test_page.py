@@ -20,14 +20,16 @@ from oltr_cli.base.files import read_json
 from oltr_cli.commands.report import report
 from oltr_cli.data.feed.opening import open_dataset
 from oltr_cli.errors import UsageProblem
+from oltr_cli.protocol.confusions import Confusions, most_confused
 from oltr_cli.protocol.metrics import accepted, all_metrics
+from oltr_cli.protocol.mistakes import PER_KIND, find_mistakes
+from oltr_cli.protocol.per_class import PerClass
 from oltr_cli.protocol.shots import shot_groups
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.report import watch as watching
 from oltr_cli.report.choose import choose, tables_for
 from oltr_cli.report.content import Cache, collect
-from oltr_cli.report.mistakes import PER_KIND, find_mistakes
-from oltr_cli.report.numbers import NUMBERS, POINTS, class_numbers, most_confused, shortest, threshold_numbers
+from oltr_cli.report.numbers import NUMBERS, POINTS, class_numbers, confusion_numbers, shortest, threshold_numbers
 from oltr_cli.report.page import REFRESH, render
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.fake_runs import CLASS_COUNTS, fake_methods, make_run, random_scores
@@ -138,12 +140,15 @@ def test_most_confused_by_counting():
 
 def test_a_class_that_is_always_right_or_never_tested_says_so():
     known = SavedScores(np.array([0, 0, 1]), np.array([0.9, 0.2, 0.9], np.float32), np.array([0, 0, 0]))
-    numbers = class_numbers(known, 3, 0.5)
+    open_ = SavedScores(np.array([1]), np.array([0.9], np.float32), np.array([-1]))
+    numbers = class_numbers(PerClass.of(known, open_, [300, 50, 5], 0.5))
     assert numbers["test"] == [3, 0, 0]
     assert numbers["closed"] == [0.6667, None, None]
     assert numbers["open"] == [0.3333, None, None]
+    assert numbers["rejected"] == [0.3333, None, None]
     assert numbers["as"] == [1, None, None]
-    assert class_numbers(known, 3, None)["open"] == [None] * 3
+    without = class_numbers(PerClass.of(known, None, [300, 50, 5], 0.5))
+    assert without["open"] == without["rejected"] == [None] * 3
 
 
 def test_mistakes_are_those_of_the_most_certain_samples():
@@ -169,7 +174,8 @@ def test_a_thousand_classes_stay_small():
     counts = rng.integers(5, 1200, 1000)
     numbers = {
         "curve": threshold_numbers(known, open_, counts, "paper", {"fixed:0.1": 0.1}),
-        "classes": class_numbers(known, 1000, 0.1),
+        "classes": class_numbers(PerClass.of(known, open_, counts, 0.1)),
+        "confusions": confusion_numbers(Confusions.of(known, open_, 1000, 0.1)),
     }
     assert len(json.dumps(numbers)) < 90_000
 
@@ -537,10 +543,10 @@ def test_a_watched_run_is_read_once_and_again_when_it_changes(runs, no_figures, 
     cache = Cache()
     for _ in range(2):
         collect(choose("somewhere"), [], Display(quiet=True), cache)
-    assert len(read) == 6  # test and open of three runs
+    assert len(read) == 8  # test and open of three runs, and val of the two with mistakes
     (runs / "somewhere/plain/0123456789-s0/threshold.json").write_text('{"value": 0.33, "rule": "val_open"}')
     made = collect(choose("somewhere"), [], Display(quiet=True), cache)
-    assert len(read) == 10  # test and open of one run, for its metrics at the tuned τ and for its curves
+    assert len(read) == 13  # those of one run, and test and open for its metrics at the tuned τ
     assert made.finished[2].numbers["own"] == 0.33
     assert made.finished[2].numbers["named"][0] == {"rule": "tuned, by val_open", "tau": 0.33}
     assert 0.33 in made.finished[2].numbers["curve"]["tau"]

@@ -72,6 +72,24 @@ def test_norms_and_biases_are_not_decayed_if_asked():
         assert decay[id(p)] == (0.0 if flat else 0.5), name
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext", "swin_tiny_patch4_window7_224"])
+def test_of_timm_those_are_not_decayed_which_timm_exempts(name):
+    timm = pytest.importorskip("timm")
+    from timm.optim import param_groups_weight_decay
+
+    method = make(name=f"timm/{name}", stem="imagenet", width=64)
+    optimizer = build_optimizer(method, spec(decay_norms=False, weight_decay=0.5))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    theirs = timm.create_model(name, num_classes=0)
+    names = {id(p): key for key, p in theirs.named_parameters()}
+    exempt = theirs.no_weight_decay() if hasattr(theirs, "no_weight_decay") else ()
+    groups = param_groups_weight_decay(theirs, 0.5, no_weight_decay_list=exempt)
+    wanted = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert {key: decay[id(p)] for key, p in method.backbone.model.named_parameters()} == wanted
+    if name != "test_convnext":
+        assert any(p.ndim > 1 and not wanted[key] for key, p in theirs.named_parameters())
+
+
 @pytest.mark.parametrize(
     ("backbone", "layers"),
     [
@@ -137,7 +155,7 @@ class _Nameless(Backbone):
 def test_a_backbone_without_layers_is_refused():
     method = make()
     method.backbone = _Nameless(BackboneSpec())
-    with pytest.raises(UsageProblem, match=r"train\.layer_decay: _Nameless does not define layer_groups"):
+    with pytest.raises(UsageProblem, match=r"_Nameless does not define layer_groups\(\), which train\.layer_decay"):
         build_optimizer(method, spec(layer_decay=0.5))
     assert build_optimizer(method, spec())
 

@@ -1,5 +1,9 @@
 """Steps of the optimizer from several batches: the mean over all their images, also where an epoch ends early."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +52,56 @@ def test_a_step_takes_the_mean_over_the_images_of_its_batches(size, batches):
         optimizer.step()
         torch.testing.assert_close(found[min(first + size, batches)], network.weight.detach())
     assert steps == updates_per_epoch(TrainSpec(accumulate=size), batches) == -(-batches // size)
+
+
+_TWO_PROCESSES = """
+import sys, torch, torch.distributed as dist
+from types import SimpleNamespace
+from accelerate import Accelerator
+from torch.nn.parallel import DistributedDataParallel
+from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.training.updates import Updates
+from tests.training.test_updates import RATE, data
+
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2
+torch.manual_seed(0)
+network = torch.nn.Linear(3, 1)
+model, exchanged = accelerator.prepare_model(network), []
+assert isinstance(model, DistributedDataParallel)
+
+def count(state, bucket):
+    exchanged.append(1)
+    total = dist.all_reduce(bucket.buffer() / 2, async_op=True).get_future()
+    return total.then(lambda future: future.value()[0])
+
+model.register_comm_hook(None, count)
+optimizer = torch.optim.SGD(network.parameters(), RATE)
+updates = Updates(TrainSpec(accumulate=2), optimizer, SimpleNamespace(step=lambda: None), accelerator, 5)
+share = slice(2 * accelerator.process_index, 2 * accelerator.process_index + 2)
+for number, (x, y) in enumerate(zip(*data(5), strict=True)):
+    with updates.apart(model, number):
+        updates.backward((model(x[share]) - y[share]).square().mean(), number)
+    updates.step(number, network, None)
+if accelerator.is_main_process:
+    torch.save({"weight": network.weight.detach(), "exchanged": len(exchanged)}, sys.argv[1])
+"""
+
+
+def test_two_processes_exchange_gradients_once_a_step_and_get_the_weights_of_one(tmp_path):
+    script, result = tmp_path / "two.py", tmp_path / "two.pt"
+    script.write_text(_TWO_PROCESSES)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), str(result)]
+    root = str(Path(__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [sys.executable, *launch], env=env, cwd=root, timeout=240, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = torch.load(result, weights_only=True)
+    assert found["exchanged"] == 3, "five batches make three steps"
+    history, _ = epoch(2, 5)
+    torch.testing.assert_close(found["weight"], history[-1])
 
 
 def test_a_step_of_one_batch_is_todays():

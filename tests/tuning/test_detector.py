@@ -11,12 +11,12 @@ from scipy.special import logsumexp, softmax
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+from oltr_cli.api.examination import examine_run
 from oltr_cli.base.added_files import add_file
 from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.tune import tune_app
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.pipeline.chosen import evaluate_chosen
 from oltr_cli.protocol.evaluate import evaluate_run
 from oltr_cli.runs.choices import read_chosen_detector, read_tuned
 from oltr_cli.runs.folder import run_from_path
@@ -242,7 +242,7 @@ def test_a_choice_whose_file_is_not_given_says_what_to_do(run):
     chosen = tune_detector(run, draws=20).chosen
     chosen.model_copy(update={"name": "mine", "params": {}}).write(run.path)
     for use in (
-        lambda: evaluate_chosen(run.path, read_chosen_detector(run.path)),
+        lambda: examine_run(run.path, None, "paper"),
         lambda: Recogniser.load(run.name, by_choice=True),
         lambda: tune_threshold_of_choice(run, tuning_rule("id_quantile:0.8")),
     ):

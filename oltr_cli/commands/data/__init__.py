@@ -5,6 +5,7 @@ import typer
 from oltr_cli.commands.data.active import active
 from oltr_cli.commands.data.build import build
 from oltr_cli.commands.data.check import check
+from oltr_cli.commands.data.groups import groups
 from oltr_cli.commands.data.info import info
 from oltr_cli.commands.data.prepare import prepare_app
 from oltr_cli.commands.data.rename import rename
@@ -23,5 +24,5 @@ def _data() -> None:
 
 
 data_app.add_typer(prepare_app, name="prepare")
-for command in (build, check, info, store, active, rename):
+for command in (build, check, info, store, active, groups, rename):
     data_app.command()(command)

@@ -10,6 +10,7 @@ from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
+    from oltr_cli.data.build.allocate import Evenness
     from oltr_cli.data.build.dataset import Built
     from oltr_cli.data.build.split import Tail
 
@@ -17,7 +18,13 @@ _TAIL, _SPLIT, _RECIPE = "The tail", "The split", "The recipe"
 
 
 def build(
-    images: Annotated[Path, typer.Option(help="Folder of class folders, or a CSV of path,label")],
+    images: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of class folders, or a CSV with the columns path and label, and any others; or COCO, "
+            "Camtrap DP, Darwin Core, Parquet, WebDataset"
+        ),
+    ],
     out: Annotated[str, typer.Option(help="Name of the dataset, written to $OLTR_DATA/NAME; or a folder's path")],
     open_: Annotated[
         Path | None,
@@ -28,6 +35,13 @@ def build(
         typer.Option(
             metavar="NAMES|N",
             help="Classes of --images to set aside as unknown: names separated by commas, or how many",
+        ),
+    ] = "",
+    open_by: Annotated[
+        str,
+        typer.Option(
+            metavar="date:2024-01-01|group:NAME|COLUMN:VALUE",
+            help="Classes that are only seen from that day on, in that group or with that value become unknown",
         ),
     ] = "",
     as_is: Annotated[
@@ -58,6 +72,21 @@ def build(
             "--as-classes", help="Folders train, valid and test are part of class names", rich_help_panel=_SPLIT
         ),
     ] = False,
+    group_by: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN|folder|name-pattern:REGEX|exif-time:10m",
+            help="Keep photographs of one site, camera, individual or sequence in one split. Default: the CSV's column "
+            "group, if it has one",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = "",
+    split_near: Annotated[
+        bool,
+        typer.Option(
+            "--split-near", help="Nearly identical photographs may be in different splits", rich_help_panel=_SPLIT
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices", rich_help_panel=_SPLIT)] = 0,
     image_size: Annotated[
         int | None,
@@ -75,12 +104,12 @@ def build(
         str, typer.Option(metavar="FILE|torchvision|hub", help="Pre-trained backbone", rich_help_panel=_RECIPE)
     ] = "",
     decode: Annotated[
-        bool | None,
+        bool,
         typer.Option(
             "--decode/--no-decode",
-            help="Decode every image fully, not only its header and end. Default if all files have up to 500 MB",
+            help="Decode every image fully and find nearly identical ones, or look at headers and ends only",
         ),
-    ] = None,
+    ] = True,
     force: Annotated[
         bool,
         typer.Option(
@@ -104,7 +133,8 @@ def build(
 ) -> None:
     """Build a dataset from your own photographs; all other commands then take its name.
 
-    No image is moved, copied or changed. Unreadable files, copies, and images in two classes are left out and
+    No image is moved, copied or changed; those inside of Parquet files and archives are unpacked to
+    $OLTR_DATA/NAME/images. Unreadable files, copies, and images in two classes are left out and
     reported.
 
     With --as-is, each class holds out its shares, at least one image for the test: with two images, one goes to the
@@ -135,6 +165,9 @@ def build(
         Sizing(image_size, backbone, weights),
         redraw,
         fresh_recipe,
+        group_by,
+        open_by,
+        not split_near,
     )
     display = Display(quiet)
     built = build_dataset(wish, _folder(out), display, force)
@@ -186,7 +219,16 @@ def _print(built: "Built") -> None:
         spread = f"  {fewest}–{most} per class" if fewest < most else f"  {most} per class" if most else ""
         unused = f"; {built.unused:,} more are not used (--as-is uses all)" if split == "train" and built.unused else ""
         print(f"  {split:<8} {count:>8,}{spread}{unused}")
+    if built.even is not None:
+        print(f"  groups   {_evenness(built.even)}")
     print("  classes  " + ", ".join(f"{count} {group}-shot" for group, count in built.shots.items()))
+
+
+def _evenness(even: "Evenness") -> str:
+    text = f"{even.groups:,} of 2–{even.largest:,} images kept together"
+    if not even.name:
+        return f"{text}; shares of all classes as without groups"
+    return f"{text}; largest deviation: {even.name} has {even.share:.0%} in {even.split} instead of {even.wanted:.0%}"
 
 
 def _next(built: "Built", display: "Display") -> None:

@@ -1,5 +1,6 @@
 """``oltr data check``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,13 @@ def check(
     lists: Lists = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image; implies --content")] = False,
     content: Annotated[bool, typer.Option("--content", help="Find files with the same content")] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Picture of nearly identical images in two splits or under two labels; implies --decode",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Number of processes that read files; default one per core")
     ] = None,
@@ -36,22 +44,35 @@ def check(
     ```
     oltr data check tiny-imagenet-lt
     oltr data check tiny-imagenet-lt --decode           decode all images, and find copies under other names
+    oltr data check mine --contact-sheet near.png       also draw nearly identical images of two splits or two classes
     oltr data check places-lt --lists downloads/Places_LT --root /data/places365
     oltr data check mine.toml --json
     ```
     """
+    from rich.markup import escape
+
     from oltr_cli.base.display import Display, SafeConsole
     from oltr_cli.base.machine import cores
     from oltr_cli.data.inspect.check import check_dataset
+    from oltr_cli.errors import UsageProblem
 
     display = Display(quiet)
     spec, images, where = named_dataset(name, root, lists)
     processes = cores() if workers is None else workers
-    checked = check_dataset(spec, images, where, display, content=content, decode=decode, workers=processes)
+    if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
+        raise UsageProblem(f"--contact-sheet {contact_sheet}: write a name that ends in .png")
+    sheet = contact_sheet.expanduser() if contact_sheet else None
+    pixels = decode or sheet is not None
+    checked = check_dataset(
+        spec, images, where, display, content=content, pixels=pixels, workers=processes, sheet=sheet
+    )
     if json_:
         print_json(_facts(checked))
     else:
-        _print(checked, SafeConsole(), decode)
+        _print(checked, SafeConsole(), pixels)
+    if sheet is not None:
+        none = "no nearly identical images in two splits or under two labels, so no picture"
+        display.say(f"wrote {escape(str(sheet))}" if checked.sheet else none)
     display.say(f"[dim]next[/]  {_next(checked, name, same_dataset(name, root, lists))}")
     if checked.count("error"):
         raise typer.Exit(3)

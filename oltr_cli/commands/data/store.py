@@ -43,8 +43,8 @@ def store(
     Larger images are shrunk to the given shorter side; smaller ones stay as they are. Runs whose recipe has this
     data.store_side read from the store, and build it first if it is not there. It is in $OLTR_CACHE (default: .store in
     $OLTR_DATA), shared by all recipes of the same folder of images. What was stopped goes on with the same command;
-    when lists or files change, only the new images are decoded. ls and rm are also for the features of frozen
-    pre-trained backbones, which runs with train.freeze_backbone=true keep there.
+    when lists or files change, only the new images are decoded, and those again that could not be decoded. ls and rm
+    are also for the features of frozen pre-trained backbones, which runs with train.freeze_backbone=true keep there.
 
     ```
     oltr data store mine --side 256                       decode all images of mine
@@ -80,6 +80,7 @@ def _build(
     from oltr_cli.data.lists.lists import open_lists
     from oltr_cli.data.store.build import build_store
     from oltr_cli.data.store.folder import StoreFolder
+    from oltr_cli.data.store.shards import WIDTH
     from oltr_cli.errors import UsageProblem
 
     spec, images, where = named_dataset(name, root, lists)
@@ -89,8 +90,8 @@ def _build(
     splits, _, _ = open_lists(spec.name, images, where)
     files = [file for split in splits.values() for file in split.files]
     folder = StoreFolder(spec.name, images, side or spec.store_side or 256)
-    places, decoded = build_store(folder, files, cores() if workers is None else workers, display)
-    bad = sorted({name for shard in places.shards for name in shard.reasons})
+    places, decoded = build_store(folder, files, cores() if workers is None else workers, display, again=True)
+    bad = sorted({name for name, width in zip(files, places.column(WIDTH), strict=True) if not width})
     facts = {**_facts(folder), "decoded": decoded, "undecodable": bad}
     if json_:
         print_json(facts)

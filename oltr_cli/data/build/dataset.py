@@ -6,14 +6,25 @@ request.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.text import counted
+from oltr_cli.base.text import counted, some
 from oltr_cli.data.build import point_out
+from oltr_cli.data.build.allocate import Evenness
 from oltr_cli.data.build.earlier import Earlier
-from oltr_cli.data.build.find import class_folders, find_photographs, split_folders
+from oltr_cli.data.build.find import (
+    by_class,
+    class_folders,
+    find_photographs,
+    in_folders,
+    one_for_each_file,
+    sizes_of,
+    split_folders,
+)
+from oltr_cli.data.build.group import group_by, with_dates
 from oltr_cli.data.build.recipe import Sizing, recipe_text
 from oltr_cli.data.build.screen import Checked
 from oltr_cli.data.build.split import (
@@ -24,10 +35,13 @@ from oltr_cli.data.build.split import (
     set_aside,
     split_as_given,
     split_as_is,
-    split_open,
     split_with_tail,
 )
+from oltr_cli.data.build.table import Photograph
+from oltr_cli.data.build.together import check_given, groups_text, kept_together, why_no_split
+from oltr_cli.data.build.unknown import open_by, split_unknown
 from oltr_cli.data.build.write import check_folder, write_dataset
+from oltr_cli.data.lists.kept_together import GROUPS
 from oltr_cli.data.lists.lists import digest_of
 from oltr_cli.data.prepare.common import as_lines
 from oltr_cli.errors import DataProblem, UsageProblem
@@ -44,7 +58,9 @@ class Wish:
         as_classes: folders called train, valid, test, … are parts of class names, not splits.
         open_classes: classes of ``images`` to set aside as unknown: names, or how many to draw.
         held: share of each class's images that is held out.
-        decode: decode every file in full; None: only where that is quick.
+        decode: decode every file in full, and look for near copies.
+        group_by, open_by: the options of the same name; "" for none.
+        keep_near: near copies are one group.
         redraw: draw the splits of all images; otherwise those of an earlier build stay in theirs.
         fresh_recipe: write the recipe for the images as they are now; otherwise an earlier one keeps its settings.
     """
@@ -55,11 +71,14 @@ class Wish:
     open_classes: tuple[str, ...] | int = ()
     held: Held = field(default_factory=Held)
     seed: int = 0
-    decode: bool | None = None
+    decode: bool = True
     as_classes: bool = False
     sizing: Sizing = field(default_factory=Sizing)
     redraw: bool = False
     fresh_recipe: bool = False
+    group_by: str = ""
+    open_by: str = ""
+    keep_near: bool = True
 
 
 @dataclass
@@ -77,6 +96,7 @@ class Built:
     written: list[str] = field(default_factory=list)
     as_before: int = 0  # images that stay in the split of an earlier build
     kept: str = ""  # name of the file that the replaced recipe was moved to
+    even: Evenness | None = None  # how even groups leave the shares of classes; None without groups
 
 
 def build_dataset(wish: Wish, folder: Path, display: Display, force: bool = False) -> Built:
@@ -101,44 +121,54 @@ def build_dataset(wish: Wish, folder: Path, display: Display, force: bool = Fals
 
 
 def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
-    checked = _find(wish, built)
+    checked, groups = _find(wish, built, display)
     checked.keep_listable()
     checked.keep_readable(wish.decode, display)
     checked.keep_one_of_each(display)
+    checked.find_near()
     earlier = Earlier.read(built.folder, wish.redraw)
     before = earlier.split_of
     if force:
         earlier.check(path for files in checked.known.values() for path in files)
     aside, known = set_aside(checked.known, wish.open_classes, wish.seed)
     if checked.given:  # a class may have lost its training images: unreadable ones, copies
-        known = {name: files for name, files in known.items() if any(checked.given[f] == "train" for f in files)}
+        untrained = [
+            name for name, files in known.items() if all(checked.given.get(f, "train") != "train" for f in files)
+        ]
+        known = {name: files for name, files in known.items() if name not in untrained}
+        if untrained:
+            built.warnings.append(f"left out, classes without an image for training: {some(untrained)}")
     if len(known) < 2:
         raise DataProblem(
             f"{wish.images}: {counted(len(known), 'known class')} with readable images; at least two are needed"
         )
-    if checked.given:
-        splits = split_as_given(known, checked.given, wish.held, wish.seed, before)
+    near = checked.near if wish.keep_near else []
+    together = kept_together(known, groups, near)
+    given = {path: split for files in known.values() for path in files if (split := checked.given.get(path))}
+    check_given(groups, given)
+    if given:
+        splits, even = split_as_given(known, given, wish.held, wish.seed, before, together)
         if wish.tail is not None:
             draw_tail(splits["train"], wish.seed, wish.tail)
     elif wish.tail is None:
-        splits = split_as_is(known, wish.held, wish.seed, before)
+        splits, even = split_as_is(known, wish.held, wish.seed, before, together)
     else:
-        splits = split_with_tail(known, wish.held, wish.seed, wish.tail, before)
-    if not splits["val"]:
-        raise DataProblem(
-            f"{wish.images}: no class has three readable images, one each for training, validation and test"
-        )
+        splits, even = split_with_tail(known, wish.held, wish.seed, wish.tail, before, together)
+    if not splits["val"] or not splits["test"]:
+        raise DataProblem(f"{wish.images}: {why_no_split(known, together)}")
     classes = list(known)
     point_out.names(classes, wish.images, built.warnings)
-    open_, open_val = _open(aside, checked.foreign, wish, built)
-    point_out.small(splits, classes, built.warnings)
+    open_, open_val = _open(aside, checked, groups, near, wish, built)
+    built.even = even if together else None
+    point_out.small(splits, classes, even, built.warnings)
+    point_out.groups(together, splits, checked, built.warnings)
     point_out.large(checked.sides, built.name, built.warnings)
     rows = {
         split: [(path, label) for label, c in enumerate(classes) for path in files.get(c, ())]
         for split, files in splits.items()
     }
     rows |= {name: [(path, -1) for path in files] for name, files in (("open", open_), ("open_val", open_val)) if files}
-    point_out.near(rows, checked, built.warnings)
+    point_out.near(rows, checked, built.name, built.warnings)
     sizes = {split: [len(files.get(c, ())) for c in classes] for split, files in splits.items()}
     texts = {
         f"{split}.txt": as_lines(f"{checked.name(path)} {label}" for path, label in pairs)
@@ -146,6 +176,8 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     }
     # A number that all lines begin with is not read as part of the names: names that begin with one stay whole.
     texts["classes.txt"] = as_lines(f"{label:06d} {c}" for label, c in enumerate(classes))
+    if groups:
+        texts[GROUPS] = groups_text(rows, groups, checked.name)
     digest = digest_of({split: texts[f"{split}.txt"].encode() for split in rows})
     recipe = recipe_text(
         built.name, checked.root, built.folder, digest, sizes["train"], checked.sides, wish.sizing, wish.tail is None
@@ -160,25 +192,44 @@ def _build(wish: Wish, built: Built, display: Display, force: bool) -> None:
     built.shots = {name: int(mask.sum()) for name, mask in shot_groups(sizes["train"]).items()}
 
 
-def _find(wish: Wish, built: Built) -> Checked:
-    """Photographs of known classes and foreign ones, and the folder that holds all of them."""
+def _find(wish: Wish, built: Built, display: Display) -> tuple[Checked, dict[Path, str]]:
+    """Photographs of known classes and foreign ones, with the folder that holds all of them; and the group of each."""
     images, foreign_images = wish.images, wish.open_images
     inside = None
     if foreign_images is not None and foreign_images.is_dir() and images.is_dir():
         if foreign_images.samefile(images):
             raise UsageProblem("--images and --open are the same folder; use --open-classes to set classes aside")
         inside = foreign_images
-    known = find_photographs(images, "--images", inside, built.warnings)
-    given: dict[Path, str] = {}
-    if images.is_dir():
-        if not wish.as_classes:
-            known, given = split_folders(known, built.warnings)
-        known = class_folders(known, images, built.warnings)
-    foreign: Photographs = {}
+    found = find_photographs(images, "--images", inside, built.folder / "images", display, built.warnings)
+    others: list[Photograph] = []
     if foreign_images is not None:
         # A folder inside the other one belongs to its own option only.
-        foreign = find_photographs(foreign_images, "--open", images if inside else None, built.warnings)
+        without, unpack_to = images if inside else None, built.folder / "open"
+        others = find_photographs(foreign_images, "--open", without, unpack_to, display, built.warnings)
+    sizes = sizes_of([*found, *others])
+    if wish.open_by.startswith("date:"):
+        found = with_dates(found, display)
+    if wish.group_by:
+        grouped = group_by([*found, *others], wish.group_by, display, built.warnings)
+        found, others = grouped[: len(found)], grouped[len(found) :]
+    if wish.open_by:
+        found = open_by(found, wish.open_by, built.warnings)
+    found, others = (one_for_each_file(photographs, built.warnings) for photographs in (found, others))
+    for photograph in others:
+        if photograph.split == "train":
+            raise DataProblem(f"{photograph.where}: an image of --open cannot be for training")
+    known = by_class(photograph for photograph in found if not photograph.open)
+    foreign = by_class([photograph for photograph in found if photograph.open] + others)
+    given = {photograph.path: photograph.split for photograph in [*found, *others] if photograph.split}
+    if in_folders(found):
+        if not wish.as_classes:
+            known, of_folders = split_folders(known, built.warnings)
+            given |= of_folders
+        known = class_folders(known, images, built.warnings)
+    groups = {photograph.path: photograph.group for photograph in [*found, *others] if photograph.group}
     every = [path for part in (known, foreign) for files in part.values() for path in files]
+    if not every:
+        raise DataProblem(f"{images}: every image is listed with several labels")
     try:
         root = Path(os.path.commonpath([path.parent for path in every]))
     except ValueError:
@@ -190,25 +241,19 @@ def _find(wish: Wish, built: Built) -> Checked:
             str(path).encode()
         except UnicodeEncodeError:
             raise DataProblem(f"{str(path)!r}: the path of this folder is not UTF-8; rename it") from None
-    return Checked(known, foreign, root, built.warnings, given)
+    return Checked(known, foreign, root, built.warnings, given, sizes), groups
 
 
-def _open(aside: Photographs, foreign: Photographs, wish: Wish, built: Built) -> tuple[list[Path], list[Path]]:
+def _open(
+    aside: Photographs, checked: Checked, groups: Mapping[Path, str], near: list[list[Path]], wish: Wish, built: Built
+) -> tuple[list[Path], list[Path]]:
     """Open test and open validation images."""
-    groups = {**{f"{name} (set aside)": files for name, files in aside.items()}, **foreign}
-    if not groups:
+    kinds = {**{f"{name} (set aside)": files for name, files in aside.items()}, **checked.foreign}
+    if not kinds:
         built.warnings.append(
             "no open images, so no open-set metrics and no threshold tuned on unknowns; give --open or --open-classes"
         )
         return [], []
-    open_, open_val = split_open(groups, wish.seed)
-    if not open_val:
-        built.warnings.append(
-            "only one open image: it goes to the open test, and no threshold can be tuned on unknowns"
-        )
-    elif len(groups) == 1:
-        built.warnings.append(
-            "all open images are of one kind, which open validation and open test share: a tuned threshold will look "
-            "better than it is on new kinds; sort open images into one folder per kind"
-        )
-    return open_, open_val
+    foreign = {path for files in checked.foreign.values() for path in files}
+    given = {path: split for path, split in checked.given.items() if path in foreign}
+    return split_unknown(kinds, given, kept_together(kinds, groups, near), wish.seed, built.warnings)

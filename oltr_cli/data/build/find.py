@@ -1,42 +1,139 @@
-"""Finding photographs and their classes: in class folders, or in a CSV of ``path,label``."""
+"""Finding photographs and their classes: in class folders, or in a table of them."""
 
-import csv
 import os
+import stat
 import unicodedata
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from rich.markup import escape
+
+from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
+from oltr_cli.data.build.formats import recognise
 from oltr_cli.data.build.split import Photographs
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.build.table import SPLITS, Photograph, read_csv
+from oltr_cli.data.images import HEIC_SUFFIXES, SUFFIXES
 from oltr_cli.errors import DataProblem
 
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS archives and network drives add to folders of photographs
 
 
-def find_photographs(source: Path, option: str, without: Path | None, warnings: list[str]) -> Photographs:
-    """Files by class: the label in a CSV, or the path below ``source`` of the folder that directly holds them.
+def find_photographs(
+    source: Path, option: str, without: Path | None, unpack_to: Path, display: Display, warnings: list[str]
+) -> list[Photograph]:
+    """What a table or a file of another format lists, or the images below the folder ``source``, each with the path of
+    its folder as label.
 
     Args:
         option: the option that gave ``source``, for messages.
         without: a folder to skip.
+        unpack_to: folder for images that are inside of a file.
+        display: says what ``source`` is taken for, if it is neither class folders nor a CSV of paths.
         warnings: new ones are appended.
     Raises:
-        DataProblem: no such folder or CSV, or no image in it.
+        DataProblem: no such folder or table, or no image in it.
     """
+    if (recognised := recognise(source, unpack_to, display)) is not None:
+        display.say(f"{option} {escape(str(source))}: taken for {recognised.name}")
+        found = recognised.read(warnings)
+        to = f", unpacked to {escape(str(unpack_to))}" if recognised.unpacks else ""
+        display.say(f"{counted(len(found), 'image')} of it with one class{to}")
+        return found
     if source.is_file() and source.suffix.lower() == ".csv":
-        return _from_csv(source)
+        return read_csv(source)
     if not source.exists():
         what = "file" if source.suffix.lower() == ".csv" else "folder"
         raise DataProblem(f"{option} {source}: no such {what}")
     if not source.is_dir():
-        raise DataProblem(f"{option} {source}: not a folder and not a .csv file")
+        raise DataProblem(f"{option} {source}: not a folder and not a .csv file, nor .json, .parquet or .tar")
+    return [
+        Photograph(path, label, where=str(path))
+        for label, files in _in_folders(source, option, without, warnings).items()
+        for path in files
+    ]
+
+
+def in_folders(photographs: Sequence[Photograph]) -> bool:
+    """Whether they were found in folders, and their labels are the folders' paths."""
+    return bool(photographs) and all(photograph.where == str(photograph.path) for photograph in photographs)
+
+
+def sizes_of(photographs: Iterable[Photograph]) -> dict[Path, int]:
+    """Bytes of each file.
+
+    Raises:
+        DataProblem: a file does not exist; the message says where it is listed.
+    """
+    sizes: dict[Path, int] = {}
+    for photograph in photographs:
+        path = photograph.path
+        if path in sizes:
+            continue
+        try:
+            status = path.stat()
+            found = stat.S_ISREG(status.st_mode)  # reading from a named pipe would wait forever
+        except (OSError, ValueError):  # ValueError: a zero byte in the name
+            found = False
+        if not found:
+            if photograph.where == str(path):  # found in a folder, and a broken link or the like: screened later
+                continue
+            swapped = "; the path comes first, then the label" if _is_swapped(photograph) else ""
+            raise DataProblem(f"{photograph.where}: no such image {path}{swapped}")
+        sizes[path] = status.st_size
+    return sizes
+
+
+def by_class(photographs: Iterable[Photograph]) -> Photographs:
+    """The files of each label, all sorted, each once."""
+    found: dict[str, set[Path]] = defaultdict(set)
+    for photograph in photographs:
+        found[photograph.label].add(photograph.path)
+    return {label: sorted(paths) for label, paths in sorted(found.items())}
+
+
+def one_for_each_file(photographs: list[Photograph], warnings: list[str]) -> list[Photograph]:
+    """``photographs`` with each file once, without those that have several labels; a warning names their lines.
+
+    Raises:
+        DataProblem: a file is listed twice with different splits or groups.
+    """
+    first: dict[Path, Photograph] = {}
+    torn: dict[Path, list[Photograph]] = {}
+    for photograph in photographs:
+        other = first.setdefault(photograph.path, photograph)
+        if other is photograph:
+            continue
+        if (other.label, other.open) != (photograph.label, photograph.open):
+            torn.setdefault(photograph.path, [other]).append(photograph)
+        for what in ("split", "group"):
+            one, two = getattr(other, what), getattr(photograph, what)
+            if one != two:
+                raise DataProblem(
+                    f"{photograph.where}: the {what} of {photograph.path.name} is '{two}', but '{one}' in {other.where}"
+                )
+    if torn:
+        shown = [
+            f"{path.name} ({', '.join(f'{_short(p.where)}: {p.label}' for p in lines)})" for path, lines in torn.items()
+        ]
+        warnings.append(
+            f"left out, images that are listed with several labels ({len(torn):,}): {some(shown)}; keep one line of "
+            "each, or give the images of such pairs a class of their own"
+        )
+    return [photograph for path, photograph in first.items() if path not in torn]
+
+
+def _short(where: str) -> str:
+    return where.rpartition("/")[2]
+
+
+def _is_swapped(photograph: Photograph) -> bool:
+    return Path(photograph.label).suffix.lower() in SUFFIXES
+
+
+def _in_folders(source: Path, option: str, without: Path | None, warnings: list[str]) -> Photographs:
+    """Images by the path below ``source`` of the folder that directly holds them, "" for ``source`` itself."""
     found: dict[str, list[Path]] = defaultdict(list)
     others: Counter[str] = Counter()
     for place, files in _folders(source.absolute(), without, warnings):
@@ -48,7 +145,7 @@ def find_photographs(source: Path, option: str, without: Path | None, warnings: 
                 others[suffix or "no suffix"] += 1
     if others:
         kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in others.most_common(5))
-        hint = "; convert HEIC to JPEG first" if {".heic", ".heif"} & set(others) else ""
+        hint = "; HEIC needs pillow-heif: pip install 'oltr[heic]'" if HEIC_SUFFIXES & set(others) else ""
         warnings.append(f"left out, not images by their suffix ({others.total():,}): {kinds}{hint}")
     if not found:
         raise DataProblem(f"{option} {source}: has no images (*{', *'.join(sorted(SUFFIXES))})")
@@ -87,14 +184,14 @@ def split_folders(classes: Photographs, warnings: list[str]) -> tuple[Photograph
     others: list[str] = []  # not in a class folder of a split
     for place, files in classes.items():
         top, _, name = place.partition("/")
-        if name and top.lower() in SPLIT_FOLDERS:
+        if name and top.lower() in SPLITS:
             of_split[top][name] = files
         else:
             others.append(place)
-    training = {name for top, found in of_split.items() if SPLIT_FOLDERS[top.lower()] == "train" for name in found}
-    held_out = {name for top, found in of_split.items() if SPLIT_FOLDERS[top.lower()] != "train" for name in found}
+    training = {name for top, found in of_split.items() if SPLITS[top.lower()] == "train" for name in found}
+    held_out = {name for top, found in of_split.items() if SPLITS[top.lower()] != "train" for name in found}
     tops = {place.partition("/")[0] for place in classes}
-    only_splits = len(tops) > 1 and all(top.lower() in SPLIT_FOLDERS for top in tops)
+    only_splits = len(tops) > 1 and all(top.lower() in SPLITS for top in tops)
     if not training or not (only_splits or training & held_out):
         return classes, {}
     known: dict[str, list[Path]] = defaultdict(list)
@@ -102,7 +199,7 @@ def split_folders(classes: Photographs, warnings: list[str]) -> tuple[Photograph
     for top, found in of_split.items():
         for name, files in found.items():
             known[name] += files
-            given |= dict.fromkeys(files, SPLIT_FOLDERS[top.lower()])
+            given |= dict.fromkeys(files, SPLITS[top.lower()])
     warnings.append(
         f"{', '.join(f'{top}/' for top in of_split)} are taken for splits, with {counted(len(known), 'class')} in "
         "them; with --as-classes they are part of the class names"
@@ -171,52 +268,3 @@ def _folders(top: Path, without: Path | None, warnings: list[str]) -> Iterator[t
 def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
-
-
-def _from_csv(file: Path) -> Photographs:
-    """Lines ``path,label``. Paths start from the file's folder; a first line that names no image is a header.
-
-    Raises:
-        DataProblem: unreadable, or a line that is not ``path,label`` of an existing image; the message names it.
-    """
-    found: dict[str, set[Path]] = defaultdict(set)
-    folder = file.parent.absolute()
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            first = True
-            for row in (reader := csv.reader(text)):
-                cells = [cell.strip() for cell in row]
-                if not any(cells):
-                    continue
-                is_header = (
-                    first and Path(cells[0]).suffix.lower() not in SUFFIXES and not (folder / cells[0]).is_file()
-                )
-                first = False
-                if is_header:
-                    continue
-                where = f"{file}:{reader.line_num}"
-                if len(cells) != 2 or not all(cells):
-                    raise DataProblem(f"{where}: not 'path,label'{_separator_hint(cells)}")
-                path, label = Path(os.path.normpath(folder / cells[0])), unicodedata.normalize("NFC", cells[1])
-                if not path.is_file():
-                    swapped = "; the path comes first, then the label" if (folder / label).is_file() else ""
-                    raise DataProblem(f"{where}: no such image {path}{swapped}")
-                if len(label.splitlines()) != 1:
-                    raise DataProblem(f"{where}: the label {label!r} contains a line break")
-                found[label].add(path)
-    except UnicodeDecodeError:
-        raise DataProblem(f"{file}: not UTF-8 text; save it as 'CSV UTF-8'") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataProblem(f"{file}: cannot be read ({error})") from None
-    if not found:
-        raise DataProblem(f"{file}: lists no images")
-    return {label: sorted(paths) for label, paths in sorted(found.items())}
-
-
-def _separator_hint(cells: list[str]) -> str:
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if mark in cells[0]:
-            return f": its columns are separated by {name}; save it with commas"
-    if len(cells) > 2:
-        return f": it has {len(cells)} columns; put a path or label that contains a comma in double quotes"
-    return ""

@@ -1,15 +1,18 @@
 """Warnings about photographs from which a dataset can be built, but not a good one."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median_low
 
 from oltr_cli.base.text import counted, some
+from oltr_cli.data.build.allocate import Evenness
 from oltr_cli.data.build.screen import Checked
 from oltr_cli.data.build.split import Splits
-from oltr_cli.data.inspect.near import near_in_two_splits
+from oltr_cli.data.inspect.near import SHOWN, near_in_two_splits
 from oltr_cli.data.lists.class_names import called_unknown, names_alike
 
+LARGE_SHARE = 0.2
 LARGE = 1000  # pixels of the shorter side: decoding such a photograph takes longer than training on it
 
 
@@ -34,26 +37,67 @@ def names(classes: list[str], images: Path, warnings: list[str]) -> None:
         )
 
 
-def near(rows: dict[str, list[tuple[Path, int]]], checked: Checked, warnings: list[str]) -> None:
-    """Warn about bursts that are split."""
-    files = {split: [str(path) for path, _ in pairs] for split, pairs in rows.items()}
-    root = str(checked.root / "x")[:-1]
-    for one, other, count, shown in near_in_two_splits(files, checked.hashes):
+def near(rows: dict[str, list[tuple[Path, int]]], checked: Checked, name: str, warnings: list[str]) -> None:
+    """Warn about nearly identical images in two splits, or of two classes."""
+    files = {split: [path for path, _ in pairs] for split, pairs in rows.items()}
+    for one, other, pairs in near_in_two_splits(files, checked.near):
         warnings.append(
-            f"{count:,} of {counted(len(files[other]), 'image')} of {other} nearly identical to one of {one}, as in a "
-            f"burst, so results on {other} will look too good: {', '.join(shown).replace(root, '')}; keep one of each"
+            f"{len(pairs):,} of {counted(len(files[other]), 'image')} of {other} nearly identical to one of {one}, as "
+            f"in a burst, so results on {other} will look too good: {_named(pairs, checked)}"
+        )
+    label = {path: number for pairs in rows.values() for path, number in pairs if number >= 0}
+    torn = [[path for path in group if path in label] for group in checked.near]
+    torn = [group for group in torn if len({label[path] for path in group}) > 1]
+    if torn:
+        pairs = [(group[0], next(path for path in group if label[path] != label[group[0]])) for group in torn]
+        warnings.append(
+            f"{counted(len(torn), 'group')} of nearly identical images of several classes: {_named(pairs, checked)}; "
+            f"to see them: oltr data check {shlex.quote(name)} --decode --contact-sheet near.png"
         )
 
 
-def small(splits: Splits, classes: list[str], warnings: list[str]) -> None:
-    """Warn about classes that have too few images for a split."""
+def groups(together: Sequence[Sequence[Path]], splits: Splits, checked: Checked, warnings: list[str]) -> None:
+    """Warn about groups that given or earlier splits tear, and about one that is most of a split."""
+    split_of = {path: split for split, found in splits.items() for files in found.values() for path in files}
+    torn = [group for group in together if len({split_of[path] for path in group if path in split_of}) > 1]
+    if torn:
+        pairs = []
+        for group in torn:
+            there = [path for path in group if path in split_of]
+            pairs.append((there[0], next(p for p in there if split_of[p] != split_of[there[0]])))
+        warnings.append(
+            f"{counted(len(torn), 'group')} in two splits, where the earlier build or the source has them: "
+            f"{_named(pairs, checked)}"
+        )
+    largest = max(together, key=len, default=[])
+    images = len(split_of)
+    if len(largest) > images * LARGE_SHARE:
+        warnings.append(
+            f"one group has {len(largest):,} of {counted(images, 'image')}, from {checked.name(largest[0])} to "
+            f"{checked.name(largest[-1])}, so splits are uneven"
+        )
+
+
+def small(splits: Splits, classes: list[str], even: Evenness, warnings: list[str]) -> None:
+    """Warn about classes that have too few images, or too few groups, for a split."""
     for split, needed in (("test", 2), ("val", 3)):
-        without = [c for c in classes if c not in splits[split]]
+        grouped = even.without.get(split, [])
+        if grouped:
+            warnings.append(
+                f"classes without images in {split}, because their images are in too few groups "
+                f"({len(grouped)} of {len(classes)}): {', '.join(grouped)}"
+            )
+        without = [c for c in classes if c not in splits[split] and c not in grouped]
         if without:
             warnings.append(
                 f"classes with fewer than {needed} images have none in {split} "
                 f"({len(without)} of {len(classes)}): {some(without)}"
             )
+
+
+def _named(pairs: list[tuple[Path, Path]], checked: Checked) -> str:
+    shown = ", ".join(f"{checked.name(one)} = {checked.name(other)}" for one, other in pairs[:SHOWN])
+    return shown + (", …" if len(pairs) > SHOWN else "")
 
 
 def large(sides: list[int], name: str, warnings: list[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from oltr_cli.base.files import write_text
 from oltr_cli.data.lists.lists import class_names
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
-from oltr_cli.runs.class_names import read_class_names, write_class_names
+from oltr_cli.runs.class_names import check_class_name, read_class_names, write_class_names
 from oltr_cli.runs.folder import finished_runs, runs_root
 
 
@@ -29,11 +29,13 @@ def rename_class(dataset: str, root: Path, lists: Path, old: str, new: str) -> R
         DataProblem: a file of names is damaged.
         OltrError: a file cannot be written.
     """
-    if new != " ".join(new.split()) or not new.isprintable() or new in ("", "unknown"):
-        raise UsageProblem(f"{new!r}: a class name has printable characters and single blanks, and is not 'unknown'")
+    check_class_name(new)
     results = [result for pairs in finished_runs(dataset).values() for _, result in pairs]
     folder = runs_root() / dataset
-    by_digest = read_class_names(folder) | {result.data_digest or "": result.class_names for result in results}
+    # A run that a class was added to has the names of its lists first, and then others.
+    extended = [result.class_names for result in results if result.added_class]
+    of_lists = {result.data_digest or "": result.class_names for result in results if not result.added_class}
+    by_digest = read_class_names(folder) | of_lists
     file = next((path for path in (lists / "classes.txt", root / "classes.txt") if path.is_file()), None)
     lines = _lines(file) if file else []
     in_file = class_names(root, lists, len(lines)) if file else []
@@ -41,7 +43,7 @@ def rename_class(dataset: str, root: Path, lists: Path, old: str, new: str) -> R
     having = [names for names in every if old in names]
     if not having:
         raise UsageProblem(f"{dataset} has no class '{old}'{nearest(old, {name for names in every for name in names})}")
-    if any(new in names for names in having):
+    if any(new in names for names in [*having, *extended]):
         raise UsageProblem(
             f"{dataset} has a class '{new}' already. Two classes cannot be merged by a name: put their images into one "
             "folder, build the dataset again, and train again"

@@ -3,18 +3,21 @@
 import hashlib
 import os
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oltr_cli.base.display import Display
+from oltr_cli.base.machine import cores
+from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import some
 from oltr_cli.data.build.find import listable
 from oltr_cli.data.build.split import Photographs
-from oltr_cli.data.images import check_image, decode_pixels
-from oltr_cli.data.inspect.near import perceptual_hash
+from oltr_cli.data.images import check_image
+from oltr_cli.data.inspect.near import look, near_copies
 from oltr_cli.errors import DataProblem
-
-QUICK = 500_000_000  # bytes: this much JPEG, PNG or WebP is decoded in 5 to 80 s on one core; AVIF takes longer
 
 
 class Checked:
@@ -22,8 +25,8 @@ class Checked:
 
     Attributes:
         root: the folder that holds all of them; names in warnings start from it.
-        given: the split of each known file, where its folder says it; else empty.
-        hashes: perceptual hash by path of every image that was decoded.
+        given: the split of each file for which its folder or its table says one.
+        near: groups of nearly identical images, once ``find_near`` has looked for them.
         sides: shorter side in pixels of every known image that can be read.
     """
 
@@ -33,12 +36,16 @@ class Checked:
         foreign: Photographs,
         root: Path,
         warnings: list[str],
-        given: dict[Path, str] | None = None,
+        given: Mapping[Path, str],
+        sizes: Mapping[Path, int],
     ) -> None:
+        """Args: sizes: bytes of each file; one without is none, as a broken link."""
         self.known, self.foreign, self.root, self.warnings = known, foreign, root, warnings
-        self.given = given or {}
+        self.given = given
         self.sides: list[int] = []
-        self.hashes: dict[str, int] = {}
+        self.near: list[list[Path]] = []
+        self._sizes = sizes
+        self._thumbnails: dict[Path, NDArray[np.uint8]] = {}
         self._prefix = len(str(root / "x")) - 1
 
     def keep_listable(self) -> None:
@@ -52,36 +59,26 @@ class Checked:
             )
         self._drop(bad)
 
-    def keep_readable(self, decode: bool | None, display: Display) -> None:
-        """Leave out files that are not images or are cut short; with ``decode`` every file is decoded in full.
+    def keep_readable(self, decode: bool, display: Display) -> None:
+        """Leave out files that are not images or are cut short.
 
         Args:
-            decode: None: only if all files together have at most ``QUICK`` bytes; if they have more, a line says so.
+            decode: decode every file in full; otherwise only headers and ends are looked at.
         """
-        reasons: dict[Path, str] = {}
         known = {path for files in self.known.values() for path in files}
         every = self._all()
-        if decode is None:
-            total = _bytes(every)
-            decode = total <= QUICK
-            if not decode:
-                display.say(
-                    f"[dim]{total / 1e9:.1f} GB: only headers and ends are checked; --decode checks all pixels, and "
-                    "looks for bursts[/]"
-                )
-        with display.bar("decoding images" if decode else "reading images", len(every)) as bar:
-            for path in every:
-                try:
-                    if decode:
-                        pixels = decode_pixels(path)
-                        size, self.hashes[str(path)] = pixels.shape[:2], perceptual_hash(pixels)
-                    else:
-                        size = check_image(path)
-                    if path in known:
-                        self.sides.append(min(size))
-                except DataProblem as problem:
-                    reasons[path] = str(problem).removeprefix(f"{path}: ")
-                bar.advance()
+        title = "decoding images" if decode else "reading images"
+        reasons: dict[Path, str] = {}
+        answers = over_files(look if decode else _glance, every, title, cores(), display)
+        for path, answer in zip(every, answers, strict=True):
+            if isinstance(answer, str):
+                reasons[path] = answer
+                continue
+            side, thumbnail = answer
+            if path in known:
+                self.sides.append(side)
+            if thumbnail is not None:
+                self._thumbnails[path] = thumbnail
         if reasons:
             shown = some([f"{self.name(path)}: {reason}" for path, reason in sorted(reasons.items())])
             self.warnings.append(f"left out, unreadable files ({len(reasons):,}): {shown}")
@@ -98,7 +95,7 @@ class Checked:
             classes[path].add("")  # no class has this name
         copies: set[Path] = set()
         contradictory: set[Path] = set()
-        for same in _same_content(list(classes), display):
+        for same in _same_content(list(classes), self._sizes, display):
             if len(set().union(*(classes[path] for path in same))) > 1:
                 contradictory.update(same)
             else:
@@ -113,6 +110,10 @@ class Checked:
                 f"({len(contradictory):,}): {self._few(contradictory)}"
             )
         self._drop(copies | contradictory)
+
+    def find_near(self) -> None:
+        """Look for nearly identical images among those that were decoded."""
+        self.near = near_copies({path: self._thumbnails[path] for path in self._all() if path in self._thumbnails})
 
     def name(self, path: Path) -> str:
         """The path as lists hold it: from the root, with slashes."""
@@ -133,21 +134,20 @@ class Checked:
                     del part[name]
 
 
-def _bytes(paths: list[Path]) -> int:
-    """Of all files together; missing files count as 0."""
-    total = 0
-    for path in paths:
-        with suppress(OSError):
-            total += path.stat().st_size
-    return total
+def _glance(path: Path) -> tuple[int, None] | str:
+    """Shorter side in pixels of an image, from its header, or why it is none."""
+    try:
+        return min(check_image(path)), None
+    except DataProblem as problem:
+        return str(problem).removeprefix(f"{path}: ")
 
 
-def _same_content(paths: list[Path], display: Display) -> list[list[Path]]:
+def _same_content(paths: list[Path], sizes: Mapping[Path, int], display: Display) -> list[list[Path]]:
     """The paths in groups of equal content. Only files of equal length are read."""
     try:
         by_size: dict[int, list[Path]] = defaultdict(list)
         for path in paths:
-            by_size[path.stat().st_size].append(path)
+            by_size[sizes[path]].append(path)
         groups = [group for group in by_size.values() if len(group) == 1]
         suspects = [path for group in by_size.values() if len(group) > 1 for path in group]
         by_content: dict[bytes, list[Path]] = defaultdict(list)

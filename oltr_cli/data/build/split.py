@@ -2,7 +2,7 @@
 
 Which of a class's images are held out follows from their file names alone, not from the folder's place or the order in
 which a disk lists it. Images of an earlier build stay in their split (``before``: image → split), and only new ones are
-drawn, in numbers that restore the shares.
+drawn, in numbers that restore the shares. Images that belong together (``together``) are placed first, group by group.
 """
 
 import unicodedata
@@ -15,13 +15,16 @@ import numpy as np
 
 from oltr_cli.base.seeding import derive
 from oltr_cli.base.text import counted
+from oltr_cli.data.build.allocate import Evenness, allocate, evenness
 from oltr_cli.data.longtail import pareto_counts
 from oltr_cli.errors import UsageProblem, nearest, several
 
 Photographs = dict[str, list[Path]]  # class → files
 Splits = dict[str, Photographs]
+Drawn = tuple[Splits, Evenness]
 
 Before = Mapping[Path, str]  # image → its split in an earlier build
+Together = Sequence[Sequence[Path]]  # groups of images that are to be in one split
 NOTHING: Before = {}
 OPEN_VAL_SHARE = 0.3  # of the kinds of open images; the others are the open test
 
@@ -87,12 +90,14 @@ class Tail:
         return np.minimum(counts, available).tolist()
 
 
-def split_as_is(known: Photographs, held: Held, seed: int, before: Before = NOTHING) -> Splits:
+def split_as_is(known: Photographs, held: Held, seed: int, before: Before = NOTHING, together: Together = ()) -> Drawn:
     """Every image is used, and each class holds out its shares, so all splits have the classes' own proportions."""
-    return _split(known, {name: held.of(len(files)) for name, files in known.items()}, seed, before)
+    return _split(known, {name: held.of(len(files)) for name, files in known.items()}, seed, before, together)
 
 
-def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail, before: Before = NOTHING) -> Splits:
+def split_with_tail(
+    known: Photographs, held: Held, seed: int, tail: Tail, before: Before = NOTHING, together: Together = ()
+) -> Drawn:
     """Validation and test with equally many images per class, and training images drawn so that they form ``tail``.
 
     The shares are those of a class of median size. A class that would be left with fewer than ``tail.minimum`` training
@@ -104,26 +109,35 @@ def split_with_tail(known: Photographs, held: Held, seed: int, tail: Tail, befor
         small_val, small_test = held.of(len(files))
         enough = len(files) - val - test >= tail.minimum
         numbers[name] = (val, test) if enough else (min(val, small_val), min(test, small_test))
-    splits = _split(known, numbers, seed, before)
+    splits, even = _split(known, numbers, seed, before, together)
     draw_tail(splits["train"], seed, tail)
-    return splits
+    return splits, even
 
 
 def split_as_given(
-    known: Photographs, given: Mapping[Path, str], held: Held, seed: int, before: Before = NOTHING
-) -> Splits:
-    """Each file in the split that ``given`` names; validation or test, if it has no file, comes out of training."""
+    known: Photographs,
+    given: Mapping[Path, str],
+    held: Held,
+    seed: int,
+    before: Before = NOTHING,
+    together: Together = (),
+) -> Drawn:
+    """Each file in the split that ``given`` names, if it names one; the others are drawn.
+
+    If every file has a split, but none is for validation or for the test, these come out of training.
+    """
     splits: Splits = {"train": {}, "val": {}, "test": {}}
     for name, files in known.items():
+        if any(path not in given for path in files):
+            numbers = {name: held.of(len(files)) for name, files in known.items()}
+            return _split(known, numbers, seed, {**before, **given}, together)
         for path in files:
             splits[given[path]].setdefault(name, []).append(path)
     val, test = not splits["val"], not splits["test"]
-    if val or test:
-        shares = {name: held.of(len(files)) for name, files in splits["train"].items()}
-        numbers = {name: (share[0] * val, share[1] * test) for name, share in shares.items()}
-        drawn = _split(splits["train"], numbers, seed, before)
-        splits |= {split: drawn[split] for split in ("train", *["val"] * val, *["test"] * test)}
-    return splits
+    shares = {name: held.of(len(files)) for name, files in splits["train"].items()}
+    numbers = {name: (share[0] * val, share[1] * test) for name, share in shares.items()}
+    drawn, even = _split(splits["train"], numbers, seed, before, together if val or test else ())
+    return splits | {split: drawn[split] for split in ("train", *["val"] * val, *["test"] * test)}, even
 
 
 def draw_tail(train: Photographs, seed: int, tail: Tail) -> None:
@@ -133,15 +147,21 @@ def draw_tail(train: Photographs, seed: int, tail: Tail) -> None:
         train[name] = sorted(_shuffled(train[name], seed, "tail", name)[:count])
 
 
-def split_open(groups: Photographs, seed: int) -> tuple[list[Path], list[Path]]:
+def split_open(groups: Photographs, seed: int, together: Together = ()) -> tuple[list[Path], list[Path]]:
     """(open test, open validation): different groups if there are two or more, else images of the only one."""
     if len(groups) == 1:
         name, files = next(iter(groups.items()))
-        order = _shuffled(files, seed, "open", name)
-        count = len(files) // 4 or len(files) // 2
-        return sorted(order[count:]), sorted(order[:count])
-    val, test = set_aside(groups, max(1, round(len(groups) * OPEN_VAL_SHARE)), seed)
-    return [path for files in test.values() for path in files], [path for files in val.values() for path in files]
+        there = set(files)
+        unit_of = {path: unit for unit in ([p for p in group if p in there] for group in together) for path in unit}
+        most = max(1, len(files) // 4) if len(files) > 1 else 0
+        val: set[Path] = set()
+        for path in _shuffled(files, seed, "open", name):
+            unit = unit_of.get(path, [path])
+            if path not in val and len(val) + len(unit) <= most:
+                val.update(unit)
+        return sorted(there - val), sorted(val)
+    aside, rest = set_aside(groups, max(1, round(len(groups) * OPEN_VAL_SHARE)), seed)
+    return [path for files in rest.values() for path in files], [path for files in aside.values() for path in files]
 
 
 def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tuple[Photographs, Photographs]:
@@ -163,9 +183,12 @@ def set_aside(groups: Photographs, which: Sequence[str] | int, seed: int) -> tup
     return {n: f for n, f in groups.items() if n in names}, {n: f for n, f in groups.items() if n not in names}
 
 
-def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int, before: Before) -> Splits:
+def _split(
+    known: Photographs, numbers: dict[str, tuple[int, int]], seed: int, before: Before, together: Together
+) -> Drawn:
     """The (val, test) images of each class by ``numbers``, with those that it had; the rest is for training."""
     splits: Splits = {"train": {}, "val": {}, "test": {}}
+    before = {**before, **allocate(known, numbers, together, before, seed)}
     for name, files in known.items():
         order = _shuffled(files, seed, "split", name)
         parts = {split: [path for path in order if before.get(path) == split] for split in splits}
@@ -178,7 +201,7 @@ def _split(known: Photographs, numbers: dict[str, tuple[int, int]], seed: int, b
         for split, part in parts.items():
             if part:
                 splits[split][name] = sorted(part)
-    return splits
+    return splits, evenness(known, numbers, together, splits)
 
 
 def _shuffled(files: list[Path], seed: int, purpose: str, name: str) -> list[Path]:

@@ -10,7 +10,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.files import (
     copy_findings,
-    decode_findings,
+    decode,
     elsewhere_findings,
     file_sizes,
     missing_findings,
@@ -28,8 +28,9 @@ from oltr_cli.data.inspect.lists import (
 )
 from oltr_cli.data.inspect.published import PUBLISHED, Published
 from oltr_cli.data.lists.class_names import called_unknown, class_names, names_alike
+from oltr_cli.data.lists.kept_together import GROUPS, read_groups_of
 from oltr_cli.data.lists.list_file import read_lines
-from oltr_cli.data.lists.lists import not_those_of_the_recipe, other_digest
+from oltr_cli.data.lists.lists import REQUIRED, not_those_of_the_recipe, other_digest
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import is_open
@@ -62,6 +63,7 @@ class Checked:
     published: Published | None = None
     splits: dict[str, SplitFacts] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    sheet: Path | None = None  # the picture that was written
 
     def count(self, severity: str) -> int:
         """Findings of that severity."""
@@ -74,13 +76,22 @@ class Checked:
 
 
 def check_dataset(
-    spec: DataSpec, root: Path, lists: Path, display: Display, *, content: bool, decode: bool, workers: int
+    spec: DataSpec,
+    root: Path,
+    lists: Path,
+    display: Display,
+    *,
+    content: bool,
+    pixels: bool,
+    workers: int,
+    sheet: Path | None = None,
 ) -> Checked:
     """Read the lists, find their images, and compare with the published counts.
 
     Args:
         content: look for files with the same bytes.
-        decode: decode every image, and look for files with the same bytes.
+        pixels: decode every image, and look for nearly identical ones and for files with the same bytes.
+        sheet: where to write a picture of nearly identical ones, with ``pixels``; none if there are none.
         workers: processes for both.
     Raises:
         Stopped: by Ctrl-C, while files were read.
@@ -107,10 +118,18 @@ def check_dataset(
     found += elsewhere_findings(read, located)
     sizes = file_sizes(root, files, display)
     found += size_findings(files, sizes)
-    if content or decode:
+    found += _group_findings(read, lists)
+    if content or pixels:
         found += copy_findings(root, read, files, sizes, workers, display)
-    if decode:
-        found += decode_findings(root, files, sizes, workers, display)
+    if pixels:
+        from oltr_cli.data.inspect.near_findings import near_findings, write_near_sheet  # Pillow, for this alone
+
+        undecodable, thumbnails = decode(root, files, sizes, workers, display)
+        near = near_findings(files, read.labels, thumbnails, checked.published is not None)
+        found += undecodable + near.findings
+        if sheet is not None and near.groups:
+            write_near_sheet(root, near, _class_names(read, root, lists), sheet)
+            checked.sheet = sheet
     order = ("error", "warning", "note")
     checked.findings = sorted(found, key=lambda finding: order.index(finding.severity))
     _summarise(checked, read)
@@ -133,6 +152,36 @@ def _summarise(checked: Checked, read: Lists) -> None:
             missing=sum(f.count for f in in_split if f.kind == "missing_files"),
             unreadable=sum(f.count for f in in_split if f.kind in UNREADABLE),
         )
+
+
+def _class_names(read: Lists, root: Path, lists: Path) -> list[str]:
+    """The names of the classes; none where there are none that can be read."""
+    try:
+        return class_names(root, lists, max(0, int(read.labels["train"].max()) + 1))
+    except (DataProblem, KeyError, ValueError):
+        return []
+
+
+def _group_findings(read: Lists, lists: Path) -> list[Finding]:
+    """Groups of ``groups.csv`` that are in two of train, val and test."""
+    try:
+        groups = read_groups_of(lists)
+    except DataProblem as problem:
+        return [Finding("error", "groups", str(problem))]
+    splits: dict[str, set[str]] = {}
+    for split in REQUIRED if groups else ():
+        for name in read.names.get(split, ()):
+            if name in groups:
+                splits.setdefault(groups[name], set()).add(split)
+    torn = [
+        f"'{group}' ({', '.join(s for s in REQUIRED if s in found)})"
+        for group, found in splits.items()
+        if len(found) > 1
+    ]
+    if not torn:
+        return []
+    message = f"{counted(len(torn), 'group')} of {GROUPS} in two splits: {some(torn)}; build again with --redraw"
+    return [Finding("error", "groups", message, count=len(torn))]
 
 
 def _name_findings(read: Lists, root: Path, lists: Path) -> list[Finding]:

@@ -7,16 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oltr_cli.base.display import Display
 from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.inspect.findings import Finding
 from oltr_cli.data.inspect.lists import Lists
-from oltr_cli.data.inspect.near import near_in_two_splits, perceptual_hash
-from oltr_cli.data.lists.identities import IDENTIFICATION
+from oltr_cli.data.inspect.near import look
 from oltr_cli.data.lists.lists import REQUIRED
 from oltr_cli.data.lists.locate import Found, why_not_found
-from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import OUTLIERS, is_open
 
 Located = dict[str, list[str | None]]  # by split: where each listed path is below the root
@@ -133,38 +134,25 @@ def content_digest(file: Path) -> str:
         return ""
 
 
-def decode_findings(
+def decode(
     root: Path, files: Located, sizes: dict[str, int], workers: int, display: Display
-) -> Iterator[Finding]:
-    """Files whose pixels cannot be read, the empty ones were reported already, and nearly identical ones in two
-    splits."""
+) -> tuple[list[Finding], dict[str, NDArray[np.uint8]]]:
+    """Files whose pixels cannot be read, the empty ones were reported already; and thumbnails of the others."""
     import oltr_cli.data.images  # noqa: F401 (once: forked processes have it then)
 
     whole = [file for file, size in sizes.items() if size > 0]
-    answers = over_files(look_at_pixels, [root / file for file in whole], "decoding", workers, display)
-    reasons = {file: answer for file, answer in zip(whole, answers, strict=True) if isinstance(answer, str)}
-    hashes = {file: answer for file, answer in zip(whole, answers, strict=True) if isinstance(answer, int)}
+    answers = over_files(look, [root / file for file in whole], "decoding", workers, display)
+    reasons: dict[str, str] = {}
+    thumbnails: dict[str, NDArray[np.uint8]] = {}
+    for file, answer in zip(whole, answers, strict=True):
+        if isinstance(answer, str):
+            reasons[file] = answer.removeprefix("cannot be decoded (").removesuffix(")")
+        else:
+            thumbnails[file] = answer[1]
+    findings = []
     for split, found in files.items():
         broken = [f"{file} ({reasons[file]})" for file in found if file in reasons]
         if broken:
             message = f"{counted(len(broken), 'image')} that cannot be decoded: {some(broken)}"
-            yield Finding("error", "undecodable", message, (split,), len(broken))
-
-    there = {split: [file for file in found if file is not None] for split, found in files.items()}
-    for one, other, count, shown in near_in_two_splits(
-        {split: found for split, found in there.items() if split not in IDENTIFICATION}, hashes
-    ):
-        message = f"{counted(count, 'image')} nearly identical to one of {one}, as in a burst: {', '.join(shown)}"
-        yield Finding("warning", "near_copies", message, (one, other), count)
-
-
-def look_at_pixels(file: Path) -> str | int:
-    """The perceptual hash of an image, or why it cannot be decoded."""
-    from oltr_cli.data.images import decode_pixels  # Pillow, which the other checks do not need
-
-    try:
-        return perceptual_hash(decode_pixels(file))
-    except DataProblem as problem:
-        return str(problem).removeprefix(f"{file}: ").removeprefix("cannot be decoded (").removesuffix(")")
-    except Exception as error:  # broken bytes can make Pillow's readers raise anything
-        return f"{type(error).__name__}: {error}"
+            findings.append(Finding("error", "undecodable", message, (split,), len(broken)))
+    return findings, thumbnails

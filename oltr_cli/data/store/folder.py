@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oltr_cli.base.files import read_json, write_json
 from oltr_cli.base.locks import Lock
-from oltr_cli.data.store.shards import FORMAT, INDEX, Shard, read_shard, remove_shard
+from oltr_cli.data.store.shards import FORMAT, INDEX, Shard, read_shard
 from oltr_cli.errors import OltrError
 from oltr_cli.recipe.home import data_home
 
@@ -86,16 +86,14 @@ class StoreFolder:
         if not isinstance(said, dict) or about.keys() - said.keys():  # missing or damaged
             write_json(self.path / ABOUT, about)
 
+    def indices(self) -> list[Path]:
+        """The index files of its shards, by name."""
+        return sorted(self.path.glob(f"*{INDEX}"))
+
     def shards(self) -> list[Shard]:
-        """Its shards; one whose files do not fit together is removed, if the folder can be written."""
-        found = []
-        for index in sorted(self.path.glob(f"*{INDEX}")):
-            shard = read_shard(index)
-            if shard is None:
-                remove_shard(index)
-            else:
-                found.append(shard)
-        return found
+        """Its shards, without those whose files do not fit together: another process may be writing them."""
+        found = (read_shard(index) for index in self.indices())
+        return [shard for shard in found if shard is not None]
 
     def remove(self) -> int:
         """Remove it; returns the bytes that are free now.

@@ -15,21 +15,26 @@ class TrainingFiles:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.by_size: dict[int, list[Path]] = {}
-        self.digests: dict[int, set[bytes]] = {}
+        self.digests: dict[int, dict[bytes, Path]] = {}
         for file in files:
             if (size := _size(file)) is not None:
                 self.by_size.setdefault(size, []).append(file)
 
     def __contains__(self, path: str) -> bool:
         """Whether the file has the bytes of a training image."""
+        return self.same_as(path) is not None
+
+    def same_as(self, path: str) -> Path | None:
+        """The training image whose bytes the file has; None if there is none."""
         file = Path(path)
         size = _size(file)
         if size is None or size not in self.by_size:
-            return False
+            return None
         if size not in self.digests:
-            digests = map(_digest, self.by_size[size])
-            self.digests[size] = {digest for digest in digests if digest is not None}
-        return _digest(file) in self.digests[size]
+            digests = ((_digest(one), one) for one in self.by_size[size])
+            self.digests[size] = {digest: one for digest, one in digests if digest is not None}
+        digest = _digest(file)
+        return None if digest is None else self.digests[size].get(digest)
 
 
 def training_files(spec: DataSpec, digest: str | None) -> TrainingFiles:

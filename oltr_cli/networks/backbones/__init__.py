@@ -85,8 +85,18 @@ class Backbone(nn.Module):
         """Refuse, with a UsageProblem, square images of a size that the network does not take."""
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Its parameters by layer from the input to the output, for ``train.layer_decay``, without the extra fc."""
-        raise UsageProblem(f"train.layer_decay: {type(self).__name__} does not define layer_groups(); leave it out")
+        """Its parameters by layer from the input to the output, without the extra fc.
+
+        For ``train.layer_decay`` and ``train.freeze`` of some blocks.
+        """
+        raise UsageProblem(
+            f"{type(self).__name__} does not define layer_groups(), which train.layer_decay and train.freeze = N "
+            "blocks need; leave them out"
+        )
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Those that ``train.decay_norms = false`` exempts from weight decay besides norms and biases."""
+        return []
 
     def weight_entries(self) -> dict[str, Tensor]:
         """Its parameters and buffers by the names that they have in files of weights."""

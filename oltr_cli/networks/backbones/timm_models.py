@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -99,12 +100,20 @@ class TimmModel(Backbone):
         from timm.models import group_parameters
 
         if not hasattr(self.model, "group_matcher"):
-            raise UsageProblem(f"train.layer_decay: timm does not say which layers {self.name} has; leave it out")
+            raise UsageProblem(
+                f"timm does not say which layers {self.name} has, and train.layer_decay and train.freeze = N blocks "
+                "need to know; leave them out"
+            )
         # Whatever no pattern fits is in the last group, in which the classifier would be.
         named = [*self.model.named_parameters(), ("", None)]
         model: Any = SimpleNamespace(named_parameters=lambda: named)
         groups = group_parameters(model, self.model.group_matcher(coarse=False), return_values=True)
         return [groups[number] for number in sorted(groups)[:-1]]
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """Such as the class token and the table of positions."""
+        patterns = self.model.no_weight_decay() if hasattr(self.model, "no_weight_decay") else ()
+        return [p for name, p in self.model.named_parameters() if any(fnmatch(name, one) for one in patterns)]
 
     def weight_entries(self) -> dict[str, Tensor]:
         return {name.removeprefix("model."): value for name, value in self.state_dict().items()}

@@ -2,13 +2,8 @@
 
 import shutil
 
-import numpy as np
 from PIL import Image
 
-from oltr_cli.base.display import Display
-from oltr_cli.data.build import screen as build_check
-from oltr_cli.data.build.dataset import Wish, build_dataset
-from oltr_cli.data.images import decode_pixels
 from tests.helpers.photographs import lists, photos, said
 
 
@@ -32,23 +27,9 @@ def test_damage_in_the_middle_is_found_by_decoding(build, tmp_path):
     content[60:70] = b"\0" * 10
     damaged.write_bytes(content)
     assert sum(build(root, decode=False).counts.values()) == 11
-    for name, decode in (("decoded", True), ("by itself", None)):
-        report = build(root, name, decode=decode)
-        assert sum(report.counts.values()) == 10
-        assert "a/000.png" in said(report, "unreadable files (1)")
-
-
-def test_many_bytes_are_decoded_on_demand_only(home, tmp_path, monkeypatch, capsys):
-    root = photos(tmp_path / "in", {"a": 6, "b": 5})
-    total = sum(path.stat().st_size for path in root.rglob("*.png"))
-    decoded = []
-    monkeypatch.setattr(build_check, "decode_pixels", lambda path: decoded.append(path) or decode_pixels(path))
-    for limit, decode, expected in ((total, None, 11), (total - 1, None, 0), (total - 1, True, 11), (total, False, 0)):
-        monkeypatch.setattr(build_check, "QUICK", limit)
-        decoded.clear()
-        build_dataset(Wish(root, decode=decode), home / "mine", Display())
-        assert len(decoded) == expected
-        assert ("--decode checks all pixels" in capsys.readouterr().err) == (decode is None and not expected)
+    report = build(root, "decoded")
+    assert sum(report.counts.values()) == 10
+    assert "a/000.png" in said(report, "unreadable files (1)")
 
 
 def test_a_class_of_broken_files_is_none(build, tmp_path):
@@ -88,18 +69,3 @@ def test_large_photographs_are_pointed_out(build, tmp_path):
         (root / name).parent.mkdir(exist_ok=True)
         Image.new("1", (1200 + extra, 1000)).save(root / name)
     assert "1,000 px or more" in said(build(root), "decoding will slow training down")
-
-
-def test_bursts_that_are_split_are_pointed_out(build, tmp_path):
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        tiles = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((72, 72), Image.Resampling.BICUBIC)
-        for frame in range(3):
-            folder = tmp_path / "in" / f"c{i % 2}"
-            folder.mkdir(parents=True, exist_ok=True)
-            tiles.crop((frame, 0, frame + 64, 64)).save(folder / f"{i}-{frame}.png")
-    report = build(tmp_path / "in", decode=True)
-    near = said(report, "of test nearly identical to one of train, as in a burst")
-    assert near.startswith(f"{near.split()[0]} of {report.counts['test']} images of test")
-    assert f"{tmp_path}" not in near
-    assert not any("burst" in warning for warning in build(tmp_path / "in", "quick", decode=False).warnings)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,10 @@ RECIPE = '[data]\nname = "tiny"\nimage_size = 16\neval_resize = 16\n'
 
 @pytest.fixture
 def tiny(own_tiny_data, monkeypatch):
-    """A dataset to damage; its folder."""
+    """A dataset to damage, of pictures that are unlike each other; its folder."""
+    rng = np.random.default_rng(0)
+    for path in sorted(own_tiny_data.rglob("*.png")):
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
     monkeypatch.setenv("OLTR_DATA", str(own_tiny_data))
     monkeypatch.setenv("COLUMNS", "200")
     (own_tiny_data / "tiny" / "recipe.toml").write_text(RECIPE)
@@ -252,9 +256,60 @@ def test_bursts_across_splits_are_counted_with_examples(tiny):
         Image.fromarray(pixels).save(tiny / f"test/c{i // 4}/{i % 4}.png")
     code, _, found = check("tiny", "--decode", "--workers", "0")
     near = found["near_copies", "train", "test"]
-    assert (code, near["severity"], near["count"]) == (0, "warning", 6)
+    assert (code, near["severity"], near["count"]) == (3, "error", 6)
     assert near["message"].startswith("6 images nearly identical to one of train, as in a burst: test/c0/0.png = train")
     assert near["message"].count(" = ") == 5
+
+
+def test_near_copies_under_two_labels_are_a_warning_and_drawn(tiny, tmp_path, monkeypatch):
+    """As an error in two splits; published splits are as they are."""
+    rng = np.random.default_rng(0)
+    scene = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((72, 72), Image.Resampling.BICUBIC)
+    scene.save(tiny / "train/c0/0.png")
+    scene.crop((1, 1, 72, 72)).save(tiny / "train/c1/0.png")
+    sheet = tmp_path / "near.png"
+    code, facts, found = check("tiny", "--contact-sheet", sheet)
+    near = found["near_labels",]
+    assert (code, near["severity"], near["count"], facts["sheet"]) == (0, "warning", 1, str(sheet))
+    assert (
+        "1 group of nearly identical images under different labels: train/c0/0.png = train/c1/0.png" in near["message"]
+    )
+    small = Image.open(sheet).size
+    scene.crop((0, 0, 71, 72)).save(tiny / "open/c7/0.png")
+    code, _, found = check("tiny", "--contact-sheet", sheet)
+    assert (code, found["near_copies", "train", "open"]["severity"]) == (3, "error")
+    assert Image.open(sheet).size[0] > small[0]  # a third tile
+    published = Published(images={split: len(lines(tiny, split)) for split in ("train", "val", "test")}, classes=5)
+    monkeypatch.setitem(PUBLISHED, "tiny", published)
+    assert check("tiny", "--decode")[2]["near_copies", "train", "open"]["severity"] == "warning"
+
+
+def test_without_near_copies_there_is_no_picture(tiny, tmp_path):
+    done = CliRunner().invoke(app, ["data", "check", "tiny", "--contact-sheet", str(tmp_path / "near.png")])
+    assert done.exit_code == 0
+    assert "no nearly identical images in two splits or under two labels, so no picture" in done.stderr
+    assert not (tmp_path / "near.png").exists()
+    with pytest.raises(UsageProblem, match=r"--contact-sheet near\.jpg: write a name that ends in \.png"):
+        run("tiny", "--contact-sheet", "near.jpg")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "path,group\ntrain/c0/0.png,A\ntest/c0/0.png,A\nval/c0/0.png,B\n",
+            r"1 group of groups\.csv in two splits: 'A' ",
+        ),
+        ("path,site\nx,A\n", "its lines are not 'path,group'"),
+        ("path,group\nx\n", "its lines are not 'path,group'"),
+        ("path,group\n\ntrain/c0/0.png,A\ntrain/c1/0.png,A\nopen/c7/0.png,A\n", ""),
+    ],
+)
+def test_groups_in_two_splits_are_an_error(tiny, text, problem):
+    (tiny / "groups.csv").write_text(text)
+    code, _, found = check()
+    assert code == (3 if problem else 0)
+    assert re.search(problem, found["groups",]["message"]) if problem else found == {}
 
 
 def test_further_open_sets_and_outliers_are_checked_like_the_others(tiny):

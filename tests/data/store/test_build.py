@@ -1,6 +1,7 @@
 """A store: what is decoded, what is left alone, and what a kill, a full disk or a flipped bit does."""
 
 import os
+import signal
 import threading
 import time
 
@@ -14,7 +15,7 @@ from oltr_cli.data.store import build as building
 from oltr_cli.data.store import shards
 from oltr_cli.data.store.build import build_store
 from oltr_cli.data.store.folder import StoreFolder, find_stores
-from oltr_cli.errors import OltrError
+from oltr_cli.errors import OltrError, Stopped
 from tests.helpers.in_process import oltr_here, somebody_else
 from tests.helpers.tiny import write_image
 
@@ -62,6 +63,24 @@ def test_only_what_is_new_or_changed_is_decoded(images, monkeypatch):
     assert decoded == 3
     assert build_store(store, [*names, "new.png"], 0, QUIET)[1] == 0
     np.testing.assert_array_equal(pixels_of(places, 2), decode_file(store.root / "2.png").permute(1, 2, 0).numpy())
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_when_asked_to(images):
+    store, names = images
+    (store.root / "3.png").chmod(0)
+    store.path.mkdir(parents=True)
+    store.path.chmod(0o777)
+    with somebody_else(store.root, store.path):
+        places, _ = build_store(store, names, 0, QUIET)
+    assert places.column(shards.WIDTH)[3] == 0
+    (store.root / "3.png").chmod(0o644)  # neither size nor time of the content changes
+    assert build_store(store, names, 0, QUIET)[1] == 0
+    places, decoded = build_store(store, names, 0, QUIET, again=True)
+    assert decoded == 2  # and broken.png
+    assert places.column(shards.WIDTH)[3] == 30
+    places, decoded = build_store(store, names, 0, QUIET)
+    assert decoded == 0
+    np.testing.assert_array_equal(pixels_of(places, 0), decode_file(store.root / "0.png").permute(1, 2, 0).numpy())
 
 
 def test_a_build_that_stops_goes_on(images, monkeypatch):
@@ -206,9 +225,75 @@ def test_by_command(images, tmp_path, monkeypatch):
     assert "9 images, 9 decoded now" in out
     assert "1 image cannot be decoded: broken.png" in err
     assert "--set data.store_side=30" in err
+    write_image(store.root / "broken.png", 1, np.random.default_rng(5))
+    _, out, err = oltr_here("data", "store", *where, "--side", 30)
+    assert "9 images, 1 decoded now" in out
+    assert "cannot be decoded" not in err
     assert "mine 30 px 9 0.0 MB" in " ".join(oltr_here("data", "store", "ls")[1].split())
     assert oltr_here("data", "store", "rm", "nothing")[0] == 2
     assert oltr_here("data", "store", "ls", "mine")[0] == 2
     assert oltr_here("data", "store", "rm", "mine", "--yes")[0] == 0
     assert "no stores" in oltr_here("data", "store", "ls")[1]
     assert oltr_here("data", "store", "glyphs-lt")[0] == 2
+
+
+def terminate_all(folder, root, names, side):
+    """A scheduler's SIGTERM reaches the whole group; the other process is ended as the first one dies."""
+    if names[0] != "0.png":
+        signal.pause()
+    os.kill(os.getppid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_of_the_whole_group_is_no_process_that_died(images, monkeypatch):
+    store, names = images
+    monkeypatch.setattr(building, "SMALLEST", 1)
+    monkeypatch.setattr(building, "write_shard", terminate_all)
+    with pytest.raises(Stopped) as caught:
+        build_store(store, names, 2, QUIET)
+    assert caught.value.exit_code == 143
+
+
+def test_without_processes_a_stop_does_not_wait_for_all_images(images, monkeypatch):
+    store, names = images
+    monkeypatch.setattr(building, "LARGEST", 2)
+    write, asked = building.write_shard, []
+
+    def interrupted(*arguments):
+        if not asked:
+            asked.append(os.kill(os.getpid(), signal.SIGINT))
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "write_shard", interrupted)
+        with pytest.raises(Stopped, match="2 of 9 images stored"):
+            build_store(store, names, 0, QUIET)
+    assert build_store(store, names, 0, QUIET)[1] == 7
+
+
+def test_pixels_of_files_that_have_all_changed_are_removed(images, monkeypatch):
+    store, names = images
+    build_store(store, names, 0, QUIET)
+    for name in names:
+        os.utime(store.root / name, ns=(1, 1))
+    size = store.size()
+    monkeypatch.setattr(building, "LARGEST", 5)  # other shards, as with another number of processes
+    assert build_store(store, names, 0, QUIET)[1] == 9
+    assert store.size() < 1.5 * size
+    (store.root / "0.png").rename(store.root / "away.png")
+    for name in names[1:]:
+        os.utime(store.root / name, ns=(2, 2))
+    build_store(store, names[1:], 0, QUIET)
+    (store.root / "away.png").rename(store.root / "0.png")
+    assert build_store(store, names, 0, QUIET)[1] == 0
+
+
+def test_looking_at_a_store_leaves_a_shard_that_another_process_is_replacing(images):
+    store, names = images
+    build_store(store, names, 0, QUIET)
+    (file,) = store.path.glob("*.pixels")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    assert store.shards() == []
+    file.write_bytes(whole)
+    assert len(store.shards()) == 1

@@ -1,0 +1,83 @@
+"""Finding the file that a format means: by a path, or by a URL whose image was downloaded below a folder."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from oltr_cli.data.images import SUFFIXES
+
+# Names that say a size and not which image, the best first: the folder's name counts.
+_SIZES = ("original", "full", "large", "medium", "image", "photo", "file", "small", "thumb", "square")
+
+
+class LocalFiles:
+    """Images below ``folder`` (hidden ones are not seen), read when a path does not lead to one directly."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._index: dict[str, list[tuple[str, ...]]] | None = None
+
+    def find(self, reference: str, *names: str) -> Path | None:
+        """The image at a path or a URL; else the one below the folder that is called like it, or one of ``names``.
+
+        A name may lack its suffix (``12345`` finds ``12345.jpg``, and ``12345/medium.jpg``). Of several files of one
+        name the one is taken whose folders fit the reference best; None if two fit equally well, or none.
+        """
+        url = urlsplit(reference)
+        if url.scheme == "file":
+            path = Path(unquote(url.path))
+            return path if path.is_file() else None
+        remote = url.scheme in ("http", "https")
+        if not remote and reference:
+            path = Path(os.path.normpath(self.folder / reference.replace("\\", "/")))
+            if path.is_file():
+                return path
+        parts = tuple(unquote(url.path).strip("/").split("/")) if remote else tuple(Path(reference).parts)
+        candidates = [parts] if reference else []
+        if remote and len(parts) > 1:
+            candidates.append((*parts[:-2], parts[-2]))  # …/photos/12345/medium.jpg saved as 12345.jpg
+        candidates += [(name,) for name in names if name]
+        for candidate in candidates:
+            if found := self._best(candidate):
+                return found
+        return None
+
+    def _best(self, parts: tuple[str, ...]) -> Path | None:
+        """The file whose last folders agree with ``parts`` the longest; it must be the only one."""
+        if self._index is None:
+            self._index = self._read()
+        found = self._index.get(parts[-1].lower(), [])
+        if not found:
+            return None
+        scores = [_agreement(parts[:-1], one[:-1]) for one in found]
+        best = max(scores)
+        if scores.count(best) > 1 or (not best and parts[-1].lower().partition(".")[0] in _SIZES):
+            return None
+        return self.folder.joinpath(*found[scores.index(best)])
+
+    def _read(self) -> dict[str, list[tuple[str, ...]]]:
+        index: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for place, folders, files in os.walk(self.folder):
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            below = Path(place).relative_to(self.folder).parts
+            sizes: dict[str, str] = {}
+            for name in sorted(files):
+                stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122  fast for 200,000
+                if name[0] != "." and suffix in SUFFIXES:
+                    index[name.lower()].append((*below, name))
+                    index[stem].append((*below, name))
+                    sizes.update({stem: name} if stem in _SIZES else {})
+            if sizes and below:
+                index[below[-1].lower()].append((*below, sizes[min(sizes, key=_SIZES.index)]))
+        return index
+
+
+def _agreement(wanted: tuple[str, ...], there: tuple[str, ...]) -> int:
+    """How many of the innermost folders are the same."""
+    count = 0
+    for one, other in zip(reversed(wanted), reversed(there), strict=False):
+        if one.lower() != other.lower():
+            break
+        count += 1
+    return count

@@ -1,0 +1,1 @@
+"""A finished run as a server: requests in, verdicts out, batched together by one thread with the network."""

@@ -1,0 +1,1 @@
+"""A finished run with one more class, without training (``oltr add-class``)."""
