@@ -48,7 +48,7 @@ def outcome(name, shares, mixing=None):
     if shares is not None:
         share_norms(method.backbone, shares)
         images, labels = images[shares.own], labels[shares.own]
-        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True, broadcast_buffers=False)
+        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True)
     torch.manual_seed(1)
     terms = loss(images, labels, mixing)
     torch.stack(list(terms.values())).sum().backward()
