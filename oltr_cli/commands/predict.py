@@ -153,14 +153,14 @@ def predict(
 
     from oltr_cli.base.machine import default_workers, make_accelerator
     from oltr_cli.base.text import counted
-    from oltr_cli.inference.all_formats import STREAMS
-    from oltr_cli.inference.camtrap_format import CamtrapPackage
-    from oltr_cli.inference.camtrap_project import Project, offset
+    from oltr_cli.inference.formats.camtrap_dp import CamtrapPackage
+    from oltr_cli.inference.formats.camtrap_project import Project, offset
+    from oltr_cli.inference.formats.rows import Lines, Whole
+    from oltr_cli.inference.formats.streams import STREAMS
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
     from oltr_cli.inference.recogniser import Recogniser
     from oltr_cli.inference.sheet import Sheet
-    from oltr_cli.inference.verdict_formats import Lines, Whole
     from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
     from oltr_cli.inference.wider import WiderAnswers
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
-    from oltr_cli.inference.verdict_formats import Line
+    from oltr_cli.inference.formats.rows import Line
 
 
 class RowOutput:

@@ -23,9 +23,9 @@ from oltr_cli.base.files import read_json
 from oltr_cli.base.text import number, shortest
 from oltr_cli.commands.predict import predict as predict_command
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.inference.formats.rows import FORMATS, Whole, csv_line
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageStream
-from oltr_cli.inference.verdict_formats import FORMATS, Whole, csv_line
 from oltr_cli.inference.verdicts import Reasons, Totals, Verdict
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores

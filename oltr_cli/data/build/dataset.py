@@ -37,13 +37,13 @@ from oltr_cli.data.build.split import (
     split_as_is,
     split_with_tail,
 )
-from oltr_cli.data.build.table import Photograph
 from oltr_cli.data.build.together import check_given, groups_text, kept_together, why_no_split
 from oltr_cli.data.build.unknown import open_by, split_unknown
 from oltr_cli.data.build.write import check_folder, write_dataset
 from oltr_cli.data.lists.kept_together import GROUPS
 from oltr_cli.data.lists.lists import digest_of
 from oltr_cli.data.prepare.common import as_lines
+from oltr_cli.data.sources.table import Photograph
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.protocol.shots import shot_groups
 from oltr_cli.recipe.files import BUILT_RECIPE

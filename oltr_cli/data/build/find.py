@@ -11,10 +11,10 @@ from rich.markup import escape
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.build.formats import recognise
 from oltr_cli.data.build.split import Photographs
-from oltr_cli.data.build.table import SPLITS, Photograph, read_csv
 from oltr_cli.data.images import HEIC_SUFFIXES, SUFFIXES
+from oltr_cli.data.sources.recognise import recognise
+from oltr_cli.data.sources.table import SPLITS, Photograph, read_csv
 from oltr_cli.errors import DataProblem
 
 _THUMBNAILS = {"__MACOSX", "@eaDir"}  # what macOS archives and network drives add to folders of photographs

@@ -11,8 +11,8 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.machine import cores
 from oltr_cli.base.pool import over_files
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.build.table import Photograph
 from oltr_cli.data.images import taken
+from oltr_cli.data.sources.table import Photograph
 from oltr_cli.errors import UsageProblem, nearest
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds

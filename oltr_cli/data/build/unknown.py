@@ -7,7 +7,7 @@ from pathlib import Path
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.build.group import column_of
 from oltr_cli.data.build.split import Photographs, split_open
-from oltr_cli.data.build.table import Photograph, iso_date
+from oltr_cli.data.sources.table import Photograph, iso_date
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 
 

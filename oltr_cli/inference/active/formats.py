@@ -14,9 +14,9 @@ from oltr_cli.data.images import decode_file
 from oltr_cli.drawing.contact_sheet import Tile, fit
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.active.choose import Chosen
+from oltr_cli.inference.formats.rows import cell, csv_line
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.sheet import ON_SHEET, Sheet
-from oltr_cli.inference.verdict_formats import cell, csv_line
 from oltr_cli.inference.verdicts import UNKNOWN
 
 WIDEST = 32  # cells of a class name in the table

@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect
 from oltr_cli import __version__
 from oltr_cli.base.text import json_text, visible
 from oltr_cli.errors import first_line
+from oltr_cli.inference.formats.rows import verdict_record
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.serving.batcher import Batcher, Overloaded, Room
 from oltr_cli.inference.serving.uploads import Body, Limits, Refused, Upload, decoded, read_uploads
-from oltr_cli.inference.verdict_formats import verdict_record
 from oltr_cli.inference.verdicts import Totals, Verdict
 from oltr_cli.inference.wider import WiderAnswers
 

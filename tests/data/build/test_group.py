@@ -8,8 +8,8 @@ from PIL import Image
 
 from oltr_cli.base.display import Display
 from oltr_cli.data.build.group import group_by, with_dates
-from oltr_cli.data.build.table import Photograph
 from oltr_cli.data.build.unknown import open_by, split_unknown
+from oltr_cli.data.sources.table import Photograph
 from oltr_cli.errors import DataProblem, UsageProblem
 
 QUIET = Display(quiet=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from oltr_cli.data.build import from_darwin_core
+from oltr_cli.data.sources import darwin_core
 from oltr_cli.errors import DataProblem
 from tests.helpers.photographs import photo
 
@@ -10,7 +10,7 @@ from tests.helpers.photographs import photo
 def write(folder, **tables):
     for name, text in tables.items():
         (folder / f"{name.replace('__', '.')}").write_text(text)
-    return from_darwin_core.tables_in(folder)
+    return darwin_core.tables_in(folder)
 
 
 def shown(found, folder):
@@ -35,7 +35,7 @@ def test_an_archive_of_gbif(tmp_path):
         "99\tStillImage\timage/jpeg\thttps://static.org/x.jpg\n",
     )
     warnings = []
-    found = from_darwin_core.read(tables, warnings)
+    found = darwin_core.read(tables, warnings)
     assert shown(found, tmp_path) == [
         ("images/1.jpg", "Vulpes vulpes", "10"),
         ("images/sub/c.JPG", "Vulpes Frisch, 1775", "11"),
@@ -57,7 +57,7 @@ def test_an_archive_of_inaturalist(tmp_path):
         observations__csv='id,scientificName,eventDate\n1,"Apis mellifera",2021-06-01T10:00:00+02:00\n',
         media__csv="coreid,type,identifier\n1,StillImage,https://inat.org/photos/124/original.jpeg\n",
     )
-    (found,) = from_darwin_core.read(tables, [])
+    (found,) = darwin_core.read(tables, [])
     assert (found.path.parent.name, found.label, found.date) == ("124", "Apis mellifera", "2021-06-01T10:00:00")
 
 
@@ -70,7 +70,7 @@ def test_open_data_of_inaturalist(tmp_path):
         photos__csv="photo_uuid\tphoto_id\tobservation_uuid\textension\nx\t123\tu1\tjpg\ny\t124\tu2\tjpg\n",
         taxa__csv="taxon_id\tname\n5\tApis mellifera\n6\tBombus\n",
     )
-    found = from_darwin_core.read(tables, [])
+    found = darwin_core.read(tables, [])
     assert shown(found, tmp_path)[1] == ("124.jpg", "Bombus", "u2")
 
 
@@ -79,13 +79,13 @@ def test_one_table_with_a_column_of_images(tmp_path):
         photo(tmp_path / name)
     export = "id,observed_on,image_url,scientific_name\n7,2021-06-01,https://inat.org/photos/55/large.jpg,Bombus\n"
     (tmp_path / "observations-123.csv").write_text(export)
-    tables = from_darwin_core.tables_in(tmp_path / "observations-123.csv")
-    assert shown(from_darwin_core.read(tables, []), tmp_path) == [("55.jpg", "Bombus", "7")]
+    tables = darwin_core.tables_in(tmp_path / "observations-123.csv")
+    assert shown(darwin_core.read(tables, []), tmp_path) == [("55.jpg", "Bombus", "7")]
     (tmp_path / "core.csv").write_text(
         "occurrenceID,scientificName,associatedMedia\no1,Bombus,a.png | pics/b.png\no2,Apis,c.png\n"
     )
-    tables = from_darwin_core.tables_in(tmp_path / "core.csv")
-    assert shown(from_darwin_core.read(tables, []), tmp_path) == [
+    tables = darwin_core.tables_in(tmp_path / "core.csv")
+    assert shown(darwin_core.read(tables, []), tmp_path) == [
         ("a.png", "Bombus", "o1"),
         ("pics/b.png", "Bombus", "o1"),
     ]
@@ -95,7 +95,7 @@ def test_a_size_in_a_url_names_no_image(tmp_path):
     photo(tmp_path / "medium.jpg")
     (tmp_path / "o.csv").write_text("id,image_url,species\n1,https://x.org/photos/1/medium.jpg,Apis\n")
     with pytest.raises(DataProblem, match=r"o\.csv: no photograph is left: .*not there \(1\)"):
-        from_darwin_core.read(from_darwin_core.tables_in(tmp_path / "o.csv"), [])
+        darwin_core.read(darwin_core.tables_in(tmp_path / "o.csv"), [])
 
 
 @pytest.mark.parametrize(
@@ -111,15 +111,15 @@ def test_a_size_in_a_url_names_no_image(tmp_path):
 )
 def test_other_tables_are_not_taken_for_it(tmp_path, text):
     (tmp_path / "observations.csv").write_text(text)
-    assert from_darwin_core.tables_in(tmp_path) is None
-    assert from_darwin_core.tables_in(tmp_path / "observations.csv") is None
+    assert darwin_core.tables_in(tmp_path) is None
+    assert darwin_core.tables_in(tmp_path / "observations.csv") is None
 
 
 def test_ids_that_are_not_unique_are_named(tmp_path):
     media = "gbifID,identifier\n1,a.png\n"
     tables = write(tmp_path, occurrence__csv="gbifID,species\n1,a\n1,b\n", multimedia__csv=media)
     with pytest.raises(DataProblem, match=r"occurrence\.csv:3: gbifID '1' is not unique"):
-        from_darwin_core.read(tables, [])
+        darwin_core.read(tables, [])
     write(tmp_path, occurrence__csv="gbifID,species\n1,a,x\n")
     with pytest.raises(DataProblem, match=r"occurrence\.csv:2: 3 values for 2 columns"):
-        from_darwin_core.read(tables, [])
+        darwin_core.read(tables, [])

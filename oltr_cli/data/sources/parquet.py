@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.build.csv_file import keyed
-from oltr_cli.data.build.left_out import UNLABELLED, LeftOut
-from oltr_cli.data.build.table import SPLITS, Photograph, iso_date, label_of
-from oltr_cli.data.build.unpack import Unpacker, suffix_of
+from oltr_cli.data.sources.csv_file import keyed
+from oltr_cli.data.sources.left_out import UNLABELLED, LeftOut
+from oltr_cli.data.sources.table import SPLITS, Photograph, iso_date, label_of
+from oltr_cli.data.sources.unpack import Unpacker, suffix_of
 from oltr_cli.errors import DataProblem, UsageProblem
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ downloaded already: a URL means the file below the table's folder that is called
 
 from pathlib import Path
 
-from oltr_cli.data.build.csv_file import Row, header_of, keyed, rows_of
-from oltr_cli.data.build.left_out import ABSENT, UNLABELLED, LeftOut
-from oltr_cli.data.build.local_files import LocalFiles
-from oltr_cli.data.build.table import Photograph, iso_date, label_of
+from oltr_cli.data.sources.csv_file import Row, header_of, keyed, rows_of
+from oltr_cli.data.sources.left_out import ABSENT, UNLABELLED, LeftOut
+from oltr_cli.data.sources.local_files import LocalFiles
+from oltr_cli.data.sources.table import Photograph, iso_date, label_of
 from oltr_cli.errors import DataProblem
 
 _OCCURRENCES = ("occurrence", "occurrences", "observation", "observations")

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from oltr_cli.base.text import counted
-from oltr_cli.data.build.csv_file import Row, need, rows_of
-from oltr_cli.data.build.json_file import objects, read_object
-from oltr_cli.data.build.left_out import ABSENT, SEVERAL, UNLABELLED, LeftOut
-from oltr_cli.data.build.local_files import LocalFiles
-from oltr_cli.data.build.table import Photograph, iso_date, label_of
+from oltr_cli.data.sources.csv_file import Row, need, rows_of
+from oltr_cli.data.sources.json_file import objects, read_object
+from oltr_cli.data.sources.left_out import ABSENT, SEVERAL, UNLABELLED, LeftOut
+from oltr_cli.data.sources.local_files import LocalFiles
+from oltr_cli.data.sources.table import Photograph, iso_date, label_of
 from oltr_cli.errors import DataProblem
 
 DESCRIPTOR = "datapackage.json"

@@ -7,8 +7,8 @@ import tarfile
 import pytest
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.build import from_webdataset
-from oltr_cli.data.build.unpack import LARGEST, Unpacker
+from oltr_cli.data.sources import webdataset
+from oltr_cli.data.sources.unpack import LARGEST, Unpacker
 from oltr_cli.errors import DataProblem
 from tests.helpers.photographs import encoded
 
@@ -29,7 +29,7 @@ def write(file, *members, mode="w"):
 
 
 def read(files, folder, warnings=None):
-    return from_webdataset.read(files, Unpacker(folder), [] if warnings is None else warnings, Display(quiet=True))
+    return webdataset.read(files, Unpacker(folder), [] if warnings is None else warnings, Display(quiet=True))
 
 
 def test_samples_have_a_class_and_fields(tmp_path):

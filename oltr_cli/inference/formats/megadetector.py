@@ -8,9 +8,9 @@ classification. A rejected image is a detection without a classification, an emp
 from typing import Any
 
 from oltr_cli.base.text import json_text
-from oltr_cli.inference.class_kinds import Kind, kind_of
+from oltr_cli.inference.formats.class_kinds import Kind, kind_of
+from oltr_cli.inference.formats.rows import Line, Lines
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import Ranked, Totals, Verdict
 from oltr_cli.inference.wider import WiderAnswers
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from oltr_cli.data.build import from_camtrap_dp
+from oltr_cli.data.sources import camtrap_dp
 from oltr_cli.errors import DataProblem
 from tests.helpers.photographs import photo
 
@@ -54,7 +54,7 @@ def package(tmp_path):
 
 def test_a_package_gives_deployments_events_and_blanks(package):
     warnings = []
-    found = from_camtrap_dp.read(package, warnings)
+    found = camtrap_dp.read(package, warnings)
     assert [(one.path.relative_to(package.parent).as_posix(), one.label, one.group) for one in found] == [
         ("media/m1.png", "Anas platyrhynchos", "d1"),  # of the event
         ("media/two.png", "Anas platyrhynchos", "d1"),  # by its fileName
@@ -81,9 +81,9 @@ def test_a_package_gives_deployments_events_and_blanks(package):
 
 
 def test_it_is_known_by_its_profile_or_its_tables():
-    assert from_camtrap_dp.is_package(descriptor())
-    assert from_camtrap_dp.is_package({"profile": "https://x.org/camtrap-dp/1.0/camtrap-dp-profile.json"})
-    assert not from_camtrap_dp.is_package({"resources": [{"name": "media"}], "profile": "tabular-data-package"})
+    assert camtrap_dp.is_package(descriptor())
+    assert camtrap_dp.is_package({"profile": "https://x.org/camtrap-dp/1.0/camtrap-dp-profile.json"})
+    assert not camtrap_dp.is_package({"resources": [{"name": "media"}], "profile": "tabular-data-package"})
 
 
 @pytest.mark.parametrize(
@@ -105,20 +105,20 @@ def test_what_is_not_valid_is_named(package, file, old, new, said):
     path = package.parent / file
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(DataProblem, match=said):
-        from_camtrap_dp.read(package, [])
+        camtrap_dp.read(package, [])
 
 
 def test_a_package_without_its_images(package):
     for image in package.parent.rglob("*.png"):
         image.unlink()
     with pytest.raises(DataProblem, match=r"media\.csv: no photograph is left: .*listed but not there \(6\)"):
-        from_camtrap_dp.read(package, [])
+        camtrap_dp.read(package, [])
 
 
 def test_an_image_without_a_time_is_of_no_event(package):
     file = package.parent / "media.csv"
     file.write_text(MEDIA.replace("2020-05-30T04:57:37+02:00", "").replace("2020-05-30T05:00:00+02:00", "", 1))
-    first, second, *_ = from_camtrap_dp.read(package, [])
+    first, second, *_ = camtrap_dp.read(package, [])
     assert (first.columns["mediaID"], first.date) == ("m2", "2020-05-30T04:57:40")
     assert (second.columns["mediaID"], second.date) == ("m3", "")
 
@@ -129,4 +129,4 @@ def test_many_media_of_one_event_are_found_at_once(package):
     (package.parent / "media.csv").write_text(MEDIA + rows)
     events = "".join(f"o{i},d1,,y{i},2022-01-01T00:00:00Z,2022-01-01T01:00:00Z,event,blank,,\n" for i in range(20_000))
     (package.parent / "observations.csv").write_text(OBSERVATIONS + events)
-    assert len(from_camtrap_dp.read(package, [])) == 5
+    assert len(camtrap_dp.read(package, [])) == 5

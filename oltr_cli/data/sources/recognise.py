@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.build import from_camtrap_dp, from_coco, from_darwin_core, from_parquet, from_webdataset
-from oltr_cli.data.build.json_file import read_object
-from oltr_cli.data.build.table import Photograph
-from oltr_cli.data.build.unpack import Unpacker
 from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.sources import camtrap_dp, coco, darwin_core, parquet, webdataset
+from oltr_cli.data.sources.json_file import read_object
+from oltr_cli.data.sources.table import Photograph
+from oltr_cli.data.sources.unpack import Unpacker
 from oltr_cli.errors import DataProblem
 
 _TABLES = (".csv", ".tsv", ".txt")
@@ -57,10 +57,10 @@ def recognise(source: Path, unpack_to: Path, display: Display) -> Recognised | N
 
 def _json(source: Path) -> Recognised:
     content = read_object(source)
-    if from_camtrap_dp.is_package(content):
-        return Recognised("a Camtrap DP package", partial(from_camtrap_dp.read, source))
-    if name := from_coco.kind(content):
-        return Recognised(name, partial(from_coco.read, source, content))
+    if camtrap_dp.is_package(content):
+        return Recognised("a Camtrap DP package", partial(camtrap_dp.read, source))
+    if name := coco.kind(content):
+        return Recognised(name, partial(coco.read, source, content))
     keys = ", ".join(sorted(content)[:8]) or "none"
     raise DataProblem(
         f"{source}: neither COCO (images, annotations, categories) nor Camtrap DP (a datapackage.json); its keys are: "
@@ -70,8 +70,8 @@ def _json(source: Path) -> Recognised:
 
 def _folder(source: Path, unpack_to: Path, display: Display) -> Recognised | None:
     """A package, or tables beside images; Parquet files and archives only where there are no images."""
-    package = source / from_camtrap_dp.DESCRIPTOR
-    if package.is_file() and from_camtrap_dp.is_package(read_object(package)):
+    package = source / camtrap_dp.DESCRIPTOR
+    if package.is_file() and camtrap_dp.is_package(read_object(package)):
         return _json(package)
     if (tables := _darwin_core(source)) is not None:
         return tables
@@ -106,15 +106,15 @@ def _inside(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _darwin_core(source: Path) -> Recognised | None:
-    tables = from_darwin_core.tables_in(source)
-    return Recognised("Darwin Core", partial(from_darwin_core.read, tables)) if tables else None
+    tables = darwin_core.tables_in(source)
+    return Recognised("Darwin Core", partial(darwin_core.read, tables)) if tables else None
 
 
 def _parquet(files: list[Path], unpack_to: Path, display: Display) -> Recognised:
-    read = partial(from_parquet.read, files, Unpacker(unpack_to), display=display)
+    read = partial(parquet.read, files, Unpacker(unpack_to), display=display)
     return Recognised("an image dataset in Parquet", read, unpacks=True)
 
 
 def _archives(files: list[Path], unpack_to: Path, display: Display) -> Recognised:
-    read = partial(from_webdataset.read, files, Unpacker(unpack_to), display=display)
+    read = partial(webdataset.read, files, Unpacker(unpack_to), display=display)
     return Recognised("a WebDataset", read, unpacks=True)

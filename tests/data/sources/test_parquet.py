@@ -5,8 +5,8 @@ import json
 import pytest
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.build import from_parquet
-from oltr_cli.data.build.unpack import Unpacker
+from oltr_cli.data.sources import parquet as reader
+from oltr_cli.data.sources.unpack import Unpacker
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from tests.helpers.photographs import encoded
 
@@ -35,7 +35,7 @@ def images(*contents):
 
 
 def read(files, folder, warnings=None):
-    return from_parquet.read(files, Unpacker(folder), [] if warnings is None else warnings, Display(quiet=True))
+    return reader.read(files, Unpacker(folder), [] if warnings is None else warnings, Display(quiet=True))
 
 
 def test_labels_have_the_names_that_the_metadata_give(tmp_path):
@@ -70,7 +70,7 @@ def test_files_of_splits_and_a_second_call(tmp_path):
     ]
     before = found[0].path.stat().st_mtime_ns
     unpacker = Unpacker(tmp_path / "out")
-    again = from_parquet.read(files, unpacker, [], Display(quiet=True))
+    again = reader.read(files, unpacker, [], Display(quiet=True))
     assert unpacker.written == 0
     assert again[0].path.stat().st_mtime_ns == before
     assert not list((tmp_path / "out").rglob(".*"))

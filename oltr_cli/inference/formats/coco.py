@@ -13,8 +13,8 @@ from oltr_cli import __version__
 from oltr_cli.base.text import json_text
 from oltr_cli.data.images import image_facts
 from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.inference.formats.rows import Line, Lines
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import UNKNOWN, Totals, Verdict
 from oltr_cli.inference.wider import WiderAnswers
 

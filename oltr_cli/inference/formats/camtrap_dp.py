@@ -20,14 +20,14 @@ from typing import Any
 from oltr_cli import __version__
 from oltr_cli.base.files import write_text
 from oltr_cli.base.text import number, spreadsheet_cell
-from oltr_cli.data.build.left_out import LeftOut
 from oltr_cli.data.images import ImageFacts, image_facts
+from oltr_cli.data.sources.left_out import LeftOut
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
-from oltr_cli.inference.camtrap_descriptor import descriptor, lacking
-from oltr_cli.inference.camtrap_project import DEPLOYMENT_COLUMNS, Project
-from oltr_cli.inference.class_kinds import kind_of
+from oltr_cli.inference.formats.camtrap_descriptor import descriptor, lacking
+from oltr_cli.inference.formats.camtrap_project import DEPLOYMENT_COLUMNS, Project
+from oltr_cli.inference.formats.class_kinds import kind_of
+from oltr_cli.inference.formats.rows import Line, Lines
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.inference.verdict_formats import Line, Lines
 from oltr_cli.inference.verdicts import Totals, Verdict
 
 MEDIA_COLUMNS = (

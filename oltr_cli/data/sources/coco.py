@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from oltr_cli.base.text import counted, some
-from oltr_cli.data.build.json_file import objects, scalars, value
-from oltr_cli.data.build.left_out import ABSENT, SEVERAL, UNLABELLED, LeftOut
-from oltr_cli.data.build.table import SPLITS, Photograph, iso_date, label_of
+from oltr_cli.data.sources.json_file import objects, scalars, value
+from oltr_cli.data.sources.left_out import ABSENT, SEVERAL, UNLABELLED, LeftOut
+from oltr_cli.data.sources.table import SPLITS, Photograph, iso_date, label_of
 from oltr_cli.errors import DataProblem
 
 COCO, CAMERA_TRAPS = "COCO", "COCO Camera Traps"

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from oltr_cli.data.build import from_coco
+from oltr_cli.data.sources import coco
 from oltr_cli.errors import DataProblem
 from tests.helpers.photographs import photo
 
@@ -53,13 +53,13 @@ def write(folder, content=TRAPS, name="traps.json", images="."):
 
 def read(file, warnings=None):
     content = json.loads(file.read_text())
-    return from_coco.read(file, content, [] if warnings is None else warnings)
+    return coco.read(file, content, [] if warnings is None else warnings)
 
 
 def test_camera_traps_give_sequences_and_dates(tmp_path):
     warnings = []
     file = write(tmp_path)
-    assert from_coco.kind(TRAPS) == "COCO Camera Traps"
+    assert coco.kind(TRAPS) == "COCO Camera Traps"
     first, second, empty = read(file, warnings)
     assert (first.path, first.label, first.group) == (tmp_path / "S1" / "a.png", "gray_wolf", "s1")
     assert (first.date, first.columns["location"], first.columns["frame_num"]) == ("2022-12-31T09:52:50", "S1", "0")
@@ -92,7 +92,7 @@ def test_coco_has_no_groups(tmp_path):
     content = copy.deepcopy(TRAPS)
     content["images"] = [{"id": i, "file_name": one["file_name"]} for i, one in enumerate(TRAPS["images"])]
     content["annotations"] = [{"id": i, "image_id": i, "category_id": 1} for i in range(3)]
-    assert from_coco.kind(content) == "COCO"
+    assert coco.kind(content) == "COCO"
     assert [(one.label, one.group) for one in read(write(tmp_path, content))] == [("gray_wolf", "")] * 3
 
 

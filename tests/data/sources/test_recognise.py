@@ -7,10 +7,10 @@ import pytest
 
 from oltr_cli.base.display import Display
 from oltr_cli.data.build.dataset import Wish, build_dataset
-from oltr_cli.data.build.formats import recognise
+from oltr_cli.data.sources.recognise import recognise
 from oltr_cli.errors import DataProblem
-from tests.data.build.test_from_camtrap_dp import descriptor
-from tests.data.build.test_from_webdataset import write as write_tar
+from tests.data.sources.test_camtrap_dp import descriptor
+from tests.data.sources.test_webdataset import write as write_tar
 from tests.helpers.photographs import encoded, lists, photo, photos
 
 

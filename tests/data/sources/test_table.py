@@ -8,7 +8,7 @@ import pytest
 from oltr_cli.base.display import Display
 from oltr_cli.data.build import find as build_find
 from oltr_cli.data.build.find import find_photographs, sizes_of
-from oltr_cli.data.build.table import Photograph, iso_date, read_csv
+from oltr_cli.data.sources.table import Photograph, iso_date, read_csv
 from oltr_cli.errors import DataProblem
 
 

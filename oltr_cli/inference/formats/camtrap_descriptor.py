@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oltr_cli.base.text import some
-from oltr_cli.inference.camtrap_project import moment
+from oltr_cli.inference.formats.camtrap_project import moment
 
 SCHEMAS = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2/"
 _PROJECT = ("title", "samplingDesign", "captureMethod", "individualAnimals")

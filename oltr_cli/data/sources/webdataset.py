@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.build.json_file import scalars
-from oltr_cli.data.build.left_out import UNLABELLED, LeftOut
-from oltr_cli.data.build.table import SPLITS, Photograph, iso_date, label_of
-from oltr_cli.data.build.unpack import Unpacker, suffix_of
 from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.sources.json_file import scalars
+from oltr_cli.data.sources.left_out import UNLABELLED, LeftOut
+from oltr_cli.data.sources.table import SPLITS, Photograph, iso_date, label_of
+from oltr_cli.data.sources.unpack import Unpacker, suffix_of
 from oltr_cli.errors import DataProblem
 
 _TEXT = 1_000_000  # bytes of a .cls or .json

@@ -10,10 +10,10 @@ from PIL import ExifTags, Image
 
 from oltr_cli.data.images import image_facts
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.inference.camtrap_format import MEDIA_COLUMNS, OBSERVATION_COLUMNS, CamtrapPackage
-from oltr_cli.inference.camtrap_project import DEPLOYMENT_COLUMNS, Project, offset
-from oltr_cli.inference.coco_format import Coco
-from oltr_cli.inference.megadetector_format import MegaDetector
+from oltr_cli.inference.formats.camtrap_dp import MEDIA_COLUMNS, OBSERVATION_COLUMNS, CamtrapPackage
+from oltr_cli.inference.formats.camtrap_project import DEPLOYMENT_COLUMNS, Project, offset
+from oltr_cli.inference.formats.coco import Coco
+from oltr_cli.inference.formats.megadetector import MegaDetector
 from oltr_cli.inference.verdicts import Totals, Verdict
 
 NAMES = ["Vulpes vulpes", "Person", "empty", "unknown"]

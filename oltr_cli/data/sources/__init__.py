@@ -1,0 +1,1 @@
+"""What describes a person's photographs: tables and the formats of other programs, read into one shape."""

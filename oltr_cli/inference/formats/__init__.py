@@ -1,0 +1,1 @@
+"""How verdicts are written: rows and JSON, and the formats of other programs."""
