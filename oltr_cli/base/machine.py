@@ -43,9 +43,8 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
         cpu=device == "cpu" or (in_group() and not use_gpu),
         mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
         # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
-        # All processes have the same buffers: batch norm sees the whole batch.
         kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            DistributedDataParallelKwargs(find_unused_parameters=True),
             # The first process may wait hours for another command that makes the same run; the others wait with it.
             InitProcessGroupKwargs(timeout=timedelta(days=2)),
         ],

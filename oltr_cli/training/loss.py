@@ -1,7 +1,11 @@
 """The loss of a batch, whatever the method is given for images."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
+from oltr_cli.base.seeding import derive
 from oltr_cli.data.feed.mixing import Mixing
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.networks.backbones import Given
@@ -25,12 +29,26 @@ class Loss(nn.Module):
             terms = self.method.feature_loss(inputs, labels)
             check_terms(self.method.feature_loss, terms)
             return terms
-        if self.shares is not None:
-            labels = self.shares.gather(labels)
-        with self.method.backbone.gathering(None if self.shares is None else self.shares.whole):
-            if mixing is not None:
-                return self._mixed(inputs, labels, mixing)
-            return self._terms(inputs, labels, self.given)
+        if self.shares is None:
+            return self._of_batch(inputs, labels, mixing)
+        with self.method.backbone.gathering(self._gather(self.shares)):
+            return self._of_batch(inputs, self.shares.gather(labels), mixing)
+
+    def _gather(self, shares: Shares) -> Callable[[Tensor], Tensor]:
+        """Dropout draws other masks for each share, and the same ones once the batch is whole."""
+        seed = torch.initial_seed()
+        torch.manual_seed(derive(seed, "share", shares.rank))
+
+        def whole(tensor: Tensor) -> Tensor:
+            torch.manual_seed(seed)
+            return shares.whole(tensor)
+
+        return whole
+
+    def _of_batch(self, inputs: Tensor, labels: Tensor, mixing: Mixing | None) -> dict[str, Tensor]:
+        if mixing is not None:
+            return self._mixed(inputs, labels, mixing)
+        return self._terms(inputs, labels, self.given)
 
     def _mixed(self, images: Tensor, labels: Tensor, mixing: Mixing) -> dict[str, Tensor]:
         """λ · loss with the own labels + (1 − λ) · loss with those that are mixed in; the backbone runs once."""

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import distributed, nn
+from torch.nn import functional as F
 
 from oltr_cli.data.feed.mixing import Mixing
+from oltr_cli.errors import UsageProblem
 from oltr_cli.method import Setup
 from oltr_cli.planning.described import described
 from oltr_cli.planning.registry import list_methods, load_method
@@ -46,7 +48,7 @@ def outcome(name, shares, mixing=None):
     if shares is not None:
         share_norms(method.backbone, shares)
         images, labels = images[shares.own], labels[shares.own]
-        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True, broadcast_buffers=False)
+        loss = nn.parallel.DistributedDataParallel(loss, find_unused_parameters=True)
     torch.manual_seed(1)
     terms = loss(images, labels, mixing)
     torch.stack(list(terms.values())).sum().backward()
@@ -75,3 +77,43 @@ def test_every_loss_and_its_gradients_are_those_of_the_whole_batch(world, tmp_pa
             torch.testing.assert_close(
                 found[rank][number], wanted, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
             )
+
+
+def masks(rank, world):
+    """What dropout keeps of the backbone's features of each row, and of each row's logits."""
+    method, shares, seen = make("plain"), Shares(8, rank, world), []
+    method.backbone.compute_pooled = lambda images: F.dropout(images.new_ones(len(images), 64))
+
+    def terms(images, labels):
+        seen.append(method.backbone(images))
+        seen.append(F.dropout(torch.ones(8, 64)))
+        return {"x": seen[0].sum() * method.classifier.weight.sum()}
+
+    method.training_loss = terms
+    torch.manual_seed(3)
+    Loss(method, "images", shares)(torch.ones(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64))
+    return seen
+
+
+def test_dropout_is_drawn_for_each_row_and_alike_in_all_processes(tmp_path):
+    (features, logits), (same_features, same_logits) = in_group(masks, 2, tmp_path / "group")
+    assert torch.equal(features, same_features)
+    assert torch.equal(logits, same_logits)
+    assert not torch.equal(features[:4], features[4:])
+
+
+def test_timm_norms_keep_what_follows_them_and_unknown_ones_are_refused():
+    class BatchNormAct2d(nn.BatchNorm2d):
+        drop, act = nn.Identity(), nn.ReLU()
+
+    class Own(nn.BatchNorm2d):
+        pass
+
+    method = make("plain")
+    method.backbone.bn1 = BatchNormAct2d(8)
+    share_norms(method.backbone, Shares(ROWS, 0, 2))
+    assert list(method.state_dict()) == list(make("plain").state_dict())
+    for norm in (Own(8), nn.BatchNorm2d(8, affine=False), nn.BatchNorm2d(8, track_running_stats=False)):
+        method.backbone.bn1 = norm
+        with pytest.raises(UsageProblem, match="several processes cannot share the backbone's bn1, a batch norm"):
+            share_norms(method.backbone, Shares(ROWS, 0, 2))

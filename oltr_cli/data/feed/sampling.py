@@ -47,7 +47,7 @@ def outlier_batches(num_outliers: int, rows: int, steps: int, seed: int, epoch: 
 def spread(known: int, outliers: int) -> NDArray[np.int64]:
     """The order of a batch of ``known`` images followed by ``outliers``: evenly mixed, so that any neighbours are too.
 
-    Processes get neighbouring rows of a batch (``rank_share``), and each needs both.
+    Processes get neighbouring rows of a batch (``rank_share``).
     """
     place = np.concatenate([(np.arange(size) + 0.5) / size for size in (known, outliers) if size])
     return np.argsort(place, kind="stable")
