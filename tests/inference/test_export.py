@@ -319,7 +319,7 @@ def test_thresholds_by_class_are_written_for_each_class(finished):
 
 def sample(*sections):
     """Names that the documented samples leave behind; they are found by a word that only one of them holds."""
-    page = (ROOT / "docs" / "your-photographs.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "predict.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page.split("\n## Export\n")[1].split("\n## ")[0], re.S)
     words = {"crop": "def crop", "onnx": "onnxruntime", "torch": "import torch"}
     space: dict = {}
