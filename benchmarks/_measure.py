@@ -32,9 +32,16 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     """Options that every benchmark has: ``--repetitions``, ``--quick`` and ``--json``."""
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--repetitions", type=_repetitions, default=LEAST, help="of each form, at least 9 (default: 9)")
-    found.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs; the times mean nothing")
+    found.add_argument("--quick", action=_Quick, nargs=0, default=False, help="tiny sizes once, to see that it runs")
     found.add_argument("--json", action="store_true", help="print one line of JSON")
     return found
+
+
+class _Quick(argparse.Action):
+    """One repetition: the times mean nothing."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any) -> None:
+        namespace.quick, namespace.repetitions = True, 1
 
 
 def _repetitions(text: str) -> int:

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file to write (default with all: results/benchmarks.json)")
     options = parser.parse_args()
     out = options.out or (None if options.only or options.quick else HERE.parent / "results" / "benchmarks.json")
-    words = ["--repetitions", str(options.repetitions), *(["--quick"] if options.quick else [])]
+    words = ["--quick"] if options.quick else ["--repetitions", str(options.repetitions)]
     found: dict[str, Any] = {"machine": machine(), "failed": [], "benchmarks": []}
     for name in options.only or SCRIPTS:
         print(name, file=sys.stderr)

@@ -62,7 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs"
         environment = {**os.environ, "OLTR_RUNS": str(runs), "OLTR_TRACKING": "off", "XDG_CACHE_HOME": folder}
-        call(["-m", "oltr_cli", "run", "plain", "--set", "train.epochs=1", "--quiet"], environment)
+        small = ["--set", "backbone.width=4"] if options.quick else []
+        call(["-m", "oltr_cli", "run", "plain", "--set", "train.epochs=1", *small, "--quiet"], environment)
         forms = {"import torch": IMPORTS, **COMMANDS}
         if not options.quick:
             forms |= {"bare first step": ["-c", BARE], "run plain, first step": ["-c", FIRST]}
