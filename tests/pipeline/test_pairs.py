@@ -151,7 +151,7 @@ def test_a_method_that_trains_nothing(trained, tiny_recipe):
     assert result["metrics"]["closed/overall"] is not None
 
 
-def test_a_strangers_method_runs_is_listed_and_compared(oltr, tiny_recipe, tmp_path):
+def test_an_added_method_runs_is_listed_and_compared(oltr, tiny_recipe, tmp_path):
     mine = tmp_path / "my_own.py"
     mine.write_text(MINE)
     broken = tmp_path / "bad.py"
@@ -167,7 +167,7 @@ def test_a_strangers_method_runs_is_listed_and_compared(oltr, tiny_recipe, tmp_p
     assert "Traceback" not in failed.stderr
 
 
-def test_a_strangers_fault_costs_its_own_row_only(oltr, tiny_recipe, tmp_path):
+def test_a_fault_of_an_added_method_costs_its_own_row_only(oltr, tiny_recipe, tmp_path):
     faulty = tmp_path / "faulty.py"
     faulty.write_text(MINE.replace('return {"sharp"', 'raise TypeError("of its own")\n        return {"sharp"'))
     options = ("--recipe", tiny_recipe, "--methods-from", faulty)
