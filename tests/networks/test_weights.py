@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,9 @@ def test_npz_and_safetensors_and_the_older_torch_format(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", **{n: v.numpy() for n, v in state.items()}, classes=np.array(["a", "b"]))
     save_file(state, tmp_path / "w.safetensors")
     torch.save(state, tmp_path / "w.pth.tar", _use_new_zipfile_serialization=False)
-    for name in ("w.npz", "w.safetensors", "w.pth.tar"):
+    shutil.copy(tmp_path / "w.safetensors", tmp_path / "w.bin")
+    torch.save(state, tmp_path / "torch.safetensors")
+    for name in ("w.npz", "w.safetensors", "w.pth.tar", "w.bin", "torch.safetensors"):
         network = backbone()
         load_weights(network, tmp_path / name)
         assert_holds(network, state)
@@ -351,7 +354,10 @@ def test_files_cut_short_are_refused_wherever_the_cut_is(tmp_path: Path, name: s
 def test_text_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.pt"
     page.write_text("<html>404 not found</html>\n" * 20)
-    assert_refused(backbone(), page)
+    assert_refused(backbone(), page, "not a weight file")
+    pointer = tmp_path / "model.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    assert_refused(backbone(), pointer, "git lfs has not replaced yet; download the file itself")
     assert_refused(backbone(), tmp_path / "absent.pt", "no such weight file")
     for suffix in (".pt", ".npz", ".safetensors"):
         assert_refused(backbone(), tmp_path / f"absent{suffix}", "no such weight file")
