@@ -230,20 +230,24 @@ class TrainSpec(Spec):
     def _all_is_freeze_backbone(cls, values: Any) -> Any:
         if not isinstance(values, dict) or values.get("freeze") not in ("all", "none"):
             return values
-        if values["freeze"] == "none":
-            if values.get("freeze_backbone") is True:
-                raise ValueError("freeze = none and freeze_backbone = true contradict each other; set one of them")
+        every = values["freeze"] == "all"
+        if values.get("freeze_backbone", every) is not every:
+            other = str(not every).lower()
+            raise ValueError(
+                f"freeze = {values['freeze']} and freeze_backbone = {other} contradict each other; set one of them"
+            )
+        if not every:
             return values
         return {**{key: value for key, value in values.items() if key != "freeze"}, "freeze_backbone": True}
 
-    @field_validator("freeze")
+    @field_validator("freeze", mode="before")
     @classmethod
-    def _blocks(cls, value: str | None) -> str | None:
+    def _blocks(cls, value: Any) -> str | None:
         if value is None or value == "none":
             return None
-        words = _BLOCKS.fullmatch(value)
+        words = _BLOCKS.fullmatch(value) if isinstance(value, str) else None
         if words is None:
-            raise ValueError(f"freeze is all, none or a number of blocks, such as '6 blocks', not '{value:.40}'")
+            raise ValueError(f"freeze is all, none or a number of blocks, such as '6 blocks', not {value!r:.40}")
         return f"{int(words[1])} blocks" if int(words[1]) else None
 
     @property
