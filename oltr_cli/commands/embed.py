@@ -70,6 +70,8 @@ def embed(
     if paths.count("-") > 1:
         raise UsageProblem("- is given twice, but stdin can be read only once")
     display.starting_torch()
+    from rich.markup import escape
+
     from oltr_cli.base.machine import default_workers
     from oltr_cli.base.text import counted
     from oltr_cli.errors import OltrError
@@ -78,6 +80,8 @@ def embed(
     from oltr_cli.inference.image_stream import ImageStream
 
     used = _embedder(network, weights, image_size, device, display)
+    if used.loaded:
+        display.say(f"[dim]{escape(str(weights))}: {used.loaded}[/]")
     count = default_workers() if workers is None else workers
     with (
         ImageStream(image_sources(paths), used.data, batch_size, count) as stream,

@@ -36,11 +36,13 @@ class Embedder:
         name: of the run or the backbone.
         data: how an image is resized, cropped and normalised.
         features: of uint8 crops (B, 3, S, S): (B, D) float32.
+        loaded: what was taken from the weights of a backbone, in one line; "" for a run.
     """
 
     name: str
     data: DataSpec
     features: Callable[[Tensor], NDArray[np.floating]]
+    loaded: str = ""
 
     @classmethod
     def of_run(cls, path: Path, device: torch.device) -> "Embedder":
@@ -91,7 +93,7 @@ class Embedder:
         data = DataSpec(name="images", **(known or usual))
         backbone = build_backbone(spec)
         backbone.check_image_size(data.image_size)
-        load_named_weights(backbone, spec, quiet)
+        report = load_named_weights(backbone, spec, quiet)
         if not backbone.contiguous:
             backbone = backbone.to(memory_format=torch.channels_last)
         backbone = backbone.to(device).eval()
@@ -103,7 +105,7 @@ class Embedder:
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 return backbone(transform.evaluate(images)).float().cpu().numpy()
 
-        return cls(spec.name, data, features)
+        return cls(spec.name, data, features, report.summary())
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """``oltr embed``: features of any images by a run's network, or by a backbone with weights from elsewhere."""
 
 import json
+import re
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -65,7 +66,9 @@ def test_a_backbones_features_are_those_of_timm(oltr, home, tiny_data, tmp_path,
     out, image = tmp_path / "f.npz", tiny_data / "tiny/test/c0/0.png"
     weights = home / f"{name}.pth"
     words = ("embed", f"timm/{name}", image, "--weights", weights, "--image-size", 96, "--out", out)
-    assert oltr(*words).stdout.startswith(f"{out}: 1 image, ")
+    done = oltr(*words)
+    assert done.stdout.startswith(f"{out}: 1 image, ")
+    assert re.search(rf"{name}\.pth: \d+ entries loaded; \d not used: \w+", done.stderr.replace("\n", " "))
     model = timm.create_model(name, num_classes=0).eval()
     model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
     embedder = Embedder.of_backbone(BackboneSpec(name=f"timm/{name}", weights=str(weights)), CPU, 96)
