@@ -68,6 +68,8 @@ def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None
             f"--from {start.name}: {chain[0].name} is to train from nothing; leave --from out, or --from-scratch "
             "(--set train.from_scratch=false)"
         )
+    if start is not None:
+        _check_weights(start, dict(map(parse_set, sets)).get("backbone.weights"))
     on_top = described(detector, detector=True) if detector else None
     above = None if start is None else f"{start.hash}-s{start.seed}"
     links = resolve_chain(find_recipe(recipe), chain, sets, on_top, above)
@@ -105,6 +107,15 @@ def _check_start(start: Run, method: Described, backbone: BackboneSpec) -> None:
         sets = " ".join(f"--set backbone.{key}={json.dumps(theirs[key])}" for key in keys if key in theirs)
         raise UsageProblem(
             f"--from {start.name}: it has another backbone ({', '.join(keys)}){f'; try {sets}' if sets else ''}"
+        )
+
+
+def _check_weights(start: Run, given: object) -> None:
+    """Refuse weights of ``--weights`` that would not be read; those that ``start`` began with may be repeated."""
+    if given and given != read_toml(start.path / "recipe.toml").get("backbone", {}).get("weights"):
+        raise UsageProblem(
+            f"--from {start.name}: the weights are those of this run, and --weights (--set backbone.weights) names "
+            "others; leave one of them out"
         )
 
 

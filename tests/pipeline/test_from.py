@@ -194,6 +194,7 @@ def test_images_of_a_store_are_recorded_by_their_files(tmp_path, monkeypatch, st
     [
         ("plain", "dme", [], "it is a run of dme; plain starts from one of plain"),
         ("dme", "dme+energy", [], "it is a run of dme\\+energy; dme starts from one of dme or plain"),
+        ("dme", "dme", ["backbone.weights=torchvision"], r"the weights are those of this run.*; leave one of them out"),
         ("dme", "dme", ["backbone.width=16"], r"another backbone \(width\); try --set backbone\.width=8"),
     ],
 )
