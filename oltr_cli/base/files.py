@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from oltr_cli.base.digests import with_digest, without_digest
-from oltr_cli.errors import OltrError
+from oltr_cli.errors import DataProblem, OltrError
 
 DEEPEST = 20  # tables and lists inside of each other in a TOML file; a recipe has four
 TOO_DEEP = "tables or lists are nested too deeply"
@@ -80,6 +80,18 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as strict JSON (no NaN), atomically; an object with its digest (oltr_cli/base/digests.py)."""
     value = with_digest(value) if isinstance(value, dict) else value
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a folder, and a pipe, which would be waited for without end. A path that does not exist passes.
+
+    Raises:
+        DataProblem: it is something else than a file.
+    """
+    if path.is_dir():
+        raise DataProblem(f"{path}: cannot be read (it is a folder)")
+    if path.exists() and not path.is_file():
+        raise DataProblem(f"{path}: cannot be read (it is not a regular file); save it to a file first")
 
 
 def read_json(path: Path) -> Any:

@@ -128,12 +128,14 @@ def _plan(
 ) -> "list[Planned]":
     """What to run; with ``--from`` a run that already starts from another one in this way is only shown."""
     from oltr_cli.errors import UsageProblem
+    from oltr_cli.inference.hub_format import refuse_hub_folder
     from oltr_cli.planning.plan import plan
     from oltr_cli.planning.which_run import parent_of, resolve_run
     from oltr_cli.runs.folder import run_from_path
 
     if from_ is None:
         return plan(method, source, sets, seed)
+    refuse_hub_folder(from_)
     start = run_from_path(resolve_run(from_, display.say).resolve())
     if start is None:
         raise UsageProblem(f"--from {from_}: not a run's folder (runs/DATASET/METHOD/HASH-sSEED)")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from oltr_cli.base.digests import CHANGED, ON_PURPOSE
-from oltr_cli.base.files import read_json
+from oltr_cli.base.files import check_regular, read_json
 from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.runs.choices import ChosenThreshold
 from oltr_cli.runs.folder import Run
@@ -62,8 +62,8 @@ class HubConfig(Record):
 
 
 def is_hub_folder(path: Path) -> bool:
-    """Whether ``path`` is meant as an exported folder: it has a config.json, and is no run."""
-    return (path / CONFIG).is_file() and not (path / "recipe.toml").exists()
+    """Whether ``path`` is meant as an exported folder: it has one of its two files, and is no run."""
+    return any((path / name).exists() for name in (CONFIG, WEIGHTS)) and not (path / "recipe.toml").exists()
 
 
 def refuse_hub_folder(text: str) -> None:
@@ -83,9 +83,12 @@ def read_config(folder: Path) -> HubConfig:
     """The checked config.json of an exported folder.
 
     Raises:
-        DataProblem: it is damaged, not of oltr, or of a later version.
+        DataProblem: it is missing, damaged, not of oltr, or of a later version.
     """
     path = folder / CONFIG
+    if not path.exists():
+        raise DataProblem(f"{path}: missing; download the whole folder")
+    check_regular(path)
     content = read_json(path)
     if content is None:
         raise DataProblem(f"{path}: is {CHANGED}; export the run again, or, {ON_PURPOSE}")
@@ -115,6 +118,7 @@ def read_weights(folder: Path, config: HubConfig) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     path = folder / WEIGHTS
+    check_regular(path)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oltr_cli.base.files import check_regular
 from oltr_cli.errors import DataProblem, first_line
 
 LFS = b"version https://git-lfs"  # how a file begins that stands for one that git lfs keeps elsewhere
@@ -33,6 +34,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> Any:
     """The content of the file, on the CPU."""
+    check_regular(path)
     start = b""
     try:
         with path.open("rb") as file:

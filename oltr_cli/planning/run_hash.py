@@ -5,6 +5,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from oltr_cli.base.files import check_regular
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.recipe.backbones import HUB, TORCHVISION, torchvision_file
 from oltr_cli.recipe.home import data_home, weights_file
@@ -36,6 +37,7 @@ def _weights_digest(backbone: BackboneSpec) -> str:
 
 
 def _digest(path: Path) -> str:
+    check_regular(path)
     try:
         state = path.stat()
         return _digest_of(path.absolute(), state.st_size, state.st_mtime_ns)

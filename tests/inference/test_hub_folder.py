@@ -1,6 +1,7 @@
 """oltr export --to hub-folder: a folder that says what the run says, bit for bit, where the run is not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def test_predict_prints_the_same_rows_and_other_commands_take_the_folder_too(fin
     saved = exported(folder, tmp_path / "copy")
     assert saved["about"]["weights_sha256"] == read_json(folder / "config.json")["weights_sha256"]
     assert "has no saved scores" in str(refused("evaluate", folder))
+    assert "has no saved scores" in str(refused("run", "dme", "--from", folder))
 
 
 def test_a_chosen_detector_goes_along_and_can_be_left_out(finished, tmp_path, away):
@@ -253,6 +255,11 @@ def damaged(what, folder):
         weights.write_bytes(data)
     elif what == "pointer":
         weights.write_text("version https://git-lfs.github.com/spec/v1\n")
+    elif what == "pipe":
+        weights.unlink()
+        os.mkfifo(weights)
+    elif what == "no config":
+        config.unlink()
     elif what == "no weights":
         weights.unlink()
     elif what == "cut short":
@@ -282,6 +289,8 @@ def damaged(what, folder):
     [
         ("one bit", "model.safetensors", "SHA-256 differs"),
         ("pointer", "model.safetensors", "git lfs"),
+        ("pipe", "model.safetensors", "not a regular file"),
+        ("no config", "config.json", "missing; download the whole folder"),
         ("no weights", "model.safetensors", "missing; download the whole folder"),
         ("cut short", "config.json", "damaged"),
         ("by hand", "config.json", "remove its digest"),

@@ -359,6 +359,8 @@ def test_text_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     assert_refused(backbone(), pointer, "git lfs has not replaced yet; download the file itself")
     assert_refused(backbone(), tmp_path / "absent.pt", "no such weight file")
+    os.mkfifo(tmp_path / "pipe.pt")
+    assert_refused(backbone(), tmp_path / "pipe.pt", "not a regular file")
     for suffix in (".pt", ".npz", ".safetensors"):
         assert_refused(backbone(), tmp_path / f"absent{suffix}", "no such weight file")
         folder = tmp_path / f"folder{suffix}"
