@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
-from filelock import Timeout
 
 from oltr_cli.base.added_code import named_faults
 from oltr_cli.base.digests import toml_with_digest
@@ -103,19 +102,10 @@ class Session:
             self.accelerator.wait_for_everyone()
             yield
             return
-        lock = run.lock()
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.display.warn(
-                f"another process is working on {run.name}; waiting for it (Ctrl-C stops only the waiting)"
-            )
-            lock.acquire(poll_interval=1.0)
-        try:
+        waiting = f"another process is working on {run.name}; waiting for it (Ctrl-C stops only the waiting)"
+        with run.lock().held(lambda: self.display.warn(waiting)):
             self.accelerator.wait_for_everyone()
             yield
-        finally:
-            lock.release()
 
     def _record_recipe(self, p: Planned) -> None:
         from oltr_cli.base.machine import describe

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from filelock import Timeout
 from numpy.typing import NDArray
 from rich.markup import escape
 from torch import Tensor
@@ -224,13 +223,6 @@ def _locked(task: Task, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OltrError(f"{folder}: cannot be created ({error.strerror})") from None
-    lock = Lock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        task.display.say(f"[dim]another process computes the features in {escape(str(folder))}; waiting for it[/]")
-        lock.acquire()
-    try:
+    waiting = f"[dim]another process computes the features in {escape(str(folder))}; waiting for it[/]"
+    with Lock(folder / ".lock").held(lambda: task.display.say(waiting), poll_interval=0.05):
         yield
-    finally:
-        lock.release()

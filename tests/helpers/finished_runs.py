@@ -1,5 +1,7 @@
 """Real finished runs of the tiny dataset, made in this process, whose dataset then goes away."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,26 @@ def make_finished_runs(home: Path, methods: dict[str, list[str]]) -> FinishedRun
     for file in images.glob("*.txt"):
         file.unlink()
     return FinishedRuns(home / "runs", images, names)
+
+
+@contextmanager
+def vit_home(home: Path) -> Iterator[Path]:
+    """``home`` with the tiny dataset, its recipe (tiny.toml), and one of timm's test_vit with weights (vit.toml)."""
+    import timm  # an extra, and slow to import
+    import torch
+
+    patch = environment(home)
+    make_tiny_dataset(home / "data" / "tiny")
+    torch.manual_seed(5)
+    torch.save(timm.create_model("test_vit").state_dict(), home / "vit.pt")
+    (home / "tiny.toml").write_text(TINY_RECIPE)
+    (home / "vit.toml").write_text(
+        TINY_RECIPE.replace("= 16\n", "= 32\n").replace(
+            'name = "resnet10"\nstem = "small-stride2"\nwidth = 8', f'name = "timm/test_vit"\nweights = "{home}/vit.pt"'
+        )
+    )
+    yield home
+    patch.undo()
 
 
 def environment(home: Path) -> pytest.MonkeyPatch:

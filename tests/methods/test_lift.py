@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import timm
 import torch
 from torch.nn import functional as F
 
@@ -24,9 +23,8 @@ from oltr_cli.runs.folder import Run, run_from_path
 from oltr_cli.tables.paper import load_table
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.training import engine
-from tests.helpers.finished_runs import environment
+from tests.helpers.finished_runs import vit_home
 from tests.helpers.outcomes import assert_equal, outcome_of
-from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 
 def lift(backbone=TRANSFORMER, **params):
@@ -174,19 +172,8 @@ def test_a_backbone_without_blocks_is_refused_in_one_line(name):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("lift")
-    patch = environment(home)
-    make_tiny_dataset(home / "data" / "tiny")
-    torch.manual_seed(5)
-    torch.save(timm.create_model("test_vit").state_dict(), home / "vit.pt")
-    (home / "tiny.toml").write_text(TINY_RECIPE)
-    (home / "vit.toml").write_text(
-        TINY_RECIPE.replace("= 16\n", "= 32\n").replace(
-            'name = "resnet10"\nstem = "small-stride2"\nwidth = 8', f'name = "timm/test_vit"\nweights = "{home}/vit.pt"'
-        )
-    )
-    yield home
-    patch.undo()
+    with vit_home(tmp_path_factory.mktemp("lift")) as home:
+        yield home
 
 
 def run(home, *sets, recipe="vit.toml", **options):

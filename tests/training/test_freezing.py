@@ -22,9 +22,8 @@ from oltr_cli.runs.folder import run_from_path, runs_root
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training import engine
 from oltr_cli.training.freezing import freeze_blocks, frozen_norms
-from tests.helpers.finished_runs import environment
+from tests.helpers.finished_runs import vit_home
 from tests.helpers.outcomes import assert_equal, outcome_of
-from tests.helpers.tiny import TINY_RECIPE, make_tiny_dataset
 
 timm = pytest.importorskip("timm")
 BLOCKS = "train.freeze=2 blocks"
@@ -72,19 +71,8 @@ def test_a_norm_without_parameters_is_not_taken_for_a_frozen_one():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("freezing")
-    patch = environment(home)
-    make_tiny_dataset(home / "data" / "tiny")
-    torch.manual_seed(5)
-    torch.save(timm.create_model("test_vit").state_dict(), home / "vit.pt")
-    (home / "tiny.toml").write_text(TINY_RECIPE)
-    (home / "vit.toml").write_text(
-        TINY_RECIPE.replace("= 16\n", "= 32\n").replace(
-            'name = "resnet10"\nstem = "small-stride2"\nwidth = 8', f'name = "timm/test_vit"\nweights = "{home}/vit.pt"'
-        )
-    )
-    yield home
-    patch.undo()
+    with vit_home(tmp_path_factory.mktemp("freezing")) as home:
+        yield home
 
 
 def run(home, method, *sets, recipe="vit.toml"):

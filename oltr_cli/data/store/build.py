@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import Timeout
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -85,21 +84,14 @@ def build_store(
         with suppress(OltrError):  # a store that is complete may be in a folder that cannot be written
             store.create()
         return places, 0
-    lock = store.lock()
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        display.warn(f"another process is building {store.path}; waiting for it (Ctrl-C stops only the waiting)")
-        lock.acquire(poll_interval=0.5)
-    try:
+    waiting = f"another process is building {store.path}; waiting for it (Ctrl-C stops only the waiting)"
+    with store.lock().held(lambda: display.warn(waiting), poll_interval=0.5):
         _tidy(store)
         places, missing = _compare(store, names, again)
         decoded = len(missing)
         if missing:
             _check_space(store, missing, display)
             _write(store, missing, workers, display)
-    finally:
-        lock.release()
     places, missing = _compare(store, names)
     if missing:
         raise OltrError(

@@ -6,7 +6,6 @@ from typing import Any
 
 import tomli_w
 from accelerate import Accelerator
-from filelock import Timeout
 
 from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display
@@ -29,22 +28,19 @@ from oltr_cli.tracking.tracker import Tracker
 @contextmanager
 def held(run: Run, display: Display) -> Iterator[RunResult | None]:
     """Hold the run's lock, and give its result if it is finished; of one that fails early no folder is left."""
-    lock = run.lock()
+    waiting = f"another process is working on {run.name}; waiting for it (Ctrl-C stops only the waiting)"
+    began = False  # whoever is stopped while waiting leaves the folder to the other process
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        display.warn(f"another process is working on {run.name}; waiting for it (Ctrl-C stops only the waiting)")
-        lock.acquire(poll_interval=1.0)
-    try:
-        result = run.result()
-        if result is None:
-            remove_stray_files(run)
-        else:
-            display.say(f"[dim]{run.name} is finished[/]")
-        yield result
+        with run.lock().held(lambda: display.warn(waiting)):
+            began = True
+            result = run.result()
+            if result is None:
+                remove_stray_files(run)
+            else:
+                display.say(f"[dim]{run.name} is finished[/]")
+            yield result
     finally:
-        lock.release()
-        if not (run.path / "recipe.toml").exists():
+        if began and not (run.path / "recipe.toml").exists():
             remove_folder(run.path)  # of what is there nothing can be used
 
 
