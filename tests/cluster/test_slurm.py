@@ -110,7 +110,7 @@ def test_a_preempted_job_is_requeued_and_goes_on_from_its_checkpoint(oltr, tiny_
 
 
 def test_a_job_whose_time_is_up_is_continued(oltr, tiny_recipe, undisturbed):
-    limit = ("--launcher-set", "time=1", "--launcher-set", "signal_delay=25")
+    limit = ("--launcher-set", "time=3", "--launcher-set", "signal_delay=25")
     process = start(oltr, "run", "plain", "--recipe", tiny_recipe, *LONG, "--seeds", 1, "--device", "cpu", *SET, *limit)
     job = wait_for(lambda: checkpoint(oltr) and jobs(oltr)["plain"]["job"], process)
     # As SLURM sends it before the end of the time, which a fast machine does not reach.
