@@ -69,14 +69,15 @@ def _table(results: "Sequence[RunResult]") -> "Table":
         table.add_column(metric(name).label.removeprefix("closed-set accuracy, "), justify="right", no_wrap=True)
     for result in results:
         values: list[Any] = [result.metrics.get(name) for name in shown]
-        cells = ("–" if value is None else metric(name).shown(value) for name, value in zip(shown, values, strict=True))
+        pairs = zip(shown, values, strict=True)
+        cells = ["–" if value is None else metric(name).shown(value) for name, value in pairs]
         table.add_row(str(result.seed), *cells, end_section=result is results[-1])
-    cells = []
+    means = []
     for name in shown:
         values = [value for result in results if (value := result.metrics.get(name)) is not None]
         spread = f" ± {metric(name).shown(stdev(values))}" if len(values) > 1 else ""
-        cells.append(f"{metric(name).shown(mean(values))}{spread}")
-    table.add_row("mean", *cells)
+        means.append(f"{metric(name).shown(mean(values))}{spread}")
+    table.add_row("mean", *means)
     return table
 
 
