@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.base.seeding import derive, generator
 from oltr_cli.data.feed.boxes import erased_boxes
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 _FILTERS = {None: InterpolationMode.BILINEAR, **{mode.value: mode for mode in InterpolationMode}}
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as torchvision's saturation uses

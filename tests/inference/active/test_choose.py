@@ -22,7 +22,7 @@ from oltr_cli.inference.active import measure as active_measure
 from oltr_cli.inference.active.diversity import CANDIDATES, SAME, SIMILAR, cap, diverse
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import make_tiny_dataset
