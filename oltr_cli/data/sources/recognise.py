@@ -14,7 +14,6 @@ from oltr_cli.data.sources.table import Photograph
 from oltr_cli.data.sources.unpack import Unpacker
 from oltr_cli.errors import DataProblem
 
-_TABLES = (".csv", ".tsv", ".txt")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
@@ -46,7 +45,7 @@ def recognise(source: Path, unpack_to: Path, display: Display) -> Recognised | N
     name = source.name.lower()
     if name.endswith(".json"):
         return _json(source)
-    if name.endswith(_TABLES):
+    if darwin_core.is_table(name):
         return _darwin_core(source)
     if name.endswith(".parquet"):
         return _parquet([source], unpack_to, display)
