@@ -74,6 +74,8 @@ def _folder(source: Path, unpack_to: Path, display: Display) -> Recognised | Non
         return _json(package)
     if (tables := _darwin_core(source)) is not None:
         return tables
+    if (source / "dataset_info.json").is_file() and any(source.glob("*.arrow")):
+        raise DataProblem(f"{source}: a dataset as save_to_disk writes it; write it with to_parquet instead")
     parquet, archives = _inside(source)
     if parquet:
         return _parquet(parquet, unpack_to, display)
