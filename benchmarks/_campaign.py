@@ -177,7 +177,9 @@ def _note_head(course: Course, start: Start, head: Head, counts: NDArray[np.int6
 def judged(start: Start, head: Head) -> Measure:
     """What is known of the head's confidence, from val and open_val."""
     pair = (head(start.val), None if start.open_val is None else head(start.open_val))
-    return best_measure({"confidence": pair}, start.class_counts, start.shots, "confidence", "the head has no centroids")
+    return best_measure(
+        {"confidence": pair}, start.class_counts, start.shots, "confidence", "the head has no centroids"
+    )
 
 
 def rows_of(scores: SavedScores, names: NDArray[np.int64]) -> Rows:
