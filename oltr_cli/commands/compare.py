@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import (
+    METHODS_FLAGS,
+    LauncherName,
+    LauncherSets,
+    MethodsFrom,
+    Shots,
+    ThresholdOption,
+    given_launcher,
+)
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -49,6 +57,8 @@ def compare(
     run: Annotated[bool, typer.Option("--run", help="Train what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
     device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
     columns: Annotated[
@@ -74,6 +84,7 @@ def compare(
     ```
     oltr compare --table 3a
     oltr compare --table 3a --dataset tiny-imagenet-lt --run --seeds 3
+    oltr compare --table 3a --dataset mine --run --launcher local:2     two runs at once
     oltr compare --dataset glyphs-lt --methods 'plain*,dme,openmax' --run
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
     oltr compare --dataset glyphs-lt --columns detection           rare or unknown?
@@ -101,6 +112,7 @@ def compare(
         )
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
+    jobs = given_launcher(launcher, launcher_sets, run, "--run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     if table == DETECTORS:
         if run or columns not in ("paper", "open-sets"):
@@ -123,7 +135,7 @@ def compare(
         from oltr_cli.tables.make import make_rows
 
         to_make = [row for row in rows if row.known]
-        failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display)
+        failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display, jobs)
         if not is_main_process():
             return
     filled = fill(

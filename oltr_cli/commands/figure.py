@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import (
+    METHODS_FLAGS,
+    Json,
+    LauncherName,
+    LauncherSets,
+    MethodsFrom,
+    Shots,
+    ThresholdOption,
+    given_launcher,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
     from oltr_cli.figures.request import Request
+    from oltr_cli.launching.settings import Launcher
     from oltr_cli.pipeline.working import Failures
 
 
@@ -64,6 +74,8 @@ def figure(
     device: Annotated[
         str | None, typer.Option(help="For 4, 7 and --run: cpu, cuda, cuda:1, mps; default the fastest")
     ] = None,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
@@ -92,6 +104,7 @@ def figure(
 
     if seeds and not run:
         raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
+    jobs = given_launcher(launcher, launcher_sets, run, "--run")
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
     source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(
@@ -111,11 +124,11 @@ def figure(
     if is_main_process():
         request.display.starting_torch()
     wanted = range(seeds or 1) if seed is None else [seed]
-    done = _draw_all(
-        chosen, request, out or Path("figures") / source.dataset, formats, wanted if run else None, not json_
-    )
-    if done is None:
+    failures = _make(chosen, request, wanted, jobs) if run else []
+    if not is_main_process():
         return
+    done = _draw_all(chosen, request, out or Path("figures") / source.dataset, formats, not json_)
+    done.failures += failures
     if json_ and done.drawn:
         print_json({"figures": done.drawn})
     _end(done, request, "all" in [text.lower() for text in figures])
@@ -130,19 +143,13 @@ class _Done:
     failures: "list[tuple[str, OltrError]]"
 
 
-def _draw_all(
-    chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
-) -> _Done | None:
-    """Draw every figure, after training their runs for the seeds ``make``; None in all but the main process."""
-    from oltr_cli.base.machine import is_main_process
+def _draw_all(chosen: list[str], request: "Request", folder: Path, formats: list[str], tell: bool) -> _Done:
+    """Draw every figure."""
     from oltr_cli.errors import OltrError, released
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.save import save
 
-    failures = [] if make is None else _make(chosen, request, make)
-    if not is_main_process():
-        return None
-    done = _Done([], [], failures)
+    done = _Done([], [], [])
     for name in chosen:
         spec = catalogue.load(name)
         try:
@@ -166,7 +173,7 @@ def _draw_all(
     return done
 
 
-def _make(chosen: list[str], request: "Request", seeds: Iterable[int]) -> "Failures":
+def _make(chosen: list[str], request: "Request", seeds: Iterable[int], launcher: "Launcher | None") -> "Failures":
     """Train what the figures need and is missing, each run once."""
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.figures import catalogue
@@ -178,7 +185,7 @@ def _make(chosen: list[str], request: "Request", seeds: Iterable[int]) -> "Failu
     for name in chosen:
         with suppress(OltrError):  # said when the figure is drawn
             rows += [row for row in catalogue.load(name).rows(request) if row.known and row not in rows]
-    return make_rows(rows, seeds, request.source, request.option, request.device, request.display)
+    return make_rows(rows, seeds, request.source, request.option, request.device, request.display, launcher)
 
 
 def _tell(one: "dict[str, Any]") -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.options import (
+    Dataset,
+    Device,
+    LauncherName,
+    LauncherSets,
+    LoadingWorkers,
+    MethodsFrom,
+    NoTrack,
+    Quiet,
+    given_launcher,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -64,6 +74,8 @@ def run(
         bool,
         typer.Option("--no-wait", help="End with exit code 75 if another process is working on a run of the chain"),
     ] = False,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     device: Device = None,
     workers: LoadingWorkers = None,
     compile_: Annotated[
@@ -101,6 +113,7 @@ def run(
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
+    jobs = given_launcher(launcher, launcher_sets, seeds is not None, "--seeds N")
     source = recipe or dataset or "glyphs-lt"
     display = Display(quiet)
     if detector is not None:
@@ -129,7 +142,7 @@ def run(
             Wanted(f"{method}, seed {each}", method, source, option + given_files(), tuple(sets or ()), each, start)
             for each in range(seed, seed + seeds)
         ]
-        run_seeds(wanted, how, display, json_)
+        run_seeds(wanted, how, jobs, display, json_)
         return
     if dry_run:
         _show_plan(planned, json_, display)
