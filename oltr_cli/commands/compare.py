@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Probe, Rate, Shots, ThresholdOption
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -48,6 +48,11 @@ def compare(
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --run: show what would run, and what it costs; write nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
@@ -85,6 +90,7 @@ def compare(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_rows
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
@@ -101,6 +107,9 @@ def compare(
         )
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
+    check_options(dry_run, rate, probe)
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     if table == DETECTORS:
         if run or columns not in ("paper", "open-sets"):
@@ -123,6 +132,10 @@ def compare(
         from oltr_cli.tables.make import make_rows
 
         to_make = [row for row in rows if row.known]
+        if dry_run:
+            how = {"rate": rate, "probe": probe, "device": device}
+            show_rows(to_make, range(seeds or 1), source.recipe, display, as_json=fmt == "json", **how)
+            return
         failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display)
         if not is_main_process():
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Probe, Rate, Shots, ThresholdOption
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ def figure(
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train the runs that are missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1; default 1")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --run: show what would run, and what it costs; draw nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw only this seed; default all finished ones, for 3, 4 and 7 the first")
     ] = None,
@@ -81,6 +86,7 @@ def figure(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_rows
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
@@ -90,6 +96,9 @@ def figure(
 
     if seeds and not run:
         raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
+    check_options(dry_run, rate, probe)
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
     source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(
@@ -109,6 +118,13 @@ def figure(
     if is_main_process():
         request.display.starting_torch()
     wanted = range(seeds or 1) if seed is None else [seed]
+    if dry_run:
+        if request.source is None:
+            raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
+        rows = [row for name in chosen for row in catalogue.load(name).rows(request) if row.known]
+        how = {"rate": rate, "probe": probe, "device": device}
+        show_rows(rows, wanted, request.source, request.display, as_json=json_, **how)
+        return
     done = _draw_all(
         chosen, request, out or Path("figures") / source.dataset, formats, wanted if run else None, not json_
     )

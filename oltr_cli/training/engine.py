@@ -71,7 +71,7 @@ class _Training:
         frozen = train_spec.freeze_backbone or on_features
         if not resumed or frozen:  # a frozen backbone's features are stored under its weights
             first_weights(task, self.method, quiet=resumed)
-        self.still = freeze(task, self.method)
+        self.still = freeze(self.method, task.recipe, task.run.seed, task.display.say)
         self.method.to(accelerator.device)
         self.feed = make_feed(task, self.method)
         if not resumed or on_features:
