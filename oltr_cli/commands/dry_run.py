@@ -49,7 +49,7 @@ def estimated(
     if rate is not None:
         of = stated_rate(rate)
     elif probe:
-        of = probed_rates(known, display, device, workers)
+        of = probed_rates(known, planned[-1].link.recipe.data, device, workers, display)
     else:
         of = measured_rates(device)
     return costs(planned, known, of, runs_root())
@@ -116,6 +116,8 @@ def total(costs: "Costs") -> dict[str, Any]:
     kinds: Counter[str] = Counter()
     for e in costs.estimates:
         kinds.update(e.disk)
+    if costs.store:
+        kinds["pixel store"] = costs.store
     times = costs.seconds
     return {
         "runs_left": sum(e.status != "done" for e in costs.estimates),

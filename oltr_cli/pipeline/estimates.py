@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from oltr_cli.data.feed.opening import OpenedDataset, open_dataset
+from oltr_cli.data.store.build import still_needed
+from oltr_cli.data.store.split import store_of
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.detectors import part_classes
@@ -42,11 +44,13 @@ class Costs:
 
     Attributes:
         free: bytes that are free where runs are saved.
+        store: bytes of images that the pixel store still lacks, if the recipe has one.
     """
 
     estimates: list[Estimate]
     rates: list[Rate | None]
     free: int
+    store: int = 0
 
     @property
     def seconds(self) -> list[float | None]:
@@ -56,7 +60,7 @@ class Costs:
     @property
     def more(self) -> int:
         """Bytes to be written, with what is needed while a checkpoint is written."""
-        return sum(e.more for e in self.estimates) + max((e.passing for e in self.estimates), default=0)
+        return self.store + sum(e.more for e in self.estimates) + max((e.passing for e in self.estimates), default=0)
 
 
 def known_dataset(spec: DataSpec) -> Known:
@@ -86,7 +90,7 @@ def costs(
     """What is left of each of the runs ``planned``, of which ancestors come first.
 
     Args:
-        rate: of a run that is not finished.
+        rate: of a run that is not finished; a detector runs the network of the run under it.
         root: folder of runs.
     Raises:
         UsageProblem, DataProblem: what training would find wrong with a recipe and its network.
@@ -101,8 +105,22 @@ def costs(
     by_hash = {p.link.hash: p for p in planned}
     estimator = Estimator(known.size, lambda p: of_hash(p.link.hash), lambda p: _needs(p, known.size.classes))
     estimates = [estimator.of(p, _steps_done(p, known.size)) for p in planned]
-    rates = [None if e.status == "done" else rate(p, e) for p, e in zip(planned, estimates, strict=True)]
-    return Costs(estimates, rates, _free(root))
+    by_run = {p.run: p for p in planned}
+    rates = [
+        None if e.status == "done" else rate(by_run[p.parent] if p.is_detector and p.parent else p, e)
+        for p, e in zip(planned, estimates, strict=True)
+    ]
+    left = any(e.status != "done" for e in estimates)
+    return Costs(estimates, rates, _free(root), _store(planned[-1].link.recipe.data, known) if left else 0)
+
+
+def _store(spec: DataSpec, known: Known) -> int:
+    """Bytes of the images that the pixel store lacks; of a dataset that is not here, as if all had 4:3."""
+    if spec.store_side is None:
+        return 0
+    if known.opened is None:
+        return 4 * spec.store_side**2 * known.size.images(*known.size.splits)
+    return still_needed(*store_of(known.opened))[1]
 
 
 def _needs(p: Planned, classes: int) -> DetectorNeeds:

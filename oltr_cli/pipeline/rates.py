@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 
 from oltr_cli.base.display import Display
+from oltr_cli.data.feed.opening import OpenedDataset
+from oltr_cli.data.store.build import still_needed
+from oltr_cli.data.store.split import from_store, store_of
 from oltr_cli.errors import OltrError
 from oltr_cli.pipeline.estimates import Known
+from oltr_cli.pipeline.problems import check_outliers
 from oltr_cli.planning.described import described
 from oltr_cli.planning.estimate import Estimate, Rate
 from oltr_cli.planning.plan import Planned
 from oltr_cli.recipe.files import recorded_recipe
+from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.history import read_history
 
@@ -112,19 +117,38 @@ def _speed_key(recipe: dict[str, Any]) -> dict[str, Any]:
     return {key: backbone.get(key) for key in OF_BACKBONE} | {"image_size": recipe.get("data", {}).get("image_size")}
 
 
-def probed_rates(known: Known, display: Display, device: str | None, workers: int | None) -> RateOf:
-    """Each kind of run is probed once, whatever its seed; see ``oltr_cli.training.probe``."""
+def probed_rates(known: Known, spec: DataSpec, device: str | None, workers: int | None, display: Display) -> RateOf:
+    """Each kind of run is probed once, whatever its seed; see ``oltr_cli.training.probe``.
+
+    Args:
+        spec: of a dataset that is not here, in whose place random images are used.
+    """
     from oltr_cli.base.machine import default_workers, make_accelerator
-    from oltr_cli.training.probe import probe
+    from oltr_cli.training.probe import noise, probe
 
     accelerator = make_accelerator(device)
     loading = default_workers() if workers is None else workers
-    probed: dict[str, Rate] = {}
+    dataset = noise(spec, known.size) if known.opened is None else _with_store(known.opened, display)
+    probed: dict[tuple[str, bool], Rate] = {}
 
-    def of(p: Planned, estimate: Estimate) -> Rate:
-        key = p.link.hash
+    def of(p: Planned, estimate: Estimate) -> Rate | None:
+        if not (estimate.steps or estimate.scored):
+            return None
+        check_outliers([p], dataset)
+        key = p.link.hash, estimate.scored > 0
         if key not in probed:
-            probed[key] = probe(p, estimate, known, accelerator, loading, display)
+            display.say(f"[dim]probing {p.run.dataset}/{p.run.method}[/]")
+            probed[key] = probe(p, estimate, dataset, accelerator, loading)
         return probed[key]
 
     return of
+
+
+def _with_store(dataset: OpenedDataset, display: Display) -> OpenedDataset:
+    """The dataset with its images in a store, if that is complete; a probe does not fill one."""
+    if dataset.spec.store_side is None:
+        return dataset
+    if still_needed(*store_of(dataset))[0]:
+        display.warn("the pixel store is not complete, so images are decoded from their files, which takes longer")
+        return dataset
+    return from_store(dataset, display)

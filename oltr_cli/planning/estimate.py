@@ -22,6 +22,7 @@ PER_TENSOR = 340  # bytes that a tensor takes in a checkpoint besides its values
 PER_ARRAY = 250  # likewise an array in an .npz file
 PER_EPOCH = 400  # of the history in last.pt
 PLOTS, TRAINING_PLOT = 430_000, 100_000  # bytes of a run's pictures and small files, and of the one of its training
+PASSES = 3  # of a detector that runs the network: forward, back to the image, and forward
 SCORED = ("val", "test", "open", "open_val")  # and further open sets
 EMBEDDED = ("probe", "distractors", "train")  # for identification
 
@@ -205,7 +206,7 @@ class Estimator:
         disk, scored = {"scores": self._scores(splits, None)}, 0
         if needs.network:
             tried = [name for name in ("val", "open_val") if name in data.splits]
-            scored += data.images(*splits) + needs.candidates * data.images(*tried)
+            scored += PASSES * (data.images(*splits) + needs.candidates * data.images(*tried))
         if needs.train:
             disk["training scores"], images = self._training_scores(p.parent)
             scored += images
