@@ -166,7 +166,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **ho
     from oltr_cli.data.feed.sampling import steps_per_epoch
 
     images, classes, known = _size(planned[-1], display)
-    plans = []
+    plans: list[dict[str, Any]] = []
     for p in planned:
         train = p.link.recipe.train
         steps = steps_per_epoch(images, train.batch_size)

@@ -12,17 +12,9 @@ from oltr_cli.data.store.split import store_of
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.detectors import part_classes
-from oltr_cli.planning.estimate import (
-    DatasetSize,
-    DetectorNeeds,
-    Estimate,
-    Estimator,
-    NetworkSize,
-    Rate,
-    SplitSize,
-    seconds,
-)
+from oltr_cli.planning.estimate import Estimator
 from oltr_cli.planning.plan import Planned
+from oltr_cli.planning.sizes import DatasetSize, DetectorNeeds, Estimate, NetworkSize, Rate, SplitSize, seconds
 from oltr_cli.recipe.home import data_home
 from oltr_cli.recipe.published import PUBLISHED
 from oltr_cli.recipe.specs import DataSpec

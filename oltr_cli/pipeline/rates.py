@@ -13,8 +13,8 @@ from oltr_cli.errors import OltrError
 from oltr_cli.pipeline.estimates import Known
 from oltr_cli.pipeline.problems import check_outliers
 from oltr_cli.planning.described import described
-from oltr_cli.planning.estimate import Estimate, Rate
 from oltr_cli.planning.plan import Planned
+from oltr_cli.planning.sizes import Estimate, Rate
 from oltr_cli.recipe.files import recorded_recipe
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.folder import Run, finished_runs

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from oltr_cli.method import FeatureMethod, Method
-from oltr_cli.planning.estimate import NetworkSize
 from oltr_cli.planning.plan import Planned
+from oltr_cli.planning.sizes import NetworkSize
 from oltr_cli.training.freezing import freeze
 from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.task import build_method

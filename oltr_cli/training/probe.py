@@ -20,8 +20,8 @@ from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import NotFinite
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.networks.backbones import Given
-from oltr_cli.planning.estimate import DatasetSize, Estimate, Rate
 from oltr_cli.planning.plan import Planned
+from oltr_cli.planning.sizes import DatasetSize, Estimate, Rate
 from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.engine import Training
