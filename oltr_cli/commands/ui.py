@@ -26,7 +26,7 @@ def ui(
         bool,
         typer.Option(
             "--rebuild",
-            help="Fill a new store with all finished runs (the old one is kept), or a server with those it lacks; exit.",
+            help="Fill a new store with all finished runs, or a server with those it lacks; old stores are kept.",
         ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print address, store and command as one JSON object.")] = False,

@@ -106,7 +106,7 @@ def rebuild_store(root: Path, display: Display) -> tuple[int, Path | None]:
         display.warn(line)
     if not runs:
         raise UsageProblem(f"{root} has no finished runs to fill a store with; make one: oltr run dme")
-    keep_quiet()
+    keep_quiet(patience=60)  # nothing else waits for it, and a server that has just started is slow
     try:
         mlflow = importlib.import_module("mlflow")
     except ImportError as error:
