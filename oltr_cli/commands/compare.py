@@ -90,7 +90,7 @@ def compare(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.commands.dry_run import check_options, show_rows
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
@@ -129,12 +129,13 @@ def compare(
     if run:
         if source.recipe is None:
             raise UsageProblem(f"--run needs a recipe, and there is none for '{source.dataset}'; give --recipe FILE")
-        from oltr_cli.tables.make import make_rows
+        from oltr_cli.tables.make import make_rows, rows_graph
 
         to_make = [row for row in rows if row.known]
         if dry_run:
             how = {"rate": rate, "probe": probe, "device": device}
-            show_rows(to_make, range(seeds or 1), source.recipe, display, as_json=fmt == "json", **how)
+            graph = rows_graph(to_make, range(seeds or 1), source.recipe, source.option)
+            show_graph(graph, display, as_json=fmt == "json", **how)
             return
         failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display)
         if not is_main_process():

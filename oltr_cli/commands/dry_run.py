@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli.commands.printing import print_json
@@ -11,8 +11,8 @@ from oltr_cli.errors import UsageProblem
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.pipeline.estimates import Costs, Known
+    from oltr_cli.planning.graph import Graph
     from oltr_cli.planning.plan import Planned
-    from oltr_cli.tables.rows import RowSpec
 
 NO_RATE = "time is left out: it takes --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND"
 
@@ -55,25 +55,22 @@ def estimated(
     return costs(planned, known, of, runs_root())
 
 
-def show_rows(
-    rows: "Sequence[RowSpec]", seeds: Iterable[int], recipe: str, display: "Display", *, as_json: bool, **how: Any
-) -> None:
-    """Print what ``--run`` would make for the rows of a table or figure.
+def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any) -> None:
+    """Print what would be made of a graph of runs.
 
     Args:
         how: as ``estimated`` takes it.
     Raises:
-        UsageProblem, DataProblem: no row can be planned.
+        OltrError: no run can be planned.
     """
     from oltr_cli.base.text import counted
     from oltr_cli.pipeline.estimates import known_dataset
-    from oltr_cli.tables.plans import planned_rows
 
-    planned, problems = planned_rows(rows, seeds, recipe)
-    for row, problem in problems:
-        display.warn(f"{row}: {problem}")
+    planned = [node.planned for node in graph.nodes.values()]
     if not planned:
-        raise problems[0][1] if problems else UsageProblem("there is nothing to run")
+        raise graph.refused[0][1] if graph.refused else UsageProblem("there is nothing to run")
+    for wanted, problem in graph.refused:
+        display.warn(f"{wanted.label}: {problem}")
     last = planned[-1]
     known = known_dataset(last.link.recipe.data)
     if known.opened is None:

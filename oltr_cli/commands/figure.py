@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
     from oltr_cli.figures.request import Request
     from oltr_cli.pipeline.working import Failures
+    from oltr_cli.tables.rows import RowSpec
 
 
 def figure(
@@ -88,13 +89,14 @@ def figure(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.commands.dry_run import check_options, show_rows
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
     from oltr_cli.figures.save import read_formats
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
+    from oltr_cli.tables.make import rows_graph
 
     if seeds and not run:
         raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
@@ -121,11 +123,9 @@ def figure(
         request.display.starting_torch()
     wanted = range(seeds or 1) if seed is None else [seed]
     if dry_run:
-        if request.source is None:
-            raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
-        rows = [row for name in chosen for row in catalogue.load(name).rows(request) if row.known]
         how = {"rate": rate, "probe": probe, "device": device}
-        show_rows(rows, wanted, request.source, request.display, as_json=json_, **how)
+        source_recipe, rows = _rows(chosen, request)
+        show_graph(rows_graph(rows, wanted, source_recipe, request.option), request.display, as_json=json_, **how)
         return
     done = _draw_all(
         chosen, request, out or Path("figures") / source.dataset, formats, wanted if run else None, not json_
@@ -184,17 +184,24 @@ def _draw_all(
 
 def _make(chosen: list[str], request: "Request", seeds: Iterable[int]) -> "Failures":
     """Train what the figures need and is missing, each run once."""
+    from oltr_cli.tables.make import make_rows
+
+    recipe, rows = _rows(chosen, request)
+    return make_rows(rows, seeds, recipe, request.option, request.device, request.display)
+
+
+def _rows(chosen: list[str], request: "Request") -> "tuple[str, list[RowSpec]]":
+    """The recipe, and the rows whose runs the figures need."""
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.figures import catalogue
-    from oltr_cli.tables.make import make_rows
 
     if request.source is None:
         raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
-    rows = []
+    rows: list[RowSpec] = []
     for name in chosen:
         with suppress(OltrError):  # said when the figure is drawn
             rows += [row for row in catalogue.load(name).rows(request) if row.known and row not in rows]
-    return make_rows(rows, seeds, request.source, request.option, request.device, request.display)
+    return request.source, rows
 
 
 def _tell(one: "dict[str, Any]") -> None:

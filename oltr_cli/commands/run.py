@@ -101,7 +101,7 @@ def run(
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.commands.dry_run import check_options
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
     from oltr_cli.planning.plan import check_words
@@ -124,11 +124,11 @@ def run(
 
         planned = up_to(planned, until)
     if seeds is not None:
-        if dry_run or no_wait or until is not None:
-            raise UsageProblem("--seeds does not go with --dry-run, --until or --no-wait; leave one of them out")
+        if no_wait or until is not None:
+            raise UsageProblem("--seeds does not go with --until or --no-wait; leave one of them out")
         from oltr_cli.commands.run_seeds import run_seeds
         from oltr_cli.pipeline.working import How
-        from oltr_cli.planning.graph import Wanted
+        from oltr_cli.planning.graph import Wanted, build_graph
 
         how = How(device, workers, not no_track, compile_)
         option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(source)}"
@@ -137,6 +137,10 @@ def run(
             Wanted(f"{method}, seed {each}", method, source, option + given_files(), tuple(sets or ()), each, start)
             for each in range(seed, seed + seeds)
         ]
+        if dry_run:
+            cost = {"rate": rate, "probe": probe, "device": device, "workers": workers}
+            show_graph(build_graph(wanted), display, as_json=json_, **cost)
+            return
         run_seeds(wanted, how, display, json_)
         return
     if dry_run:
