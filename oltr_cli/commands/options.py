@@ -102,6 +102,10 @@ Padded = Annotated[
         help="Fill every batch up to --batch-size: the same bits however images come together, but slower",
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="With --dry-run: measure the time of 20 steps of each kind of run; keeps nothing"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
 SetScore = Annotated[
     str | None,
@@ -109,6 +113,15 @@ SetScore = Annotated[
         "--set-score",
         metavar="softmax|pas",
         help="For --coverage: softmax, or pas, which divides it by the share of the class in training; default softmax",
+        show_default=False,
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="IMAGES",
+        help="With --dry-run: images per second of training, for the time",
         show_default=False,
     ),
 ]
