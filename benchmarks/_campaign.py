@@ -24,7 +24,7 @@ from oltr_cli.inference.active.measure import Measure, best_measure
 from oltr_cli.method import Scores
 from oltr_cli.protocol.metrics import per_class_accuracy
 from oltr_cli.protocol.shots import GROUPS, shot_groups
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
 

@@ -94,7 +94,8 @@ def root(
     Start with **oltr run dme**: it trains the paper's method on a built-in dataset in a few minutes.
 
     Results go to stdout, progress to stderr. Exit codes: 0 done · 1 a run failed · 2 usage or recipe · 3 data missing
-    or corrupt · 4 loss or scores not finite · 129/130/143 stopped with a checkpoint · 141 the reader of stdout left.
+    or corrupt · 4 loss or scores not finite · 75 left to another process (--no-wait) · 129/130/143 stopped with a
+    checkpoint · 141 the reader of stdout left.
     """
 
 

@@ -12,9 +12,9 @@ from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, Thresho
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
+    from oltr_cli.pipeline.working import Failures
     from oltr_cli.protocol.thresholds import ThresholdRule
     from oltr_cli.tables.filled import FilledTable
-    from oltr_cli.tables.make import Failures
 
 
 def compare(
@@ -140,7 +140,7 @@ def compare(
     _save(filled, save, rule, (shots, columns), display)
     _next(filled, display)
     if failures:
-        from oltr_cli.tables.make import warn_of
+        from oltr_cli.pipeline.working import warn_of
 
         warn_of(failures, display)
         raise typer.Exit(1)

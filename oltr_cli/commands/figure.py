@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from oltr_cli.commands.printing import print_json
 if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
     from oltr_cli.figures.request import Request
+    from oltr_cli.pipeline.working import Failures
 
 
 def figure(
@@ -131,30 +133,21 @@ class _Done:
 def _draw_all(
     chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
 ) -> _Done | None:
-    """Draw every figure, after training its runs for the seeds ``make``; None in all but the main process."""
+    """Draw every figure, after training their runs for the seeds ``make``; None in all but the main process."""
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.errors import OltrError, Stopped, UsageProblem, released
+    from oltr_cli.errors import OltrError, released
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.save import save
-    from oltr_cli.tables.make import make_rows
 
-    done = _Done([], [], [])
+    failures = [] if make is None else _make(chosen, request, make)
+    if not is_main_process():
+        return None
+    done = _Done([], [], failures)
     for name in chosen:
         spec = catalogue.load(name)
         try:
-            if make is not None:
-                rows = [row for row in spec.rows(request) if row.known]
-                if request.source is None:
-                    raise UsageProblem(
-                        f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE"
-                    )
-                done.failures += make_rows(rows, make, request.source, request.option, request.device, request.display)
-                if not is_main_process():
-                    continue
             gathered = spec.gather(request)
             paths = save(spec, gathered, request.dataset, folder, formats)
-        except Stopped:
-            raise
         except OltrError as problem:
             done.problems.append((name, released(problem)))
             continue
@@ -170,7 +163,22 @@ def _draw_all(
         )
         if tell:
             _tell(done.drawn[-1])
-    return done if is_main_process() else None
+    return done
+
+
+def _make(chosen: list[str], request: "Request", seeds: Iterable[int]) -> "Failures":
+    """Train what the figures need and is missing, each run once."""
+    from oltr_cli.errors import OltrError, UsageProblem
+    from oltr_cli.figures import catalogue
+    from oltr_cli.tables.make import make_rows
+
+    if request.source is None:
+        raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
+    rows = []
+    for name in chosen:
+        with suppress(OltrError):  # said when the figure is drawn
+            rows += [row for row in catalogue.load(name).rows(request) if row.known and row not in rows]
+    return make_rows(rows, seeds, request.source, request.option, request.device, request.display)
 
 
 def _tell(one: "dict[str, Any]") -> None:
@@ -187,7 +195,7 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
 
     from oltr_cli.base.added_files import given_files
     from oltr_cli.figures.catalogue import FIGURES
-    from oltr_cli.tables.make import warn_of
+    from oltr_cli.pipeline.working import warn_of
 
     if len(done.problems) == 1 and not done.drawn and not done.failures:
         name, problem = done.problems[0]

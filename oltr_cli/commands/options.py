@@ -132,8 +132,7 @@ def set_rule(coverage: float | None, score: str | None, class_weight: float | No
         if score is not None or class_weight is not None:
             raise UsageProblem("--set-score and --class-weight are for label sets: add --coverage 0.9")
         return None
-    rest = {} if class_weight is None else {"class_weight": class_weight}
-    return SetRule(coverage, "softmax" if score is None else score, **rest)  # type: ignore[arg-type]  # checked there
+    return SetRule.of(coverage, score, class_weight)
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:

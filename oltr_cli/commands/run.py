@@ -51,6 +51,19 @@ def run(
         typer.Option("--from-scratch", help="Train the method from nothing with the recipe's [stage1], without plain"),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="A run for each of N seeds, from --seed on (default 0)")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", autocompletion=complete.methods, help="Stop after this run of the chain, such as plain"
+        ),
+    ] = None,
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="End with exit code 75 if another process is working on a run of the chain"),
+    ] = False,
     device: Device = None,
     workers: LoadingWorkers = None,
     compile_: Annotated[
@@ -70,6 +83,7 @@ def run(
     oltr run dme                                   the paper's method on the built-in dataset
     oltr run dme --dataset tiny-imagenet-lt        on photographs in $OLTR_DATA
     oltr run dme --set params.lambda=0.1 --seed 1  another λ, another seed
+    oltr run dme --seeds 3                         seeds 0, 1 and 2, with mean and standard deviation
     oltr run dme --set plain.train.epochs=3        a key of the run it starts from
     oltr run dme --detector energy                 with an open-set detector; trains dme first if needed
     oltr run openmax --set detector.fit=libmr      the paper's row: Range loss + OpenMax
@@ -97,11 +111,31 @@ def run(
         sets = [*(sets or []), "train.from_scratch=true"]
     check_words(method, source, sets or [])
     planned = _plan(method, source, sets or [], seed, from_, display)
+    if until is not None:
+        from oltr_cli.planning.graph import until as up_to
+
+        planned = up_to(planned, until)
+    if seeds is not None:
+        if dry_run or no_wait or until is not None:
+            raise UsageProblem("--seeds does not go with --dry-run, --until or --no-wait; leave one of them out")
+        from oltr_cli.commands.run_seeds import run_seeds
+        from oltr_cli.pipeline.working import How
+        from oltr_cli.planning.graph import Wanted
+
+        how = How(device, workers, not no_track, compile_)
+        option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(source)}"
+        start = planned[0].parent  # of --from
+        wanted = [
+            Wanted(f"{method}, seed {each}", method, source, option + given_files(), tuple(sets or ()), each, start)
+            for each in range(seed, seed + seeds)
+        ]
+        run_seeds(wanted, how, display, json_)
+        return
     if dry_run:
         _show_plan(planned, json_, display)
         return
     was_there = planned[-1].run.result() is not None
-    machine: dict[str, Any] = {"device": device, "workers": workers, "compiled": compile_}
+    machine: dict[str, Any] = {"device": device, "workers": workers, "compiled": compile_, "waits": not no_wait}
     result = make_runs(planned, **machine, track=not no_track, display=display)
     if not is_main_process():
         return
@@ -119,8 +153,7 @@ def run(
     if result.other_thresholds:
         console.print(_other_thresholds(result), soft_wrap=True)
     option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result.dataset)}"
-    option += given_files()
-    _next_steps(result, planned, display, was_there, option)
+    _next_steps(result, planned, display, was_there, option + given_files())
 
 
 def _plan(

@@ -25,7 +25,7 @@ from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_file, decode_image
 from oltr_cli.errors import DataProblem, OltrError
 from oltr_cli.inference.image_paths import PAUSE, Source
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 TASK = 8  # images that a worker decodes before it hands them over: large photographs take long
 NAMES_AHEAD = 1_000_000  # paths that are found ahead of the work, so that the time left can be told

@@ -23,7 +23,7 @@ from oltr_cli.commands.printing import print_json
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.inference.active.choose import Chosen
-    from oltr_cli.recipe.specs import DataSpec
+    from oltr_cli.recipe.data import DataSpec
 
 SHOWN = 10  # failed files that are named on the screen
 

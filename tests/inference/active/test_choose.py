@@ -20,7 +20,7 @@ from oltr_cli.inference.active import choose as active
 from oltr_cli.inference.active.diversity import Spread
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import make_tiny_dataset
 
