@@ -10,9 +10,11 @@ Each seed is a run of plain, which is trained if it is not finished yet. _campai
 import _measure  # before numpy and torch
 
 # isort: split
+import argparse
 import os
+import sys
 import tempfile
-import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from _campaign import PICKERS, Course, Start, campaign, product, trained
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.files import write_json
+from oltr_cli.errors import OltrError
 from oltr_cli.pipeline.make import make_runs
 from oltr_cli.pipeline.training_scores import score_training_set
 from oltr_cli.planning.plan import plan
@@ -33,34 +36,48 @@ TINY = [
     *("data.glyphs.test_per_class=12", "data.glyphs.open_per_class=6", "backbone.width=8", "train.batch_size=16"),
     "train.epochs=2",
 ]
-# What the table shows of the last round, and how.
-SHOWN = {
-    "accuracy": ("closed, %", lambda c: 100 * c.accuracy["overall"][-1]),
-    "few": ("few-shot, %", lambda c: 100 * c.accuracy.get("few", [float("nan")])[-1]),
-    "open": ("open picks", lambda c: sum(c.open_picks)),
-    "few_picks": ("few-shot picks", lambda c: sum(c.few_picks)),
-    "few_left": ("classes below 20", lambda c: c.few_left[-1]),
-    "new": ("new classes", lambda c: c.new_classes[-1]),
+# What is printed of all rounds, or after the last one.
+SHOWN: dict[str, Callable[[Course], float]] = {
+    "closed, %": lambda course: 100 * course.accuracy["overall"][-1],
+    "few-shot, %": lambda course: 100 * course.accuracy.get("few", [float("nan")])[-1],
+    "open picks": lambda course: sum(course.open_picks),
+    "few-shot picks": lambda course: sum(course.few_picks),
+    "classes below 20": lambda course: course.few_left[-1],
+    "new classes": lambda course: course.new_classes[-1],
 }
 
 
 def main() -> None:
     parser = _measure.parser(__doc__)
     parser.add_argument("--dataset", default="glyphs-lt", help="with a recipe and open images (default: glyphs-lt)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of plain: seeds 0, 1, … (default: 3)")
-    parser.add_argument("--rounds", type=int, default=5, help="of labelling (default: 5)")
-    parser.add_argument("--budget", type=int, default=200, help="images to label a round (default: 200)")
+    parser.add_argument("--seeds", type=_positive, default=3, help="runs of plain: seeds 0, 1, … (default: 3)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="of labelling (default: 5)")
+    parser.add_argument("--budget", type=_positive, default=200, help="images to label a round (default: 200)")
     parser.add_argument("--out", type=Path, help="folder for active-DATASET.json and .png")
     options = parser.parse_args()
     _measure.set_threads()
     os.environ["OLTR_TRACKING"] = "off"
+    try:
+        run(options)
+    except OltrError as error:
+        sys.exit(str(error))
+
+
+def run(options: Any) -> None:
+    """The campaigns; a quick one leaves no runs behind."""
     if options.quick:
-        options.seeds, options.rounds, options.budget = 2, 2, 10
+        options.dataset, options.seeds, options.rounds, options.budget = "glyphs-lt", 2, 2, 10
         with tempfile.TemporaryDirectory() as folder:
-            os.environ["OLTR_RUNS"] = folder
+            os.environ |= {"OLTR_RUNS": folder, "XDG_CACHE_HOME": folder}
             report(options, measured(options, TINY))
     else:
         report(options, measured(options, []))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def measured(options: Any, sets: list[str]) -> dict[str, Any]:
@@ -71,11 +88,12 @@ def measured(options: Any, sets: list[str]) -> dict[str, Any]:
         start = ready(options.dataset, sets, seed, display)
         for name, pick in PICKERS.items():
             courses[name].append(campaign(start, pick, options.rounds, options.budget))
-    began = time.perf_counter()
-    head = trained(start.labelled, start)
-    between = time.perf_counter()
-    product(start, np.arange(len(start.pile)), head, options.budget, np.random.default_rng(0))
-    seconds = {"retraining the head": between - began, "choosing": time.perf_counter() - between}
+    head, everything = trained(start.labelled, start), np.arange(len(start.pile))
+    forms = {
+        "retraining the head": lambda: trained(start.labelled, start),
+        "choosing": lambda: product(start, everything, head, options.budget, np.random.default_rng(0)),
+    }
+    seconds = _measure.medians(forms, options.repetitions)
     sizes = {
         "labelled": len(start.labelled),
         "in the pile": len(start.pile),
@@ -110,7 +128,7 @@ def report(options: Any, found: dict[str, Any]) -> None:
     last = {
         f"{name}, {what}": spread_of([value(course) for course in of_seeds])
         for name, of_seeds in courses.items()
-        for what, value in SHOWN.values()
+        for what, value in SHOWN.items()
     }
     known = [course.measures[-1].text for course in courses["active"]]
     seconds = found["seconds"]

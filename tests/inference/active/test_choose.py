@@ -138,6 +138,24 @@ def test_copies_and_look_alikes_count_once(finished, folder):
     assert told["counts"]["similar"] >= 1
 
 
+def test_two_hundred_pictures_of_one_unknown_thing_do_not_fill_the_choice(finished, folder):
+    """As a camera takes them: they differ by noise only. All are unknown, and less known than anything else."""
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 256, (20, 20, 3))
+    for index in range(200):
+        pixels = (scene + rng.normal(0, 2, scene.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"scene {index:03}.png")
+    told = answer(finished.names["plain"], folder, "--budget", 12)
+    of_scene = [one for one in told["images"] if "scene" in Path(one["image"]).name]
+    assert told["counts"]["images"] == 230
+    assert len(of_scene) <= 3
+    assert len(told["images"]) >= 6
+    assert told["counts"]["similar"] >= 190
+    assert {one["group"] for one in told["images"]} == set(range(told["groups"]))
+    said = call(finished.names["plain"], folder, "--budget", 12).stderr
+    assert f"from {told['groups']} group" in " ".join(said.split())
+
+
 def test_the_same_call_gives_the_same_answer_whatever_the_batch(finished, folder):
     told = [answer(finished.names["dme"], folder, "--budget", 8, "--batch-size", size) for size in (64, 64, 5)]
     assert told[0] == told[1]
