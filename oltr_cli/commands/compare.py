@@ -13,6 +13,8 @@ from oltr_cli.commands.options import (
     LauncherName,
     LauncherSets,
     MethodsFrom,
+    Probe,
+    Rate,
     Shots,
     ThresholdOption,
     given_launcher,
@@ -56,6 +58,11 @@ def compare(
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --run: show what would run, and what it costs; write nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
     launcher: LauncherName = None,
     launcher_sets: LauncherSets = None,
@@ -96,6 +103,7 @@ def compare(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
@@ -113,6 +121,9 @@ def compare(
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
     jobs = given_launcher(launcher, launcher_sets, run, "--run")
+    check_options(dry_run, rate, probe)
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     if table == DETECTORS:
         if run or columns not in ("paper", "open-sets"):
@@ -132,9 +143,14 @@ def compare(
     if run:
         if source.recipe is None:
             raise UsageProblem(f"--run needs a recipe, and there is none for '{source.dataset}'; give --recipe FILE")
-        from oltr_cli.tables.make import make_rows
+        from oltr_cli.tables.make import make_rows, rows_graph
 
         to_make = [row for row in rows if row.known]
+        if dry_run:
+            how = {"rate": rate, "probe": probe, "device": device}
+            graph = rows_graph(to_make, range(seeds or 1), source.recipe, source.option)
+            show_graph(graph, display, as_json=fmt == "json", **how)
+            return
         failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display, jobs)
         if not is_main_process():
             return

@@ -16,6 +16,8 @@ from oltr_cli.commands.options import (
     LauncherName,
     LauncherSets,
     MethodsFrom,
+    Probe,
+    Rate,
     Shots,
     ThresholdOption,
     given_launcher,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from oltr_cli.figures.request import Request
     from oltr_cli.launching.settings import Launcher
     from oltr_cli.pipeline.working import Failures
+    from oltr_cli.tables.rows import RowSpec
 
 
 def figure(
@@ -51,6 +54,11 @@ def figure(
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train the runs that are missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1; default 1")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --run: show what would run, and what it costs; draw nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw only this seed; default all finished ones, for 3, 4 and 7 the first")
     ] = None,
@@ -95,16 +103,21 @@ def figure(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
     from oltr_cli.figures.save import read_formats
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
+    from oltr_cli.tables.make import rows_graph
 
     if seeds and not run:
         raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
     jobs = given_launcher(launcher, launcher_sets, run, "--run")
+    check_options(dry_run, rate, probe)
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
     source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(
@@ -124,6 +137,11 @@ def figure(
     if is_main_process():
         request.display.starting_torch()
     wanted = range(seeds or 1) if seed is None else [seed]
+    if dry_run:
+        how = {"rate": rate, "probe": probe, "device": device}
+        source_recipe, rows = _rows(chosen, request)
+        show_graph(rows_graph(rows, wanted, source_recipe, request.option), request.display, as_json=json_, **how)
+        return
     failures = _make(chosen, request, wanted, jobs) if run else []
     if not is_main_process():
         return
@@ -175,17 +193,24 @@ def _draw_all(chosen: list[str], request: "Request", folder: Path, formats: list
 
 def _make(chosen: list[str], request: "Request", seeds: Iterable[int], launcher: "Launcher | None") -> "Failures":
     """Train what the figures need and is missing, each run once."""
+    from oltr_cli.tables.make import make_rows
+
+    recipe, rows = _rows(chosen, request)
+    return make_rows(rows, seeds, recipe, request.option, request.device, request.display, launcher)
+
+
+def _rows(chosen: list[str], request: "Request") -> "tuple[str, list[RowSpec]]":
+    """The recipe, and the rows whose runs the figures need."""
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.figures import catalogue
-    from oltr_cli.tables.make import make_rows
 
     if request.source is None:
         raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
-    rows = []
+    rows: list[RowSpec] = []
     for name in chosen:
         with suppress(OltrError):  # said when the figure is drawn
             rows += [row for row in catalogue.load(name).rows(request) if row.known and row not in rows]
-    return make_rows(rows, seeds, request.source, request.option, request.device, request.display, launcher)
+    return request.source, rows
 
 
 def _tell(one: "dict[str, Any]") -> None:

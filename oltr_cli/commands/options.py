@@ -102,6 +102,10 @@ Padded = Annotated[
         help="Fill every batch up to --batch-size: the same bits however images come together, but slower",
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="With --dry-run: measure the time of 20 steps of each kind of run; keeps nothing"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
 SetScore = Annotated[
     str | None,
@@ -109,6 +113,15 @@ SetScore = Annotated[
         "--set-score",
         metavar="softmax|pas",
         help="For --coverage: softmax, or pas, which divides it by the share of the class in training; default softmax",
+        show_default=False,
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="IMAGES",
+        help="With --dry-run: images per second of training, for the time",
         show_default=False,
     ),
 ]
@@ -175,8 +188,7 @@ def set_rule(coverage: float | None, score: str | None, class_weight: float | No
         if score is not None or class_weight is not None:
             raise UsageProblem("--set-score and --class-weight are for label sets: add --coverage 0.9")
         return None
-    rest = {} if class_weight is None else {"class_weight": class_weight}
-    return SetRule(coverage, "softmax" if score is None else score, **rest)  # type: ignore[arg-type]  # checked there
+    return SetRule.of(coverage, score, class_weight)
 
 
 def _add(files: list[Path] | None) -> list[Path] | None:

@@ -72,7 +72,7 @@ def _table(results: "Sequence[RunResult]") -> "Table":
         pairs = zip(shown, values, strict=True)
         cells = ["–" if value is None else metric(name).shown(value) for name, value in pairs]
         table.add_row(str(result.seed), *cells, end_section=result is results[-1])
-    means = []
+    means: list[str] = []
     for name in shown:
         values = [value for result in results if (value := result.metrics.get(name)) is not None]
         spread = f" ± {metric(name).shown(stdev(values))}" if len(values) > 1 else ""
