@@ -38,21 +38,20 @@ def kills(home: Path, count: int, seed: int, rows: tuple[str, ...] = ROWS) -> It
     began = time.monotonic()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(unbroken.command(*command), env=unbroken.env, check=True, **quiet)
-    wanted, pause = _outcomes(unbroken.runs), max(1.0, 3 * (time.monotonic() - began) / len(rows))
+    wanted, pause = _outcomes(unbroken.runs), max(1.0, 2 * (time.monotonic() - began) / len(rows))
     rng = random.Random(seed)
     done = table = 0
     while done < count:
         oltr = Oltr(home / f"runs-{table}", home / "data")
         watch = _Watch(oltr.runs)
         for attempt in range(COMMANDS):
-            killed, code, said = _once(oltr, (*command, "--launcher", "local:2"), watch, rng, pause, done < count)
-            if killed:
-                done += 1
-                yield f"table {table}, kill {done}, {killed}{_traceback(said)}"
-            elif code == 0:
-                break
-            elif attempt == COMMANDS - 1 or not watch.killed:
+            killed, code, said = _once(oltr, (*command, "--launcher", "local:2"), watch, rng, pause, count - done)
+            done += len(killed)
+            yield from (f"table {table}, {what}" for what in killed)
+            if "Traceback" in said or (code and not killed and (attempt == COMMANDS - 1 or not watch.killed)):
                 yield f"table {table}, exit code {code}: {said[-2000:]}"
+                break
+            if code == 0:
                 break
         _wait_for_jobs(oltr.runs)
         watch.look()
@@ -80,25 +79,27 @@ class _Watch:
 
 
 def _once(
-    oltr: Oltr, command: tuple[object, ...], watch: _Watch, rng: random.Random, pause: float, kill: bool
-) -> tuple[str, int, str]:
-    """Start the command, and kill one process of it at a random moment: what was killed, exit code, what it said."""
+    oltr: Oltr, command: tuple[object, ...], watch: _Watch, rng: random.Random, pause: float, most: int
+) -> tuple[list[str], int, str]:
+    """Start the command, and kill processes of it at random moments: what was killed, exit code, what it said."""
     log = oltr.runs.with_suffix(".log")
     with log.open("w") as file:
         process = subprocess.Popen(
             oltr.command(*command), env=oltr.env, stdout=subprocess.DEVNULL, stderr=file, start_new_session=True
         )
         end = time.monotonic() + rng.uniform(0, 2) * pause
-        killed = ""
+        killed: list[str] = []
         while process.poll() is None:
             time.sleep(LOOK)
             watch.look()
-            if kill and not killed and time.monotonic() > end:
+            if len(killed) < most and time.monotonic() > end:
+                end = time.monotonic() + rng.uniform(0, 2) * pause
                 what, pid = rng.choice(_processes(oltr.runs, process.pid))
                 sent = rng.choice(SIGNALS)
                 with suppress(ProcessLookupError):
                     os.kill(pid, sent)
-                    killed, watch.killed = f"{sent.name} to {what}", True
+                    killed.append(f"{sent.name} to {what}")
+                    watch.killed = True
     return killed, process.returncode, log.read_text()
 
 
@@ -164,10 +165,6 @@ def _fault(runs: Path, wanted: dict[str, tuple], watch: _Watch) -> str:
     if stray := [*runs.glob("*/*/*/.*.tmp"), *runs.glob("*/*/*/*/.*.tmp")]:
         return f": left over: {stray}"
     return ""
-
-
-def _traceback(said: str) -> str:
-    return f": {said[-2000:]}" if "Traceback" in said else ""
 
 
 def main() -> None:
