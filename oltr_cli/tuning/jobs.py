@@ -17,13 +17,15 @@ from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.summary import open_study
 
 
-def search_by_jobs(request: Request, launcher: Launcher, option: str, display: Display) -> tuple[Study, dict[str, str]]:
+def search_by_jobs(
+    request: Request, launcher: Launcher, option: str, display: Display
+) -> tuple[Study | None, dict[str, str]]:
     """Make the runs that all trials start from, then start ``launcher.count`` workers of the study and wait for them.
 
     Args:
         option: gives a command line the recipe, as ``Source.option``.
     Returns:
-        the study, and the workers that failed, with reasons.
+        the study, and the workers that failed, with reasons; no study if the jobs are not waited for.
     Raises:
         UsageProblem, DataProblem: the request does not fit, as for ``search``.
         OltrError: there is no study afterwards.
@@ -48,9 +50,11 @@ def search_by_jobs(request: Request, launcher: Launcher, option: str, display: D
     failed = run_tasks([*before, *workers], launcher, request.device, display)
     for name in (task.name for task in before if task.name in failed):
         raise OltrError(f"{name}, from which all trials start, failed: {failed[name]}")
+    if not launcher.wait:
+        return None, failed
     studies = [name for name in find_studies() if name.startswith(f"{planned[-1].run.dataset}/{request.method}-")]
     if not studies:
-        raise OltrError(f"no worker began a study: {next(iter(failed.values()), 'the jobs have not started yet')}")
+        raise OltrError(f"no worker began a study: {next(iter(failed.values()), 'they ended without a word')}")
     newest = max(studies, key=lambda name: (find_studies()[name] / "trials").stat().st_mtime)
     return open_study(newest, request.database), failed
 

@@ -36,7 +36,7 @@ def test_workers_come_after_the_shared_run_and_work_on_one_study(started, tiny_r
         device="cpu",
         track=False,
     )
-    with pytest.raises(OltrError, match="no worker began a study: the jobs have not started yet"):
+    with pytest.raises(OltrError, match="no worker began a study: they ended without a word"):
         search_by_jobs(request, Launcher("local", 3), f"--recipe {tiny_recipe}", Display(quiet=True))
     ((plain, *workers),) = started
     assert plain.arguments[:2] == ("run", "dme")
@@ -58,6 +58,12 @@ def test_workers_come_after_the_shared_run_and_work_on_one_study(started, tiny_r
             Display(quiet=True),
         )
     assert [one.name for one in started[1]] == [one.name for one in started[0]]
+
+
+def test_without_waiting_there_is_no_study_yet(started, tiny_recipe):
+    request = Request("dme", str(tiny_recipe), [], params=("lambda",))
+    launcher = Launcher("slurm", 2, wait=False)
+    assert search_by_jobs(request, launcher, f"--recipe {tiny_recipe}", Display(quiet=True)) == (None, {})
 
 
 def test_a_shared_run_that_fails_ends_it(started, tiny_recipe):

@@ -131,7 +131,10 @@ def search(
         from oltr_cli.tuning.jobs import search_by_jobs
 
         option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(request.recipe)}"
-        study, failed = search_by_jobs(request, jobs, option + given_files(), display)
+        by_jobs, failed = search_by_jobs(request, jobs, option + given_files(), display)
+        if by_jobs is None:
+            return
+        study = by_jobs
     if json_:
         print_json(summarise(study))
     else:
