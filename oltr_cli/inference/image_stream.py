@@ -23,7 +23,7 @@ from oltr_cli.base.pool import Workers
 from oltr_cli.errors import OltrError
 from oltr_cli.inference.decoding import Part, decoded, one_thread, unpacked
 from oltr_cli.inference.image_paths import PAUSE, Source
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 TASK = 8  # images that a worker decodes before it hands them over: large photographs take long
 SMALL_TASK = 32  # of small images, where handing over costs as much as decoding

@@ -14,7 +14,7 @@ from oltr_cli.errors import OltrError
 from oltr_cli.inference import decoding
 from oltr_cli.inference.image_paths import PAUSE, Source, image_sources
 from oltr_cli.inference.image_stream import ImageStream
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 SPEC = DataSpec(name="any", image_size=8, eval_resize=8)
 
