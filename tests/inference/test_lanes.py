@@ -20,7 +20,7 @@ from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.inference.lanes import LANES, lanes
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdicts import judge
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
 
 SPEC = DataSpec(name="any", image_size=8, eval_resize=8)
