@@ -1,8 +1,9 @@
 """``oltr predict RUN PATH…``."""
 
 import shlex
+import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -152,6 +153,7 @@ def predict(
     from rich.markup import escape
 
     from oltr_cli.base.machine import default_workers, make_accelerator
+    from oltr_cli.base.signals import Interrupted, interrupted_by_all
     from oltr_cli.base.text import counted
     from oltr_cli.inference.formats.camtrap_dp import CamtrapPackage
     from oltr_cli.inference.formats.camtrap_project import Project, offset
@@ -192,6 +194,7 @@ def predict(
     shown = RowOutput(display, sys.stdout)
     try:
         with ExitStack() as stack:
+            stack.enter_context(interrupted_by_all())
             stream = stack.enter_context(ImageStream(found, recogniser.recipe.data, batch_size, count))
             bar = stack.enter_context(display.bar("predicting", 0))
             shown.write(written.start())
@@ -207,10 +210,12 @@ def predict(
                 complete = True
             finally:
                 shown.write(written.end(totals, complete))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         left = f"; the {name} output is not complete" if name in _FORMATS[3:] else ""
-        display.say(f"stopped after {counted(totals.images, 'image')}{left}")
-        raise typer.Exit(130) from None
+        with suppress(OSError):  # the terminal is gone
+            display.say(f"stopped after {counted(totals.images, 'image')}{left}")
+        number = stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
+        raise typer.Exit(128 + number) from None
     except BrokenPipeError:
         shown.abandon()
         raise typer.Exit(141) from None

@@ -11,7 +11,7 @@ from oltr_cli.base.text import shortest
 from oltr_cli.errors import UsageProblem
 from oltr_cli.inference.image_stream import ImageBatch
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.inference.wider import Wider, WiderAnswers
+from oltr_cli.inference.wider import Taxon, Wider, WiderAnswers
 from oltr_cli.method import Method
 from oltr_cli.runs.scores import SavedScores
 
@@ -38,7 +38,8 @@ class Verdict:
         error: what was wrong with the image; then everything else is empty.
         label: the class, or ``UNKNOWN`` if the confidence is below τ; ``unknown`` tells it from a class of that name.
         top: the likeliest classes with the network's softmax probability; the first one is the prediction.
-        wider: label set and taxon, if they were asked for; also of an image that is unknown.
+        wider: label set and taxon, if they were asked for; also of an image that is unknown. ``label_set`` and
+            ``taxon`` are short for its parts.
     """
 
     path: str
@@ -49,6 +50,16 @@ class Verdict:
     top: Ranked = field(default_factory=list)
     reasons: Reasons | None = None
     wider: Wider | None = None
+
+    @property
+    def label_set(self) -> list[str] | None:
+        """Classes that the image may belong to, those with the highest score first; None if not asked for."""
+        return None if self.wider is None else self.wider.label_set
+
+    @property
+    def taxon(self) -> Taxon | None:
+        """The most specific name of the taxonomy that is sure enough; None if not asked for."""
+        return None if self.wider is None else self.wider.taxon
 
 
 @dataclass

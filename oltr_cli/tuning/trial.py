@@ -107,9 +107,7 @@ class Workbench:
         last = self.planned[-1].cls
         on_features = issubclass(last, FeatureMethod) or (issubclass(last, Detector) and last.fit is not Detector.fit)
         if on_features:
-            parent = self.planned[-2]
-            with parent.run.lock():
-                self.networks.training(parent)
+            self.networks.training(self.planned[-2])
 
     def resolve(self, values: Mapping[str, Value], run: FiledRun) -> Planned:
         """The tuned method with ``values``, filed as ``run``."""
