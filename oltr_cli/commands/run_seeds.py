@@ -71,12 +71,12 @@ def _table(results: "Sequence[RunResult]") -> "Table":
         values: list[Any] = [result.metrics.get(name) for name in shown]
         cells = ("–" if value is None else metric(name).shown(value) for name, value in zip(shown, values, strict=True))
         table.add_row(str(result.seed), *cells, end_section=result is results[-1])
-    cells = []
+    means: list[str] = []
     for name in shown:
         values = [value for result in results if (value := result.metrics.get(name)) is not None]
         spread = f" ± {metric(name).shown(stdev(values))}" if len(values) > 1 else ""
-        cells.append(f"{metric(name).shown(mean(values))}{spread}")
-    table.add_row("mean", *cells)
+        means.append(f"{metric(name).shown(mean(values))}{spread}")
+    table.add_row("mean", *means)
     return table
 
 

@@ -169,6 +169,6 @@ def _take(settings: dict[str, Any], where: str, key: str, value: Any, kind: str)
             raise UsageProblem(f"{where}: must be a text or a number, as sbatch takes it")
         settings.setdefault("sbatch", {})[key.removeprefix(_FREE)] = value
     else:
-        known = (*_SBATCH, "time", "signal_delay", "requeues", "setup", "wait")
+        keys = (*_SBATCH, "time", "signal_delay", "requeues", "setup", "wait")
         other = f"{_FREE}{key.replace('_', '-')}"
-        raise UsageProblem(f"{where}: no setting '{key}'{nearest(key, known)}; another option of sbatch is {other}")
+        raise UsageProblem(f"{where}: no setting '{key}'{nearest(key, keys)}; another option of sbatch is {other}")
