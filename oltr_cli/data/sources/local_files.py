@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import KNOWN_SUFFIXES
 
 # Names that say a size and not which image, the best first: the folder's name counts.
 _SIZES = ("original", "full", "large", "medium", "image", "photo", "file", "small", "thumb", "square")
@@ -76,7 +76,7 @@ class LocalFiles:
             sizes: dict[str, str] = {}
             for name in sorted(files):
                 stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122  fast for 200,000
-                if name[0] != "." and suffix in SUFFIXES:
+                if name[0] != "." and suffix in KNOWN_SUFFIXES:
                     index[name.lower()].append((*below, name))
                     index[stem].append((*below, name))
                     sizes.update({stem: name} if stem in _SIZES else {})
