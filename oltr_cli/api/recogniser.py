@@ -5,6 +5,7 @@ It is the code behind ``oltr predict`` and ``oltr embed``, with the same results
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from oltr_cli.inference import recogniser
     from oltr_cli.inference.image_stream import ImageBatch
     from oltr_cli.inference.verdicts import Verdict
+    from oltr_cli.inference.wider import WiderAnswers
     from oltr_cli.protocol.evaluate import Evaluation
+    from oltr_cli.protocol.label_sets import LabelSets, Score
     from oltr_cli.runs.scores import SavedScores
 
 BATCH = 64  # images; as for oltr predict, since sums over another number may differ in the last bit
@@ -33,6 +36,7 @@ class Recogniser:
 
     def __init__(self, loaded: "recogniser.Recogniser") -> None:
         self._loaded = loaded
+        self._sets: LabelSets | None = None  # those of the last call, which took reading a file
 
     @classmethod
     def load(
@@ -93,6 +97,11 @@ class Recogniser:
         *,
         top_k: int = 1,
         explain: bool = False,
+        coverage: float | None = None,
+        set_score: "Score | None" = None,
+        class_weight: float | None = None,
+        taxonomy: str | os.PathLike[str] | None = None,
+        at_least: float | None = None,
         batch_size: int = BATCH,
         workers: int = 0,
     ) -> "list[Verdict]":
@@ -103,11 +112,32 @@ class Recogniser:
         Args:
             top_k: how many of the likeliest classes ``top`` names.
             explain: with ``reasons``, for methods that have them (dme).
+            coverage: with ``label_set``, made so that this share of images of known classes have theirs in it;
+                calibrated on the run's validation scores.
+            set_score: ``softmax`` or ``pas``; ``class_weight``: from 0, one threshold for all classes, to 1, one for
+                each; None takes ``softmax`` and 0.5. Both are for ``coverage``.
+            taxonomy: with ``taxon``, a name of this file, CSV; ``at_least``: the probability that it must reach, 0.9
+                if None.
 
         Raises:
-            UsageProblem: an item is no image (its position is named), or the method has no explanations.
+            UsageProblem: an item is no image (its position is named), the method has no explanations, an argument is
+                out of range, or an exported folder has no scores for ``coverage``.
+            DataProblem: the taxonomy or the validation scores cannot be used.
         """
-        return list(self.stream(images, top_k=top_k, explain=explain, batch_size=batch_size, workers=workers))
+        return list(
+            self.stream(
+                images,
+                top_k=top_k,
+                explain=explain,
+                coverage=coverage,
+                set_score=set_score,
+                class_weight=class_weight,
+                taxonomy=taxonomy,
+                at_least=at_least,
+                batch_size=batch_size,
+                workers=workers,
+            )
+        )
 
     def stream(
         self,
@@ -115,18 +145,24 @@ class Recogniser:
         *,
         top_k: int = 1,
         explain: bool = False,
+        coverage: float | None = None,
+        set_score: "Score | None" = None,
+        class_weight: float | None = None,
+        taxonomy: str | os.PathLike[str] | None = None,
+        at_least: float | None = None,
         batch_size: int = BATCH,
         workers: int = 0,
     ) -> "Iterator[Verdict]":
         """``predict`` for images without end: verdicts batch by batch, with only a few batches in memory."""
-        from oltr_cli.inference.verdicts import check_explains, verdicts
+        from oltr_cli.inference.verdicts import check_explains, judge
 
         if top_k < 1:
             raise UsageProblem(f"top_k={top_k}: must be 1 or more")
         if explain:
             check_explains(self._loaded)
+        wider = self._wider(coverage, set_score, class_weight, taxonomy, at_least)
         batches = self._batches(images, batch_size, workers)
-        return (one for rows, _ in verdicts(self._loaded, batches, top_k, explain) for one in rows)
+        return (one for batch in batches for one in judge(self._loaded, batch, top_k, explain, wider))
 
     def embed(self, images: "Iterable[ImageLike]", *, batch_size: int = BATCH, workers: int = 0) -> NDArray[np.float32]:
         """Features (N, D) of the run's network, as ``oltr embed`` writes them; of a detector's run of the one under it.
@@ -188,6 +224,27 @@ class Recogniser:
     @property
     def _feature_dim(self) -> int:
         return int(self._loaded.network.backbone.feature_dim)
+
+    def _wider(
+        self,
+        coverage: float | None,
+        score: "Score | None",
+        class_weight: float | None,
+        taxonomy: str | os.PathLike[str] | None,
+        at_least: float | None,
+    ) -> "WiderAnswers | None":
+        """What label sets and taxa come from; the same question again reads no file but the taxonomy's."""
+        from oltr_cli.inference.wider import WiderAnswers
+        from oltr_cli.protocol.label_sets import SetRule
+
+        if coverage is None and (score is not None or class_weight is not None):
+            raise UsageProblem("set_score and class_weight are for label sets: give coverage, such as 0.9")
+        rule = None if coverage is None else SetRule.of(coverage, score, class_weight)
+        file = None if taxonomy is None else Path(taxonomy)
+        asked = WiderAnswers.of(self._loaded, rule, file, at_least, self._sets)
+        if asked is not None and asked.sets is not None:
+            self._sets = asked.sets
+        return asked
 
     def _batches(self, images: "Iterable[ImageLike]", size: int, workers: int) -> "Iterator[ImageBatch]":
         from oltr_cli.api.images import sources

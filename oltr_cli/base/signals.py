@@ -1,11 +1,13 @@
 """SIGINT, SIGTERM and SIGHUP as a request: training stops at the next step, after its checkpoint.
 
-A second signal stops at once.
+A second signal stops at once. A second SIGTERM soon after the first is the same request: a scheduler sends it to every
+process of a job, and the job passes it on.
 """
 
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -14,11 +16,15 @@ from types import FrameType, TracebackType
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+SAME_REQUEST = 20.0  # seconds between two SIGTERM of one request
+
+
 class StopRequest:
     """While entered, remembers the first signal in ``signal_number``; exiting restores the old handlers."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._since = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -32,12 +38,14 @@ class StopRequest:
         return self
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if number == self.signal_number == signal.SIGTERM and time.monotonic() - self._since < SAME_REQUEST:
+            return
         if self.signal_number is not None:
             # Before their queues close on them: each would print a traceback about that.
             end_workers()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.signal_number = number
+        self.signal_number, self._since = number, time.monotonic()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         for number, handler in self._before.items():

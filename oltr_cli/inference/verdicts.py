@@ -1,6 +1,5 @@
-"""Verdicts of a finished run on any images: batch by batch, in order, as they come."""
+"""Verdicts of a finished run on any images, batch by batch."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +10,7 @@ from oltr_cli.base.text import shortest
 from oltr_cli.errors import UsageProblem
 from oltr_cli.inference.image_stream import ImageBatch
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.inference.wider import Wider, WiderAnswers
+from oltr_cli.inference.wider import Taxon, Wider, WiderAnswers
 from oltr_cli.method import Method
 from oltr_cli.runs.scores import SavedScores
 
@@ -38,7 +37,8 @@ class Verdict:
         error: what was wrong with the image; then everything else is empty.
         label: the class, or ``UNKNOWN`` if the confidence is below τ; ``unknown`` tells it from a class of that name.
         top: the likeliest classes with the network's softmax probability; the first one is the prediction.
-        wider: label set and taxon, if they were asked for; also of an image that is unknown.
+        wider: label set and taxon, if they were asked for; also of an image that is unknown. ``label_set`` and
+            ``taxon`` are short for its parts.
     """
 
     path: str
@@ -49,6 +49,16 @@ class Verdict:
     top: Ranked = field(default_factory=list)
     reasons: Reasons | None = None
     wider: Wider | None = None
+
+    @property
+    def label_set(self) -> list[str] | None:
+        """Classes that the image may belong to, those with the highest score first; None if not asked for."""
+        return None if self.wider is None else self.wider.label_set
+
+    @property
+    def taxon(self) -> Taxon | None:
+        """The most specific name of the taxonomy that is sure enough; None if not asked for."""
+        return None if self.wider is None else self.wider.taxon
 
 
 @dataclass
@@ -77,19 +87,6 @@ def check_explains(recogniser: Recogniser) -> None:
         raise UsageProblem(
             f"--explain: {recogniser.base.method} has no centroids and no memory to explain a verdict; dme has"
         )
-
-
-def verdicts(
-    recogniser: Recogniser,
-    stream: Iterable[ImageBatch],
-    top_k: int = 1,
-    explain: bool = False,
-    wider: WiderAnswers | None = None,
-    padded: int | None = None,
-) -> Iterator[tuple[list[Verdict], ImageBatch]]:
-    """The verdicts on each batch of ``stream``, in order, and the batch itself; see ``judge``."""
-    for batch in stream:
-        yield judge(recogniser, batch, top_k, explain, wider, padded), batch
 
 
 def judge(

@@ -57,21 +57,30 @@ class WiderAnswers:
 
     @classmethod
     def of(
-        cls, recogniser: Recogniser, rule: SetRule | None, taxonomy: Path | None, at_least: float | None
+        cls,
+        recogniser: Recogniser,
+        rule: SetRule | None,
+        taxonomy: Path | None,
+        at_least: float | None,
+        before: LabelSets | None = None,
     ) -> "WiderAnswers | None":
         """Calibrated on the validation scores of the run; None if nothing is asked for.
 
+        Args:
+            before: sets that were calibrated for this recogniser, taken if their rule is the same.
         Raises:
             UsageProblem: ``at_least`` is out of range or without a taxonomy, or an exported folder has no scores.
             DataProblem: validation scores or the taxonomy cannot be used.
         """
         if at_least is not None and taxonomy is None:
-            raise UsageProblem("--at-least is for a taxonomy: add --taxonomy FILE.csv")
+            raise UsageProblem("a probability that a taxon must reach needs a taxonomy: add --taxonomy FILE.csv")
         if rule is None and taxonomy is None:
             return None
         level = check_at_least(AT_LEAST if at_least is None else at_least)
         tree = None if taxonomy is None else read_taxonomy(taxonomy.expanduser(), recogniser.class_names)
-        sets = None if rule is None else calibrate(rule, _validation(recogniser), recogniser.class_counts)
+        sets = before if before is not None and before.rule == rule else None
+        if rule is not None and sets is None:
+            sets = calibrate(rule, _validation(recogniser), recogniser.class_counts)
         return cls(recogniser.class_names, sets, tree, level)
 
     def answers(self, scores: SavedScores) -> list[Wider]:
@@ -139,12 +148,12 @@ class WiderAnswers:
 def _validation(recogniser: Recogniser) -> SavedScores:
     """Validation scores with logits: those of the run itself or, of a detector's run, of the one under it."""
     if is_hub_folder(recogniser.run.root):
-        raise UsageProblem("--coverage: an exported folder has no validation scores to calibrate on; name the run")
+        raise UsageProblem("label sets: an exported folder has no validation scores to calibrate on; name the run")
     file = recogniser.base.scores("val")
     try:
         return SavedScores.load(file)
     except DataProblem as problem:
-        raise DataProblem(f"{problem}; --coverage is calibrated on it") from None
+        raise DataProblem(f"{problem}; label sets are calibrated on it") from None
 
 
 def record(wider: Wider) -> dict[str, Any]:

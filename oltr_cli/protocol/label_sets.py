@@ -29,6 +29,7 @@ al. 2002), of each class alone that of Vovk, ACML 2012.
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -57,12 +58,20 @@ class SetRule:
     class_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.coverage < 1:
-            raise UsageProblem(f"--coverage {self.coverage:g}: give a share above 0 and below 1, such as 0.9")
+        if not _is_number(self.coverage) or not 0 < self.coverage < 1:
+            raise UsageProblem(f"coverage {self.coverage}: give a share above 0 and below 1, such as 0.9")
         if self.score not in SCORES:
-            raise UsageProblem(f"--set-score: no score '{self.score}'{nearest(self.score, SCORES)}")
-        if not 0 <= self.class_weight <= 1:
-            raise UsageProblem(f"--class-weight {self.class_weight:g}: give a weight from 0 (marginal) to 1 (by class)")
+            raise UsageProblem(f"no set score '{self.score}'{nearest(str(self.score), SCORES)}")
+        if not _is_number(self.class_weight) or not 0 <= self.class_weight <= 1:
+            raise UsageProblem(f"class weight {self.class_weight}: give a weight from 0 (marginal) to 1 (by class)")
+        for name in ("coverage", "class_weight"):  # a number of numpy has another repr, which ``exact`` reads
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    @classmethod
+    def of(cls, coverage: float, score: str | None = None, class_weight: float | None = None) -> "SetRule":
+        """The rule, with the usual value in place of None."""
+        given = {"score": score, "class_weight": class_weight}
+        return cls(coverage, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked there
 
     @property
     def exact(self) -> Fraction:
@@ -219,6 +228,10 @@ def probabilities(logits: NDArray[np.floating]) -> Floats:
     np.exp(values, out=values)
     values /= values.sum(axis=1, keepdims=True)
     return values
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _blocks(logits: NDArray[np.floating]) -> list[slice]:

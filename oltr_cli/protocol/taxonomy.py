@@ -13,6 +13,7 @@ Empty cells are skipped, and a line with one name alone says that it has no pare
 import csv
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ def check_at_least(at_least: float) -> float:
     Raises:
         UsageProblem: it is not, or it is 1 or more.
     """
-    if not 0.5 < at_least < 1:
-        raise UsageProblem(f"--at-least {at_least:g}: give a probability above 0.5 and below 1, such as 0.9")
+    if not isinstance(at_least, Real) or not 0.5 < at_least < 1:
+        raise UsageProblem(f"at least {at_least}: give a probability above 0.5 and below 1, such as 0.9")
     return at_least
 
 

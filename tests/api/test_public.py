@@ -24,11 +24,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from oltr_cli import Evaluation, Examination, ImageLike, OltrError, Recogniser, SavedScores, Verdict, evaluate, examine
+from oltr_cli import (
+    Evaluation, Examination, ImageLike, OltrError, Recogniser, SavedScores, SetRule, Taxon, Verdict, evaluate, examine
+)
 
 recogniser: Recogniser = Recogniser.load(Path("runs/mine/dme"), threshold=0.3)
 images: list[ImageLike] = ["a.jpg", Path("b.jpg"), Image.new("L", (9, 9)), np.zeros((9, 9), np.uint8)]
 verdicts: list[Verdict] = recogniser.predict(images)
+wide: Verdict = next(recogniser.stream(images, coverage=0.9, set_score="pas", taxonomy=Path("birds.csv"), at_least=0.8))
+members: list[str] | None = wide.label_set
+taxon: Taxon | None = wide.taxon
 label: str = verdicts[0].label
 name, share = verdicts[0].top[0]
 rounded: float = round(share, 2)
@@ -37,6 +42,7 @@ scores: SavedScores = recogniser.scores(["a.jpg"], [0])
 evaluation: Evaluation = recogniser.evaluate(scores)
 other: Evaluation = evaluate({"labels": [0], "logits": [[1.0, 2.0]]}, [3, 4])
 examined: Examination = examine("mine/dme")
+shares = examined.label_sets(SetRule(0.9, "pas"))[0].groups["few"].coverage
 worst: str = examined.class_names[int(examined.per_class().worst_first()[0])]
 try:
     paths: list[str] = [one.path for one in examined.mistakes(3)]
@@ -95,7 +101,9 @@ def test_the_code_on_the_page_runs(tmp_path, monkeypatch, capsys):
         for name, file in zip(("a.jpg", "b.jpg"), paths, strict=False):
             with Image.open(made.images / file) as image:
                 image.save(name)
-        assert len(BLOCKS) >= 6
+        names = oltr_cli.Recogniser.load(made.names["dme"], device="cpu").class_names
+        Path("birds.csv").write_text("".join(f"{name},bird\n" for name in names))
+        assert len(BLOCKS) >= 7
         for block in BLOCKS:
             exec(compile(block.replace("mine/dme", made.names["dme"]), "docs/api.md", "exec"), {})
     finally:

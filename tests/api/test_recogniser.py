@@ -1,6 +1,8 @@
 """oltr_cli.Recogniser: what oltr predict and oltr embed say, to the last bit, for files and for images in memory."""
 
 import json
+import re
+from fractions import Fraction
 from itertools import count, islice
 
 import numpy as np
@@ -15,6 +17,7 @@ from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.in_process import oltr_here
 
 METHODS = ("plain", "dme", "dme+energy", "plain+odin")
+HALVES = [(0.5, 0.0), (np.float64(0.5), 0), (np.float32(0.5), np.int64(0)), (Fraction(1, 2), 0)]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,10 @@ def as_printed(verdict) -> dict:
         return {"image": verdict.path, **empty, "error": verdict.error}
     top = [{"class": name, "probability": share} for name, share in verdict.top]
     facts = {"label": verdict.label, "unknown": verdict.unknown, "confidence": verdict.confidence, "top": top}
+    if verdict.label_set is not None:
+        facts["set"] = verdict.label_set
+    if verdict.taxon is not None:
+        facts["taxon"] = vars(verdict.taxon)
     return {"image": verdict.path, **facts, "error": None}
 
 
@@ -70,6 +77,72 @@ def test_verdicts_are_those_of_the_command(finished, files, method, batch):
     made = Recogniser.load(run, device="cpu").predict(files, top_k=3, batch_size=batch)
     assert [as_printed(one) for one in made] == printed(run, files, "--top-k", 3, "--batch-size", batch)
     assert sum(bool(one.error) for one in made) == 2
+
+
+@pytest.fixture
+def tree(finished, tmp_path):
+    file = tmp_path / "tree.csv"
+    names = Recogniser.load(finished.names["plain"], device="cpu").class_names
+    file.write_text("".join(f"{name},{'soft' if i % 2 else 'hard'}\n" for i, name in enumerate(names)))
+    return file
+
+
+@pytest.mark.parametrize("method", ["plain", "dme+energy"])
+def test_label_sets_and_taxa_are_those_of_the_command(finished, files, tree, method):
+    run = finished.names[method]
+    recogniser = Recogniser.load(run, device="cpu")
+    for python, words in (
+        ({"coverage": 0.6}, ["--coverage", 0.6]),
+        ({"taxonomy": str(tree)}, ["--taxonomy", tree]),
+        (
+            {"coverage": 0.7, "set_score": "pas", "class_weight": 1, "taxonomy": tree, "at_least": 0.7},
+            ["--coverage", 0.7, "--set-score", "pas", "--class-weight", 1, "--taxonomy", tree, "--at-least", 0.7],
+        ),
+    ):
+        made = recogniser.predict(files, top_k=2, **python)
+        assert [as_printed(one) for one in made] == printed(run, files, "--top-k", 2, *words)
+        failed = next(one for one in made if one.error)
+        assert (failed.label_set, failed.taxon) == (None, None)
+    plain = recogniser.predict(files[:1])[0]
+    assert (plain.label_set, plain.taxon, plain.wider) == (None, None, None)
+    # Other numbers of the same value ask for the same.
+    sets = [[v.label_set for v in recogniser.predict(files, coverage=c, class_weight=w)] for c, w in HALVES]
+    assert all(one == sets[0] for one in sets)
+
+
+def test_the_same_sets_again_read_no_scores(finished, files, monkeypatch):
+    recogniser = Recogniser.load(finished.names["plain"], device="cpu")
+    first = recogniser.predict(files[:4], coverage=0.6)
+    other = recogniser.predict(files[:4], coverage=0.3)
+    again = recogniser.predict(files[:4], coverage=0.6)
+    assert [one.label_set for one in again] == [one.label_set for one in first]
+    assert sum(len(one.label_set) for one in other) < sum(len(one.label_set) for one in first)
+    monkeypatch.setattr("oltr_cli.inference.wider._validation", None)  # whoever reads them fails
+    assert recogniser.predict(files[:4], coverage=0.6) == again
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"coverage": 0}, "coverage 0: give a share above 0 and below 1"),
+        ({"coverage": 1}, "coverage 1: give a share"),
+        ({"coverage": float("nan")}, "coverage nan: give a share"),
+        ({"coverage": "0.9"}, "coverage 0.9: give a share"),
+        ({"coverage": True}, "coverage True: give a share"),
+        ({"coverage": 0.9, "set_score": "sofmax"}, "no set score 'sofmax'; did you mean 'softmax'"),
+        ({"coverage": 0.9, "class_weight": 2}, "class weight 2: give a weight from 0"),
+        ({"class_weight": 0.5}, "give coverage, such as 0.9"),
+        ({"set_score": "pas"}, "give coverage, such as 0.9"),
+        ({"at_least": 0.9}, "needs a taxonomy"),
+        ({"taxonomy": "TREE", "at_least": 0.5}, "at least 0.5: give a probability above 0.5"),
+        ({"taxonomy": "TREE", "at_least": "0.9"}, "at least 0.9: give a probability"),
+    ],
+)
+def test_a_wrong_argument_of_sets_and_taxa_is_one_line(finished, files, tree, given, said):
+    recogniser = Recogniser.load(finished.names["plain"], device="cpu")
+    given = {key: tree if value == "TREE" else value for key, value in given.items()}
+    with pytest.raises(UsageProblem, match=re.escape(said)):
+        recogniser.stream(files, **given)
 
 
 def test_the_threshold_is_the_commands_too(finished, files):

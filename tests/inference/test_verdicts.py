@@ -27,7 +27,7 @@ from oltr_cli.inference.formats.rows import FORMATS, Whole, csv_line
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.inference.verdicts import Reasons, Totals, Verdict
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.finished_runs import environment, make_finished_runs
 

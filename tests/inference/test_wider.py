@@ -163,7 +163,7 @@ def test_lines_for_people_are_short():
     ("arguments", "kind", "word"),
     [
         (["--coverage", "1.2"], UsageProblem, "below 1"),
-        (["--coverage", "0.9", "--set-score", "aps"], UsageProblem, "no score 'aps'"),
+        (["--coverage", "0.9", "--set-score", "aps"], UsageProblem, "no set score 'aps'"),
         (["--class-weight", "0.5"], UsageProblem, "add --coverage"),
         (["--at-least", "0.9"], UsageProblem, "add --taxonomy"),
         (["--taxonomy", "nowhere.csv"], DataProblem, "no such file"),
@@ -195,5 +195,5 @@ def test_without_validation_scores_there_is_no_promise(finished, tmp_path):
     finally:
         moved.rename(file)
     assert isinstance(done.exception, DataProblem)
-    assert str(done.exception) == f"{file}: no such file; --coverage is calibrated on it"
+    assert str(done.exception) == f"{file}: no such file; label sets are calibrated on it"
     assert isinstance(SavedScores.load(file), SavedScores)

@@ -222,9 +222,9 @@ def test_a_mixed_threshold_is_never_above_both():
     [
         ({"coverage": 1.0}, "below 1"),
         ({"coverage": 0.0}, "above 0"),
-        ({"coverage": float("nan")}, "--coverage nan"),
+        ({"coverage": float("nan")}, "coverage nan"),
         ({"coverage": 0.9, "score": "sofmax"}, "did you mean 'softmax'"),
-        ({"coverage": 0.9, "class_weight": 1.5}, "--class-weight 1.5"),
+        ({"coverage": 0.9, "class_weight": 1.5}, "class weight 1.5"),
     ],
 )
 def test_rules_out_of_range_are_refused(values, word):

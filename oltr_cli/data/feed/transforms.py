@@ -14,9 +14,10 @@ from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.base.seeding import derive, generator
 from oltr_cli.data.feed.boxes import erased_boxes
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 _FILTERS = {None: InterpolationMode.BILINEAR, **{mode.value: mode for mode in InterpolationMode}}
+_LONGEST = 16  # times the shorter side; more of an image is not resized to cut out its middle
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as torchvision's saturation uses
 
 
@@ -86,12 +87,21 @@ def _shorter_side(image: Tensor, spec: DataSpec) -> Tensor:
     return F.resize(image, [spec.eval_resize], _FILTERS[spec.interpolation], antialias=True)
 
 
+def _middle(image: Tensor) -> Tensor:
+    """The image (C, H, W) with its longer side cut to ``_LONGEST`` times the shorter one, around the middle."""
+    height, width = image.shape[-2:]
+    most = _LONGEST * min(height, width)
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return image[:, top : top + most, left : left + most]
+
+
 def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
     """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (C, H, W) in and out.
 
-    With a ``store_side`` larger images are first shrunk to it, as in a store.
+    With a ``store_side`` larger images are first shrunk to it, as in a store. Of a longer image than 16 : 1 only the
+    middle is resized: one of 1 × 2,000,000 pixels, in a file of 8 kB, would take gigabytes.
     """
-    image = _shorter_side(shrunk(image, spec.store_side), spec)
+    image = _shorter_side(_middle(shrunk(image, spec.store_side)), spec)
     return F.center_crop(image, [spec.image_size, spec.image_size])
 
 

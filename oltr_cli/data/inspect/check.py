@@ -34,7 +34,7 @@ from oltr_cli.data.lists.lists import REQUIRED, not_those_of_the_recipe, other_d
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import is_open
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 UNREADABLE = ("empty_files", "no_files", "undecodable")
 

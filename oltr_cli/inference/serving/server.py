@@ -41,7 +41,8 @@ def bound(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        # socket.create_server adds to the text where it was, which the line says already.
+        reason = str(error.strerror).partition(" (while")[0] if isinstance(error, OSError) else str(error)
         raise OltrError(f"{host}:{port} cannot be listened on: {reason}; choose another --port or --host") from None
 
 

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from oltr_cli import __version__
 from oltr_cli.base.text import json_text, visible
-from oltr_cli.errors import first_line
+from oltr_cli.errors import first_line, nearest
 from oltr_cli.inference.formats.rows import verdict_record
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.serving.batcher import Batcher, Overloaded, Room
@@ -110,6 +110,8 @@ class Service:
             return _busy(overloaded.seconds)
         except TimeoutError:
             return _line(408, f"the request did not arrive within {BODY_SECONDS} s")
+        except asyncio.CancelledError:  # uvicorn's, after the time that it leaves to requests in flight
+            return _line(503, "the server is stopping; the images were not judged")
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         finally:
@@ -172,6 +174,9 @@ def application(service: Service, started: Callable[[], None] = lambda: None) ->
     @app.post("/predict", openapi_extra=_BODY, responses=_ANSWERS, response_class=Response)
     async def predict(request: Request, top_k: Annotated[int, Query(ge=1)] = 1) -> Response:
         """Verdicts on images, sent as files of a form or as base64 in JSON."""
+        for name in request.query_params:
+            if name != "top_k":
+                return _line(422, f"no parameter '{name}'{nearest(name, ['top_k'])}")
         return await service.predict(request, top_k)
 
     @app.get("/health", response_class=Response)

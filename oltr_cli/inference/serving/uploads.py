@@ -25,9 +25,10 @@ from oltr_cli.base.text import amount, counted
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_image, formats_of, why_unidentified
 from oltr_cli.errors import DataProblem, first_line
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 TOO_LARGE, NO_IMAGE, BROKEN, MALFORMED = 413, 415, 422, 400
+_END = 512  # bytes at the end of a form that have its last boundary
 _NAME = 255  # characters of a file's name that are kept
 
 
@@ -75,6 +76,7 @@ class Body:
         self.length = int(given) if given.isascii() and given.isdecimal() and len(given) < 20 else most
         self._waits = "expect" in request.headers  # the client sends nothing until it is read
         self._receive = request.receive
+        self.end = b""  # of what has come
 
     async def __call__(self) -> Message:
         """The next part.
@@ -85,7 +87,9 @@ class Body:
         if max(self.length, self.taken) > self.most:
             raise Refused(TOO_LARGE, f"the request has more than {amount(self.most)}; send fewer images at a time")
         message = await self._receive()
-        self.taken += len(message.get("body", b""))
+        part = message.get("body", b"")
+        self.taken += len(part)
+        self.end = (self.end + part[-_END:])[-_END:]
         self.ended = not message.get("more_body")
         return message
 
@@ -108,9 +112,19 @@ async def read_uploads(request: Request, body: Body, limits: Limits) -> list[Upl
         raise Refused(NO_IMAGE, "send images as multipart/form-data or as application/json")
     bounded = Request(request.scope, body)
     found = await (_of_json if kind == "application/json" else _of_form)(bounded, limits)
+    # Of a form that was cut off the last file would be missing without a word; its boundary has 70 bytes at most.
+    if kind == "multipart/form-data" and not _is_whole(request, body):
+        raise Refused(MALFORMED, "the form cannot be read: its end is missing")
     if not found:
         raise Refused(MALFORMED, "the request has no images")
     return [_checked(one, limits) for one in found]
+
+
+def _is_whole(request: Request, body: Body) -> bool:
+    from python_multipart.multipart import parse_options_header
+
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    return b"--" + boundary + b"--" in body.end
 
 
 def decoded(upload: Upload, spec: DataSpec, limits: Limits) -> tuple[Upload, NDArray[np.uint8] | None]:
@@ -207,7 +221,7 @@ def _of_entry(entry: Any, usual: str) -> Upload:
     name = name[-_NAME:] if isinstance(name, str) and name else usual
     if not isinstance(data, str):
         return Upload(name, problem='has no text "data" with base64', status=BROKEN)
-    text = data.partition(",")[2] if data.startswith("data:") else data
+    text = data.partition(",")[2] if data[:5].lower() == "data:" else data
     try:
         return Upload(name, base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError):

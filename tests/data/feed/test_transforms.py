@@ -10,7 +10,7 @@ from oltr_cli.base.seeding import derive, generator
 from oltr_cli.data.feed.boxes import erased_boxes, padded_windows
 from oltr_cli.data.feed.loading import _TrainingImages
 from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, padded_crop, rand_augmented, training_crop
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 CPU = torch.device("cpu")
 
@@ -115,6 +115,30 @@ def test_evaluation_crop_is_the_middle_square():
     assert crop.shape == (3, 16, 16)
     assert crop.min() == 200
     assert evaluation_crop(images(1, 40)[0], spec()).shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_evaluation_crop_of_a_line_takes_the_memory_of_its_middle(monkeypatch, turned):
+    """Else a file of 8 kB with 1 × 2,000,000 pixels became gigabytes."""
+    sizes, resize = [], F.resize
+
+    def watched(image, *arguments, **options):
+        sizes.append(max(image.shape))
+        return resize(image, *arguments, **options)
+
+    monkeypatch.setattr(F, "resize", watched)
+    line = torch.zeros(3, 1, 100_000, dtype=torch.uint8)
+    line[:, :, 50_000 - 10 : 50_000 + 10] = 200
+    crop = evaluation_crop(line.transpose(1, 2) if turned else line, spec())
+    assert sizes == [16]
+    assert crop.shape == (3, 16, 16)
+    assert crop.min() == 200
+
+
+def test_evaluation_crop_of_a_panorama_is_cut_from_the_whole():
+    image = torch.randint(0, 256, (3, 10, 160), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    whole = F.resize(image, [20], antialias=True)
+    assert torch.equal(evaluation_crop(image, spec()), F.center_crop(whole, [16, 16]))
 
 
 def test_keys_do_not_collide_and_stay_the_same_for_ever():

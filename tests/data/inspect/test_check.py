@@ -19,7 +19,7 @@ from oltr_cli.data.inspect.check import PUBLISHED
 from oltr_cli.data.inspect.published import Published
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import TINY_COUNTS
 

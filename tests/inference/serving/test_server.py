@@ -89,7 +89,7 @@ def test_an_address_in_use_is_one_line(finished):
         port = taken.getsockname()[1]
         code, out, said = oltr_here("serve", finished.names["plain"], "--port", port, "-q")
     assert (code, out) == (1, "")
-    assert said.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use")
+    assert said.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use; choose")
     assert said.count("\n") == 1
 
 

@@ -1,5 +1,6 @@
 """The server on real runs: the verdicts of oltr predict, whatever else is in the request or asked at the same time."""
 
+import asyncio
 import base64
 import io
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from starlette.requests import Request
 from typer.testing import CliRunner
 
 pytest.importorskip("python_multipart")
@@ -183,9 +185,9 @@ def test_entries_of_the_json_are_judged_one_by_one(finished, port):
     (_, content), *_ = named(finished.files("test"))
     text = base64.b64encode(content).decode()
     entries = [text, {"data": "data:image/png;base64," + text}, {"name": "x"}, "not base64!", {"data": 3}, None]
-    answer = post_json(port, {"images": entries})
+    answer = post_json(port, {"images": [*entries, "DATA:;base64," + text]})
     assert answer.status == 200
-    assert [row["status"] for row in answer.json["images"]] == [200, 200, 422, 422, 422, 422]
+    assert [row["status"] for row in answer.json["images"]] == [200, 200, 422, 422, 422, 422, 200]
     assert [row["image"] for row in answer.json["images"]] == [
         "image 1",
         "image 2",
@@ -193,6 +195,7 @@ def test_entries_of_the_json_are_judged_one_by_one(finished, port):
         "image 4",
         "image 5",
         "image 6",
+        "image 7",
     ]
 
 
@@ -225,6 +228,53 @@ def test_a_request_that_is_none_is_refused_in_a_line(port, headers, body, status
     answer = call(port, "POST", "/predict", body, **headers)
     assert answer.status == status
     assert list(answer.json) == ["error"]
+
+
+@pytest.mark.parametrize("left", [-1, -10, -200])
+def test_a_form_that_was_cut_off_is_refused_as_a_whole(finished, port, left):
+    """Its last file would be missing from the answer without a word."""
+    body = form(named(finished.files("test")[:3])).removesuffix(b"\r\n")[:left]
+    kind = "multipart/form-data; boundary=a-boundary-that-no-image-holds"
+    answer = call(port, "POST", "/predict", body, Content_Type=kind)
+    assert (answer.status, answer.json) == (400, {"error": "the form cannot be read: its end is missing"})
+    whole = form(named(finished.files("test")[:3])) + b"an epilogue\r\n"
+    assert call(port, "POST", "/predict", whole, Content_Type=kind.replace("=a", '="a') + '"').status == 200
+
+
+def test_a_parameter_that_there_is_not_is_named(finished, port):
+    answer = post_files(port, named(finished.files("test")[:1]), "?top-k=3")
+    assert (answer.status, answer.json) == (422, {"error": "no parameter 'top-k'; did you mean 'top_k'?"})
+    assert post_files(port, named(finished.files("test")[:1]), "?coverage=0.9").status == 422
+
+
+def test_a_strip_takes_no_memory_beyond_its_pixels(port):
+    """1 × 300,000 pixels are below the limit, and the whole of it resized would be 32 × 10 million."""
+    file = io.BytesIO()
+    Image.new("L", (1, 300_000)).save(file, "PNG")
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert post_files(port, [("strip.png", file.getvalue())]).status == 200
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_requests_that_outlast_the_end_are_told_so(recogniser):
+    """uvicorn cancels them after the time that it leaves them; that was a traceback and a 500."""
+    holding = service(recogniser)
+
+    async def cancelled():
+        async def receive():
+            await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
+        asked = asyncio.create_task(holding.predict(Request(scope, receive), 1))
+        await asyncio.sleep(0)
+        asked.cancel("timeout graceful shutdown exceeded")
+        return await asked
+
+    answer = asyncio.run(cancelled())
+    assert answer.status_code == 503
+    assert json.loads(answer.body)["error"].startswith("the server is stopping")
+    assert holding.bodies.taken == 0
 
 
 def test_a_text_field_is_no_file(port):
