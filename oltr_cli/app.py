@@ -29,6 +29,7 @@ from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.export import export
 from oltr_cli.commands.figure import figure
 from oltr_cli.commands.hints import hint
+from oltr_cli.commands.jobs import jobs
 from oltr_cli.commands.ls import cp, ls
 from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
@@ -99,7 +100,9 @@ def root(
     """
 
 
-for command in (run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (
+    *(run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, jobs, ls, show, cp, rm, ui),
+):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")

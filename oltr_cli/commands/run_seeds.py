@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from oltr_cli.base.display import Display
+    from oltr_cli.launching.settings import Launcher
     from oltr_cli.pipeline.working import How
     from oltr_cli.planning.graph import Wanted
     from oltr_cli.runs.result import RunResult
@@ -18,19 +19,22 @@ if TYPE_CHECKING:
 SHOWN = ("closed/overall", "closed/many", "closed/medium", "closed/few", "open/f_measure", "open/auroc")
 
 
-def run_seeds(wanted: "list[Wanted]", how: "How", display: "Display", as_json: bool) -> None:
+def run_seeds(
+    wanted: "list[Wanted]", how: "How", launcher: "Launcher | None", display: "Display", as_json: bool
+) -> None:
     """Make the runs of one method with several seeds, and print a line for each and their mean.
 
     With ``as_json``, one object: the results of the runs that are finished, and what failed.
     """
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.pipeline.working import warn_of, work_through
+    from oltr_cli.launching.launch import make_graph
+    from oltr_cli.pipeline.working import warn_of
     from oltr_cli.planning.graph import build_graph
 
     graph = build_graph(wanted)
     for _, problem in graph.refused[:1]:
         raise problem
-    failures = work_through(graph, how, display)
+    failures = make_graph(graph, how, launcher, display)
     if not is_main_process():
         return
     results = [result for _, run in graph.wanted if (result := run.result()) is not None]
@@ -46,7 +50,8 @@ def run_seeds(wanted: "list[Wanted]", how: "How", display: "Display", as_json: b
     if failures:
         warn_of(failures, display)
         raise typer.Exit(1)
-    display.say(f"[dim]next[/]  {_following(wanted[0], results[0])}")
+    if results:  # none, where jobs are not waited for
+        display.say(f"[dim]next[/]  {_following(wanted[0], results[0])}")
 
 
 def _table(results: "Sequence[RunResult]") -> "Table":
@@ -66,12 +71,12 @@ def _table(results: "Sequence[RunResult]") -> "Table":
         values: list[Any] = [result.metrics.get(name) for name in shown]
         cells = ("–" if value is None else metric(name).shown(value) for name, value in zip(shown, values, strict=True))
         table.add_row(str(result.seed), *cells, end_section=result is results[-1])
-    cells = []
+    means: list[str] = []
     for name in shown:
         values = [value for result in results if (value := result.metrics.get(name)) is not None]
         spread = f" ± {metric(name).shown(stdev(values))}" if len(values) > 1 else ""
-        cells.append(f"{metric(name).shown(mean(values))}{spread}")
-    table.add_row("mean", *cells)
+        means.append(f"{metric(name).shown(mean(values))}{spread}")
+    table.add_row("mean", *means)
     return table
 
 

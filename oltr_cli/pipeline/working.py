@@ -82,7 +82,7 @@ class _Work:
 
     def _make(self, node: Node) -> bool:
         """Make the run, unless another process works on it (False)."""
-        if not in_group() and _is_held(node.run):
+        if not in_group() and is_held(node.run):
             return False
         if (failure := self._failed_elsewhere(node.run)) is not None:
             self._give_up(node, failure)
@@ -146,7 +146,7 @@ def warn_of(failures: Failures, display: Display) -> None:
         display.warn(f"failed: {'; '.join(rows)}: {reason}")
 
 
-def _is_held(run: Run) -> bool:
+def is_held(run: Run) -> bool:
     """Whether a process holds the run's lock now."""
     if not run.path.is_dir():
         return False

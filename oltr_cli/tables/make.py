@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import OltrError, released
-from oltr_cli.pipeline.working import Failures, How, work_through
+from oltr_cli.launching.launch import make_graph
+from oltr_cli.launching.settings import Launcher
+from oltr_cli.pipeline.working import Failures, How
 from oltr_cli.planning.graph import Graph, Wanted, build_graph
 from oltr_cli.tables.rows import RowSpec
 
@@ -32,13 +34,20 @@ def rows_graph(rows: Sequence[RowSpec], seeds: Iterable[int], recipe: str, optio
 
 
 def make_rows(
-    rows: Sequence[RowSpec], seeds: Iterable[int], recipe: str, option: str, device: str | None, display: Display
+    rows: Sequence[RowSpec],
+    seeds: Iterable[int],
+    recipe: str,
+    option: str,
+    device: str | None,
+    display: Display,
+    launcher: Launcher | None = None,
 ) -> Failures:
     """Find or make every run of ``rows`` × ``seeds``; failures are returned, and the rest still runs.
 
     Args:
         recipe, option: see ``Source``.
+        launcher: see ``make_graph``.
     Raises:
         Stopped: a signal came.
     """
-    return work_through(rows_graph(rows, seeds, recipe, option), How(device), display)
+    return make_graph(rows_graph(rows, seeds, recipe, option), How(device), launcher, display)

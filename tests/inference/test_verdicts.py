@@ -386,6 +386,24 @@ def test_numbers_are_the_float32_and_no_longer_than_needed():
     assert [number(x) for x in (0.0, 0.12345, 12.5, 0.0001, -3.0)] == ["0.000", "0.123", "12.500", "1.00e-04", "-3.000"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_closes_the_json_object(finished, number):
+    command = [sys.executable, "-m", "oltr_cli", "predict", finished.names["plain"], "-", "--json"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", "--workers", "1"], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    process.stdin.write(f"{finished.files('test')[0]}\n")
+    process.stdin.flush()
+    told = process.stdout.readline() + process.stdout.readline()
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 128 + number
+    rest, said = process.communicate()
+    content = json.loads(told + rest)
+    assert (len(content["images"]), content["complete"]) == (1, False)
+    assert said.endswith("stopped after 1 image\n")
+
+
 def test_rows_come_while_the_list_is_still_open_and_ctrl_c_lets_them_stand(finished):
     command = [sys.executable, "-m", "oltr_cli", "predict", finished.names["plain"], "-", "--format", "jsonl"]
     pipe = subprocess.PIPE

@@ -180,7 +180,9 @@ def _group_findings(read: Lists, lists: Path) -> list[Finding]:
     ]
     if not torn:
         return []
-    message = f"{counted(len(torn), 'group')} of {GROUPS} in two splits: {some(torn)}; build again with --redraw"
+    message = (
+        f"{counted(len(torn), 'group')} of {GROUPS} in two splits: {some(torn)}; build again with --force --redraw"
+    )
     return [Finding("error", "groups", message, count=len(torn))]
 
 

@@ -24,7 +24,7 @@ def places(files: Sequence[Path]) -> dict[Path, str]:
 
 
 def splits(files: Sequence[Path]) -> dict[Path, str]:
-    """``train`` of ``train-00000-of-00002.parquet``, and of ``train/0000.tar`` if others are in other folders; or ""."""
+    """``train`` of ``train-00000-of-00002.parquet``, and of ``train/0.tar`` if others are in other folders; or ""."""
     folders = {file.parent for file in files}
     found = {}
     for file in files:
