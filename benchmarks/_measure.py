@@ -58,9 +58,12 @@ def set_threads() -> None:
 
 
 def medians(forms: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, float]:
-    """Median seconds of each form after a warm-up call; forms take turns, so that other programs slow all alike."""
+    """Median seconds of each form; forms take turns, so that other programs slow all alike.
+
+    Before several repetitions comes a call of each that is not counted. One repetition only shows that it runs.
+    """
     times: dict[str, list[float]] = {name: [] for name in forms}
-    for repetition in range(-1, repetitions):
+    for repetition in range(-1 if repetitions > 1 else 0, repetitions):
         for name, form in forms.items():
             start = time.perf_counter()
             form()

@@ -25,7 +25,8 @@ def main() -> None:
     from oltr_cli.data.feed.loading import TrainingLoader
     from oltr_cli.data.feed.opening import open_dataset
     from oltr_cli.data.store.split import from_store
-    from oltr_cli.recipe.specs import DataSpec, TrainSpec
+    from oltr_cli.recipe.data import DataSpec
+    from oltr_cli.recipe.train import TrainSpec
 
     images, batch = (64, 16) if options.quick else (768, 128)
     with tempfile.TemporaryDirectory() as folder:

@@ -29,6 +29,7 @@ from oltr_cli.commands.evaluate import evaluate
 from oltr_cli.commands.export import export
 from oltr_cli.commands.figure import figure
 from oltr_cli.commands.hints import hint
+from oltr_cli.commands.jobs import jobs
 from oltr_cli.commands.ls import cp, ls
 from oltr_cli.commands.predict import predict
 from oltr_cli.commands.report import report
@@ -94,11 +95,14 @@ def root(
     Start with **oltr run dme**: it trains the paper's method on a built-in dataset in a few minutes.
 
     Results go to stdout, progress to stderr. Exit codes: 0 done · 1 a run failed · 2 usage or recipe · 3 data missing
-    or corrupt · 4 loss or scores not finite · 129/130/143 stopped with a checkpoint · 141 the reader of stdout left.
+    or corrupt · 4 loss or scores not finite · 75 left to another process (--no-wait) · 129/130/143 stopped with a
+    checkpoint · 141 the reader of stdout left.
     """
 
 
-for command in (run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, ls, show, cp, rm, ui):
+for command in (
+    *(run, evaluate, predict, add_class, serve, embed, export, compare, figure, report, jobs, ls, show, cp, rm, ui),
+):
     app.command()(command)
 app.add_typer(tune_app, name="tune")
 app.add_typer(data_app, name="data")

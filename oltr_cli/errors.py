@@ -1,8 +1,8 @@
 """Errors that a user can cause: one clear line each, and the exit code that scripts can rely on.
 
 0 done · 1 a run failed · 2 usage or recipe · 3 data missing or corrupt · 4 loss or scores not finite ·
-129/130/143 stopped with a checkpoint · 141 the reader of stdout left. Any other exception is a bug in oltr and keeps
-its traceback.
+75 with --no-wait, another process is working on the run · 129/130/143 stopped with a checkpoint ·
+141 the reader of stdout left. Any other exception is a bug in oltr and keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -34,6 +34,12 @@ class NotFinite(OltrError):
     """A loss term became NaN or infinite; the last good checkpoint is kept."""
 
     exit_code = 4
+
+
+class BeingMade(OltrError):
+    """Another process is working on a run, and this one was not to wait for it."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 class Stopped(OltrError):

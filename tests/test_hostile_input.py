@@ -8,8 +8,10 @@ import torch
 
 from oltr_cli.errors import DataProblem, NotFinite, UsageProblem
 from oltr_cli.planning.registry import load_method
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.files import builtin_recipes, read_recipe
-from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
+from oltr_cli.recipe.specs import BackboneSpec, Recipe
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.runs.history import read_history
 from oltr_cli.training.scoring import check_finite
 from oltr_cli.training.task import build_method

@@ -155,14 +155,14 @@ class Recogniser:
         workers: int = 0,
     ) -> "Iterator[Verdict]":
         """``predict`` for images without end: verdicts batch by batch, with only a few batches in memory."""
-        from oltr_cli.inference.verdicts import check_explains, verdicts
+        from oltr_cli.inference.verdicts import check_explains, judge
 
         _check_whole("top_k", top_k, 1)
         if explain:
             check_explains(self._loaded)
         wider = self._wider(coverage, set_score, class_weight, taxonomy, at_least)
         batches = self._batches(images, batch_size, workers)
-        return (one for rows, _ in verdicts(self._loaded, batches, top_k, explain, wider) for one in rows)
+        return (one for batch in batches for one in judge(self._loaded, batch, top_k, explain, wider))
 
     def embed(self, images: "Iterable[ImageLike]", *, batch_size: int = BATCH, workers: int = 0) -> NDArray[np.float32]:
         """Features (N, D) of the run's network, as ``oltr embed`` writes them; of a detector's run of the one under it.

@@ -22,15 +22,16 @@ class Lock(FileLock):
             raise OltrError(f"{self.lock_file}: cannot be locked ({reason})") from None
 
     @contextmanager
-    def held(self, waiting: Callable[[], object], poll_interval: float = 1.0) -> Iterator[None]:
+    def held(self, waiting: Callable[[], object], poll_interval: float = 1.0, patience: float = 0.0) -> Iterator[None]:
         """Hold the lock.
 
         Args:
             waiting: called once if another process has it, before it is waited for.
+            patience: seconds before ``waiting`` is called.
             poll_interval: seconds between looks at it.
         """
         try:
-            self.acquire(timeout=0)
+            self.acquire(timeout=patience)
         except Timeout:
             waiting()
             self.acquire(poll_interval=poll_interval)

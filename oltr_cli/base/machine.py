@@ -143,14 +143,13 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
     import torch
 
     device = accelerator.device
-    cpu = f"{platform.machine()} CPU, {cores()} cores"
     return {
         "oltr": __version__,
         "commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in ("torch", "torchvision", "accelerate", "numpy", "mlflow")},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        "device": device_name(device),
         "device_type": device.type,
         "precision": "bf16" if accelerator.mixed_precision == "bf16" else "float32",
         "processes": accelerator.num_processes,
@@ -158,6 +157,15 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
         "workers": workers,
         "command": ["oltr", *map(without_secrets, sys.argv[1:])],
     }
+
+
+def device_name(device: "torch.device") -> str:
+    """The name of a GPU, or the kind of the processor and its cores."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {cores()} cores"
 
 
 def git_commit() -> str | None:

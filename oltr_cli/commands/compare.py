@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import METHODS_FLAGS, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import (
+    METHODS_FLAGS,
+    LauncherName,
+    LauncherSets,
+    MethodsFrom,
+    Probe,
+    Rate,
+    Shots,
+    ThresholdOption,
+    given_launcher,
+)
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
+    from oltr_cli.pipeline.working import Failures
     from oltr_cli.protocol.thresholds import ThresholdRule
     from oltr_cli.tables.filled import FilledTable
-    from oltr_cli.tables.make import Failures
 
 
 def compare(
@@ -48,7 +58,14 @@ def compare(
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train what is missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1 of every row; default 1")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --run: show what would run, and what it costs; write nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     threshold: ThresholdOption = None,
     shots: Shots = "paper",
     columns: Annotated[
@@ -74,6 +91,7 @@ def compare(
     ```
     oltr compare --table 3a
     oltr compare --table 3a --dataset tiny-imagenet-lt --run --seeds 3
+    oltr compare --table 3a --dataset mine --run --launcher local:2     two runs at once
     oltr compare --dataset glyphs-lt --methods 'plain*,dme,openmax' --run
     oltr compare --dataset glyphs-lt --threshold val_open --save results/
     oltr compare --dataset glyphs-lt --columns detection           rare or unknown?
@@ -85,6 +103,7 @@ def compare(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem, nearest
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
@@ -101,6 +120,10 @@ def compare(
         )
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
+    jobs = given_launcher(launcher, launcher_sets, run, "--run")
+    check_options(dry_run, rate, probe)
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     if table == DETECTORS:
         if run or columns not in ("paper", "open-sets"):
@@ -120,10 +143,15 @@ def compare(
     if run:
         if source.recipe is None:
             raise UsageProblem(f"--run needs a recipe, and there is none for '{source.dataset}'; give --recipe FILE")
-        from oltr_cli.tables.make import make_rows
+        from oltr_cli.tables.make import make_rows, rows_graph
 
         to_make = [row for row in rows if row.known]
-        failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display)
+        if dry_run:
+            how = {"rate": rate, "probe": probe, "device": device}
+            graph = rows_graph(to_make, range(seeds or 1), source.recipe, source.option)
+            show_graph(graph, display, as_json=fmt == "json", **how)
+            return
+        failures = make_rows(to_make, range(seeds or 1), source.recipe, source.option, device, display, jobs)
         if not is_main_process():
             return
     filled = fill(
@@ -140,7 +168,7 @@ def compare(
     _save(filled, save, rule, (shots, columns), display)
     _next(filled, display)
     if failures:
-        from oltr_cli.tables.make import warn_of
+        from oltr_cli.pipeline.working import warn_of
 
         warn_of(failures, display)
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import METHODS_FLAGS, Json, MethodsFrom, Shots, ThresholdOption
+from oltr_cli.commands.options import (
+    METHODS_FLAGS,
+    Json,
+    LauncherName,
+    LauncherSets,
+    MethodsFrom,
+    Probe,
+    Rate,
+    Shots,
+    ThresholdOption,
+    given_launcher,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.errors import OltrError
     from oltr_cli.figures.request import Request
+    from oltr_cli.launching.settings import Launcher
+    from oltr_cli.pipeline.working import Failures
+    from oltr_cli.tables.rows import RowSpec
 
 
 def figure(
@@ -39,6 +54,11 @@ def figure(
     ] = None,
     run: Annotated[bool, typer.Option("--run", help="Train the runs that are missing first")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="With --run: seeds 0 … N−1; default 1")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --run: show what would run, and what it costs; draw nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Draw only this seed; default all finished ones, for 3, 4 and 7 the first")
     ] = None,
@@ -62,6 +82,8 @@ def figure(
     device: Annotated[
         str | None, typer.Option(help="For 4, 7 and --run: cpu, cuda, cuda:1, mps; default the fastest")
     ] = None,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     json_: Json = False,
     methods_from: MethodsFrom = None,
 ) -> None:
@@ -81,15 +103,21 @@ def figure(
     """
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.request import Request
     from oltr_cli.figures.save import read_formats
     from oltr_cli.planning.source import find_source
     from oltr_cli.protocol.thresholds import ThresholdRule
+    from oltr_cli.tables.make import rows_graph
 
     if seeds and not run:
         raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
+    jobs = given_launcher(launcher, launcher_sets, run, "--run")
+    check_options(dry_run, rate, probe)
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
     source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(
@@ -109,11 +137,16 @@ def figure(
     if is_main_process():
         request.display.starting_torch()
     wanted = range(seeds or 1) if seed is None else [seed]
-    done = _draw_all(
-        chosen, request, out or Path("figures") / source.dataset, formats, wanted if run else None, not json_
-    )
-    if done is None:
+    if dry_run:
+        how = {"rate": rate, "probe": probe, "device": device}
+        source_recipe, rows = _rows(chosen, request)
+        show_graph(rows_graph(rows, wanted, source_recipe, request.option), request.display, as_json=json_, **how)
         return
+    failures = _make(chosen, request, wanted, jobs) if run else []
+    if not is_main_process():
+        return
+    done = _draw_all(chosen, request, out or Path("figures") / source.dataset, formats, not json_)
+    done.failures += failures
     if json_ and done.drawn:
         print_json({"figures": done.drawn})
     _end(done, request, "all" in [text.lower() for text in figures])
@@ -128,33 +161,18 @@ class _Done:
     failures: "list[tuple[str, OltrError]]"
 
 
-def _draw_all(
-    chosen: list[str], request: "Request", folder: Path, formats: list[str], make: Iterable[int] | None, tell: bool
-) -> _Done | None:
-    """Draw every figure, after training its runs for the seeds ``make``; None in all but the main process."""
-    from oltr_cli.base.machine import is_main_process
-    from oltr_cli.errors import OltrError, Stopped, UsageProblem, released
+def _draw_all(chosen: list[str], request: "Request", folder: Path, formats: list[str], tell: bool) -> _Done:
+    """Draw every figure."""
+    from oltr_cli.errors import OltrError, released
     from oltr_cli.figures import catalogue
     from oltr_cli.figures.save import save
-    from oltr_cli.tables.make import make_rows
 
     done = _Done([], [], [])
     for name in chosen:
         spec = catalogue.load(name)
         try:
-            if make is not None:
-                rows = [row for row in spec.rows(request) if row.known]
-                if request.source is None:
-                    raise UsageProblem(
-                        f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE"
-                    )
-                done.failures += make_rows(rows, make, request.source, request.option, request.device, request.display)
-                if not is_main_process():
-                    continue
             gathered = spec.gather(request)
             paths = save(spec, gathered, request.dataset, folder, formats)
-        except Stopped:
-            raise
         except OltrError as problem:
             done.problems.append((name, released(problem)))
             continue
@@ -170,7 +188,29 @@ def _draw_all(
         )
         if tell:
             _tell(done.drawn[-1])
-    return done if is_main_process() else None
+    return done
+
+
+def _make(chosen: list[str], request: "Request", seeds: Iterable[int], launcher: "Launcher | None") -> "Failures":
+    """Train what the figures need and is missing, each run once."""
+    from oltr_cli.tables.make import make_rows
+
+    recipe, rows = _rows(chosen, request)
+    return make_rows(rows, seeds, recipe, request.option, request.device, request.display, launcher)
+
+
+def _rows(chosen: list[str], request: "Request") -> "tuple[str, list[RowSpec]]":
+    """The recipe, and the rows whose runs the figures need."""
+    from oltr_cli.errors import OltrError, UsageProblem
+    from oltr_cli.figures import catalogue
+
+    if request.source is None:
+        raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
+    rows: list[RowSpec] = []
+    for name in chosen:
+        with suppress(OltrError):  # said when the figure is drawn
+            rows += [row for row in catalogue.load(name).rows(request) if row.known and row not in rows]
+    return request.source, rows
 
 
 def _tell(one: "dict[str, Any]") -> None:
@@ -187,7 +227,7 @@ def _end(done: _Done, request: "Request", everything: bool) -> None:
 
     from oltr_cli.base.added_files import given_files
     from oltr_cli.figures.catalogue import FIGURES
-    from oltr_cli.tables.make import warn_of
+    from oltr_cli.pipeline.working import warn_of
 
     if len(done.problems) == 1 and not done.drawn and not done.failures:
         name, problem = done.problems[0]

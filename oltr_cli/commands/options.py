@@ -8,6 +8,7 @@ import typer
 from oltr_cli.commands import complete
 
 if TYPE_CHECKING:
+    from oltr_cli.launching.settings import Launcher
     from oltr_cli.protocol.label_sets import SetRule
 
 METHODS_FLAGS = ("--methods", "--method", "-m")
@@ -70,6 +71,24 @@ ImagePaths = Annotated[
     typer.Argument(metavar="PATH", help="Images, folders (searched recursively), patterns; - reads paths from stdin"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object")]
+LauncherName = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher",
+        metavar="local:N|slurm",
+        help="Make the runs as jobs: N at once on this machine, or on a cluster with SLURM; see: oltr jobs",
+        show_default=False,
+    ),
+]
+LauncherSets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--launcher-set",
+        metavar="KEY=VALUE",
+        help="For --launcher: partition=gpu, gres=gpu:1, time=8:00:00, account=…; repeatable (docs/cluster.md)",
+        show_default=False,
+    ),
+]
 LoadingWorkers = Annotated[int | None, typer.Option(min=0, help="Number of loading processes; does not change results")]
 NoTrack = Annotated[bool, typer.Option("--no-track", help="Do not track the run in MLflow")]
 OwnConfidence = Annotated[
@@ -83,6 +102,10 @@ Padded = Annotated[
         help="Fill every batch up to --batch-size: the same bits however images come together, but slower",
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="With --dry-run: measure the time of 20 steps of each kind of run; keeps nothing"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show only warnings on stderr, no progress")]
 SetScore = Annotated[
     str | None,
@@ -90,6 +113,15 @@ SetScore = Annotated[
         "--set-score",
         metavar="softmax|pas",
         help="For --coverage: softmax, or pas, which divides it by the share of the class in training; default softmax",
+        show_default=False,
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="IMAGES",
+        help="With --dry-run: images per second of training, for the time",
         show_default=False,
     ),
 ]
@@ -117,6 +149,30 @@ Taxonomy = Annotated[
         show_default=False,
     ),
 ]
+
+
+def given_launcher(
+    text: str | None, sets: list[str] | None, needs: bool, missing: str, *, workers: bool = False
+) -> "Launcher | None":
+    """The launcher of ``--launcher``; None without it.
+
+    Args:
+        needs: whether the command makes several runs; ``missing``: what to add if it does not.
+        workers: see ``read_launcher``.
+    Raises:
+        UsageProblem: it is given in vain, or as ``read_launcher``.
+    """
+    from oltr_cli.errors import UsageProblem
+
+    if text is None:
+        if sets:
+            raise UsageProblem("--launcher-set is for jobs: add --launcher local:N or --launcher slurm")
+        return None
+    if not needs:
+        raise UsageProblem(f"--launcher only applies to several runs; add {missing}")
+    from oltr_cli.launching.settings import read_launcher
+
+    return read_launcher(text, sets or [], workers=workers)
 
 
 def set_rule(coverage: float | None, score: str | None, class_weight: float | None) -> "SetRule | None":

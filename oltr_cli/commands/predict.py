@@ -1,8 +1,10 @@
 """``oltr predict RUN PATH…``."""
 
 import shlex
+import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -152,6 +154,7 @@ def predict(
     from rich.markup import escape
 
     from oltr_cli.base.machine import default_workers, make_accelerator
+    from oltr_cli.base.signals import Interrupted, interrupted_by_all
     from oltr_cli.base.text import counted
     from oltr_cli.inference.formats.camtrap_dp import CamtrapPackage
     from oltr_cli.inference.formats.camtrap_project import Project, offset
@@ -159,9 +162,10 @@ def predict(
     from oltr_cli.inference.formats.streams import STREAMS
     from oltr_cli.inference.image_paths import image_sources
     from oltr_cli.inference.image_stream import ImageStream
+    from oltr_cli.inference.lanes import lanes
     from oltr_cli.inference.recogniser import Recogniser
     from oltr_cli.inference.sheet import Sheet
-    from oltr_cli.inference.verdicts import Totals, check_explains, verdicts
+    from oltr_cli.inference.verdicts import Totals, check_explains, judge
     from oltr_cli.inference.wider import WiderAnswers
 
     tiles = Sheet(sheet) if sheet else None
@@ -188,16 +192,21 @@ def predict(
         display.say("[dim]type one path per line; Ctrl-D ends the list[/]")
     found = image_sources(paths, separator=b"\0" if null else b"\n")
     count = default_workers() if workers is None else workers
+    judging = partial(
+        judge, recogniser, top_k=top_k, explain=explain, wider=wider, padded=batch_size if padded else None
+    )
     totals = Totals()
     shown = RowOutput(display, sys.stdout)
     try:
         with ExitStack() as stack:
+            stack.enter_context(interrupted_by_all())
             stream = stack.enter_context(ImageStream(found, recogniser.recipe.data, batch_size, count))
+            at_once = stack.enter_context(lanes(recogniser.device)) if count else 0
             bar = stack.enter_context(display.bar("predicting", 0))
             shown.write(written.start())
             complete = False
             try:
-                for rows, batch in verdicts(recogniser, stream, top_k, explain, wider, batch_size if padded else None):
+                for rows, batch in stream.through(judging, at_once):
                     totals.add(rows)
                     shown.write(written.rows(rows))
                     if tiles is not None:
@@ -207,10 +216,12 @@ def predict(
                 complete = True
             finally:
                 shown.write(written.end(totals, complete))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         left = f"; the {name} output is not complete" if name in _FORMATS[3:] else ""
-        display.say(f"stopped after {counted(totals.images, 'image')}{left}")
-        raise typer.Exit(130) from None
+        with suppress(OSError):  # the terminal is gone
+            display.say(f"stopped after {counted(totals.images, 'image')}{left}")
+        number = stop.signal_number if isinstance(stop, Interrupted) else signal.SIGINT
+        raise typer.Exit(128 + number) from None
     except BrokenPipeError:
         shown.abandon()
         raise typer.Exit(141) from None

@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.options import (
+    Dataset,
+    Device,
+    LauncherName,
+    LauncherSets,
+    LoadingWorkers,
+    MethodsFrom,
+    NoTrack,
+    Probe,
+    Quiet,
+    Rate,
+    given_launcher,
+)
 from oltr_cli.commands.printing import print_json
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
+    from oltr_cli.pipeline.estimates import Known
     from oltr_cli.planning.plan import Planned
     from oltr_cli.runs.result import DetectorFacts, RunResult
 
@@ -51,12 +64,31 @@ def run(
         typer.Option("--from-scratch", help="Train the method from nothing with the recipe's [stage1], without plain"),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation")] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="A run for each of N seeds, from --seed on (default 0)")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD", autocompletion=complete.methods, help="Stop after this run of the chain, such as plain"
+        ),
+    ] = None,
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="End with exit code 75 if another process is working on a run of the chain"),
+    ] = False,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     device: Device = None,
     workers: LoadingWorkers = None,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Train backbones compiled by torch.compile; slow to start, faster steps")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, write nothing")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, and what it costs; write nothing")
+    ] = False,
+    rate: Rate = None,
+    probe: Probe = False,
     no_track: NoTrack = False,
     quiet: Quiet = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object")] = False,
@@ -69,7 +101,9 @@ def run(
     ```
     oltr run dme                                   the paper's method on the built-in dataset
     oltr run dme --dataset tiny-imagenet-lt        on photographs in $OLTR_DATA
+    oltr run dme --dry-run --probe                 steps, images, disk and time, from 20 steps here
     oltr run dme --set params.lambda=0.1 --seed 1  another λ, another seed
+    oltr run dme --seeds 3                         seeds 0, 1 and 2, with mean and standard deviation
     oltr run dme --set plain.train.epochs=3        a key of the run it starts from
     oltr run dme --detector energy                 with an open-set detector; trains dme first if needed
     oltr run openmax --set detector.fit=libmr      the paper's row: Range loss + OpenMax
@@ -81,12 +115,15 @@ def run(
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
+    from oltr_cli.commands.dry_run import check_options, show_graph
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
     from oltr_cli.planning.plan import check_words
 
+    check_options(dry_run, rate, probe)
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
+    jobs = given_launcher(launcher, launcher_sets, seeds is not None, "--seeds N")
     source = recipe or dataset or "glyphs-lt"
     display = Display(quiet)
     if detector is not None:
@@ -97,11 +134,35 @@ def run(
         sets = [*(sets or []), "train.from_scratch=true"]
     check_words(method, source, sets or [])
     planned = _plan(method, source, sets or [], seed, from_, display)
+    if until is not None:
+        from oltr_cli.planning.graph import until as up_to
+
+        planned = up_to(planned, until)
+    if seeds is not None:
+        if no_wait or until is not None:
+            raise UsageProblem("--seeds does not go with --until or --no-wait; leave one of them out")
+        from oltr_cli.commands.run_seeds import run_seeds
+        from oltr_cli.pipeline.working import How
+        from oltr_cli.planning.graph import Wanted, build_graph
+
+        how = How(device, workers, not no_track, compile_)
+        option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(source)}"
+        start = planned[0].parent  # of --from
+        wanted = [
+            Wanted(f"{method}, seed {each}", method, source, option + given_files(), tuple(sets or ()), each, start)
+            for each in range(seed, seed + seeds)
+        ]
+        if dry_run:
+            cost = {"rate": rate, "probe": probe, "device": device, "workers": workers}
+            show_graph(build_graph(wanted), display, as_json=json_, **cost)
+            return
+        run_seeds(wanted, how, jobs, display, json_)
+        return
     if dry_run:
-        _show_plan(planned, json_, display)
+        _show_plan(planned, json_, display, rate=rate, probe=probe, device=device, workers=workers)
         return
     was_there = planned[-1].run.result() is not None
-    machine: dict[str, Any] = {"device": device, "workers": workers, "compiled": compile_}
+    machine: dict[str, Any] = {"device": device, "workers": workers, "compiled": compile_, "waits": not no_wait}
     result = make_runs(planned, **machine, track=not no_track, display=display)
     if not is_main_process():
         return
@@ -119,8 +180,7 @@ def run(
     if result.other_thresholds:
         console.print(_other_thresholds(result), soft_wrap=True)
     option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(result.dataset)}"
-    option += given_files()
-    _next_steps(result, planned, display, was_there, option)
+    _next_steps(result, planned, display, was_there, option + given_files())
 
 
 def _plan(
@@ -147,49 +207,65 @@ def _plan(
     return plan(method, source, sets, seed, start)
 
 
-def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display") -> None:
-    """Print what would run: each run of the chain, its steps, and its status."""
+def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **how: Any) -> None:
+    """Print what would run: each run of the chain, its steps, its status, and what is left of it.
+
+    Args:
+        how: as ``dry_run.estimated`` takes it.
+    """
+    from oltr_cli.base.text import counted
+    from oltr_cli.commands import dry_run
     from oltr_cli.data.feed.sampling import steps_per_epoch
 
-    images, classes = _size(planned[-1], display)
-    rows: list[dict[str, Any]] = []
+    images, classes, known = _size(planned[-1], display)
+    plans: list[dict[str, Any]] = []
     for p in planned:
         train = p.link.recipe.train
         steps = steps_per_epoch(images, train.batch_size)
-        rows.append(
+        plans.append(
+            {"epochs": p.epochs, "steps_per_epoch": steps, "steps": steps * p.epochs, "sampler": train.sampler}
+        )
+    if not as_json:
+        print(f"{planned[-1].run.dataset}: {counted(images, 'training image')} of {counted(classes, 'class')}")
+        for p, row in zip(planned, plans, strict=True):
+            origin = f"from {p.parent.name}" if p.parent else "from nothing"
+            work = (
+                f"{counted(row['epochs'], 'epoch')} × {counted(row['steps_per_epoch'], 'step')} = "
+                f"{counted(row['steps'], 'step')}, "
+                f"{row['sampler']} sampling"
+                if row["epochs"]
+                else "nothing to train"
+            )
+            print(f"  {p.run.name}  {p.run.status()}: {work}, {origin}")
+    costs = None
+    if known is not None:
+        sys.stdout.flush()
+        display.starting_torch()
+        costs = dry_run.estimated(planned, known, display, **how)
+    if as_json:
+        nothing: dict[str, Any] = {"steps_left": 0, "seconds": 0.0}
+        left = dry_run.left_as_json(costs) if costs else [nothing for _ in planned]
+        runs = [
             {
                 "run": p.run.name,
                 "status": p.run.status(),
                 "starts_from": p.parent.name if p.parent else None,
-                "epochs": p.epochs,
-                "steps_per_epoch": steps,
-                "steps": steps * p.epochs,
-                "sampler": train.sampler,
+                **row,
+                **its,
             }
-        )
-    if as_json:
-        print_json({"images": images, "classes": classes, "runs": rows})
+            for p, row, its in zip(planned, plans, left, strict=True)
+        ]
+        sums = {"total": dry_run.total(costs)} if costs else {}
+        print_json({"images": images, "classes": classes, "runs": runs, **sums})
         return
-    from oltr_cli.base.text import counted
-
-    print(f"{planned[-1].run.dataset}: {counted(images, 'training image')} of {counted(classes, 'class')}")
-    for row in rows:
-        origin = f"from {row['starts_from']}" if row["starts_from"] else "from nothing"
-        work = (
-            f"{counted(row['epochs'], 'epoch')} × {counted(row['steps_per_epoch'], 'step')} = "
-            f"{counted(row['steps'], 'step')}, "
-            f"{row['sampler']} sampling"
-            if row["epochs"]
-            else "nothing to train"
-        )
-        print(f"  {row['run']}  {row['status']}: {work}, {origin}")
+    if costs is not None:
+        dry_run.show(costs, display)
     done = planned[-1].run.status() == "done"
     print(f"nothing was written; leave out --dry-run to {'see its result' if done else 'start'}", file=sys.stderr)
 
 
-def _size(last: "Planned", display: "Display") -> tuple[int, int]:
-    """Training images and classes; for a finished run from its result, since it no longer needs its dataset."""
-    from oltr_cli.data.feed.opening import open_dataset
+def _size(last: "Planned", display: "Display") -> "tuple[int, int, Known | None]":
+    """Training images and classes, and the dataset; for a finished run from its result, without its dataset."""
     from oltr_cli.pipeline.problems import unscored_sets, warn_of_other_lists
 
     if (result := last.run.result()) is not None:
@@ -198,9 +274,13 @@ def _size(last: "Planned", display: "Display") -> tuple[int, int]:
             display.warn(
                 f"{last.run.name} lacks scores of {', '.join(sets)}; repeat the oltr run command without --dry-run"
             )
-        return sum(result.class_counts), len(result.class_counts)
-    dataset = open_dataset(last.link.recipe.data)
-    return len(dataset.splits["train"]), len(dataset.class_names)
+        return sum(result.class_counts), len(result.class_counts), None
+    from oltr_cli.pipeline.estimates import known_dataset
+
+    known = known_dataset(last.link.recipe.data)
+    if known.opened is None:
+        display.warn(f"{last.run.dataset} is not here; its published size is used")
+    return known.size.images("train"), known.size.classes, known
 
 
 def _other_thresholds(result: "RunResult") -> str:

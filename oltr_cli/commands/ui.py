@@ -23,7 +23,11 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = ("127.0.0.1"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Fill a new store with all finished runs, then exit; the old one is kept.")
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="Fill a new store with all finished runs, or a server with those it lacks; old stores are kept.",
+        ),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print address, store and command as one JSON object.")] = False,
 ) -> None:
@@ -70,12 +74,17 @@ def ui(
 
 def _rebuild(root: "Path", as_json: bool) -> None:
     from oltr_cli.base.display import Display
+    from oltr_cli.base.secrets import without_secrets
     from oltr_cli.base.text import counted
     from oltr_cli.pipeline.tracked import rebuild_store
+    from oltr_cli.tracking.store import local_file
+    from oltr_cli.tracking.tracker import tracking_uri
 
     count, aside = rebuild_store(root, Display())
     if as_json:
         print_json({"runs": count, "aside": aside})
+    elif local_file(uri := tracking_uri(root)) is None:
+        print(f"{counted(count, 'run')} added to {without_secrets(uri)}")
     else:
         print(f"{counted(count, 'run')} in a new store" + (f"; the old one is {aside}" if aside else ""))
 

@@ -10,7 +10,7 @@ from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.inference.export import ABSOLUTE, RELATIVE, ConfidenceRule, Deployed, capture
 from oltr_cli.inference.export_formats import SUFFIXES, from_bytes, require_packages, to_bytes
 from oltr_cli.method import Method
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 BATCHES = (1, 2, 40)  # on either side of 25 rows, where torch.cdist takes another way
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, features
+from PIL import ExifTags, Image, TiffImagePlugin, features
 
 from oltr_cli.errors import DataProblem, first_line
 
@@ -144,7 +144,9 @@ def image_facts(path: Path) -> ImageFacts:
         DataProblem: as ``decode_pixels``.
     """
     with _opened(path) as (image, _):
-        width, height = image.size[::-1] if _orientation(image) in _TURNED else image.size
+        width, height = _stored_size(image)
+        if _orientation(image) in _TURNED:
+            width, height = height, width
         return ImageFacts(width, height, Image.MIME.get(image.format or "", "image/unknown"), _taken(image))
 
 
@@ -244,6 +246,13 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height before the orientation counts; recent Pillows give those of an upright TIFF as its size."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+    return image.size
 
 
 def _orientation(image: Image.Image) -> int:

@@ -23,7 +23,8 @@ from oltr_cli.networks.timm_data import data_of
 from oltr_cli.planning.registry import PLUS
 from oltr_cli.planning.which_run import parent_of
 from oltr_cli.recipe.backbones import HUB
-from oltr_cli.recipe.specs import BackboneSpec, DataSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.recipe.timm_names import PREFIX
 from oltr_cli.runs.folder import run_from_path
 

@@ -28,7 +28,7 @@ from oltr_cli.inference.export_check import saved_sample
 from oltr_cli.inference.export_formats import SUFFIXES, Format, from_bytes, to_bytes
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Method
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-4  # a score may differ by this much: kernels sum in different orders

@@ -7,33 +7,34 @@ the work goes on (from a pipe, perhaps hours apart), and a file that is not an i
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from oltr_cli.base.pool import Workers
-from oltr_cli.data.feed.transforms import evaluation_crop
-from oltr_cli.data.images import decode_file, decode_image
-from oltr_cli.errors import DataProblem, OltrError
+from oltr_cli.errors import OltrError
+from oltr_cli.inference.decoding import Part, decoded, one_thread, unpacked
 from oltr_cli.inference.image_paths import PAUSE, Source
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 TASK = 8  # images that a worker decodes before it hands them over: large photographs take long
+SMALL_TASK = 32  # of small images, where handing over costs as much as decoding
 NAMES_AHEAD = 1_000_000  # paths that are found ahead of the work, so that the time left can be told
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Sources in order, and uint8 crops (n, 3, S, S) of those n among them that have no problem."""
+    """Sources in order, and uint8 crops (n, 3, S, S), channels last, of those n among them that have no problem."""
 
     sources: list[Source]
     crops: NDArray[np.uint8]
@@ -55,7 +56,9 @@ class ImageStream:
         self.found, self.complete = 0, False
         self._queue: queue.Queue[Source | Exception | None] = queue.Queue(NAMES_AHEAD)
         self._ended = False
-        self._pool = Workers(workers, _one_thread)
+        self._pool = Workers(workers, one_thread)
+        self._lanes: ThreadPoolExecutor | None = None
+        self._task = TASK
 
     def __enter__(self) -> "ImageStream":
         self._pool.__enter__()  # before there is a thread
@@ -64,6 +67,8 @@ class ImageStream:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._pool.__exit__(kind, value, tb)
+        if self._lanes is not None:
+            self._lanes.shutdown(cancel_futures=True)
 
     def __iter__(self) -> Iterator[ImageBatch]:
         """Batches in the order of the sources.
@@ -71,21 +76,35 @@ class ImageStream:
         Raises:
             OltrError: a worker died.
         """
-        ahead = 2 + 4 * self.workers * TASK // self.size if self.workers else 1
-        waiting: deque[tuple[list[Source], list[Future[list[_Decoded]]]]] = deque()
+        return (batch for _, batch in self.through(_nothing))
+
+    def through(self, work: Callable[[ImageBatch], Answer], lanes: int = 0) -> Iterator[tuple[Answer, ImageBatch]]:
+        """What ``work`` makes of each batch, and the batch, in the order of the sources.
+
+        Args:
+            lanes: threads that work, each on a batch of its own; with 0 the caller's does. To be called once.
+
+        Raises:
+            OltrError: a worker died.
+        """
+        if lanes:
+            self._lanes = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+        ahead = lanes + (2 + 4 * self.workers * TASK // self.size if self.workers else 1)
+        waiting: deque[tuple[Source, Callable[[], tuple[Answer, ImageBatch]]]] = deque()
         while True:
             # A batch is left unfinished only when there is nothing else to do.
             while not self._ended and len(waiting) < ahead and (not waiting or self._enough()):
-                if batch := self._take():
-                    waiting.append((batch, self._decode(batch)))
+                if sources := self._take():
+                    finish = partial(self._finished, sources, self._decode(sources), work)
+                    waiting.append((sources[0], self._lanes.submit(finish).result if self._lanes else finish))
             if not waiting:
                 return
-            batch, tasks = waiting.popleft()
+            first, finish = waiting.popleft()
             try:
-                yield _joined([one for task in tasks for one in task.result()], self.spec)
+                yield finish()
             except BrokenProcessPool:
                 raise OltrError(
-                    f"a decoding process was killed, perhaps because memory ran out, at or soon after {batch[0].path}; "
+                    f"a decoding process was killed, perhaps because memory ran out, at or soon after {first.path}; "
                     "try --workers 0"
                 ) from None
 
@@ -123,8 +142,16 @@ class ImageStream:
             break
         return batch
 
-    def _decode(self, batch: list[Source]) -> "list[Future[list[_Decoded]]]":
-        return [self._pool.submit(_decoded, batch[i : i + TASK], self.spec) for i in range(0, len(batch), TASK)]
+    def _decode(self, batch: list[Source]) -> list[Future[Part]]:
+        return _submitted(self._pool, batch, self.spec, self._task)
+
+    def _finished(
+        self, sources: list[Source], tasks: list[Future[Part]], work: Callable[[ImageBatch], Answer]
+    ) -> tuple[Answer, ImageBatch]:
+        parts = [task.result() for task in tasks]
+        self._task = _next_task(parts)
+        batch = _joined(sources, parts)
+        return work(batch), batch
 
 
 def image_batches(sources: Iterable[Source], spec: DataSpec, size: int, workers: int = 0) -> Iterator[ImageBatch]:
@@ -137,73 +164,45 @@ def image_batches(sources: Iterable[Source], spec: DataSpec, size: int, workers:
         OltrError: a worker died.
     """
     ahead = 2 + 4 * workers * TASK // size if workers else 1
-    left = iter(sources)
-    with Workers(workers, _one_thread) as pool:
-        waiting: deque[tuple[Source, list[Future[list[_Decoded]]]]] = deque()
+    left, task = iter(sources), TASK
+    with Workers(workers, one_thread) as pool:
+        waiting: deque[tuple[list[Source], list[Future[Part]]]] = deque()
         while True:
-            while len(waiting) < ahead and (batch := [_unpacked(one) for one in islice(left, size)]):
-                tasks = [pool.submit(_decoded, batch[i : i + TASK], spec) for i in range(0, len(batch), TASK)]
-                waiting.append((batch[0], tasks))
+            while len(waiting) < ahead and (batch := [unpacked(one) for one in islice(left, size)]):
+                waiting.append((batch, _submitted(pool, batch, spec, task)))
             if not waiting:
                 return
-            first, tasks = waiting.popleft()
+            batch, tasks = waiting.popleft()
             try:
-                decoded = [one for task in tasks for one in task.result()]
+                parts = [one.result() for one in tasks]
             except BrokenProcessPool:
                 raise OltrError(
                     "a decoding process was killed, perhaps because memory ran out, at or soon after "
-                    f"{first.path}; try workers=0"
+                    f"{batch[0].path}; try workers=0"
                 ) from None
-            yield _joined(decoded, spec)
+            task = _next_task(parts)
+            yield _joined(batch, parts)
 
 
-_Decoded = tuple[Source, NDArray[np.uint8] | None]
+def _submitted(pool: Workers, batch: list[Source], spec: DataSpec, task: int) -> list[Future[Part]]:
+    return [pool.submit(decoded, batch[i : i + task], spec) for i in range(0, len(batch), task)]
 
 
-def _joined(decoded: list[_Decoded], spec: DataSpec) -> ImageBatch:
-    side = spec.image_size
-    crops = [crop for _, crop in decoded if crop is not None]
-    stacked = np.stack(crops) if crops else np.empty((0, 3, side, side), np.uint8)
+def _next_task(parts: list[Part]) -> int:
+    """Images of a task, if the next ones are like these."""
+    return SMALL_TASK if all(small for _, _, small in parts) else TASK
+
+
+def _joined(sources: list[Source], parts: list[Part]) -> ImageBatch:
+    problems = [problem for found, _, _ in parts for problem in found]
+    crops = np.concatenate([crops for _, crops, _ in parts]).transpose(0, 3, 1, 2)
     # Images in memory are let go: a batch may be kept for long.
-    return ImageBatch(
-        [source if source.image is None else replace(source, image=None) for source, _ in decoded], stacked
-    )
+    told = [
+        one if one.image is None and one.problem == problem else replace(one, problem=problem, image=None)
+        for one, problem in zip(sources, problems, strict=True)
+    ]
+    return ImageBatch(told, crops)
 
 
-def _unpacked(source: Source) -> Source:
-    """A Pillow image as its pixels: what ``Image.open`` read of a file does not go to another process unchanged."""
-    if not isinstance(source.image, Image.Image):
-        return source
-    try:
-        return replace(source, image=decode_image(source.image))
-    except DataProblem as problem:
-        return replace(source, problem=str(problem), image=None)
-
-
-def _decoded(sources: list[Source], spec: DataSpec) -> list[_Decoded]:
-    """Each source with its crop (3, S, S), or with its problem and None."""
-    return [_one(source, spec) for source in sources]
-
-
-def _one(source: Source, spec: DataSpec) -> _Decoded:
-    if source.problem:
-        return source, None
-    try:
-        return source, evaluation_crop(_pixels(source), spec).numpy()
-    except DataProblem as problem:
-        return replace(source, problem=str(problem).removeprefix(f"{Path(source.path)}: ")), None
-    except (RuntimeError, ValueError, MemoryError) as error:  # of a shape or a size that nothing can be made of
-        return replace(source, problem=f"cannot be decoded ({str(error) or type(error).__name__})"), None
-
-
-def _pixels(source: Source) -> torch.Tensor:
-    """uint8 (3, H, W)."""
-    image = source.image
-    if image is None:
-        return decode_file(Path(source.path))
-    pixels = decode_image(image) if isinstance(image, Image.Image) else image
-    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _nothing(batch: ImageBatch) -> None:
+    """The work of a stream whose batches are all that is wanted."""

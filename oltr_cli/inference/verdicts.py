@@ -1,6 +1,5 @@
-"""Verdicts of a finished run on any images: batch by batch, in order, as they come."""
+"""Verdicts of a finished run on any images, batch by batch."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,19 +87,6 @@ def check_explains(recogniser: Recogniser) -> None:
         raise UsageProblem(
             f"--explain: {recogniser.base.method} has no centroids and no memory to explain a verdict; dme has"
         )
-
-
-def verdicts(
-    recogniser: Recogniser,
-    stream: Iterable[ImageBatch],
-    top_k: int = 1,
-    explain: bool = False,
-    wider: WiderAnswers | None = None,
-    padded: int | None = None,
-) -> Iterator[tuple[list[Verdict], ImageBatch]]:
-    """The verdicts on each batch of ``stream``, in order, and the batch itself; see ``judge``."""
-    for batch in stream:
-        yield judge(recogniser, batch, top_k, explain, wider, padded), batch
 
 
 def judge(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from oltr_cli.errors import OltrError, UsageProblem, first_line
 from oltr_cli.networks.backbones import Backbone
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 
 INSTALL = "pip install 'oltr[peft]'"
 

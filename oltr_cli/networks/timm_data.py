@@ -3,7 +3,7 @@
 from typing import Any
 
 from oltr_cli.errors import UsageProblem, nearest
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.timm_names import PREFIX, check_timm_name
 
 

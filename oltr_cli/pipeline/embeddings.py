@@ -20,7 +20,7 @@ from oltr_cli.method import Method, Scores
 from oltr_cli.pipeline.networks import NetworkScores
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.identification import identification
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import LARGE_LOGITS
 from oltr_cli.training.scoring import rows_of_split
 

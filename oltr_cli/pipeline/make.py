@@ -1,21 +1,16 @@
 """From a method's name to a finished run: resolve the chain, find or train each run of it, score, evaluate, record."""
 
-from typing import TYPE_CHECKING
-
 from oltr_cli.base.display import Display
-from oltr_cli.base.machine import is_main_process, make_accelerator
+from oltr_cli.base.machine import is_main_process
+from oltr_cli.pipeline.opened import Opened
 from oltr_cli.pipeline.problems import (
     check_adapters,
-    check_outliers,
     unscored_sets,
     warn_of_other_lists,
 )
 from oltr_cli.pipeline.tracked import complete
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.runs.result import RunResult
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_method(
@@ -46,11 +41,17 @@ def make_runs(
     track: bool,
     display: Display,
     compiled: bool = False,
+    waits: bool = True,
+    opened: Opened | None = None,
 ) -> RunResult:
     """The result of the last run of a chain; see ``run_method``.
 
     Args:
         compiled: train backbones that ``torch.compile`` has compiled.
+        waits: for a run that another process works on.
+        opened: from an earlier call for the same device; then the earlier runs of the chain were seen to as well.
+    Raises:
+        BeingMade: not ``waits``, and another process works on a run of the chain.
     """
     if not is_main_process():
         display.quiet = True
@@ -60,36 +61,30 @@ def make_runs(
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         warn_of_other_lists(planned[-1], results[-1], display)
         if is_main_process():
-            for p, result in zip(planned, results, strict=True):
+            for p, result in list(zip(planned, results, strict=True))[-1 if opened else 0 :]:
                 if result is not None:
                     complete(p.run, result, display, track)
         return results[-1]
     display.starting_torch()
-    from oltr_cli.data.feed.opening import open_dataset
-    from oltr_cli.data.store.split import from_store
     from oltr_cli.planning.detectors import part_classes
 
     if planned[-1].is_detector:
         part_classes(planned[-1].cls, planned[-1].link.recipe.detector)  # before anything is trained
     unfinished = [p for p, result in zip(planned, results, strict=True) if result is None]
     check_adapters(unfinished)
-    accelerator = make_accelerator(device)
-    with accelerator.main_process_first(), display.bar("opening the dataset", 1) as bar:
-        dataset = open_dataset(planned[-1].link.recipe.data, bar.reached)
-    check_outliers(unfinished, dataset)
-    with accelerator.main_process_first():
-        dataset = from_store(dataset, display)
+    shared = opened or Opened(device, display)
+    dataset = shared.dataset(planned[-1], unfinished)
     from oltr_cli.pipeline.networks import NetworkScores
     from oltr_cli.pipeline.session import Session
 
-    networks = NetworkScores(planned, dataset, accelerator, display, workers)
-    session = Session(planned, networks, track, compiled)
+    networks = NetworkScores(planned, dataset, shared.accelerator, display, workers)
+    session = Session(planned, networks, track, compiled, waits)
     for p, result, sets in zip(planned, results, added, strict=True):
         if result is None:
             result = session.make(p)
         elif sets:
             result = session.add_sets(p, sets)
-        else:
+        elif opened is None:
             display.say(f"[dim]{p.run.name} is finished[/]")
             if is_main_process():
                 complete(p.run, result, display, track)

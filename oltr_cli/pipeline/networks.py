@@ -5,6 +5,9 @@ the others.
 """
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,14 +95,36 @@ class NetworkScores:
         )
 
     def training(self, p: Planned) -> SavedScores:
-        """Scores of the training set of a finished run, in order; an image that cannot be decoded is left out."""
-        path, main = p.run.scores("train"), self.accelerator.is_main_process
+        """Scores of the training set of a finished run, in order; an image that cannot be decoded is left out.
+
+        They are computed once: several runs that start from this one may be made at the same time.
+        """
+        path = p.run.scores("train")
         there = path.exists()
         self.accelerator.wait_for_everyone()
         if not there:
-            with self.display.bar("scoring the training set", len(self.dataset.splits["train"])) as bar:
-                scores = self.of_split(p, self.network(p), "train", bar)
-            if main:
-                scores.save(path)
-            self.accelerator.wait_for_everyone()
+            with self._alone(p.run):
+                there = path.exists()
+                self.accelerator.wait_for_everyone()
+                if not there:
+                    self._score_training(p, path)
         return SavedScores.load(path)
+
+    def _score_training(self, p: Planned, path: Path) -> None:
+        with self.display.bar("scoring the training set", len(self.dataset.splits["train"])) as bar:
+            scores = self.of_split(p, self.network(p), "train", bar)
+        if self.accelerator.is_main_process:
+            scores.save(path)
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _alone(self, run: Run) -> Iterator[None]:
+        """Hold the run's lock in the main process, while the others wait for it."""
+        if not self.accelerator.is_main_process:
+            self.accelerator.wait_for_everyone()
+            yield
+            return
+        waiting = f"another process is scoring the training set of {run.name}; waiting for it"
+        with run.lock().held(lambda: self.display.say(waiting), poll_interval=0.1):
+            self.accelerator.wait_for_everyone()
+            yield

@@ -13,7 +13,7 @@ from oltr_cli.base.digests import toml_with_digest
 from oltr_cli.base.display import Display, duration
 from oltr_cli.base.files import write_json, write_text
 from oltr_cli.base.text import counted, visible
-from oltr_cli.errors import OltrError, Stopped
+from oltr_cli.errors import BeingMade, OltrError, Stopped
 from oltr_cli.pipeline.problems import (
     named_lost_process,
     named_shortages,
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from oltr_cli.training.task import Progress
 
 
+GLANCE = 1.0  # seconds that nobody but the maker of a run holds its lock
+
+
 @dataclass(frozen=True)
 class Session:
     """What the runs of one command share."""
@@ -47,6 +50,7 @@ class Session:
     networks: "NetworkScores"
     track: bool
     compiled: bool
+    waits: bool = True
 
     @property
     def accelerator(self) -> "Accelerator":
@@ -97,13 +101,24 @@ class Session:
 
     @contextmanager
     def _only_one(self, run: Run) -> Iterator[None]:
-        """Hold the run's lock in the main process; wait, with a message, while another process trains it."""
+        """Hold the run's lock in the main process; wait, with a message, while another process trains it.
+
+        Raises:
+            BeingMade: another process trains it, and this one is not to wait.
+        """
         if not self.accelerator.is_main_process:
             self.accelerator.wait_for_everyone()
             yield
             return
-        waiting = f"another process is working on {run.name}; waiting for it (Ctrl-C stops only the waiting)"
-        with run.lock().held(lambda: self.display.warn(waiting)):
+
+        def busy() -> None:
+            about = f"another process is working on {run.name}"
+            if not self.waits:
+                raise BeingMade(f"{about}; it is left to that one")
+            self.display.warn(f"{about}; waiting for it (Ctrl-C stops only the waiting)")
+
+        # Without waiting, a moment is left to those who only look whether somebody holds it.
+        with run.lock().held(busy, patience=0.0 if self.waits else GLANCE):
             self.accelerator.wait_for_everyone()
             yield
 

@@ -82,36 +82,48 @@ def complete(run: Run, result: RunResult, display: Display, track: bool) -> None
 
 
 def rebuild_store(root: Path, display: Display) -> tuple[int, Path | None]:
-    """Fill a fresh MLflow store with all finished runs in ``root``; the one before it is set aside.
+    """Fill a fresh SQLite store with all finished runs in ``root``, and set the one before it aside.
+
+    Any other store, such as a server, gets those that it lacks.
 
     Returns:
         the number of runs, and where the earlier store is now.
     Raises:
-        UsageProblem: there is no store of this machine's to make, or no finished run.
-        OltrError: MLflow is missing or fails.
+        UsageProblem: there is no finished run.
+        OltrError: MLflow is missing or fails, or the server does not answer.
     """
-    from oltr_cli.base.secrets import without_secrets
+    from oltr_cli.base.secrets import without_secrets, without_secrets_in
+    from oltr_cli.tracking.mlflow_run import is_there
     from oltr_cli.tracking.quiet import keep_quiet
     from oltr_cli.tracking.store import ensure_store, local_file, set_aside, store_lock
     from oltr_cli.tracking.tracker import tracking_uri
+    from oltr_cli.tracking.words import gist
 
     file = local_file(uri := tracking_uri(root))
-    if file is None:
-        raise UsageProblem(f"MLFLOW_TRACKING_URI is {without_secrets(uri)}; only an SQLite store can be rebuilt")
     damaged: dict[Run, str] = {}
     runs = [pair for of_method in finished_runs(root=root, damaged=damaged).values() for pair in of_method]
     for line in damaged.values():
         display.warn(line)
     if not runs:
         raise UsageProblem(f"{root} has no finished runs to fill a store with; make one: oltr run dme")
-    keep_quiet()
+    keep_quiet(patience=60)  # nothing else waits for it, and a server that has just started is slow
     try:
         mlflow = importlib.import_module("mlflow")
     except ImportError as error:
         raise OltrError(f"MLflow cannot be imported ({first_line(error)}): pip install mlflow") from None
-    with store_lock(root):
-        aside = set_aside(file, "old")
-        ensure_store(mlflow, file)
+    aside = None
+    if file is not None:
+        with store_lock(root):
+            aside = set_aside(file, "old")
+            ensure_store(mlflow, file)
+    else:
+        try:
+            runs = [(run, result) for run, result in runs if not is_there(mlflow, run, uri)]
+        except Exception as error:  # MLflow raises what its stores raise
+            said = without_secrets_in(gist(error))
+            raise OltrError(
+                f"{without_secrets(uri)}: cannot be filled ({said}); the runs are where they were"
+            ) from None
     mirrored = 0
     with display.bar("filling the store", len(runs), "runs") as bar:
         for run, result in runs:
@@ -119,7 +131,7 @@ def rebuild_store(root: Path, display: Display) -> tuple[int, Path | None]:
                 _mirror(mlflow, run, result, uri)
                 mirrored += 1
             except Exception as error:  # MLflow raises what its stores raise
-                display.warn(f"{run.name} is not in the store: {first_line(error)}")
+                display.warn(f"{run.name} is not in the store: {without_secrets_in(gist(error))}")
             bar.advance(1)
     return mirrored, aside
 

@@ -49,7 +49,7 @@ def score_training_set(run: Run, display: Display, *, device: str | None = None,
     dataset = from_store(dataset, display)
     display.say(f"{run.name}: scoring its training set, to which detectors are fitted")
     networks = NetworkScores(planned, dataset, make_accelerator(device), display, workers)
-    with run.lock(), named_shortages():
+    with named_shortages():
         networks.training(planned[-1])
 
 

@@ -20,9 +20,11 @@ from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.planning.blame import Problem, blamed, explained, keys_of
 from oltr_cli.planning.described import Described, check_backbone
 from oltr_cli.planning.run_hash import run_hash
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.files import read_recipe
-from oltr_cli.recipe.specs import BackboneSpec, DataSpec, Recipe, TrainSpec
+from oltr_cli.recipe.specs import BackboneSpec, Recipe
 from oltr_cli.recipe.timm_names import PREFIX
+from oltr_cli.recipe.train import TrainSpec
 
 SECTIONS = ("data", "backbone", "train", "params")
 TABLES: dict[str, type[BaseModel]] = {"data": DataSpec, "backbone": BackboneSpec, "train": TrainSpec}

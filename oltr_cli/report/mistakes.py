@@ -76,7 +76,7 @@ class Album:
         Datasets of one name may have different images, such as the built-in dataset with another seed.
         """
         from oltr_cli.data.feed.opening import open_dataset
-        from oltr_cli.recipe.specs import DataSpec
+        from oltr_cli.recipe.data import DataSpec
 
         try:
             spec = DataSpec.model_validate(recorded_recipe(run.path).get("data", {}))

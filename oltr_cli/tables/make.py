@@ -3,48 +3,51 @@
 from collections.abc import Iterable, Sequence
 
 from oltr_cli.base.display import Display
-from oltr_cli.errors import OltrError, Stopped, released, with_type
-from oltr_cli.pipeline.make import run_method
+from oltr_cli.errors import OltrError, released
+from oltr_cli.launching.launch import make_graph
+from oltr_cli.launching.settings import Launcher
+from oltr_cli.pipeline.working import Failures, How
+from oltr_cli.planning.graph import Graph, Wanted, build_graph
 from oltr_cli.tables.rows import RowSpec
 
-Failures = list[tuple[str, OltrError]]  # "row, seed", and why
+
+def rows_graph(rows: Sequence[RowSpec], seeds: Iterable[int], recipe: str, option: str) -> Graph:
+    """The graph of the runs of ``rows`` × ``seeds``.
+
+    Args:
+        recipe, option: see ``Source``.
+    """
+    wanted: list[Wanted] = []
+    refused: list[tuple[Wanted, OltrError]] = []
+    for seed in seeds:
+        for row in rows:
+            one = Wanted(f"{row.key}, seed {seed}", row.method, recipe, option, seed=seed)
+            try:
+                sets = tuple(row.assignments(recipe))
+            except OltrError as error:
+                refused.append((one, released(error)))
+            else:
+                wanted.append(Wanted(one.label, row.method, recipe, option, sets, seed))
+    graph = build_graph(wanted)
+    graph.refused = [*refused, *graph.refused]
+    return graph
 
 
 def make_rows(
-    rows: Sequence[RowSpec], seeds: Iterable[int], recipe: str, option: str, device: str | None, display: Display
+    rows: Sequence[RowSpec],
+    seeds: Iterable[int],
+    recipe: str,
+    option: str,
+    device: str | None,
+    display: Display,
+    launcher: Launcher | None = None,
 ) -> Failures:
     """Find or make every run of ``rows`` × ``seeds``; failures are returned, and the rest still runs.
 
     Args:
         recipe, option: see ``Source``.
+        launcher: see ``make_graph``.
     Raises:
         Stopped: a signal came.
     """
-    failures: Failures = []
-    for seed in seeds:
-        for number, row in enumerate(rows, start=1):
-            display.say(f"[dim]row {number} of {len(rows)}:[/] {row.key}, seed {seed}")
-            try:
-                run_method(row.method, recipe, row.assignments(recipe), seed=seed, device=device, display=display)
-            except Stopped:
-                raise
-            except OltrError as error:
-                problem = error
-            except (
-                Exception
-            ) as error:  # an error in a method's code, which may be an added one: the other rows still run
-                problem = OltrError(f"{with_type(error)}; for the traceback: {row.command(recipe, option)}")
-            else:
-                continue
-            display.warn(f"{row.key}, seed {seed}: {problem}")
-            failures.append((f"{row.key}, seed {seed}", released(problem)))
-    return failures
-
-
-def warn_of(failures: Failures, display: Display) -> None:
-    """Warn about rows that failed, those with the same reason in one line."""
-    reasons: dict[str, list[str]] = {}
-    for what, error in failures:
-        reasons.setdefault(str(error), []).append(what)
-    for reason, rows in reasons.items():
-        display.warn(f"failed: {'; '.join(rows)}: {reason}")
+    return make_graph(rows_graph(rows, seeds, recipe, option), How(device), launcher, display)

@@ -26,6 +26,7 @@ Value = str | int | float | bool
 NOTE = "mlflow.json"  # in the run directory
 # MLflow's limits on one request and on one value (mlflow.utils.validation).
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on runs and metrics, not on traces
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # codes of MLflow's errors for an unknown run
 PARAMS_PER_BATCH, METRICS_PER_BATCH, KEY_LENGTH, VALUE_LENGTH, DIGEST_LENGTH = 100, 900, 250, 6000, 36
 
 
@@ -41,6 +42,21 @@ def read_note(run: Run) -> dict[str, Any]:
     """
     note = read_json(run.path / NOTE)
     return note if isinstance(note, dict) else {}
+
+
+def is_there(mlflow: Any, run: Run, uri: str) -> bool:
+    """Whether a finished run is in the store ``uri`` and closed there; raises what MLflow raises if that is down."""
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    note = read_note(run)
+    if note.get("uri") != without_secrets(uri) or note.get("status") != "FINISHED":
+        client.search_experiments(max_results=1)  # whether it answers at all
+        return False
+    try:
+        return bool(client.get_run(str(note.get("run_id"))).info.lifecycle_stage == "active")
+    except Exception as error:
+        if getattr(error, "error_code", "") in _NOT_THERE:
+            return False
+        raise
 
 
 def note_the_store(run: Run, uri: str) -> None:
@@ -133,7 +149,7 @@ class Mirror:
         try:
             found = self.client.get_run(run_id)
         except Exception as error:
-            if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if getattr(error, "error_code", "") in _NOT_THERE:
                 return None
             raise
         if found.info.lifecycle_stage != "active":

@@ -27,7 +27,7 @@ from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.history import as_lines
 from oltr_cli.training.average import WeightAverage
 from oltr_cli.training.compiling import compiled
-from oltr_cli.training.feeds import make_feed
+from oltr_cli.training.feeds import Feed, make_feed
 from oltr_cli.training.first_weights import first_weights
 from oltr_cli.training.freezing import freeze
 from oltr_cli.training.loss import Loss
@@ -55,11 +55,13 @@ def train(task: Task, log_epoch: Callable[[dict[str, Any]], None] = lambda row: 
         NotFinite: a loss term or a weight is NaN or infinite; no step was taken with it.
         DataProblem: more than 1 % of the training images cannot be decoded, or none of a class.
     """
-    return _Training(task).run(log_epoch)
+    return Training(task).run(log_epoch)
 
 
-class _Training:
-    def __init__(self, task: Task) -> None:
+class Training:
+    """A task, ready for its next step; with a ``feed`` from random weights and nothing prepared, to time steps."""
+
+    def __init__(self, task: Task, feed: Feed | None = None) -> None:
         self.task = task
         train_spec, accelerator = task.recipe.train, task.accelerator
         self.saving = Saving(task)
@@ -69,12 +71,12 @@ class _Training:
         # What a feature method keeps of the training set is not in the weights: it reads it again when a run resumes.
         on_features = issubclass(task.cls, FeatureMethod)
         frozen = train_spec.freeze_backbone or on_features
-        if not resumed or frozen:  # a frozen backbone's features are stored under its weights
+        if feed is None and (not resumed or frozen):  # a frozen backbone's features are stored under its weights
             first_weights(task, self.method, quiet=resumed)
-        self.still = freeze(task, self.method)
+        self.still = freeze(self.method, task.recipe, task.run.seed, task.display.say)
         self.method.to(accelerator.device)
-        self.feed = make_feed(task, self.method)
-        if not resumed or on_features:
+        self.feed = make_feed(task, self.method) if feed is None else feed
+        if feed is None and (not resumed or on_features):
             self.feed.prepare(self.method)
         self.saving.restore_weights(self.method)
         if not task.cls.trains:
@@ -128,14 +130,12 @@ class _Training:
     def _epoch(self, stop: StopRequest, bar: Bar) -> None:
         """The remaining steps of one epoch."""
         task, progress = self.task, self.progress
-        self.method.train()
-        for norm in self.still:
-            norm.eval()
+        self.train_mode()
         self.began = time.monotonic() - progress.epoch_seconds
         epoch = progress.epoch
         title = f"{task.recipe.method} · epoch {epoch + 1}/{task.recipe.train.epochs}"
         for batch in self.feed.epoch(epoch, progress.step):
-            self._step(batch, epoch, progress.step)
+            self.step(batch, epoch, progress.step)
             progress.step += 1
             progress.epoch_seconds = time.monotonic() - self.began
             bar.advance(1, task.recipe.train.batch_size, title)
@@ -147,7 +147,13 @@ class _Training:
                 if self.saving.due:
                     self._save_last()
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> None:
+    def train_mode(self) -> None:
+        """Put the network, but for norms that keep their statistics, into the mode for steps."""
+        self.method.train()
+        for norm in self.still:
+            norm.eval()
+
+    def step(self, batch: Batch, epoch: int, step: int) -> None:
         """One batch, without waiting for a GPU."""
         task, seed = self.task, self.task.run.seed
         task.count_failures(self.progress, batch.failed)

@@ -132,7 +132,7 @@ class _Labels:
         return len(self.labels)
 
 
-class _Drawn:
+class Drawn:
     """Rows drawn by the sampler that draws images. Each of several processes takes all: a head costs it little."""
 
     def __init__(self, task: Task, labels: NDArray[np.int64]) -> None:
@@ -157,7 +157,7 @@ class FeatureFeed:
         self.task = task
         train = SavedScores.load(task.parent.scores("train"))
         self.train, self.val = self._on_device(train), self._on_device(SavedScores.load(task.parent.scores("val")))
-        self.drawn = _Drawn(task, train.labels)
+        self.drawn = Drawn(task, train.labels)
         self.steps = self.drawn.steps
 
     def prepare(self, method: Method) -> None:
@@ -213,7 +213,7 @@ class FrozenFeed:
         empty = np.setdiff1d(np.arange(len(task.dataset.class_counts)), self.train.labels)
         if len(empty):
             raise DataProblem(f"no training image of class {empty[0]} can be decoded")
-        self.drawn = _Drawn(task, self.train.labels)
+        self.drawn = Drawn(task, self.train.labels)
         self.steps = self.drawn.steps
 
     def prepare(self, method: Method) -> None:

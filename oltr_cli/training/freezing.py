@@ -1,5 +1,7 @@
 """What of the backbone a run does not train."""
 
+from collections.abc import Callable
+
 import torch
 from rich.markup import escape
 from torch import nn
@@ -8,30 +10,32 @@ from oltr_cli.base.seeding import derive
 from oltr_cli.errors import UsageProblem
 from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.networks.lora import add_lora
-from oltr_cli.training.task import Task
+from oltr_cli.recipe.specs import Recipe
 
 
-def freeze(task: Task, method: Method) -> list[nn.Module]:
+def freeze(
+    method: Method, recipe: Recipe, seed: int, say: Callable[[str], None] = lambda line: None
+) -> list[nn.Module]:
     """Leave out of training what the recipe does not train, and add LoRA if it asks for some.
 
     Args:
         method: with its first weights, on the CPU.
+        say: told how large LoRA is.
     Returns:
         layers to set to eval mode while the rest trains: batch norms, whose statistics are weights too.
     Raises:
         UsageProblem: the backbone has fewer blocks than are to be frozen, or no attention for LoRA.
     """
-    recipe = task.recipe
-    if recipe.train.freeze_backbone or issubclass(task.cls, FeatureMethod):
+    if recipe.train.freeze_backbone or isinstance(method, FeatureMethod):
         freeze_backbone(method)
         return frozen_norms(method, whole=True)
     if recipe.train.frozen_blocks:
         freeze_blocks(method, recipe.train.frozen_blocks)
         return frozen_norms(method, whole=False)
     if recipe.train.lora:
-        torch.manual_seed(derive(task.run.seed, "lora", recipe.method))
+        torch.manual_seed(derive(seed, "lora", recipe.method))
         said = add_lora(method.backbone, recipe.backbone.name, recipe.train, recipe.data.image_size)
-        task.display.say(f"[dim]{escape(said)}[/]")
+        say(f"[dim]{escape(said)}[/]")
         return frozen_norms(method, whole=True)
     return []
 

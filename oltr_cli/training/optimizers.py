@@ -9,7 +9,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from oltr_cli.base.added_code import defined_at
 from oltr_cli.errors import OltrError, UsageProblem, nearest
 from oltr_cli.method import Method
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 
 
 def build_optimizer(method: Method, train: TrainSpec, *, fused: bool = False) -> Optimizer:

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from torch.optim import Optimizer, lr_scheduler
 
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 
 
 class Schedule(Protocol):

@@ -14,7 +14,7 @@ from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import NotFinite
 from oltr_cli.method import FeatureMethod, Method, Scores
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.contract import check_scores
 

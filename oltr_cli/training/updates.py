@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from oltr_cli.method import Method
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.training.average import WeightAverage
 from oltr_cli.training.schedule import Schedule
 

@@ -9,31 +9,22 @@ opens the scores of the test set.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.added_code import named_faults
 from oltr_cli.detector import Detector
-from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.pipeline.rescoring import NoTrainingScores, Rescoring, detector_names
-from oltr_cli.protocol.resampling import group_aurocs
-from oltr_cli.protocol.shots import GROUPS, shot_groups
+from oltr_cli.protocol.separation import CLOSED, CRITERIA, DRAWS, By, Samples, separation
+from oltr_cli.protocol.shots import shot_groups
 from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule, choose
 from oltr_cli.runs.choices import ChosenDetector, ChosenThreshold, forget_chosen_detector
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
-
-By = Literal["groups", "worst", "all"]
-CRITERIA: dict[By, str] = {
-    "groups": "mean over the shot groups of AUROC against open_val",
-    "worst": "AUROC of the worst shot group against open_val",
-    "all": "AUROC of all of val against open_val",
-}
-CLOSED = "AUROC of right against wrong predictions on val"
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -121,13 +112,12 @@ def tune_detector(
     val = on.split("val")
     open_val = on.split("open_val") if on.has("open_val") else None
     open_val = open_val if open_val is not None and len(open_val) else None
-    positive, negative, groups, names = _samples(run, val, open_val, shot_groups(result.class_counts, result.shots))
+    samples = Samples.of(run.name, val, open_val, shot_groups(result.class_counts, result.shots))
     found, left_out = _Candidates(), {}
 
     def add(name: str, known: SavedScores, open_: SavedScores | None, saw_val: bool = False) -> None:
         found.names.append(name)
-        against = known if open_ is None else open_
-        found.pairs.append((known.confidence[positive], against.confidence[negative]))
+        found.pairs.append(samples.pair(known, open_))
         found.saw_val.append(saw_val)
 
     add("own", val, open_val)
@@ -148,18 +138,13 @@ def tune_detector(
             add(name, known, against, _reads_val(detector))
             found.params[name] = detector.setup.params.model_dump(mode="json", by_alias=True)
         advance(name)
-    observed, drawn = group_aurocs(found.pairs, groups, draws, seed)
-    sizes = np.bincount(groups)
-    value, values = (_criterion(auroc, sizes, by) for auroc in (observed, drawn))
-    gain, gains = value - value[0], values - values[:, :1]
-    tail = 100 * 0.05 / 2 / max(1, len(found.names) - 1)
-    low, high = np.percentile(gains, [tail, 100 - tail], axis=0)
-    overall = observed @ sizes / sizes.sum()
+    told = separation(found.pairs, samples.groups, by, draws, seed)
+    gain, low, high = told.gain
     judged = [
         Judged(
             name,
-            float(value[i]),
-            {**dict(zip(names, observed[i].tolist(), strict=True)), "all": float(overall[i])},
+            float(told.value[i]),
+            {**dict(zip(samples.names, told.groups[i].tolist(), strict=True)), "all": float(told.overall[i])},
             float(gain[i]),
             float(low[i]),
             float(high[i]),
@@ -179,7 +164,7 @@ def tune_detector(
             threshold=found.thresholds[best.name],
             criterion=criterion,
             value=best.value,
-            own_value=float(value[0]),
+            own_value=float(told.value[0]),
             low=best.low,
             high=best.high,
         )
@@ -199,36 +184,6 @@ def check_by(by: str) -> By:
         if by == known:
             return known
     raise UsageProblem(f"--by {by}: choose one of {', '.join(CRITERIA)}")
-
-
-def _samples(
-    run: Run, val: SavedScores, open_val: SavedScores | None, masks: dict[str, NDArray[np.bool_]]
-) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], list[str]]:
-    """Rows of the positive and of the negative samples, the group of each positive one, and names of the groups.
-
-    With open images: all of val, by shot group, against all of open_val. Without: right against wrong ones of val.
-    """
-    if not len(val):
-        raise DataProblem(f"{run.name}: no validation samples, so detectors cannot be compared")
-    if open_val is None:
-        right = val.prediction == val.labels
-        if right.all() or not right.any():
-            kind = "right" if right.all() else "wrong"
-            raise DataProblem(
-                f"{run.name}: all predictions on val are {kind} and there are no open validation images, so detectors "
-                "cannot be compared"
-            )
-        return np.flatnonzero(right), np.flatnonzero(~right), np.zeros(int(right.sum()), np.int64), ["all"]
-    group_of_class = np.select([masks[name] for name in GROUPS], range(len(GROUPS)))
-    present, groups = np.unique(group_of_class[val.labels], return_inverse=True)
-    return np.arange(len(val)), np.arange(len(open_val)), groups, [GROUPS[i] for i in present]
-
-
-def _criterion(auroc: NDArray[np.float64], sizes: NDArray[np.integer], by: By) -> NDArray[np.float64]:
-    """Of AUROCs by group (…, G)."""
-    if by == "all":
-        return auroc @ sizes / sizes.sum()
-    return auroc.min(axis=-1) if by == "worst" else auroc.mean(axis=-1)
 
 
 def _reads_val(detector: Detector) -> bool:

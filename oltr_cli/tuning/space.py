@@ -24,8 +24,10 @@ from oltr_cli.errors import UsageProblem, nearest, several
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.planning.registry import PLUS, list_methods
 from oltr_cli.planning.resolve import flatten
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.files import read_toml
-from oltr_cli.recipe.specs import BackboneSpec, DataSpec, TrainSpec
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.recipe.train import TrainSpec
 
 Value = float | int | str | bool
 SHORT = ("params", "detector", "train", "train.lr")  # where a key that is cut short is looked for

@@ -22,7 +22,7 @@ from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.protocol.best_threshold import best_f_measure
 from oltr_cli.protocol.by_group import every_metric
 from oltr_cli.protocol.open_sets import OUTLIERS
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.folder import FolderGone
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.engine import train
@@ -107,9 +107,7 @@ class Workbench:
         last = self.planned[-1].cls
         on_features = issubclass(last, FeatureMethod) or (issubclass(last, Detector) and last.fit is not Detector.fit)
         if on_features:
-            parent = self.planned[-2]
-            with parent.run.lock():
-                self.networks.training(parent)
+            self.networks.training(self.planned[-2])
 
     def resolve(self, values: Mapping[str, Value], run: FiledRun) -> Planned:
         """The tuned method with ``values``, filed as ``run``."""

@@ -13,7 +13,7 @@ from oltr_cli.commands.compare import compare
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, Stopped
 from oltr_cli.tables.fill import DAMAGED
 from oltr_cli.tables.formats import FORMATS
-from tests.helpers.fake_runs import fake_methods, fake_plan, make_run
+from tests.helpers.fake_runs import fake_hash, fake_methods, fake_plan, make_run
 
 
 @pytest.fixture
@@ -38,13 +38,14 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What would have been trained: (method, assignments, seed)."""
+    """What would have been trained: (method, its hash, seed)."""
     calls = []
 
-    def run_method(method, source, sets=None, seed=0, *, device=None, **_):
-        calls.append((method, tuple(sets or ()), seed))
+    def make_runs(chain, **_):
+        run = chain[-1].run
+        calls.append((run.method, run.hash, run.seed))
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     return calls
 
 
@@ -175,43 +176,41 @@ def test_methods_from_a_file_are_a_row_below_their_own_heading(tmp_path, monkeyp
 def test_every_row_is_made_seed_by_seed_and_said(runs, recipe, asked):
     made = command("--recipe", recipe, "--run", "--seeds", "2", "-m", "range,openmax,plain-equal-budget,dme+energy")
     assert made.exit_code == 0
-    once = [
-        ("range", ()),
-        ("range+openmax", ()),
-        ("plain", ("train.epochs=28",)),
-        ("dme+energy", ()),
-    ]
-    assert asked == [(*row, seed) for seed in (0, 1) for row in once]
+    trained = [("range", fake_hash("range")), ("plain", fake_hash("plain", "train.epochs=28"))]
+    detectors = [(name, fake_hash(name)) for name in ("range+openmax", "dme+energy")]
+    assert asked == [(*row, seed) for rows in (trained, detectors) for seed in (0, 1) for row in rows]
     said = one_line(made.stderr)
-    assert "row 1 of 4: range, seed 0" in said
-    assert "row 3 of 4: plain-equal-budget, seed 1" in said
+    assert f"run 1 of 8: somewhere/range/{fake_hash('range')}-s0 (range, seed 0)" in said
+    assert "-s1 (plain-equal-budget, seed 1)" in said
 
 
 def test_without_names_all_rows_at_hand_are_made(runs, recipe, asked):
     command("--recipe", recipe, "--run")
     assert [method for method, *_ in asked] == [
-        *("plain", "range", "range+openmax", "dme"),
+        *("plain", "range", "dme"),
         *("plain", "crt", "a-old", "mine_100%"),
+        "range+openmax",
     ]
     asked.clear()
     command("--recipe", recipe, "--run", "--table", "2", "-m", "odin")
-    tuned = ("detector.tune=true",)
-    assert asked == [("plain+odin", tuned, 0), ("dme+odin", tuned, 0), ("plain+odin", (), 0)]
+    tuned = [(name, fake_hash(name, "detector.tune=true"), 0) for name in ("plain+odin", "dme+odin")]
+    assert asked == [*tuned, ("plain+odin", fake_hash("plain+odin"), 0)]
 
 
 def test_what_fails_is_named_and_the_rest_goes_on(runs, recipe, monkeypatch):
     asked = []
 
-    def run_method(method, source, sets=None, seed=0, *, device=None, **_):
-        asked.append((method, seed, source, device))
+    def make_runs(chain, *, device, **_):
+        method, seed = chain[-1].run.method, chain[-1].run.seed
+        asked.append((method, seed, device))
         if method == "plain" and seed == 1:
             raise NotFinite("cross_entropy is not finite")
         if method == "dme" and seed == 1:
             raise DataProblem("train.txt: no such file")
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     shown = command("--recipe", recipe, "--run", "--seeds", "2", "--device", "cpu", "-m", "plain,dme")
-    assert asked == [(m, s, recipe, "cpu") for s in (0, 1) for m in ("plain", "dme")]
+    assert asked == [(m, s, "cpu") for s in (0, 1) for m in ("plain", "dme")]
     assert shown.exit_code == 1
     assert "Table 3 (a)" in shown.stdout
     tail = one_line(shown.stderr)
@@ -227,10 +226,11 @@ def test_commands_to_repeat_it_name_the_added_files(recipe, tmp_path, monkeypatc
         "from oltr_cli.methods.plain import Plain\nclass Mine(Plain):\n    starts_from = 'plain'\n"
     )
 
-    def run_method(method, *_, **__):
-        raise TypeError
+    def make_runs(chain, **_):
+        if chain[-1].run.method == "my-own":
+            raise TypeError
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     options = ("--dataset", "glyphs-lt", "--methods-from", "own files/my_own.py", "-m", "my-own")
     shown = command(*options, "--run", "--json")
     again = "oltr run my-own --dataset glyphs-lt --methods-from 'own files/my_own.py'"
@@ -257,11 +257,11 @@ def test_a_row_whose_assignments_do_not_resolve_fails_alone(runs, recipe, asked,
 def test_a_signal_stops_it_at_once(runs, recipe, monkeypatch):
     asked = []
 
-    def run_method(method, source, *_, **__):
-        asked.append(method)
+    def make_runs(chain, **_):
+        asked.append(chain[-1].run.method)
         raise Stopped("stopped, checkpoint written", 15)
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     shown = command("--recipe", recipe, "--run")
     assert asked == ["plain"]
     assert isinstance(shown.exception, Stopped)

@@ -48,12 +48,13 @@ def made(monkeypatch, runs):
     """What would have been trained: (method, seed); range is then there."""
     calls = []
 
-    def run_method(method, source, sets=None, seed=0, *, device=None, **_):
-        calls.append((method, seed))
-        if method == "range":
-            put_into_folders(make_run(runs, "somewhere", "range", seed))
+    def make_runs(chain, **_):
+        run = chain[-1].run
+        calls.append((run.method, run.seed))
+        if run.method == "range":
+            put_into_folders(make_run(runs, "somewhere", "range", run.seed))
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     return calls
 
 
@@ -134,11 +135,11 @@ def test_run_with_a_seed_makes_that_one(runs, recipe, made):
 
 
 def test_a_row_that_fails_is_reported_and_the_rest_goes_on(runs, recipe, monkeypatch):
-    def run_method(method, *_, **__):
-        if method == "range":
+    def make_runs(chain, **_):
+        if chain[-1].run.method == "range":
             raise NotFinite("loss became NaN")
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     done = command("8b", "6", "--recipe", recipe, "--run")
     assert done.exit_code == 1
     assert "failed: range, seed 0: loss became NaN" in " ".join(done.stderr.split())
@@ -147,10 +148,10 @@ def test_a_row_that_fails_is_reported_and_the_rest_goes_on(runs, recipe, monkeyp
 
 
 def test_a_stop_stops(runs, recipe, monkeypatch):
-    def run_method(*_, **__):
+    def make_runs(*_, **__):
         raise Stopped("stopped", 15)
 
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", run_method)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
     done = command("6", "8b", "--recipe", recipe, "--run")
     assert isinstance(done.exception, Stopped)
 

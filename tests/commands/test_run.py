@@ -104,3 +104,64 @@ def test_an_empty_text_and_a_text_that_looks_like_toml_can_be_set():
         resolve.parse_set("data.root=[2024] birds")
     (_, advised) = shlex.split(str(caught.value).partition("write ")[2])
     assert resolve.parse_set(advised) == ("data.root", "[2024] birds")
+
+
+@pytest.fixture
+def begun(monkeypatch, tmp_path):
+    """What would have been made, the methods of each chain; every run is then there."""
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
+    calls = []
+
+    def make_runs(planned, **machine):
+        calls.append(([p.run.method for p in planned], planned[-1].run.seed, machine))
+        run = planned[-1].run
+        return make_run(run.root, run.dataset, run.method, run.seed, run.hash).result()
+
+    monkeypatch.setattr("oltr_cli.pipeline.make.make_runs", make_runs)
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", make_runs)
+    return calls
+
+
+def test_until_ends_with_a_run_of_the_chain_and_no_wait_does_not_wait(begun):
+    done = CliRunner().invoke(app, ["run", "openmax", "--until", "range", "--json", "--no-wait"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["method"] == "range"
+    assert [(chain, machine["waits"]) for chain, _, machine in begun] == [(["plain", "range"], False)]
+    refused = CliRunner().invoke(app, ["run", "openmax", "--until", "dme"])
+    assert "--until dme: range+openmax has no such run before it" in str(refused.exception)
+    planned = CliRunner().invoke(app, ["run", "openmax", "--until", "plain", "--dry-run", "--json"])
+    assert [run["run"].split("/")[1] for run in json.loads(planned.stdout)["runs"]] == ["plain"]
+
+
+def test_seeds_are_runs_from_the_first_seed_on(begun):
+    done = CliRunner().invoke(app, ["run", "dme", "--seeds", "2", "--seed", "3", "--device", "cpu", "--compile"])
+    assert done.exit_code == 0, done.output
+    assert [(chain[-1], seed) for chain, seed, _ in begun] == [("plain", 3), ("plain", 4), ("dme", 3), ("dme", 4)]
+    assert all(machine["device"] == "cpu" and machine["compiled"] for *_, machine in begun)
+    lines = [line.split("│")[1].strip() for line in done.stdout.splitlines() if "│" in line]
+    assert lines == ["3", "4", "mean"]
+    assert "oltr compare --table 3a --dataset glyphs-lt" in done.stderr
+    both = CliRunner().invoke(app, ["run", "dme", "--seeds", "2", "--seed", "3", "--json"])
+    assert [run["seed"] for run in json.loads(both.stdout)["runs"]] == [3, 4]
+    for more in (["--until", "plain"], ["--no-wait"]):
+        assert "--seeds does not go with" in str(
+            CliRunner().invoke(app, ["run", "dme", "--seeds", "2", *more]).exception
+        )
+
+
+def test_a_seed_that_fails_is_named_and_the_others_are_shown(begun, monkeypatch):
+    def make_runs(planned, **machine):
+        if planned[-1].run.seed == 1:
+            raise UsageProblem("no such thing")
+        return make(planned, **machine)
+
+    from oltr_cli.pipeline import working
+
+    make = working.make_runs
+    monkeypatch.setattr(working, "make_runs", make_runs)
+    done = CliRunner().invoke(app, ["run", "dme", "--seeds", "3", "--json"])
+    assert done.exit_code == 1
+    said = json.loads(done.stdout)
+    assert [run["seed"] for run in said["runs"]] == [0, 2]
+    assert [one["what"] for one in said["failed"]] == ["dme, seed 1"]
+    assert said["failed"][0]["error"].endswith(": no such thing")

@@ -9,17 +9,18 @@ import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from oltr_cli.base.files import read_json
+from oltr_cli.planning.plan import Planned
 from oltr_cli.planning.registry import MethodInfo
 from oltr_cli.protocol.evaluate import evaluate_scores
 from oltr_cli.protocol.thresholds import ThresholdRule
-from oltr_cli.runs.folder import Run
+from oltr_cli.runs.folder import Run, runs_root
 from oltr_cli.runs.result import RunFailure, RunResult
 from oltr_cli.runs.scores import SavedScores, max_softmax
 from oltr_cli.tables.filled import FilledRow, FilledTable
@@ -113,10 +114,14 @@ def fake_methods(monkeypatch: pytest.MonkeyPatch) -> dict[str, MethodInfo]:
 
 
 def fake_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every recipe resolves, to ``fake_hash``; the equal budget is 28 epochs."""
+    """Every recipe resolves to one run on "somewhere", without those before it; the equal budget is 28 epochs."""
 
-    def plan(method: str, recipe: str, sets: list[str], seed: int) -> list[SimpleNamespace]:
-        return [SimpleNamespace(link=SimpleNamespace(hash=fake_hash(method, *sets)))]
+    def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None = None) -> list[Planned]:
+        link = SimpleNamespace(
+            hash=fake_hash(method, *sets), recipe=SimpleNamespace(detector=method.partition("+")[2] or None)
+        )
+        about: Any = SimpleNamespace(name=method)
+        return [Planned(Run(runs_root(), "somewhere", method, link.hash, seed), cast("Any", link), about, start)]
 
     monkeypatch.setattr("oltr_cli.planning.plan.plan", plan)
     monkeypatch.setattr("oltr_cli.planning.plan.equal_budget", lambda method, recipe: ["train.epochs=28"])

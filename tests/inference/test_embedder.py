@@ -17,7 +17,8 @@ from oltr_cli.inference.embedder import Embedder, embed
 from oltr_cli.inference.image_paths import image_sources
 from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.pipeline.make import run_method
-from oltr_cli.recipe.specs import BackboneSpec, DataSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.tiny import Oltr
 

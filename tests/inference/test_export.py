@@ -31,7 +31,7 @@ from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.method import Scores, Setup
 from oltr_cli.methods.dme import DME
 from oltr_cli.methods.plain import Plain
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import make_tiny_dataset
 

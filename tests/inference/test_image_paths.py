@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from oltr_cli.errors import OltrError
-from oltr_cli.inference import image_stream
+from oltr_cli.inference import decoding
 from oltr_cli.inference.image_paths import PAUSE, Source, image_sources
 from oltr_cli.inference.image_stream import ImageStream
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 SPEC = DataSpec(name="any", image_size=8, eval_resize=8)
 
@@ -184,8 +184,8 @@ def test_nothing_gives_nothing():
 
 def test_few_images_are_decoded_ahead(tmp_path, monkeypatch):
     file, decoded = put(tmp_path / "a.png"), []
-    real = image_stream.decode_file
-    monkeypatch.setattr(image_stream, "decode_file", lambda path: decoded.append(path) or real(path))
+    real = decoding.decode_pixels
+    monkeypatch.setattr(decoding, "decode_pixels", lambda path: decoded.append(path) or real(path))
     with ImageStream((Source(file) for _ in range(10_000)), SPEC, 4, 0) as stream:
         batches = iter(stream)
         for _ in range(3):
@@ -255,7 +255,7 @@ def test_what_goes_wrong_while_finding_is_raised_here(tmp_path):
 
 def test_a_worker_that_dies_is_named_not_waited_for(tmp_path, monkeypatch):
     file = put(tmp_path / "a.png")
-    monkeypatch.setattr(image_stream, "decode_file", lambda path: os._exit(9))  # forked workers take it along
+    monkeypatch.setattr(decoding, "decode_pixels", lambda path: os._exit(9))  # forked workers take it along
     with ImageStream([Source(file)], SPEC, 1, 1) as stream, pytest.raises(OltrError, match=r"killed.*a\.png"):
         list(stream)
 

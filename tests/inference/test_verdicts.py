@@ -27,7 +27,7 @@ from oltr_cli.inference.formats.rows import FORMATS, Whole, csv_line
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.inference.verdicts import Reasons, Totals, Verdict
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.finished_runs import environment, make_finished_runs
 
@@ -384,6 +384,24 @@ def test_numbers_are_the_float32_and_no_longer_than_needed():
         assert np.float32(shortest(value)) == value
     assert shortest(np.float32(0.1)) == 0.1
     assert [number(x) for x in (0.0, 0.12345, 12.5, 0.0001, -3.0)] == ["0.000", "0.123", "12.500", "1.00e-04", "-3.000"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_closes_the_json_object(finished, number):
+    command = [sys.executable, "-m", "oltr_cli", "predict", finished.names["plain"], "-", "--json"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", "--workers", "1"], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    process.stdin.write(f"{finished.files('test')[0]}\n")
+    process.stdin.flush()
+    told = process.stdout.readline() + process.stdout.readline()
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 128 + number
+    rest, said = process.communicate()
+    content = json.loads(told + rest)
+    assert (len(content["images"]), content["complete"]) == (1, False)
+    assert said.endswith("stopped after 1 image\n")
 
 
 def test_rows_come_while_the_list_is_still_open_and_ctrl_c_lets_them_stand(finished):

@@ -9,7 +9,8 @@ from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.networks import lora
 from oltr_cli.networks.backbones import build_backbone
 from oltr_cli.networks.lora import add_lora, attention_layers, merged_state
-from oltr_cli.recipe.specs import BackboneSpec, TrainSpec
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.recipe.train import TrainSpec
 
 pytest.importorskip("peft")
 pytest.importorskip("timm")

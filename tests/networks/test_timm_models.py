@@ -11,7 +11,8 @@ from oltr_cli.networks.timm_data import contradictions, data_of
 from oltr_cli.networks.weights import load_weights
 from oltr_cli.planning.described import described_chain
 from oltr_cli.planning.resolve import resolve_chain
-from oltr_cli.recipe.specs import BackboneSpec, DataSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.specs import BackboneSpec
 from oltr_cli.recipe.timm_names import timm_models
 
 timm = pytest.importorskip("timm")

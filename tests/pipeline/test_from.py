@@ -19,7 +19,7 @@ from oltr_cli.pipeline.seen import record_trained_on
 from oltr_cli.planning.plan import plan
 from oltr_cli.planning.registry import load_method
 from oltr_cli.planning.which_run import differences, resolve_run
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.checkpoint import load_best
 from oltr_cli.runs.folder import find_runs
 from oltr_cli.runs.trained_on import keys_of, trained_on

@@ -9,7 +9,7 @@ import pytest
 
 from oltr_cli.base.display import Display
 from oltr_cli.drawing.run_plots import save_run_plots
-from oltr_cli.errors import UsageProblem
+from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.pipeline.tracked import _missing_plots, complete, rebuild_store
 from oltr_cli.runs.history import as_lines
 from oltr_cli.tracking.tracker import tracking_uri
@@ -122,10 +122,31 @@ def test_a_store_is_filled_again_from_files(runs, oltr):
     ]
 
 
-def test_a_server_is_not_rebuilt(runs, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org")
-    with pytest.raises(UsageProblem, match=r"MLFLOW_TRACKING_URI is https://mlflow\.example\.org; only"):
-        rebuild_store(runs, Display())
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+def test_without_a_finished_run_there_is_nothing_to_fill_a_store_with(runs):
     with pytest.raises(UsageProblem, match="no finished runs"):
         rebuild_store(runs, Display())
+
+
+def test_a_server_gets_the_runs_that_it_lacks(runs, monkeypatch, tmp_path, oltr):
+    store = tmp_path / "elsewhere.db"
+    uri = f"sqlite+pysqlite:///{store}"  # not the file in the runs folder: nothing is set aside
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    one = with_history(make_run(runs, "tiny", "plain"))
+    assert rebuild_store(runs, Display()) == (1, None)
+    two = make_run(runs, "tiny", "dme", seed=1)
+    done = oltr("ui", "--rebuild", OLTR_TRACKING="", MLFLOW_TRACKING_URI=uri)
+    assert done.stdout == f"1 run added to {uri}\n"
+    client, found = stored(runs)
+    assert set(found) == {f"plain {one.hash}-s0", f"dme {two.hash}-s1"}
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    client.delete_run(found[f"plain {one.hash}-s0"].info.run_id)
+    assert rebuild_store(runs, Display()) == (1, None)
+    assert len(stored(runs)[1]) == 2
+
+
+def test_a_server_that_is_down_is_named_without_its_secret(runs, monkeypatch):
+    make_run(runs, "tiny", "plain")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(OltrError, match=r"http://127\.0\.0\.1:9: cannot be filled") as caught:
+        rebuild_store(runs, Display())
+    assert "secret" not in str(caught.value)

@@ -22,7 +22,7 @@ from oltr_cli.pipeline.embeddings import SPLITS, embed_split, load_embeddings, s
 from oltr_cli.planning.registry import load_method
 from oltr_cli.protocol import identification as module
 from oltr_cli.protocol.identification import identification
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.tiny import Oltr, make_tiny_dataset, write_image
 
 RATES = ("full", "many", "few", "one", "zero")

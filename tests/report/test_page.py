@@ -25,7 +25,7 @@ from oltr_cli.protocol.metrics import accepted, all_metrics
 from oltr_cli.protocol.mistakes import PER_KIND, find_mistakes
 from oltr_cli.protocol.per_class import PerClass
 from oltr_cli.protocol.shots import shot_groups
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.report import watch as watching
 from oltr_cli.report.choose import choose, tables_for
 from oltr_cli.report.content import Cache, collect

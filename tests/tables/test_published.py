@@ -174,10 +174,10 @@ def test_the_table_has_a_recipe_of_its_own(monkeypatch, tmp_path):
     assert Source.of_dataset(RECIPE) == Source(NAME, RECIPE, f"--dataset {RECIPE}")
     assert find_source(None, None, load_table(NAME).default_recipe).dataset == NAME
     calls = []
-    monkeypatch.setattr("oltr_cli.tables.make.run_method", lambda method, *rest, **_: calls.append((method, *rest)))
+    monkeypatch.setattr("oltr_cli.pipeline.working.make_runs", lambda chain, **_: calls.append(chain[-1].run))
     done = command(compare, "--table", NAME, "--methods", "plain,ldam-drw", "--run", "--json")
     assert done.exit_code == 0, done.output
-    assert calls == [("plain", RECIPE, []), ("ldam-drw", RECIPE, [])]
+    assert calls == [plan(method, RECIPE, [], seed=0)[-1].run for method in ("plain", "ldam-drw")]
     filled = json.loads(done.stdout)
     assert (filled["dataset"], filled["comparable"]) == (NAME, True)
     assert filled["rows"][1]["command"] == f"oltr run ldam-drw --dataset {RECIPE}"

@@ -8,7 +8,8 @@ from oltr_cli.conformance.methods import BACKBONE, IMAGE_SIZE
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.method import FeatureSet
 from oltr_cli.planning.registry import load_method
-from oltr_cli.recipe.specs import DataSpec, Recipe
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.imprint import LOSS, Imprinter, predictions
 from oltr_cli.training.task import build_method

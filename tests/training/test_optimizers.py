@@ -14,7 +14,8 @@ from oltr_cli.method import Setup
 from oltr_cli.methods.dme import DME
 from oltr_cli.methods.plain import Plain
 from oltr_cli.networks.backbones import Backbone
-from oltr_cli.recipe.specs import BackboneSpec, TrainSpec
+from oltr_cli.recipe.specs import BackboneSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.training.optimizers import build_optimizer
 from oltr_cli.training.saving import Saving
 from oltr_cli.training.updates import Updates

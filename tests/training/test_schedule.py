@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.training.schedule import WarmUp, build_scheduler
 
 STEPS = 5  # in an epoch

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.training.updates import Updates, updates_per_epoch
 
 BATCH, RATE = 4, 0.1
@@ -59,7 +59,7 @@ import sys, torch, torch.distributed as dist
 from types import SimpleNamespace
 from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.training.updates import Updates
 from tests.training.test_updates import RATE, data
 

@@ -14,6 +14,7 @@ from oltr_cli.commands.options import (
     FinishedRun,
     Json,
     MethodsFrom,
+    OwnConfidence,
     Quiet,
     ThresholdOfRun,
 )
@@ -22,7 +23,7 @@ from oltr_cli.commands.printing import print_json
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.inference.active.choose import Chosen
-    from oltr_cli.recipe.specs import DataSpec
+    from oltr_cli.recipe.data import DataSpec
 
 SHOWN = 10  # failed files that are named on the screen
 
@@ -39,7 +40,7 @@ def active(
         typer.Option(
             metavar="reachability|confidence",
             help="What to rank by: largest distance to the nearest class centroid (reachability, dme only), or lowest "
-            "confidence; default the one that detects the run's open validation images better",
+            "confidence; default the confidence, unless reachability is better on the run's validation images",
         ),
     ] = None,
     out: Annotated[
@@ -50,6 +51,7 @@ def active(
         typer.Option("--contact-sheet", metavar="FILE.png", help="Save a picture of the first 100 chosen images"),
     ] = None,
     threshold: ThresholdOfRun = None,
+    own_confidence: OwnConfidence = False,
     format_: Annotated[
         Literal["table", "csv"] | None, typer.Option("--format", "-f", metavar="table|csv", help="Default table")
     ] = None,
@@ -62,9 +64,13 @@ def active(
 ) -> None:
     """Choose which unlabelled images to label next: those that the run knows least, without near-duplicates.
 
-    Copies, images too similar to a chosen one, and the run's own training images are left out, and no nearest class
-    fills the choice. A warning says if the ranking may be no better than chance. An image that cannot be
-    read is reported, and the exit code is then 1. --threshold is for the suggested labels, as in oltr predict.
+    Copies, near-duplicates, and the run's own training images are left out. The rest is grouped by what it looks like
+    to the network, and the groups take turns, so that images of one kind do not fill the choice.
+
+    The first line says how well the score tells open from known validation images (AUROC, 95 % interval), and a warning
+    if that is chance or not known. If oltr tune detector chose a detector for the run, the confidence is that
+    detector's; --own-confidence takes the run's own. --threshold is for the suggested labels, as in oltr predict. An
+    image that cannot be read is reported, and the exit code is then 1.
 
     ```
     oltr data active mine/dme unsorted --budget 50 --contact-sheet next.png
@@ -92,9 +98,11 @@ def active(
     from oltr_cli.inference.sheet import Sheet
 
     tiles = Sheet(sheet) if sheet else None
-    recogniser = Recogniser.load(named_model(run, display), make_accelerator(device).device, threshold)
+    recogniser = Recogniser.load(
+        named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
+    )
     measure = choose_measure(recogniser, by)
-    display.say(f"[dim]{recogniser.run.name}: by {measure.by} ({measure.why})[/]")
+    display.say(f"[dim]{recogniser.run.name}: {escape(measure.text)}[/]")
     if measure.doubt:
         display.warn(measure.doubt)
     count = default_workers() if workers is None else workers
@@ -105,7 +113,7 @@ def active(
         display.say(f"[dim]list[/]  {escape(visible(str(out)))}")
     if tiles is not None:
         fill_sheet(tiles, recogniser, chosen)
-        title = f"{recogniser.run.name}: what to label next, by {measure.by}"
+        title = f"{recogniser.run.name}: what to label next, by {measure.name}"
         display.say(f"[dim]sheet[/] {escape(tiles.save(title, len(chosen.rows)))}")
     if hasattr(sys.stdout, "reconfigure"):
         # Names that are not UTF-8 are written as the bytes that they have on the disk.
@@ -129,17 +137,19 @@ def _last_words(chosen: "Chosen", budget: int, data: "DataSpec", display: "Displ
     counts = chosen.counts
     left_out = [
         (counts.copies, "copies"),
-        (counts.similar, "too similar to a chosen one"),
-        (counts.crowded, "nearest to a class that has its share"),
+        (counts.similar, "near-duplicates"),
+        (counts.crowded, "of a group that had its turns"),
         (counts.training, "training images"),
         (counts.failed, "that failed"),
     ]
     said = ", ".join(f"{count:,} {what}" for count, what in left_out if count)
-    display.say(f"{len(chosen.rows):,} of {counted(counts.images, 'image')}" + (f"; left out: {said}" if said else ""))
+    groups = f", from {counted(chosen.group_count, 'group')} of images that look alike" if len(chosen.rows) else ""
+    left = f"; left out: {said}" if said else ""
+    display.say(f"{len(chosen.rows):,} of {counted(counts.images, 'image')}{groups}{left}")
     if not len(chosen.rows):
         display.say("no images are left to choose from")
     elif len(chosen.rows) < budget:
-        display.say(f"fewer than the {budget:,} requested: no other image is different enough")
+        display.say(f"fewer than the {budget:,} requested: all others are near-duplicates or were left out")
     if len(chosen.rows) and not chosen.training_known:
         display.say(
             "the run's training images cannot be read, so any among these images were not left out: "

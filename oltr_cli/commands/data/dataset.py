@@ -10,7 +10,7 @@ from oltr_cli.commands import complete
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from oltr_cli.recipe.specs import DataSpec
+    from oltr_cli.recipe.data import DataSpec
 
 Name = Annotated[
     str,
@@ -33,9 +33,9 @@ def named_dataset(name: str, root: Path | None, lists: Path | None) -> "tuple[Da
     from pydantic import ValidationError
 
     from oltr_cli.errors import UsageProblem, several
+    from oltr_cli.recipe.data import DataSpec
     from oltr_cli.recipe.files import find_recipe, read_recipe
     from oltr_cli.recipe.home import data_home
-    from oltr_cli.recipe.specs import DataSpec
 
     path = find_recipe(name)
     given = {key: str(folder) for key, folder in (("root", root), ("lists", lists)) if folder is not None}

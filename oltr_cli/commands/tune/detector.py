@@ -52,7 +52,7 @@ def detector(
     Many detectors are fitted to the training set. If a run has no scores of it yet, its images are scored first.
 
     A detector is chosen only if it beats the run's own confidence by more than chance explains. From then on predict,
-    evaluate and export use it for the run, with τ by its own rule; tables, figures, the report and data active keep the
+    evaluate, export and data active use it for the run, with τ by its own rule; tables, figures and the report keep the
     run's own confidence. Without open validation images, right predictions are ranked against wrong ones.
 
     ```

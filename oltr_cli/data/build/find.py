@@ -42,7 +42,7 @@ def find_photographs(
         display.say(f"{counted(len(found), 'image')} of it with one class{to}")
         return found
     if source.is_file() and source.suffix.lower() == ".csv":
-        return read_csv(source)
+        return read_csv(source, warnings, all_open=option == "--open")
     if not source.exists():
         what = "file" if source.suffix.lower() == ".csv" else "folder"
         raise DataProblem(f"{option} {source}: no such {what}")
@@ -67,6 +67,7 @@ def sizes_of(photographs: Iterable[Photograph]) -> dict[Path, int]:
         DataProblem: a file does not exist; the message says where it is listed.
     """
     sizes: dict[Path, int] = {}
+    missing: dict[Path, Photograph] = {}
     for photograph in photographs:
         path = photograph.path
         if path in sizes:
@@ -79,10 +80,23 @@ def sizes_of(photographs: Iterable[Photograph]) -> dict[Path, int]:
         if not found:
             if photograph.where == str(path):  # found in a folder, and a broken link or the like: screened later
                 continue
-            swapped = "; the path comes first, then the label" if _is_swapped(photograph) else ""
-            raise DataProblem(f"{photograph.where}: no such image {path}{swapped}")
+            missing.setdefault(path, photograph)
+            continue
         sizes[path] = status.st_size
+    if missing:
+        raise DataProblem(_missing(missing))
     return sizes
+
+
+def _missing(missing: dict[Path, Photograph]) -> str:
+    """The first of the files that do not exist, and how many others there are."""
+    path, photograph = next(iter(missing.items()))
+    text = f"{photograph.where}: no such image {path}"
+    if Path(photograph.label).suffix.lower() in SUFFIXES:
+        return f"{text}; the path comes first, then the label"
+    if {"http:", "https:"} & set(path.parts):
+        return f"{text}; nothing is downloaded: write where the file is"
+    return text + (f", and {counted(len(missing) - 1, 'other')} that are not there" if len(missing) > 1 else "")
 
 
 def by_class(photographs: Iterable[Photograph]) -> Photographs:
@@ -101,12 +115,17 @@ def one_for_each_file(photographs: list[Photograph], warnings: list[str]) -> lis
     """
     first: dict[Path, Photograph] = {}
     torn: dict[Path, list[Photograph]] = {}
+    again = []
     for photograph in photographs:
         other = first.setdefault(photograph.path, photograph)
         if other is photograph:
             continue
+        again.append((other, photograph))
         if (other.label, other.open) != (photograph.label, photograph.open):
             torn.setdefault(photograph.path, [other]).append(photograph)
+    for other, photograph in again:
+        if photograph.path in torn:
+            continue
         for what in ("split", "group"):
             one, two = getattr(other, what), getattr(photograph, what)
             if one != two:
@@ -126,10 +145,6 @@ def one_for_each_file(photographs: list[Photograph], warnings: list[str]) -> lis
 
 def _short(where: str) -> str:
     return where.rpartition("/")[2]
-
-
-def _is_swapped(photograph: Photograph) -> bool:
-    return Path(photograph.label).suffix.lower() in SUFFIXES
 
 
 def _in_folders(source: Path, option: str, without: Path | None, warnings: list[str]) -> Photographs:

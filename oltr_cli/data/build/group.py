@@ -82,7 +82,7 @@ def _rule(kind: str, value: str, by: str, photographs: list[Photograph]) -> Call
             raise UsageProblem(f"{_OPTION} {by}: not a regular expression ({error})") from None
         return lambda photograph: _matched(pattern, photograph.path.name)
     if by == "day" and not any("day" in photograph.columns for photograph in photographs):
-        return lambda photograph: photograph.date[:10]
+        return lambda photograph: photograph.date[:10] if len(photograph.date) >= 10 else ""
     column = column_of(photographs, by, f"{_OPTION} {by}")
     return lambda photograph: photograph.columns.get(column, "")
 
@@ -98,6 +98,7 @@ def _matched(pattern: re.Pattern[str], name: str) -> str:
 def _why_none(kind: str) -> str:
     return {
         "exif-time": "; they have no time of exposure (EXIF, or a column date with the time)",
+        "day": "; the column date has no days",
         "name-pattern": "; the pattern is looked for in file names",
     }.get(kind, "; the column is empty")
 

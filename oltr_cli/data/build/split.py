@@ -195,6 +195,8 @@ def _split(
         new = [path for path in order if path not in before]
         for split, number in zip(("test", "val"), numbers[name][::-1], strict=True):
             lacking = max(0, number - len(parts[split]))
+            if split == "test" and numbers[name][0] and not parts["val"] and parts["train"]:
+                lacking = min(lacking, max(1, len(new) - 1))  # groups are for training: one is left for validation
             parts[split] += new[:lacking]
             new = new[lacking:]
         parts["train"] += new

@@ -7,7 +7,7 @@ from pathlib import Path
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.build.group import column_of
 from oltr_cli.data.build.split import Photographs, split_open
-from oltr_cli.data.sources.table import Photograph, iso_date
+from oltr_cli.data.sources.table import Photograph, iso_date, start_of
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 
 
@@ -110,15 +110,15 @@ def _rule(photographs: list[Photograph], by: str) -> Callable[[Photograph], bool
         raise UsageProblem(f"{option}: write date:2024-01-01, group:NAME or COLUMN:VALUE")
     if name == "date":
         try:
-            first = iso_date(value)
+            first = start_of(iso_date(value))
         except ValueError:
             raise UsageProblem(f"{option}: '{value}' is no date; write it as 2024-01-01") from None
         dates = [photograph.date for photograph in photographs if photograph.date]
         if not dates:
             raise UsageProblem(f"{option}: no photograph has a date (a column 'date' of a CSV, or EXIF)")
-        if max(dates) < first:
-            raise UsageProblem(f"{option}: the last photograph is of {max(dates)}")
-        return lambda photograph: photograph.date >= first
+        if start_of(last := max(dates, key=start_of)) < first:
+            raise UsageProblem(f"{option}: the last photograph is of {last}")
+        return lambda photograph: bool(photograph.date) and start_of(photograph.date) >= first
     if name == "group":
         there = {photograph.group for photograph in photographs} - {""}
         if value not in there:

@@ -13,8 +13,8 @@ from oltr_cli.base.files import parse_toml, write_text
 from oltr_cli.data.build.recipe import same_settings
 from oltr_cli.data.lists.kept_together import GROUPS
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.files import BUILT_RECIPE, builtin_recipes
-from oltr_cli.recipe.specs import DataSpec
 
 _OLD_RECIPE = f".{BUILT_RECIPE}.old"  # marks the lists beside it as ours while they are being replaced
 _KEPT_RECIPE = "recipe.old{}.toml"  # with a number from 2 on if the name is taken

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.base.seeding import generator
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 TRIES = 10
 Boxes = NDArray[np.int64]  # (B, 4): top, left, height, width

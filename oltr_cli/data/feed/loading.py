@@ -27,7 +27,8 @@ from oltr_cli.data.feed.sampling import (
 )
 from oltr_cli.data.feed.transforms import box_crop, evaluation_crop, padded_crop, rand_augmented, shrunk, training_crop
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import DataSpec, TrainSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.train import TrainSpec
 
 
 @dataclass(frozen=True)

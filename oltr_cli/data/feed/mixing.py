@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oltr_cli.base.seeding import generator
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 
 
 @dataclass(frozen=True)

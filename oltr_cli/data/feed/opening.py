@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.files import known_recipes, read_recipe
 from oltr_cli.recipe.home import data_home
-from oltr_cli.recipe.specs import DataSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

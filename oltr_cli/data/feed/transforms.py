@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from oltr_cli.base.seeding import derive, generator
 from oltr_cli.data.feed.boxes import erased_boxes
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 _FILTERS = {None: InterpolationMode.BILINEAR, **{mode.value: mode for mode in InterpolationMode}}
 _LONGEST = 16  # times the shorter side; more of an image is not resized to cut out its middle

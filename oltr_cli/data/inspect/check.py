@@ -34,7 +34,7 @@ from oltr_cli.data.lists.lists import REQUIRED, not_those_of_the_recipe, other_d
 from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import is_open
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 UNREADABLE = ("empty_files", "no_files", "undecodable")
 
@@ -180,7 +180,9 @@ def _group_findings(read: Lists, lists: Path) -> list[Finding]:
     ]
     if not torn:
         return []
-    message = f"{counted(len(torn), 'group')} of {GROUPS} in two splits: {some(torn)}; build again with --redraw"
+    message = (
+        f"{counted(len(torn), 'group')} of {GROUPS} in two splits: {some(torn)}; build again with --force --redraw"
+    )
     return [Finding("error", "groups", message, count=len(torn))]
 
 

@@ -16,7 +16,7 @@ from oltr_cli.data.lists.locate import find_files
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import is_open
 from oltr_cli.protocol.shots import DEFINITIONS, GROUPS, shot_groups
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 if TYPE_CHECKING:
     from oltr_cli.data.feed.opening import Split

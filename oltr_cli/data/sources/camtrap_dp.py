@@ -16,7 +16,7 @@ from oltr_cli.base.text import counted
 from oltr_cli.data.sources.csv_file import Row, need, rows_of
 from oltr_cli.data.sources.json_file import objects, read_object
 from oltr_cli.data.sources.left_out import ABSENT, SEVERAL, UNLABELLED, LeftOut
-from oltr_cli.data.sources.local_files import LocalFiles
+from oltr_cli.data.sources.local_files import LocalFiles, is_file
 from oltr_cli.data.sources.table import Photograph, iso_date, label_of
 from oltr_cli.errors import DataProblem
 
@@ -43,10 +43,10 @@ def read(file: Path, warnings: list[str]) -> list[Photograph]:
         DataProblem: a table is missing or lacks a column, or no photograph is left; the message names file and line.
     """
     tables = _tables(file)
-    need(tables["media"], "mediaID", "deploymentID", "timestamp", "filePath", "fileMediatype")
-    media = list(rows_of(tables["media"]))
+    need(tables["media"][0], "mediaID", "deploymentID", "timestamp", "filePath", "fileMediatype")
+    media = list(rows_of(*tables["media"]))
     known = {row["mediaID"] for _, row in media}
-    sites = {row.get("deploymentID", ""): row for _, row in rows_of(tables["deployments"])}
+    sites = {row.get("deploymentID", ""): row for _, row in rows_of(*tables["deployments"])}
     labels, events, machine = _observations(tables["observations"], media, known)
     files, left_out, found = LocalFiles(file.parent), LeftOut(), []
     by_machine = 0
@@ -68,7 +68,7 @@ def read(file: Path, warnings: list[str]) -> list[Photograph]:
             f"labels that a machine gave and nobody checked (classificationMethod): {counted(by_machine, 'image')}"
         )
     if not found:
-        raise DataProblem(f"{tables['media']}: no photograph is left: {left_out or 'it lists none'}")
+        raise DataProblem(f"{tables['media'][0]}: no photograph is left: {left_out or 'it lists none'}")
     return found
 
 
@@ -83,38 +83,44 @@ def _photograph(row: Row, path: Path, label: str, sites: dict[str, Row], event: 
     return Photograph(path, label, "", row["deploymentID"], date, columns=columns, where=where)
 
 
-def _tables(file: Path) -> dict[str, Path]:
-    """Table → file. A package may not name files outside of its folder."""
-    found: dict[str, Path] = {}
+def _tables(file: Path) -> dict[str, list[Path]]:
+    """Table → its file, or the files that it is divided into. A package may not name files outside of its folder."""
+    found: dict[str, list[Path]] = {}
     for position, resource in enumerate(objects(read_object(file), "resources", file)):
         where, name, path = f"{file}: resources[{position}]", resource.get("name"), resource.get("path")
         if name not in _TABLES:
             continue
-        if not isinstance(path, str) or "://" in path:
-            raise DataProblem(f"{where}: 'path' is {path!r}; only a single file in the package's folder is read")
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise DataProblem(f"{where}: 'path' {path!r} leads out of the package's folder")
-        found[name] = file.absolute().parent / path
-        if not found[name].is_file():
-            raise DataProblem(f"{where}: no such file {found[name]}")
+        found[name] = [_inside(part, file, where) for part in (path if isinstance(path, list) and path else [path])]
     for name in _TABLES:
         if name not in found:
             raise DataProblem(f"{file}: 'resources' has no table called {name}")
     return found
 
 
+def _inside(path: Any, file: Path, where: str) -> Path:
+    """A file in the package's folder."""
+    if not isinstance(path, str) or "://" in path:
+        raise DataProblem(f"{where}: 'path' is {path!r}; only files in the package's folder are read")
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise DataProblem(f"{where}: 'path' {path!r} leads out of the package's folder")
+    found = file.absolute().parent / path
+    if not is_file(found):
+        raise DataProblem(f"{where}: no such file {found}")
+    return found
+
+
 def _observations(
-    table: Path, media: list[tuple[str, Row]], known: set[str]
+    table: list[Path], media: list[tuple[str, Row]], known: set[str]
 ) -> tuple[_Labels, dict[str, str], set[str]]:
     """Classes by medium, the event of each, and those whose labels are a machine's alone."""
-    need(table, "deploymentID", "mediaID", "eventStart", "eventEnd", "observationLevel", "observationType")
+    need(table[0], "deploymentID", "mediaID", "eventStart", "eventEnd", "observationLevel", "observationType")
     human: _Labels = defaultdict(set)
     machine: _Labels = defaultdict(set)
     of_event: _Labels = defaultdict(set)
     of_event_machine: _Labels = defaultdict(set)
     events: dict[str, str] = {}
     span = _Spans(media)
-    for where, row in rows_of(table):
+    for where, row in rows_of(*table):
         label = _label(row, where)
         by_machine = row.get("classificationMethod") == "machine"
         if row["mediaID"]:

@@ -13,6 +13,7 @@ from typing import Any
 from oltr_cli.base.text import counted, some
 from oltr_cli.data.sources.json_file import objects, scalars, value
 from oltr_cli.data.sources.left_out import ABSENT, SEVERAL, UNLABELLED, LeftOut
+from oltr_cli.data.sources.local_files import is_file
 from oltr_cli.data.sources.table import SPLITS, Photograph, iso_date, label_of
 from oltr_cli.errors import DataProblem
 
@@ -52,7 +53,7 @@ def read(file: Path, content: dict[str, Any], warnings: list[str]) -> list[Photo
             left_out.add("images that the file calls corrupt", name)
         elif len(classes) != 1:
             left_out.add(SEVERAL if classes else UNLABELLED, name)
-        elif not path.is_file():
+        elif not is_file(path):
             left_out.add(ABSENT, name)
         else:
             found.append(_photograph(image, path, next(iter(classes)), where))
@@ -119,7 +120,7 @@ def _folder(images: list[dict[str, Any]], file: Path) -> Path:
     names = [str(image["file_name"]) for image in islice(images, _TRIED) if image.get("file_name")]
     hits: dict[Path, int] = defaultdict(int)
     for place in places:
-        hits[place] = sum((place / name.replace("\\", "/")).is_file() for name in names)
+        hits[place] = sum(is_file(place / name.replace("\\", "/")) for name in names)
     best = max(places, key=lambda place: hits[place])
     if names and not hits[best]:
         raise DataProblem(

@@ -10,12 +10,12 @@ from pathlib import Path
 from oltr_cli.data.sources.csv_file import Row, header_of, keyed, rows_of
 from oltr_cli.data.sources.left_out import ABSENT, UNLABELLED, LeftOut
 from oltr_cli.data.sources.local_files import LocalFiles
-from oltr_cli.data.sources.table import Photograph, iso_date, label_of
+from oltr_cli.data.sources.table import ALIASES, Photograph, iso_date, label_of
 from oltr_cli.errors import DataProblem
 
 _OCCURRENCES = ("occurrence", "occurrences", "observation", "observations")
 _MEDIA = ("multimedia", "media", "photos", "photo", "images")
-_SUFFIXES = (".csv", ".txt", ".tsv")
+_SUFFIXES = (".csv", ".txt", ".tsv")  # also compressed, as iNaturalist's open data
 # Columns by ``keyed`` name; pairs of the occurrence's ID and what a medium calls it.
 _LABELS = ("species", "scientificname", "taxonname", "taxonspeciesname")
 _IMAGES = ("associatedmedia", "imageurl", "identifier", "accessuri", "photoid")
@@ -23,7 +23,7 @@ _KEYS = (
     *(("gbifid", "gbifid"), ("id", "coreid"), ("occurrenceid", "coreid"), ("occurrenceid", "occurrenceid")),
     *(("observationuuid", "observationuuid"), ("id", "id"), ("id", "observationid"), ("id", "occurrenceid")),
 )
-_PATHS = {"path", "file", "filename", "filepath", "relativepath"}  # then it is a CSV of paths
+_PATHS = {*ALIASES["path"], *ALIASES["folder"]}  # then it is a CSV of paths
 _OWN_IDS = ("gbifid", "occurrenceid", "observationuuid", "id", "observationid", "catalognumber")
 _TAXON = ("taxonid",)
 _DATES = ("eventdate", "observedon", "timeobservedat")
@@ -49,6 +49,11 @@ def tables_in(source: Path) -> tuple[Path, Path] | None:
         if named and columns & {"associatedmedia", "imageurl", "photoid"}:
             return table, table
     return None
+
+
+def is_table(name: str) -> bool:
+    """Whether a file is called like a table, compressed by gzip or not."""
+    return name.lower().removesuffix(".gz").endswith(_SUFFIXES)
 
 
 def read(tables: tuple[Path, Path], warnings: list[str]) -> list[Photograph]:
@@ -128,10 +133,10 @@ def _by_id(occurrences: _Table, id_: str) -> dict[str, Row]:
 def _named(folder: Path, stems: tuple[str, ...]) -> list[Path]:
     """Tables in ``folder`` with these names, as archives have them; iNaturalist's exports add numbers."""
     try:
-        files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+        files = [path for path in sorted(folder.iterdir()) if is_table(path.name) and path.is_file()]
     except OSError:  # find_photographs says so
         return []
-    return [path for path in files if path.stem.lower().rstrip("-_0123456789") in stems]
+    return [path for path in files if path.name.lower().partition(".")[0].rstrip("-_0123456789") in stems]
 
 
 def _pair(occurrences: _Table, media: _Table) -> tuple[str, str]:

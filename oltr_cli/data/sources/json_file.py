@@ -44,13 +44,15 @@ def objects(content: dict[str, Any], key: str, file: Path) -> list[dict[str, Any
 
 
 def value(one: dict[str, Any], key: str, where: str) -> Any:
-    """A text or a number under ``key``, a text without blanks around it.
+    """A text or a whole number under ``key``, a text without blanks around it.
 
     Raises:
         DataProblem: missing, empty or of another kind; the message begins with ``where``.
     """
     found = one.get(key)
     found = found.strip() if isinstance(found, str) else found
+    if isinstance(found, float) and found.is_integer():  # as tables have numbers where one is missing
+        found = int(found)
     if found is None or found == "" or isinstance(found, (dict, list, bool, float)):
         raise DataProblem(f"{where}: '{key}' is {'missing' if found is None else f'{found!r}'}")
     return found

@@ -1,14 +1,23 @@
 """Finding the file that a format means: by a path, or by a URL whose image was downloaded below a folder."""
 
 import os
+import stat
 from collections import defaultdict
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from oltr_cli.data.images import SUFFIXES
 
 # Names that say a size and not which image, the best first: the folder's name counts.
 _SIZES = ("original", "full", "large", "medium", "image", "photo", "file", "small", "thumb", "square")
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; False for what no file can be called: too long, with a zero byte."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 class LocalFiles:
@@ -24,14 +33,17 @@ class LocalFiles:
         A name may lack its suffix (``12345`` finds ``12345.jpg``, and ``12345/medium.jpg``). Of several files of one
         name the one is taken whose folders fit the reference best; None if two fit equally well, or none.
         """
-        url = urlsplit(reference)
+        try:
+            url = urlsplit(reference)
+        except ValueError:  # brackets that are no IPv6 address
+            return None
         if url.scheme == "file":
-            path = Path(unquote(url.path))
-            return path if path.is_file() else None
+            path = Path(os.fsdecode(unquote_to_bytes(url.path)))
+            return path if is_file(path) else None
         remote = url.scheme in ("http", "https")
         if not remote and reference:
             path = Path(os.path.normpath(self.folder / reference.replace("\\", "/")))
-            if path.is_file():
+            if is_file(path):
                 return path
         parts = tuple(unquote(url.path).strip("/").split("/")) if remote else tuple(Path(reference).parts)
         candidates = [parts] if reference else []

@@ -5,7 +5,6 @@ bytes has the images, and one called label, class, species or the like the label
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from oltr_cli.base.display import Display
 from oltr_cli.data.sources.csv_file import keyed
-from oltr_cli.data.sources.left_out import UNLABELLED, LeftOut
-from oltr_cli.data.sources.table import SPLITS, Photograph, iso_date, label_of
+from oltr_cli.data.sources.left_out import LeftOut
+from oltr_cli.data.sources.packed import label_in, places, splits
+from oltr_cli.data.sources.table import Photograph, iso_date
 from oltr_cli.data.sources.unpack import Unpacker, suffix_of
 from oltr_cli.errors import DataProblem, UsageProblem
 
@@ -48,23 +48,24 @@ def read(files: list[Path], unpacker: Unpacker, warnings: list[str], display: Di
         DataProblem: not a Parquet file, no column of images or of labels, or no image is left.
     """
     left_out, found = LeftOut(), []
+    place, split_of = places(files), splits(files)
     with display.bar("unpacking images", 0) as bar:
         for file in files:
             for row, columns, where in _rows(file):
                 image = row[columns.image]
                 content = (image.get("bytes") if isinstance(image, dict) else image) or b""
-                label = _label(row[columns.label], columns.names, where)
+                label, none = label_in(row[columns.label], columns.names, where)
                 if not content:
                     left_out.add("rows without the bytes of an image", where)
                 elif not (suffix := suffix_of(content)):
                     left_out.add("rows whose bytes are no image", where)
-                elif not label:
-                    left_out.add(UNLABELLED, where)
+                elif none:
+                    left_out.add(none, where)
                 else:
                     unpacker.room(len(content), where)
-                    path = unpacker.place(f"{_place(file, files)}/{where.rpartition(' ')[2]:0>7}{suffix}", where)
+                    path = unpacker.place(f"{place[file]}/{where.rpartition(' ')[2]:0>7}{suffix}", where)
                     unpacker.write(path, content)
-                    found.append(_photograph(row, columns, path, label, _split(file), where))
+                    found.append(_photograph(row, columns, path, label, split_of[file], where))
                 bar.advance()
     warnings += left_out.warnings()
     if not found:
@@ -113,7 +114,9 @@ def _columns(schema: "Schema", file: Path) -> _Columns:
         if len(found) != 1:
             which = f"several columns of {what}: {', '.join(found)}; leave one" if found else f"no column of {what}"
             raise DataProblem(f"{file}: has {which} (columns: {', '.join(schema.names)})")
-    names = tuple(map(str, features.get(labels[0], {}).get("names") or ()))
+    feature = features.get(labels[0], {})
+    feature = feature.get("feature", feature)  # of a list
+    names = tuple(map(str, feature.get("names") or ()))
     others = [one.name for one in schema if not types.is_nested(one.type) and not _is_bytes(one.type)]
     return _Columns(images[0], labels[0], names, tuple(name for name in others if name not in (images[0], labels[0])))
 
@@ -134,16 +137,6 @@ def _features(schema: "Schema") -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _label(value: Any, names: tuple[str, ...], where: str) -> str:
-    if value is None or (names and value == -1):
-        return ""
-    if not names or isinstance(value, str):
-        return label_of(str(value), where)
-    if not isinstance(value, int) or not 0 <= value < len(names):
-        raise DataProblem(f"{where}: label {value!r}, but there are {len(names)} class names")
-    return label_of(names[value], where)
-
-
 def _photograph(
     row: Mapping[str, Any], columns: _Columns, path: Path, label: str, split: str, where: str
 ) -> Photograph:
@@ -155,15 +148,3 @@ def _photograph(
     except (StopIteration, ValueError):
         date = ""
     return Photograph(path, label, split, group, date, columns=said, where=where)
-
-
-def _split(file: Path) -> str:
-    words = (re.split(r"[^a-z]", name.lower())[0] for name in (file.name, file.parent.name))
-    return next((SPLITS[word] for word in words if word in SPLITS), "")
-
-
-def _place(file: Path, files: list[Path]) -> str:
-    """The file's name, with its folder's where several files have one name."""
-    if sum(one.stem == file.stem for one in files) > 1:
-        return f"{file.parent.name}-{file.stem}"
-    return file.stem

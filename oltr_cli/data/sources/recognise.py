@@ -14,7 +14,6 @@ from oltr_cli.data.sources.table import Photograph
 from oltr_cli.data.sources.unpack import Unpacker
 from oltr_cli.errors import DataProblem
 
-_TABLES = (".csv", ".tsv", ".txt")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
@@ -46,7 +45,7 @@ def recognise(source: Path, unpack_to: Path, display: Display) -> Recognised | N
     name = source.name.lower()
     if name.endswith(".json"):
         return _json(source)
-    if name.endswith(_TABLES):
+    if darwin_core.is_table(name):
         return _darwin_core(source)
     if name.endswith(".parquet"):
         return _parquet([source], unpack_to, display)
@@ -75,6 +74,8 @@ def _folder(source: Path, unpack_to: Path, display: Display) -> Recognised | Non
         return _json(package)
     if (tables := _darwin_core(source)) is not None:
         return tables
+    if (source / "dataset_info.json").is_file() and any(source.glob("*.arrow")):
+        raise DataProblem(f"{source}: a dataset as save_to_disk writes it; write it with to_parquet instead")
     parquet, archives = _inside(source)
     if parquet:
         return _parquet(parquet, unpack_to, display)

@@ -16,8 +16,9 @@ from typing import Any
 from oltr_cli.base.display import Display
 from oltr_cli.data.images import SUFFIXES
 from oltr_cli.data.sources.json_file import scalars
-from oltr_cli.data.sources.left_out import UNLABELLED, LeftOut
-from oltr_cli.data.sources.table import SPLITS, Photograph, iso_date, label_of
+from oltr_cli.data.sources.left_out import LeftOut
+from oltr_cli.data.sources.packed import label_in, places, splits
+from oltr_cli.data.sources.table import Photograph, iso_date
 from oltr_cli.data.sources.unpack import Unpacker, suffix_of
 from oltr_cli.errors import DataProblem
 
@@ -48,17 +49,18 @@ def read(files: list[Path], unpacker: Unpacker, warnings: list[str], display: Di
         DataProblem: not a tar file, cut short, or a member that is refused; the message names archive and member.
     """
     left_out, found = LeftOut(), []
+    place, split_of = places(files), splits(files)
     with display.bar("unpacking archives", len(files)) as bar:
         for file in files:
             names = _class_names(file)
-            for sample in _samples(file, unpacker, left_out):
-                label = _label(sample, names)
+            for sample in _samples(file, place[file], unpacker, left_out):
+                label, none = _label(sample, names)
                 if sample.image is None:
                     left_out.add("samples without an image", sample.where)
-                elif not label:
-                    left_out.add(UNLABELLED, sample.where)
+                elif none:
+                    left_out.add(none, sample.where)
                 else:
-                    found.append(_photograph(sample, sample.image, label, _split(file)))
+                    found.append(_photograph(sample, sample.image, label, split_of[file]))
             bar.advance()
     warnings += left_out.warnings()
     if not found:
@@ -69,8 +71,8 @@ def read(files: list[Path], unpacker: Unpacker, warnings: list[str], display: Di
     return found
 
 
-def _samples(file: Path, unpacker: Unpacker, left_out: LeftOut) -> Iterator[_Sample]:
-    """The samples of an archive; members of a key follow each other."""
+def _samples(file: Path, place: str, unpacker: Unpacker, left_out: LeftOut) -> Iterator[_Sample]:
+    """The samples of an archive, unpacked to ``place``; members of a key follow each other."""
     sample: _Sample | None = None
     done: set[str] = set()
     try:
@@ -93,7 +95,7 @@ def _samples(file: Path, unpacker: Unpacker, left_out: LeftOut) -> Iterator[_Sam
                     if key in done:
                         raise DataProblem(f"{where}: the files of sample {key!r} do not follow each other")
                     done.add(key)
-                    sample = _Sample(key, where, unpacker.place(f"{_stem(file)}/{key}", where))
+                    sample = _Sample(key, where, unpacker.place(f"{place}/{key}", where))
                 _add(sample, archive, member, ending.lower(), where, unpacker, left_out)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise DataProblem(f"{file}: not a tar file, or damaged ({error})") from None
@@ -146,13 +148,15 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> b
     return content
 
 
-def _label(sample: _Sample, names: list[str]) -> str:
-    said = sample.cls or next((str(sample.about[key]) for key in _LABEL_FIELDS if key in sample.about), "")
-    if names and re.fullmatch(r"\d+", said):
-        if int(said) >= len(names):
-            raise DataProblem(f"{sample.where}: class {said}, but classes.txt has {len(names)} lines")
-        said = names[int(said)]
-    return label_of(said, sample.where)
+def _label(sample: _Sample, names: list[str]) -> tuple[str, str]:
+    """As ``label_in``: of KEY.cls, else of the first field of KEY.json that has a value."""
+    said = [sample.about[key] for key in _LABEL_FIELDS if sample.about.get(key) not in (None, "", [])]
+    value = sample.cls or next(iter(said), None)
+    if names and isinstance(value, str) and re.fullmatch(r"\d+", value):
+        value = int(value)
+        if value >= len(names):
+            raise DataProblem(f"{sample.where}: class {value}, but classes.txt has {len(names)} lines")
+    return label_in(value, names, sample.where)
 
 
 def _photograph(sample: _Sample, image: Path, label: str, split: str) -> Photograph:
@@ -168,13 +172,7 @@ def _photograph(sample: _Sample, image: Path, label: str, split: str) -> Photogr
 def _class_names(file: Path) -> list[str]:
     """Lines of classes.txt beside the archive; [] without one."""
     names = file.parent / "classes.txt"
-    return names.read_text(encoding="utf-8").splitlines() if names.is_file() else []
-
-
-def _split(file: Path) -> str:
-    """``train`` of ``train-000012.tar``."""
-    return SPLITS.get(re.split(r"[^a-z]", file.name.lower())[0], "")
-
-
-def _stem(file: Path) -> str:
-    return file.name.partition(".")[0]
+    try:
+        return names.read_text(encoding="utf-8-sig").splitlines() if names.is_file() else []
+    except UnicodeDecodeError:
+        raise DataProblem(f"{names}: not UTF-8 text") from None

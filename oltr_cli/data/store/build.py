@@ -157,9 +157,7 @@ def _is_old(store: StoreFolder, shard: Shard) -> bool:
 
 def _check_space(store: StoreFolder, missing: Sequence[str], display: Display) -> None:
     """Say how much disk the images will take, and refuse if there is not so much."""
-    step = max(1, len(missing) // SAMPLED)
-    sizes = [_bytes_of(store.root / name, store.side) for name in missing[::step]]
-    needed = int(np.mean(sizes) * len(missing))
+    needed = _bytes_needed(store, missing)
     free = shutil.disk_usage(store.path).free
     display.say(
         f"storing {counted(len(missing), 'image')} with a shorter side of up to {store.side} px in {store.path}: about "
@@ -170,6 +168,18 @@ def _check_space(store: StoreFolder, missing: Sequence[str], display: Display) -
             f"{store.path}: the store needs about {amount(needed)} and {amount(free)} are free; set OLTR_CACHE to a "
             "folder on a larger disk, use a smaller --side, or free some: oltr data store ls"
         )
+
+
+def still_needed(store: StoreFolder, names: Sequence[str]) -> tuple[int, int]:
+    """How many of the images ``names`` the store lacks, and about how many bytes they will take; writes nothing."""
+    missing = _compare(store, names)[1]
+    return len(missing), _bytes_needed(store, missing) if missing else 0
+
+
+def _bytes_needed(store: StoreFolder, missing: Sequence[str]) -> int:
+    """About how many bytes the images will take, from the headers of some."""
+    step = max(1, len(missing) // SAMPLED)
+    return int(np.mean([_bytes_of(store.root / name, store.side) for name in missing[::step]]) * len(missing))
 
 
 def _bytes_of(path: Path, side: int) -> int:

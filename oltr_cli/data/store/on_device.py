@@ -20,7 +20,8 @@ from oltr_cli.data.feed.loading import Batch, EpochBatches, none_left, rank_shar
 from oltr_cli.data.store.shards import START
 from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import DataSpec, TrainSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.train import TrainSpec
 
 AHEAD = 3  # batches in preparation
 SHARE = 0.5  # of the device's free memory that pixels may take

@@ -108,18 +108,28 @@ def from_store(dataset: OpenedDataset, display: Display) -> OpenedDataset:
         OltrError, Stopped: as ``build_store``.
     """
     side = dataset.spec.store_side
-    listed = {name: split for name, split in dataset.splits.items() if isinstance(split, ListSplit)}
+    listed = _listed(dataset)
     if side is None or not listed:
         return dataset
-    root = next(iter(listed.values())).root
-    files = [file for split in listed.values() for file in split.files]
-    places, _ = build_store(StoreFolder(dataset.spec.name, root, side), files, cores(), display)
+    places, _ = build_store(*store_of(dataset), cores(), display)
     splits, start = dict(dataset.splits), 0
     for name, split in listed.items():
         splits[name] = StoredSplit(split, places.of(slice(start, start + len(split))), side, dataset.spec.name)
         start += len(split)
     _warn_of_copies({name: split for name, split in splits.items() if isinstance(split, StoredSplit)}, display)
     return replace(dataset, splits=splits)
+
+
+def store_of(dataset: OpenedDataset) -> tuple[StoreFolder, list[str]]:
+    """The store of a dataset whose recipe has a ``store_side``, and the files that belong into it, in order."""
+    listed = _listed(dataset)
+    assert dataset.spec.store_side is not None
+    store = StoreFolder(dataset.spec.name, next(iter(listed.values())).root, dataset.spec.store_side)
+    return store, [file for split in listed.values() for file in split.files]
+
+
+def _listed(dataset: OpenedDataset) -> dict[str, ListSplit]:
+    return {name: split for name, split in dataset.splits.items() if isinstance(split, ListSplit)}
 
 
 def _warn_of_copies(splits: dict[str, StoredSplit], display: Display) -> None:

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem
-from oltr_cli.inference.active.diversity import cap, diverse
+from oltr_cli.inference.active.diversity import Spread, spread
 from oltr_cli.inference.active.measure import By, Measure
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageBatch, ImageStream
 from oltr_cli.inference.recogniser import Recogniser
+from oltr_cli.runs.scores import SavedScores
 
 KEEP, KEEP_AT_LEAST = 20, 2000  # images kept with their features: this many per image of the budget
 
@@ -49,6 +50,10 @@ class Rows:
         none, features = np.empty(0, object), np.empty((0, 0), np.float32)
         return cls(none, numbers, numbers, numbers, labels, labels, np.empty(0, np.bool_), features)
 
+    def least_known(self, most: int) -> "Rows":
+        """The ``most`` least known rows, of equal ones the one that comes first."""
+        return self.take(np.argsort(-self.uncertainty, kind="stable")[:most])
+
     def take(self, which: NDArray) -> "Rows":
         """The rows that an index or a mask names."""
         return Rows(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
@@ -58,8 +63,8 @@ class Rows:
 class Counts:
     """Numbers of images: ``images`` counts all, the others those that were left out.
 
-    ``copies`` look the same to the network. ``similar`` and ``crowded`` are as unknown as the chosen ones, but too
-    close to one of them, or nearest to a class that has its share of the budget.
+    ``copies`` look the same to the network. ``similar`` and ``crowded`` are as unknown as the chosen ones, but nearly
+    the same as another one, or of a group that had its turns.
     """
 
     images: int = 0
@@ -75,15 +80,22 @@ class Chosen:
     """The images to label, the least known first.
 
     Attributes:
+        groups: of the images (n,) by what they look like to the network, 0 for that of the first.
         failed: sources that are not images, with their problem.
         training_problem: why the run's training images could not be left out; "" if they were.
     """
 
     measure: Measure
     rows: Rows = field(default_factory=Rows.none)
+    groups: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     counts: Counts = field(default_factory=Counts)
     failed: list[Source] = field(default_factory=list)
     training_problem: str = ""
+
+    @property
+    def group_count(self) -> int:
+        """Number of groups that the images come from."""
+        return len(np.unique(self.groups))
 
     @property
     def training_known(self) -> bool:
@@ -99,26 +111,42 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
         trained = training_files(recogniser.recipe.data, _lists_digest(recogniser))
     except DataProblem as problem:
         chosen.training_problem = str(problem)
-    pool = _Pool(max(KEEP * budget, KEEP_AT_LEAST))
+    pool = _Pool(keep(budget))
     seen: set[bytes] = set()
     with display.bar("scoring", 0) as bar:
         for batch in stream:
             pool.add(_new_rows(recogniser, batch, chosen, seen, trained))
             bar.advance(len(batch.sources))
             bar.reached(chosen.counts.images, stream.found)
-    rows = pool.rows()
-    with display.bar("choosing", min(budget, len(rows))) as bar:
-        picked = diverse(rows.features, rows.nearest, budget, bar.advance)
-    # Images that are known better than the last chosen one were not passed over, unless there was room for them.
-    there_was_room = len(picked) < budget
-    passed_over = np.setdiff1d(np.arange(len(rows) if there_was_room else picked[-1] + 1), picked)
-    if not there_was_room:
-        classes, taken = np.unique(rows.nearest[picked], return_counts=True)
-        full = classes[taken >= cap(rows.nearest, budget)]
-        chosen.counts.crowded = int(np.isin(rows.nearest[passed_over], full).sum())
-    chosen.counts.similar = len(passed_over) - chosen.counts.crowded
-    chosen.rows = rows.take(picked)
+    known = _known(recogniser)
+    with display.bar("choosing", 1) as bar:
+        chosen.rows, found = least_known(pool.rows(), budget, known)
+        bar.advance()
+    chosen.groups = found.groups
+    chosen.counts.similar, chosen.counts.crowded = found.similar, found.crowded
     return chosen
+
+
+def keep(budget: int) -> int:
+    """How many of the least known images are kept to choose from."""
+    return max(KEEP * budget, KEEP_AT_LEAST)
+
+
+def least_known(rows: Rows, budget: int, known: NDArray[np.floating] | None) -> tuple[Rows, Spread]:
+    """Up to ``budget`` of the least known ``rows``, the least known first, spread over groups that look alike.
+
+    Args:
+        known: features (M, D) of the run's validation images, if it has saved them.
+    """
+    ordered = rows.least_known(keep(budget))
+    found = spread(ordered.features, budget, known)
+    return ordered.take(found.rows), found
+
+
+def _known(recogniser: Recogniser) -> NDArray[np.floating] | None:
+    """The saved features of the run's validation images."""
+    file = recogniser.base.scores("val")
+    return SavedScores.load(file).features if file.exists() else None
 
 
 def _lists_digest(recogniser: Recogniser) -> str | None:
@@ -187,10 +215,10 @@ class _Pool:
                 self.parts = [self._sorted()]
 
     def rows(self) -> Rows:
-        """The least known first, of equal ones the one that came first."""
+        """The least known first."""
         return self._sorted() if self.parts else Rows.none()
 
     def _sorted(self) -> Rows:
         names = [f.name for f in fields(Rows)]
         joined = Rows(**{name: np.concatenate([getattr(part, name) for part in self.parts]) for name in names})
-        return joined.take(np.argsort(-joined.uncertainty, kind="stable")[: self.keep])
+        return joined.least_known(self.keep)

@@ -70,13 +70,14 @@ def as_facts(recogniser: Recogniser, chosen: Chosen, budget: int) -> dict[str, A
     """What ``--json`` prints, as one object."""
     return {
         "run": recogniser.run.name,
-        "by": chosen.measure.by,
-        "why": chosen.measure.why,
-        "auroc": None if chosen.measure.area is None else vars(chosen.measure.area),
-        "doubt": chosen.measure.doubt,
+        **chosen.measure.as_json(),
         "threshold": recogniser.threshold_facts,
         "budget": budget,
-        "images": records(recogniser, chosen),
+        "images": [
+            {**one, "group": group}
+            for one, group in zip(records(recogniser, chosen), chosen.groups.tolist(), strict=True)
+        ],
+        "groups": chosen.group_count,
         "counts": vars(chosen.counts),
         "training_images_left_out": chosen.training_known,
         "failed": [{"image": source.path, "error": source.problem} for source in chosen.failed],

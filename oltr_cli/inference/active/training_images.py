@@ -7,7 +7,7 @@ from pathlib import Path
 from oltr_cli.data.feed.opening import open_dataset, other_lists
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 
 class TrainingFiles:

@@ -194,8 +194,8 @@ class CamtrapPackage(Lines):
             return row | {"observationType": "unknown", "observationComments": nearest}
         row |= {"observationType": kind_of(v.label), "classificationProbability": min(v.top[0][1], 1.0)}
         if row["observationType"] == "animal":
-            self.names.add(v.label)
-            row["scientificName"] = spreadsheet_cell(v.label)
+            row["scientificName"] = str(spreadsheet_cell(v.label))
+            self.names.add(row["scientificName"])
         return row
 
     def _deployment(self, id_: str) -> dict[str, str]:

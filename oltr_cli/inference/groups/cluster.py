@@ -36,7 +36,7 @@ def cluster(features: NDArray[np.floating], least: int) -> NDArray[np.int64]:
         return np.full(images, ALONE, np.int64)
     from sklearn.cluster import HDBSCAN
 
-    places = _components(unit(features))
+    places = components(unit(features))
     found = HDBSCAN(min_cluster_size=least, min_samples=1, cluster_selection_method="leaf", copy=True).fit_predict(
         places
     )
@@ -64,7 +64,7 @@ def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def _components(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def components(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """The first principal components (N, ≤ ``DIMENSIONS``) of rows (N, D)."""
     centred = x - x.mean(axis=0)
     if min(x.shape) <= DIMENSIONS:

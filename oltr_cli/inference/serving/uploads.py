@@ -25,7 +25,7 @@ from oltr_cli.base.text import amount, counted
 from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_image, formats_of, why_unidentified
 from oltr_cli.errors import DataProblem, first_line
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 TOO_LARGE, NO_IMAGE, BROKEN, MALFORMED = 413, 415, 422, 400
 _END = 512  # bytes at the end of a form that have its last boundary

@@ -79,6 +79,17 @@ def test_a_class_of_few_groups_has_one_for_training_then_test_then_val():
     assert even.without == {"val": ["one", "two"], "test": ["one"]}
 
 
+@pytest.mark.parametrize("size", range(1, 16))
+def test_three_groups_of_one_size_give_one_to_each_split(size):
+    known, together = dataset(**{group: {"fox": size} for group in "abc"}, _={"dog": 30})
+    assert sorted(counts(draw(known, together)[0], "fox")) == [size] * 3
+
+
+def test_of_two_single_images_beside_a_group_one_is_for_validation():
+    known, together = dataset(a={"fox": 8}, _={"fox": 2})
+    assert counts(draw(known, together)[0], "fox") == [8, 1, 1]
+
+
 def test_single_images_make_up_for_groups():
     known, together = dataset(a={"fox": 8}, b={"fox": 8}, _={"fox": 14})
     assert counts(draw(known, together)[0], "fox") == [21, 3, 6]

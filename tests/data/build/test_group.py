@@ -184,3 +184,29 @@ def test_given_splits_of_open_images_hold():
     open_, open_val = split_unknown(unknown, given, [], 0, [])
     assert unknown["a"][0] in open_val
     assert {unknown["a"][1], *unknown["b"]} <= set(open_)
+
+
+@pytest.mark.parametrize(
+    ("date", "since", "opened"),
+    [
+        ("2024", "2024-01-01", True),
+        ("2024", "2024-01-02", False),
+        ("2024-05", "2024-05-01", True),
+        ("2024-05-31", "2024-05-31T00:00:00", True),
+        ("2024-05-31T10:00:00", "2024-05", True),
+        ("2024-05-31T10:00:00", "2024/5/31", True),
+        ("", "1900", False),
+    ],
+)
+def test_a_year_or_a_month_counts_by_its_first_day(date, since, opened):
+    known = [Photograph(Path(f"/{i}.jpg"), "old", date="1800") for i in range(2)]
+    late = Photograph(Path("/a.jpg"), "late", date="2100")
+    found = open_by([*known, late, Photograph(Path("/b.jpg"), "new", date=date)], f"date:{since}", [])
+    assert [photograph.open for photograph in found] == [False, False, True, opened]
+
+
+def test_years_and_months_are_no_days():
+    dated = [Photograph(Path("/a.jpg"), "fox", date=date) for date in ("2024", "2024-05", "2024-05-31")]
+    assert groups(dated, "day") == ["", "", "2024-05-31"]
+    with pytest.raises(UsageProblem, match="no photograph has a group by it; the column date has no days"):
+        groups(dated[:2], "day")

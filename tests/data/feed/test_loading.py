@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from oltr_cli.data.feed.loading import TrainingLoader
-from oltr_cli.recipe.specs import DataSpec, TrainSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.train import TrainSpec
 
 SPEC = DataSpec(name="x", image_size=8, eval_resize=8)
 TRAIN = TrainSpec(batch_size=3, epochs=3, sampler="instance")

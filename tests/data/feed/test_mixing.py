@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from oltr_cli.data.feed.mixing import Mixing, cut_box, draw_mixing
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 
 SIDE, ROWS = 12, 6
 

@@ -7,7 +7,7 @@ import pytest
 
 from oltr_cli.data.feed.loading import EpochBatches, rank_share
 from oltr_cli.data.feed.sampling import outlier_batches, spread
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 
 KNOWN, OUTLIERS = 40, 13
 

@@ -9,7 +9,8 @@ import torch
 from oltr_cli.data.feed.boxes import crop_boxes
 from oltr_cli.data.feed.device_crops import Placed, crop_batch
 from oltr_cli.data.feed.loading import EpochBatches
-from oltr_cli.recipe.specs import DataSpec, TrainSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.train import TrainSpec
 
 
 def digest(array):

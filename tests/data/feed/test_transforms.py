@@ -10,7 +10,7 @@ from oltr_cli.base.seeding import derive, generator
 from oltr_cli.data.feed.boxes import erased_boxes, padded_windows
 from oltr_cli.data.feed.loading import _TrainingImages
 from oltr_cli.data.feed.transforms import DeviceTransform, evaluation_crop, padded_crop, rand_augmented, training_crop
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 CPU = torch.device("cpu")
 

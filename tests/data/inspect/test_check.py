@@ -19,7 +19,7 @@ from oltr_cli.data.inspect.check import PUBLISHED
 from oltr_cli.data.inspect.published import Published
 from oltr_cli.data.lists.lists import digest_of_files
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import TINY_COUNTS
 
@@ -300,6 +300,9 @@ def test_without_near_copies_there_is_no_picture(tiny, tmp_path):
             "path,group\ntrain/c0/0.png,A\ntest/c0/0.png,A\nval/c0/0.png,B\n",
             r"1 group of groups\.csv in two splits: 'A' ",
         ),
+        ("\ufeffpath,group\r\ntrain/c0/0.png,A\r\ntest/c0/0.png,A\r\n", r"1 group .* 'A' .*with --force --redraw"),
+        ("path,group\nx,A\nx,B\n", "x is in two groups, 'A' and 'B'"),
+        ("path,group\nx,A\nx,A\n", ""),
         ("path,site\nx,A\n", "its lines are not 'path,group'"),
         ("path,group\nx\n", "its lines are not 'path,group'"),
         ("path,group\n\ntrain/c0/0.png,A\ntrain/c1/0.png,A\nopen/c7/0.png,A\n", ""),

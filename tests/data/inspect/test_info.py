@@ -14,7 +14,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.data.inspect.info import Look, facts, look_at
 from oltr_cli.data.inspect.pictures import COLUMNS, frequency_curve, representative_tiles
 from oltr_cli.errors import DataProblem, OltrError
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import TINY_COUNTS
 

@@ -9,7 +9,7 @@ from oltr_cli.data.lists.list_file import find_list
 from oltr_cli.data.lists.lists import digest_of_files, open_lists
 from oltr_cli.data.lists.open_lists import find_open_sets, shared_classes
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.open_lists import add_open_list
 
 

@@ -1,5 +1,6 @@
 """Camtrap DP packages."""
 
+import gzip
 import json
 
 import pytest
@@ -95,7 +96,8 @@ def test_it_is_known_by_its_profile_or_its_tables():
         ("observations.csv", "2020-05-30T02:57:37Z", "noon", r"observations\.csv:2: 'noon' is not a time"),
         ("datapackage.json", '"media.csv"', '"../media.csv"', r"resources\[1\]: 'path' '../media\.csv' leads out"),
         ("datapackage.json", '"media.csv"', '"https://x.org/m.csv"', r"resources\[1\]: 'path' is 'https"),
-        ("datapackage.json", '"media.csv"', '["a.csv", "b.csv"]', r"resources\[1\]: 'path' is \['a\.csv"),
+        ("datapackage.json", '"media.csv"', '["media.csv", "b.csv"]', r"resources\[1\]: no such file .*b\.csv"),
+        ("datapackage.json", '"media.csv"', "[]", r"resources\[1\]: 'path' is \[\]"),
         ("datapackage.json", '"media.csv"', '"m.csv"', r"resources\[1\]: no such file .*m\.csv"),
         ("datapackage.json", '"name": "media"', '"name": "x"', "'resources' has no table called media"),
         ("datapackage.json", "{", "", r"datapackage\.json:1: not valid JSON"),
@@ -130,3 +132,21 @@ def test_many_media_of_one_event_are_found_at_once(package):
     events = "".join(f"o{i},d1,,y{i},2022-01-01T00:00:00Z,2022-01-01T01:00:00Z,event,blank,,\n" for i in range(20_000))
     (package.parent / "observations.csv").write_text(OBSERVATIONS + events)
     assert len(camtrap_dp.read(package, [])) == 5
+
+
+def test_tables_in_several_files_and_compressed(package):
+    folder = package.parent
+    whole = camtrap_dp.read(package, [])
+    header, *rows = (folder / "media.csv").read_text().splitlines(keepends=True)
+    (folder / "a.csv").write_text(header + "".join(rows[:1]))
+    (folder / "b.csv").write_text("".join(rows[1:2]))  # parts are put together as they are …
+    (folder / "c.csv").write_text(header + "".join(rows[2:]))  # … or each has the header
+    with gzip.open(folder / "observations.csv.gz", "wb") as packed:
+        packed.write((folder / "observations.csv").read_bytes())
+    text = package.read_text().replace('"media.csv"', '["a.csv", "b.csv", "c.csv"]')
+    package.write_text(text.replace('"observations.csv"', '"observations.csv.gz"'))
+    found = camtrap_dp.read(package, [])
+    assert [(one.path, one.label) for one in found] == [(one.path, one.label) for one in whole]
+    (folder / "observations.csv.gz").write_bytes((folder / "observations.csv.gz").read_bytes()[:-20])
+    with pytest.raises(DataProblem, match=r"observations\.csv\.gz: cannot be read"):
+        camtrap_dp.read(package, [])

@@ -121,3 +121,16 @@ def test_what_is_not_valid_is_named(tmp_path, change, said):
     change(content)
     with pytest.raises(DataProblem, match=rf"traps\.json: {said}|traps\.json: categories.*{said}"):
         read(write(tmp_path, content))
+
+
+def test_whole_numbers_of_a_table_and_names_that_no_file_can_have(tmp_path):
+    content = copy.deepcopy(TRAPS)
+    content["images"] = [{"id": float(i), "file_name": one["file_name"]} for i, one in enumerate(TRAPS["images"])]
+    content["images"][1]["file_name"] = "x" * 5000
+    content["annotations"] = [{"id": i, "image_id": float(i), "category_id": 1.0} for i in range(3)]
+    warnings = []
+    assert [one.label for one in read(write(tmp_path, content), warnings)] == ["gray_wolf"] * 2
+    assert "left out, images that are listed but not there (1)" in "".join(warnings)
+    content["annotations"][0]["image_id"] = 0.5
+    with pytest.raises(DataProblem, match=r"annotations\[0\]: 'image_id' is 0\.5"):
+        read(write(tmp_path, content))

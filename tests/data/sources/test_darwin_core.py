@@ -1,5 +1,7 @@
 """Darwin Core archives and iNaturalist's tables."""
 
+import gzip
+
 import pytest
 
 from oltr_cli.data.sources import darwin_core
@@ -122,4 +124,30 @@ def test_ids_that_are_not_unique_are_named(tmp_path):
         darwin_core.read(tables, [])
     write(tmp_path, occurrence__csv="gbifID,species\n1,a,x\n")
     with pytest.raises(DataProblem, match=r"occurrence\.csv:2: 3 values for 2 columns"):
+        darwin_core.read(tables, [])
+
+
+def test_open_data_of_inaturalist_compressed_as_they_are_published(tmp_path):
+    photo(tmp_path / "5" / "medium.jpg")
+    tables = {
+        "observations": "observation_uuid\ttaxon_id\tobserved_on\nu1\t7\t2020-01-02\n",
+        "photos": "photo_id\tobservation_uuid\textension\n5\tu1\tjpg\n",
+        "taxa": "taxon_id\tname\n7\tVulpes vulpes\n",
+    }
+    for name, text in tables.items():
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (found,) = darwin_core.read(darwin_core.tables_in(tmp_path), [])
+    assert (found.path, found.label) == (tmp_path / "5" / "medium.jpg", "Vulpes vulpes")
+
+
+@pytest.mark.parametrize("path", ["file", "image", "image_path", "relative_file_path"])
+def test_a_table_of_paths_with_addresses_beside_them_is_none(tmp_path, path):
+    assert write(tmp_path, t__csv=f"{path},species,image_url,id\n1.jpg,fox,https://x.org/1.jpg,1\n") is None
+    assert darwin_core.tables_in(tmp_path / "t.csv") is None
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "http://[::1", "a\0b"])
+def test_names_that_no_file_can_have_are_not_there(tmp_path, name):
+    tables = write(tmp_path, observations__csv=f'id,species,image_url\n1,fox,"{name}"\n')
+    with pytest.raises(DataProblem, match=r"images that are listed but not there \(1\)"):
         darwin_core.read(tables, [])

@@ -64,9 +64,9 @@ def test_files_of_splits_and_a_second_call(tmp_path):
         write(tmp_path / "in" / split / "0000.parquet", {"image": [encoded()], "label": [split], "group": [7]})
     files = sorted((tmp_path / "in").rglob("*.parquet"))
     found = read(files, tmp_path / "out")
-    assert [(one.path.parent.name, one.label, one.split, one.group) for one in found] == [
-        ("train-0000", "train", "train", "7"),
-        ("validation-0000", "validation", "val", "7"),
+    assert [(one.path.parent, one.label, one.split, one.group) for one in found] == [
+        (tmp_path / "out" / "train" / "0000.parquet", "train", "train", "7"),
+        (tmp_path / "out" / "validation" / "0000.parquet", "validation", "val", "7"),
     ]
     before = found[0].path.stat().st_mtime_ns
     unpacker = Unpacker(tmp_path / "out")
@@ -113,3 +113,25 @@ def test_a_disk_without_room_is_no_traceback(tmp_path, monkeypatch):
     file = write(tmp_path / "x.parquet", {"image": [encoded()], "label": [1]})
     with pytest.raises(OltrError, match=r"only 0\.0 MB are free"):
         read([file], tmp_path / "out")
+
+
+def test_files_of_one_name_and_folder_do_not_share_images(tmp_path):
+    for number, part in enumerate("ab"):
+        write(tmp_path / part / "train" / "0000.parquet", {"image": [encoded(number=number)], "label": [part]})
+    found = read(sorted(tmp_path.rglob("*.parquet")), tmp_path / "out")
+    assert [one.path.read_bytes() for one in found] == [encoded(number=0), encoded(number=1)]
+    assert len({one.path for one in found}) == 2
+
+
+def test_lists_of_labels_and_missing_numbers(tmp_path):
+    label = {"_type": "List", "feature": {"names": ["fox", "owl"], "_type": "ClassLabel"}}
+    columns = {"image": images(*(encoded(number=i) for i in range(4))), "label": [[1], [0, 1], [], [0]]}
+    file = write(tmp_path / "x.parquet", columns, {"image": {"_type": "Image"}, "label": label})
+    warnings = []
+    assert [one.label for one in read([file], tmp_path / "out", warnings)] == ["owl", "fox"]
+    assert warnings == [
+        f"left out, images that show several classes (1): {file}: row 1",
+        f"left out, images without a label (1): {file}: row 2",
+    ]
+    columns = {"image": columns["image"], "label": [0.0, float("nan"), 1.0, 2.5]}
+    assert [one.label for one in read([write(tmp_path / "y.parquet", columns)], tmp_path / "out")] == ["0", "1", "2.5"]

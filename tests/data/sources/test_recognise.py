@@ -106,3 +106,10 @@ def test_images_of_no_known_class_come_from_a_format_too(home, tmp_path):
     report = build_dataset(Wish(known, sequences(tmp_path / "in")), home / "mine", Display(quiet=True), False)
     assert report.classes == 2
     assert report.counts["open"] + report.counts["open_val"] == 11
+
+
+def test_a_dataset_saved_as_arrow_files_is_named(tmp_path):
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / "data-00000-of-00001.arrow").touch()
+    with pytest.raises(DataProblem, match="as save_to_disk writes it; write it with to_parquet instead"):
+        name_of(tmp_path, tmp_path)

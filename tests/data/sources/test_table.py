@@ -19,7 +19,7 @@ def read(tmp_path):
     def photographs(text):
         file = tmp_path / "t.csv"
         file.write_text(text, encoding="utf-8")
-        return read_csv(file)
+        return read_csv(file, [])
 
     return photographs
 
@@ -61,7 +61,9 @@ def test_labels_with_blanks_commas_and_composed_letters(read):
     assert [photograph.label for photograph in found] == ["Eule, große", "a  b", "über"]
 
 
-@pytest.mark.parametrize(("cell", "expected"), [("", False), ("0", False), ("No", False), ("TRUE", True), ("1", True)])
+@pytest.mark.parametrize(
+    ("cell", "expected"), [("", False), ("0.0", False), ("No", False), ("TRUE", True), ("1.0", True)]
+)
 def test_open_images_need_no_label(read, cell, expected):
     found = read(f"path,label,open,split\n1.jpg,x,{cell},\n2.jpg,,yes,test\n")
     assert [photograph.open for photograph in found] == [expected, True]
@@ -81,14 +83,14 @@ def test_open_images_need_no_label(read, cell, expected):
         ("path,label,date\n1.jpg,a,2024-02-30\n", r":2: date is '2024-02-30'"),
         ("path,label,site\n1.jpg,a\n", r":2: 2 values for 3 columns"),
         ("path,label,site\n1.jpg,a,b,c\n", r":2: 4 values for 3 columns; put a value that contains a comma in"),
-        ("path,label,site\n1.jpg,,b\n", ":2: not 'path,label': the label is missing"),
-        ("path,label,site\n,a,b\n", ":2: not 'path,label': the path is missing"),
+        ("path,label,site\n1.jpg,,b\n", r"t\.csv: no image is left: images without a label \(1\)$"),
+        ("path,label,site\n,a,b\n", ":2: the path is missing"),
+        ('path,label,site\n1.jpg,"a,b\n2.jpg,a,b\n', r":2: 2 values for 3 columns"),
         ("path,label,site,site\n1.jpg,a,b,c\n", ":1: two columns are called 'site'"),
         ("path,class,species\n1.jpg,a,b\n", "the columns 'class' and 'species' could all be the label; rename one of"),
         ("path,x,y\n1.jpg,a,b\n", r":1: no column is called 'label' \(there are: path, x, y\)"),
         ("x,label,y\nb,a,1.jpg\n", ":1: no column is called 'path'"),
         ("1.jpg,a,b\n", "it has 3 columns; put .* in double quotes, or begin with a line that names the columns"),
-        ("path;label;site\n1.jpg;a;b\n", "its columns are separated by semicolons; save it with commas"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(read, text, problem):
@@ -113,13 +115,20 @@ def test_the_name_label_wins_over_others(read):
         ("2024-05-31T10:00:00Z", "2024-05-31T10:00:00"),
         ("2024:05:31 10:00:00", "2024-05-31T10:00:00"),
         ("2024-05-31/2024-06-02", "2024-05-31"),
+        ("2024/05/31", "2024-05-31"),
+        ("2024/5/3", "2024-05-03"),
+        ("2024/5/31 9:05", "2024-05-31T09:05:00"),
+        ("2024/05", "2024-05"),
+        ("2024/2025", "2024"),
     ],
 )
 def test_dates(text, expected):
     assert iso_date(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "x", "2024-13", "abcd", "31/05/2024", "2024-05-31T25:00", "2024-5-1"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "2024-13", "abcd", "31/05/2024", "2024-05-31T25:00", "2024-5-1", "2024/13/01"]
+)
 def test_what_is_no_date(text):
     with pytest.raises(ValueError, match=r"\w"):
         iso_date(text)
@@ -144,21 +153,88 @@ def test_of_200_000_lines_each_file_is_looked_at_once(tmp_path, monkeypatch):
     assert len(asked) == len(sizes) == 200_000
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+@pytest.mark.parametrize("header", ["path,label,note\n", ""])
+def test_semicolons_and_tabs_as_spreadsheets_write_them(read, mark, header):
+    text = header + ('1.jpg,"Eule; Uhu",x\n' if header else "1.jpg,Eule\n")
+    text = text.replace(",", mark)
+    (found,) = read(text)
+    assert (found.path.name, found.label) == ("1.jpg", "Eule; Uhu" if header else "Eule")
+
+
+def test_a_comma_in_the_first_line_separates(read):
+    assert [photograph.label for photograph in read("a;b.jpg,fox\n1.jpg,x;y\n")] == ["fox", "x;y"]
+
+
+def test_images_without_a_label_are_left_out_and_counted(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("path,label,open\n1.jpg,a,\n2.jpg,,\n3.jpg,,\n4.jpg,,true\n")
+    warnings = []
+    assert [photograph.path.name for photograph in read_csv(file, warnings)] == ["1.jpg", "4.jpg"]
+    assert warnings == [f"left out, images without a label (2): {file}:3, {file}:4"]
+
+
+@pytest.mark.parametrize(
+    "text", ["path,label\n1.jpg,\n", "file,site\n1.jpg,A\n", "1.jpg\n", "Datei\n1.jpg\n", "1.jpg,\n"]
+)
+def test_images_that_are_all_open_need_no_label(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    (found,) = read_csv(tmp_path / "t.csv", [], all_open=True)
+    assert (found.path.name, found.label) == ("1.jpg", "")
+
+
+def test_paths_as_windows_writes_them(read, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "1.jpg").touch()
+    (tmp_path / "a\\b.jpg").touch()
+    found = read("path,label\ns\\1.jpg,a\na\\b.jpg,a\n.\\s\\..\\s\\1.jpg,a\n")
+    assert [photograph.path for photograph in found] == [
+        tmp_path / "s/1.jpg",
+        tmp_path / "a\\b.jpg",
+        tmp_path / "s/1.jpg",
+    ]
+
+
+def test_long_names_and_long_cells_are_read(read):
+    (found,) = read(f"path,label,{'x' * 5000}\n1.jpg,a,{'y' * 200_000}\n")
+    assert len(found.columns["x" * 5000]) == 200_000
+
+
+def test_all_missing_files_are_counted_and_addresses_are_pointed_out(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("path,label\n1.jpg,a\n1.jpg,a\n2.jpg,a\n3.jpg,a\n")
+    with pytest.raises(DataProblem, match=r"t\.csv:2: no such image .*1\.jpg, and 2 others that are not there$"):
+        sizes_of(read_csv(file, []))
+    file.write_text("path,label\nhttps://x.org/1.jpg,a\n")
+    with pytest.raises(DataProblem, match=r"t\.csv:2: .*; nothing is downloaded"):
+        sizes_of(read_csv(file, []))
+
+
 def test_a_missing_file_is_named_with_its_line(tmp_path):
     file = tmp_path / "t.csv"
     (tmp_path / "1.jpg").touch()
     file.write_text("label,path\na,1.jpg\nb,2.jpg\n")
     with pytest.raises(DataProblem, match=rf"{file}:3: no such image {tmp_path}/2\.jpg$"):
-        sizes_of(read_csv(file))
+        sizes_of(read_csv(file, []))
 
 
 def test_two_labels_of_one_image_are_named_with_both_lines(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text("path,label\n1.jpg,fox\n2.jpg,fox\n1.jpg,dog\n2.jpg,fox\n./1.jpg,cat\n")
     warnings = []
-    assert [photograph.path.name for photograph in build_find.one_for_each_file(read_csv(file), warnings)] == ["2.jpg"]
+    assert [photograph.path.name for photograph in build_find.one_for_each_file(read_csv(file, []), warnings)] == [
+        "2.jpg"
+    ]
     (warning,) = warnings
     assert "listed with several labels (1): 1.jpg (t.csv:2: fox, t.csv:4: dog, t.csv:6: cat)" in warning
+
+
+def test_an_image_with_two_labels_may_have_two_groups(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("path,label,group\n1.jpg,fox,Ann\n2.jpg,fox,Ann\n1.jpg,dog,Bob\n")
+    (left,) = build_find.one_for_each_file(read_csv(file, []), warnings := [])
+    assert left.path.name == "2.jpg"
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("column", ["split", "group"])
@@ -166,4 +242,4 @@ def test_one_image_in_two_splits_or_groups_is_an_error(tmp_path, column):
     file = tmp_path / "t.csv"
     file.write_text(f"path,label,{column}\n1.jpg,fox,train\n1.jpg,fox,test\n")
     with pytest.raises(DataProblem, match=rf"t\.csv:3: the {column} of 1\.jpg is 'test', but 'train' in .*t\.csv:2$"):
-        build_find.one_for_each_file(read_csv(file), [])
+        build_find.one_for_each_file(read_csv(file, []), [])

@@ -140,3 +140,36 @@ def test_what_is_damaged_or_mixed_up_is_named(tmp_path):
         read([file], tmp_path / "out")
     with pytest.raises(DataProblem, match="no image with a label is left: it is empty; a sample has"):
         read([write(tmp_path / "z.tar")], tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("train/0.tar", "test/0.tar"), ("a.1.tar", "a.2.tar"), ("a.tar", "a.tgz")])
+def test_archives_of_one_name_do_not_share_images(tmp_path, names):
+    members = [[("7.png", encoded(number=number)), ("7.cls", b"fox")] for number in range(2)]
+    files = [write(tmp_path / "test" / name, *two) for name, two in zip(names, members, strict=True)]
+    found = read(files, tmp_path / "out")
+    assert [one.path.read_bytes() for one in found] == [encoded(number=0), encoded(number=1)]
+    assert [one.split for one in found] == (["train", "test"] if "train" in names[0] else ["", ""])
+
+
+@pytest.mark.parametrize(
+    ("about", "label"),
+    [
+        ({"label": None}, ""),
+        ({"label": None, "species": "owl"}, "owl"),
+        ({"label": ["owl"]}, "owl"),
+        ({"label": ["owl", "fox"]}, ""),
+        ({"label": 1}, "wolf"),
+        ({"label": 1.0}, "wolf"),
+    ],
+)
+def test_what_a_field_says_that_is_no_text(tmp_path, about, label):
+    (tmp_path / "classes.txt").write_text("\ufefflynx\nwolf\n", encoding="utf-8")
+    members = [("1.png", encoded()), ("1.json", json.dumps(about).encode()), ("2.png", encoded()), ("2.cls", b"0")]
+    found = read([write(tmp_path / "x.tar", *members)], tmp_path / "out")
+    assert [one.label for one in found] == [label, "lynx"][not label :]
+
+
+def test_an_object_is_no_label(tmp_path):
+    file = write(tmp_path / "x.tar", ("1.png", encoded()), ("1.json", b'{"category": {"id": 1}}'))
+    with pytest.raises(DataProblem, match=r"x\.tar: member '1\.png': the label \{'id': 1\} is neither"):
+        read([file], tmp_path / "out")

@@ -12,7 +12,8 @@ from oltr_cli.data.feed.transforms import box_crop
 from oltr_cli.data.store.on_device import DeviceLoader
 from oltr_cli.data.store.split import from_store
 from oltr_cli.errors import DataProblem
-from oltr_cli.recipe.specs import DataSpec, TrainSpec
+from oltr_cli.recipe.data import DataSpec
+from oltr_cli.recipe.train import TrainSpec
 from tests.helpers.open_lists import add_open_list
 from tests.helpers.tiny import make_tiny_dataset
 

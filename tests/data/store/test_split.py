@@ -10,7 +10,7 @@ from oltr_cli.data.store import split as storing
 from oltr_cli.data.store.split import StoredSplit, from_store
 from oltr_cli.pipeline import make
 from oltr_cli.planning.plan import plan
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.finished_runs import environment
 from tests.helpers.in_process import somebody_else
 from tests.helpers.open_lists import add_open_list

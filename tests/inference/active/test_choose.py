@@ -11,97 +11,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
 from oltr_cli.commands.data.active import _next
 from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 from oltr_cli.inference.active import choose as active
-from oltr_cli.inference.active import measure as active_measure
-from oltr_cli.inference.active.diversity import CANDIDATES, SAME, SIMILAR, cap, diverse
+from oltr_cli.inference.active.diversity import Spread
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.recipe.specs import DataSpec
-from oltr_cli.runs.scores import SavedScores
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import make_tiny_dataset
-
-# Which rows are taken
-
-
-def naive(features, budget):
-    """The rule of ``diverse`` row by row, in float64."""
-    f = features.astype(np.float64)
-    first = f[: CANDIDATES * budget]
-    pairs = [np.linalg.norm(a - b) for i, a in enumerate(first) for b in first[:i]]
-    median = np.median(pairs) if pairs else 0.0
-    taken = []
-    for radius, rows in ((SIMILAR, len(first)), (SAME, len(f))):
-        for row in range(rows):
-            if len(taken) < budget and all(np.linalg.norm(f[row] - f[t]) > radius * median for t in taken):
-                taken.append(row)
-    return sorted(taken)
-
-
-def alike(features, budget):
-    """What ``diverse`` takes of rows that are all nearest to one class."""
-    return diverse(features, np.zeros(len(features), np.int64), budget).tolist()
-
-
-@pytest.mark.parametrize("budget", [1, 2, 7, 30, 100])
-def test_rows_are_taken_by_the_rule(budget):
-    """Of 60 rows around 12 places, some of them near-duplicates, far from the origin."""
-    rng = np.random.default_rng(budget)
-    places = rng.standard_normal((12, 8)) * 3 + 50
-    spread = rng.choice([0.01, 1.5], 60)[:, None]
-    features = (places[rng.integers(0, 12, 60)] + spread * rng.standard_normal((60, 8))).astype(np.float32)
-    assert alike(features, budget) == naive(features, budget)
-
-
-def test_similar_rows_wait_until_there_is_nothing_else():
-    features = np.array([[0], [1], [10], [20], [11], [30]], np.float32)
-    assert alike(features, 3) == [0, 2, 3]
-    assert alike(features, 6) == [0, 2, 3, 5]  # 1 and 11 are within 0.1 of the median distance, 10
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_equal_rows_are_one(count):
-    assert alike(np.full((count, 3), 7, np.float32), 4) == [0]
-
-
-def test_no_row_is_taken_of_none():
-    assert alike(np.empty((0, 0), np.float32), 4) == []
-
-
-def test_rows_beyond_the_candidates_are_taken_where_these_are_all_alike():
-    near = np.full((6, 2), 5, np.float32)
-    far = np.array([[9, 9], [5, 5], [0, 0]], np.float32)
-    assert alike(np.concatenate([near, far]), 2) == [0, 6]
-
-
-def test_no_class_takes_more_than_its_share_while_there_are_others():
-    """Of 90 rows far apart, the 60 least known are all nearest to class 0."""
-    features = np.eye(90, dtype=np.float32) * 10
-    nearest = np.array([0] * 60 + [1, 2, 3, 4, 5, 6] * 5)
-    picked = diverse(features, nearest, 30)
-    assert cap(nearest, 30) == 6
-    assert np.bincount(nearest[picked]).tolist() == [6, 4, 4, 4, 4, 4, 4]
-    assert picked[:6].tolist() == [0, 1, 2, 3, 4, 5]
-
-
-def test_a_class_fills_what_the_others_leave():
-    features = np.eye(40, dtype=np.float32) * 10
-    nearest = np.array([7] * 36 + [1, 2, 3, 4])
-    picked = diverse(features, nearest, 20)
-    assert np.bincount(nearest[picked]).tolist() == [0, 1, 1, 1, 1, 0, 0, 16]
-    assert picked[:16].tolist() == list(range(16))
-    assert len(diverse(features, nearest, 100)) == 40
-
-
-@pytest.mark.parametrize(("classes", "budget", "most"), [(1, 30, 30), (2, 30, 15), (3, 10, 4), (50, 30, 6), (50, 1, 1)])
-def test_the_share_of_a_class(classes, budget, most):
-    assert cap(np.arange(classes), budget) == most
 
 
 def test_memory_is_bounded_and_the_order_kept():
@@ -142,9 +63,12 @@ def folder(finished, tmp_path):
 @pytest.fixture
 def all_differ(monkeypatch):
     """The tiny networks see hardly any difference within a class; here each image is taken as one of its own."""
-    monkeypatch.setattr(
-        active, "diverse", lambda features, nearest, budget, advance: np.arange(min(budget, len(features)))
-    )
+
+    def first(features, budget, known):
+        rows = np.arange(min(budget, len(features)))
+        return Spread(rows, rows, 0, 0)
+
+    monkeypatch.setattr(active, "spread", first)
 
 
 def call(*arguments):
@@ -198,79 +122,6 @@ def test_the_least_known_images_come_first(finished, folder, method, by, all_dif
         assert one["unknown"] == (one["label"] == "unknown") == (one["confidence"] < told["threshold"]["value"])
 
 
-def test_the_measure_is_the_one_that_finds_the_open_validation_images(finished, monkeypatch):
-    recogniser = Recogniser.load(finished.names["dme"])
-    sides = {}
-    for split, good in (("val", True), ("open_val", False)):
-        scores = finished.scores("dme", split)
-        sides[split] = SavedScores(
-            scores.prediction, np.full(len(scores), good, np.float32), scores.labels, features=scores.features
-        )
-    load = {str(recogniser.run.scores(split)): scores for split, scores in sides.items()}
-    monkeypatch.setattr(active_measure.SavedScores, "load", lambda path: load[str(path)])
-    measure = active_measure.choose_measure(recogniser, None)
-    assert measure.by == "confidence"
-    assert measure.why.startswith("AUROC 1.000 ")
-    for scores in load.values():
-        scores.confidence[:] = -scores.confidence
-    assert active_measure.choose_measure(recogniser, None).by == "reachability"
-    assert active_measure.choose_measure(recogniser, "confidence").by == "confidence"
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_interval_of_an_area_is_that_of_its_draws(seed):
-    """Against scikit-learn, draw by draw with another generator; ties included."""
-    rng = np.random.default_rng(seed)
-    known, open_ = rng.integers(0, 9, 60).astype(np.float32) + 1, rng.integers(0, 9, 40).astype(np.float32)
-    labels = np.repeat([1, 0], [60, 40])
-    areas = [roc_auc_score(labels, np.concatenate([rng.choice(known, 60), rng.choice(open_, 40)])) for _ in range(2000)]
-    np.testing.assert_allclose(
-        active_measure.auroc_interval(known, open_), np.percentile(areas, [2.5, 97.5]), atol=0.03
-    )
-
-
-@pytest.mark.parametrize(("shift", "doubtful"), [(0.0, True), (-0.2, True), (3.0, False)])
-def test_an_order_that_may_be_chance_is_doubted(finished, monkeypatch, shift, doubtful):
-    recogniser = Recogniser.load(finished.names["plain"])
-    rng = np.random.default_rng(0)
-
-    def scores(center, label):
-        confidence = rng.normal(center, 1, 40).astype(np.float32)
-        return SavedScores(np.zeros(40, np.int64), confidence, np.full(40, label))
-
-    of = {"val.npz": scores(shift, 0), "open_val.npz": scores(0.0, -1)}
-    monkeypatch.setattr(active_measure.SavedScores, "load", lambda path: of[Path(path).name])
-    for wanted in (None, "confidence"):
-        measure = active_measure.choose_measure(recogniser, wanted)
-        assert measure.area.low < measure.area.value < measure.area.high
-        assert bool(measure.doubt) == doubtful
-        if doubtful:
-            assert "confidence hardly tells open from known validation images: AUROC 0." in measure.doubt
-            assert "\n" not in measure.doubt
-
-
-def test_an_order_that_cannot_be_judged_is_doubted(finished, folder, monkeypatch, tmp_path):
-    runs = tmp_path / "runs"
-    shutil.copytree(finished.runs, runs)
-    monkeypatch.setenv("OLTR_RUNS", str(runs))
-    (runs / finished.names["plain"] / "scores" / "open_val.npz").unlink()
-    told = answer(finished.names["plain"], folder, "--budget", 2)
-    assert told["auroc"] is None
-    assert "cannot be measured: the run has no scores of open validation images" in told["doubt"]
-    said = " ".join(call(finished.names["plain"], folder, "--budget", 2).stderr.split())
-    assert "warning: how well confidence finds unknown images cannot be measured" in said
-
-
-def test_without_open_validation_images_dme_goes_by_reachability(finished, monkeypatch, tmp_path):
-    runs = tmp_path / "runs"
-    shutil.copytree(finished.runs, runs)
-    monkeypatch.setenv("OLTR_RUNS", str(runs))
-    (runs / finished.names["dme"] / "scores" / "open_val.npz").unlink()
-    measure = active_measure.choose_measure(Recogniser.load(finished.names["dme"]), None)
-    assert measure.by == "reachability"
-    assert active_measure.choose_measure(Recogniser.load(finished.names["plain"]), None).by == "confidence"
-
-
 def test_copies_and_look_alikes_count_once(finished, folder):
     """A copy, another file with the same pixels, and one that was compressed anew; names with spaces and umlauts."""
     first = folder / "00.png"
@@ -285,6 +136,24 @@ def test_copies_and_look_alikes_count_once(finished, folder):
     assert len({"00.png", "zzz.webp"} & set(names)) == 1
     assert len(names) < 31
     assert told["counts"]["similar"] >= 1
+
+
+def test_two_hundred_pictures_of_one_unknown_thing_do_not_fill_the_choice(finished, folder):
+    """As a camera takes them: they differ by noise only. All are unknown, and less known than anything else."""
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 256, (20, 20, 3))
+    for index in range(200):
+        pixels = (scene + rng.normal(0, 2, scene.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"scene {index:03}.png")
+    told = answer(finished.names["plain"], folder, "--budget", 12)
+    of_scene = [one for one in told["images"] if "scene" in Path(one["image"]).name]
+    assert told["counts"]["images"] == 230
+    assert len(of_scene) <= 3
+    assert len(told["images"]) >= 6
+    assert told["counts"]["similar"] >= 190
+    assert {one["group"] for one in told["images"]} == set(range(told["groups"]))
+    said = call(finished.names["plain"], folder, "--budget", 12).stderr
+    assert f"from {told['groups']} group" in " ".join(said.split())
 
 
 def test_the_same_call_gives_the_same_answer_whatever_the_batch(finished, folder):

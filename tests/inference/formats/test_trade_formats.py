@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import ExifTags, Image
 
-from oltr_cli.data.images import image_facts
+from oltr_cli.data.images import decode_pixels, image_facts
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.formats.camtrap_dp import MEDIA_COLUMNS, OBSERVATION_COLUMNS, CamtrapPackage
 from oltr_cli.inference.formats.camtrap_project import DEPLOYMENT_COLUMNS, Project, offset
@@ -72,6 +72,15 @@ def test_the_header_of_a_photograph(tmp_path):
     assert image_facts(tmp_path.joinpath(shot(tmp_path / "b.jpg"))).taken == datetime(2024, 5, 1, 4, 57, 37)
     for nothing in ("", "0000:00:00 00:00:00"):
         assert image_facts(tmp_path.joinpath(shot(tmp_path / "c.jpg", taken=nothing))).taken is None
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [None, 3, 6])
+def test_the_size_in_the_header_is_that_of_the_upright_image(tmp_path, suffix, orientation):
+    path = tmp_path.joinpath(shot(tmp_path / f"a.{suffix}", orientation=orientation))
+    height, width = decode_pixels(path).shape[:2]
+    assert (width, height) == ((6, 8) if orientation == 6 else (8, 6))
+    assert (image_facts(path).width, image_facts(path).height) == (width, height)
 
 
 def test_megadetector_has_a_detection_of_the_whole_image(tmp_path):

@@ -1,0 +1,173 @@
+"""What ``--dry-run`` prints: the runs that would be made, and what they cost."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from oltr_cli.commands.printing import print_json
+from oltr_cli.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from oltr_cli.base.display import Display
+    from oltr_cli.pipeline.estimates import Costs, Known
+    from oltr_cli.planning.graph import Graph
+    from oltr_cli.planning.plan import Planned
+
+NO_RATE = "time is left out: it takes --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND"
+
+
+def check_options(dry_run: bool, rate: float | None, probe: bool) -> None:
+    """Refuse ``--rate`` and ``--probe`` where they have no effect.
+
+    Raises:
+        UsageProblem: they do.
+    """
+    if (rate is not None or probe) and not dry_run:
+        raise UsageProblem("--rate and --probe only apply to --dry-run; add it")
+    if rate is not None and probe:
+        raise UsageProblem("--rate states what --probe would measure; give one of them")
+    if rate is not None and not 0 < rate < float("inf"):
+        raise UsageProblem(f"--rate {rate:g}: give the images that are trained on per second, such as 500")
+
+
+def estimated(
+    planned: "Sequence[Planned]",
+    known: "Known",
+    display: "Display",
+    *,
+    rate: float | None,
+    probe: bool,
+    device: str | None,
+    workers: int | None = None,
+) -> "Costs":
+    """The cost of a graph of runs; see ``oltr_cli.pipeline.estimates``."""
+    from oltr_cli.pipeline.estimates import costs
+    from oltr_cli.pipeline.rates import measured_rates, probed_rates, stated_rate
+    from oltr_cli.runs.folder import runs_root
+
+    if rate is not None:
+        of = stated_rate(rate)
+    elif probe:
+        of = probed_rates(known, planned[-1].link.recipe.data, device, workers, display)
+    else:
+        of = measured_rates(device)
+    return costs(planned, known, of, runs_root())
+
+
+def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any) -> None:
+    """Print what would be made of a graph of runs.
+
+    Args:
+        how: as ``estimated`` takes it.
+    Raises:
+        OltrError: no run can be planned.
+    """
+    from oltr_cli.base.text import counted
+    from oltr_cli.pipeline.estimates import known_dataset
+
+    planned = [node.planned for node in graph.nodes.values()]
+    if not planned:
+        raise graph.refused[0][1] if graph.refused else UsageProblem("there is nothing to run")
+    for wanted, problem in graph.refused:
+        display.warn(f"{wanted.label}: {problem}")
+    last = planned[-1]
+    known = known_dataset(last.link.recipe.data)
+    if known.opened is None:
+        display.warn(f"{last.run.dataset} is not here; its published size is used")
+    display.starting_torch()
+    costs = estimated(planned, known, display, **how)
+    if as_json:
+        runs = [
+            {"run": p.run.name, "status": e.status, "starts_from": p.parent.name if p.parent else None, **its}
+            for p, e, its in zip(planned, costs.estimates, left_as_json(costs), strict=True)
+        ]
+        images, classes = known.size.images("train"), known.size.classes
+        print_json({"images": images, "classes": classes, "runs": runs, "total": total(costs)})
+        return
+    done = sum(e.status == "done" for e in costs.estimates)
+    print(f"{last.run.dataset}: {counted(len(planned), 'run')}, of which {done} finished")
+    show(costs, display)
+    print("nothing was written; leave out --dry-run to start", file=sys.stderr)
+
+
+def left_as_json(costs: "Costs") -> list[dict[str, Any]]:
+    """What is left of each run."""
+    return [
+        {
+            "steps_left": e.steps,
+            "images": e.images,
+            "trained_on": e.feed,
+            "scored_images": e.scored,
+            "bytes": dict(e.disk),
+            "bytes_left": e.more,
+            "seconds": seconds,
+            "rate": vars(rate) if rate else None,
+        }
+        for e, rate, seconds in zip(costs.estimates, costs.rates, costs.seconds, strict=True)
+    ]
+
+
+def total(costs: "Costs") -> dict[str, Any]:
+    """The sums; seconds are None if the time of any run is not known."""
+    kinds: Counter[str] = Counter()
+    for e in costs.estimates:
+        kinds.update(e.disk)
+    if costs.store:
+        kinds["pixel store"] = costs.store
+    times = costs.seconds
+    return {
+        "runs_left": sum(e.status != "done" for e in costs.estimates),
+        "steps": sum(e.steps for e in costs.estimates),
+        "images": sum(e.images for e in costs.estimates),
+        "scored_images": sum(e.scored for e in costs.estimates),
+        "bytes": dict(kinds),
+        "bytes_left": costs.more,
+        "bytes_free": costs.free,
+        "seconds": None if None in times else sum(filter(None, times)),
+    }
+
+
+def show(costs: "Costs", display: "Display") -> None:
+    """Print what is left of each run, and the sums."""
+    from rich import box
+    from rich.table import Table
+
+    from oltr_cli.base.display import SafeConsole, duration
+    from oltr_cli.base.text import amount
+
+    sums, times = total(costs), costs.seconds
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("left to do", ""):
+        table.add_column(name, no_wrap=True)
+    for name in ("steps", "trained on", "scored", "disk", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for e, seconds in zip(costs.estimates, times, strict=True):
+        if e.status == "done":
+            table.add_row(e.run.name, "done")
+            continue
+        time = "?" if seconds is None else duration(seconds)
+        of = "images" if e.feed == "images" else "features"
+        trained = f"{e.images:,} {of}" if e.images else "–"
+        table.add_row(e.run.name, e.status, f"{e.steps:,}", trained, f"{e.scored:,}", amount(e.more), time)
+    if len(times) > 1:
+        time = "?" if sums["seconds"] is None else duration(sums["seconds"])
+        counts = (f"{sums[key]:,}" for key in ("steps", "images", "scored_images"))
+        table.add_section()
+        table.add_row("one after another", "", *counts, amount(sums["bytes_left"]), time)
+    width = SafeConsole(width=10_000).measure(table).maximum
+    SafeConsole(width=max(width, SafeConsole().width)).print(table, crop=False)
+    kinds = ", ".join(f"{kind} {amount(size)}" for kind, size in sums["bytes"].items())
+    if kinds:
+        print(f"disk: {kinds}; {amount(costs.free)} free")
+    for line in _sources(costs):
+        print(line)
+    if sums["bytes_left"] > costs.free:
+        display.warn(f"the runs need {amount(sums['bytes_left'])} and {amount(costs.free)} are free; set OLTR_RUNS")
+
+
+def _sources(costs: "Costs") -> list[str]:
+    """Where the rates are from, and a hint if there are none."""
+    sources: dict[str, None] = dict.fromkeys(rate.source for rate in costs.rates if rate is not None)
+    lines = [f"time: {source}" for source in sources]
+    return lines + ([NO_RATE] if None in costs.seconds else [])

@@ -1,0 +1,266 @@
+"""Several jobs at once on this machine: a GPU each where there are GPUs, its cores divided between them.
+
+The launching process holds a job back until the run that it starts from is finished. If it is killed, its jobs go on,
+and the same command finds them.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from oltr_cli.base.display import Display
+from oltr_cli.base.machine import cores
+from oltr_cli.base.signals import StopRequest
+from oltr_cli.base.text import counted
+from oltr_cli.errors import OltrError, Stopped
+from oltr_cli.launching.command_job import BUSY, CommandJob
+from oltr_cli.launching.records import (
+    Record,
+    jobs_root,
+    launch_lock,
+    own_jobs_root,
+    process_started,
+    read_record,
+    read_records,
+    this_host,
+)
+from oltr_cli.launching.settings import LOCAL, Launcher
+from oltr_cli.launching.states import is_process, states_of
+from oltr_cli.launching.tasks import Task, names, shown, with_log
+
+LOOK = 0.3  # seconds between looks at the jobs
+FOREVER = 60 * 24 * 365  # minutes
+PATIENCE = 120.0  # seconds for jobs that are stopped
+
+
+def run_local(tasks: list[Task], launcher: Launcher, device: str | None, display: Display) -> dict[str, str]:
+    """Run the tasks as jobs, each after its parent; returns the names of those that failed, with reasons.
+
+    A task whose parent failed is given up, without being named.
+
+    Raises:
+        Stopped: a signal came; the jobs have saved checkpoints and ended.
+    """
+    own_jobs_root()
+    return _Pool(tasks, launcher, gpus(device), display).run()
+
+
+def gpus(device: str | None) -> list[str]:
+    """The GPUs that jobs may be given, as CUDA_VISIBLE_DEVICES names them; none with ``device`` cpu or mps."""
+    if device not in (None, "cuda") or not Path("/dev/nvidiactl").exists():
+        return []
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [one.strip() for one in visible.split(",") if one.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+@dataclass
+class _Pool:
+    tasks: list[Task]
+    launcher: Launcher
+    devices: list[str]
+    display: Display
+    failed: dict[str, str] = field(default_factory=dict)
+    active: dict[str, Record] = field(default_factory=dict)
+    jobs: dict[str, Any] = field(default_factory=dict)  # of submitit, for those that were started here
+    given_up: set[str] = field(default_factory=set)  # names of those that start from one that failed
+    waited_for: set[str] = field(default_factory=set)  # names that were said to be other processes'
+
+    def __post_init__(self) -> None:
+        assert self.launcher.count is not None
+        self.count = self.launcher.count
+        self.left = {task.name: task for task in self.tasks}
+        if 0 < len(self.devices) < self.count:
+            said = f"{self.count} jobs at once on {counted(len(self.devices), 'GPU')}: they share"
+            self.display.warn(said)
+
+    def run(self) -> dict[str, str]:
+        with StopRequest() as stop:
+            self._take_over()
+            while self.left or self.active:
+                if stop.signal_number is not None:
+                    self._stop(stop.signal_number)
+                self._end_jobs()
+                self._start_jobs()
+                if self.left or self.active:
+                    time.sleep(LOOK)
+        return self.failed
+
+    def _take_over(self) -> None:
+        """Find jobs that a launching process which died has left."""
+        with launch_lock():
+            records = [one for name in self.left if (one := read_record(name)) is not None and one.launcher == LOCAL]
+            states = states_of(records)
+            for record in records:
+                if states[record.name].active and not _has_owner(record):
+                    self._adopt(record, self.left.pop(record.name))
+
+    def _adopt(self, record: Record, task: Task) -> None:
+        self.active[task.name] = replace(record, owner=os.getpid(), owner_started=process_started(os.getpid()))
+        self.active[task.name].write()
+        self.display.say(f"[dim]runs[/]     {task.name} ({task.label}), job {record.id}")
+
+    def _end_jobs(self) -> None:
+        """See which jobs have ended, and how."""
+        for job in self.jobs.values():
+            job.done()  # takes the exit code, so that the process is gone
+        states = states_of(self.active.values())
+        for name, state in states.items():
+            if state.active:
+                continue
+            record, task = self.active.pop(name), next(task for task in self.tasks if task.name == name)
+            self.jobs.pop(name, None)
+            ended = record.ended()
+            if ended is not None and ended.code == BUSY:
+                self.left[name] = task  # until the other process has finished it
+            elif state.word == "done":
+                self.display.say(f"[dim]done[/]     {name}")
+            else:
+                reason = state.reason or state.word
+                self.failed[name] = with_log(reason, record.log)
+                self.display.warn(f"{task.label}: {name}: {self.failed[name]}")
+
+    def _start_jobs(self) -> None:
+        """Start what can be started; what others work on is left to them."""
+        busy = []
+        for task in list(self.left.values()):
+            if task.parent in self.failed or task.parent in self.given_up:
+                self.given_up.add(task.name)
+                del self.left[task.name]
+            elif task.parent in self.left or task.parent in self.active or self._has_finished(task):
+                continue
+            elif len(self.active) < self.count and not self._start(task):
+                busy.append(task)
+        if busy and not self.active and not {task.name for task in busy} <= self.waited_for:
+            self.waited_for |= {task.name for task in busy}
+            said = f"other processes are working on {names(busy)}; waiting for them (Ctrl-C stops only the waiting)"
+            self.display.warn(said)
+
+    def _has_finished(self, task: Task) -> bool:
+        """Whether there is nothing to do for the task, because it is finished or cannot be."""
+        try:
+            if not task.finished():
+                return False
+            self.display.say(f"[dim]finished[/] {task.name}")
+        except OltrError as error:  # its result is damaged
+            self.failed[task.name] = str(error)
+            self.display.warn(f"{task.label}: {task.name}: {error}")
+        del self.left[task.name]
+        return True
+
+    def _start(self, task: Task) -> bool:
+        """Start the task, or take over its job from a launching process that died; False: it is another's for now."""
+        with launch_lock():
+            before = read_record(task.name)
+            if before is not None and states_of([before])[task.name].active:
+                if before.launcher != LOCAL or _has_owner(before):
+                    return False
+                self._adopt(before, task)
+            elif task.busy():
+                return False
+            else:
+                self.active[task.name] = self._submit(task)
+        del self.left[task.name]
+        return True
+
+    def _submit(self, task: Task) -> Record:
+        from submitit import LocalExecutor
+
+        device = self._free_device()
+        folder = jobs_root() / task.name
+        executor = LocalExecutor(folder, max_num_timeout=self.launcher.requeues)
+        executor.update_parameters(
+            timeout_min=self.launcher.minutes or FOREVER,
+            signal_delay_s=self.launcher.signal_delay,
+            stderr_to_stdout=True,
+        )
+        share = max(1, cores() // self.count)
+        arguments = [*task.arguments]
+        if "--workers" not in arguments:
+            arguments += ["--workers", str(max(1, min(8, share // 2)))]
+        # submitit sets CUDA_VISIBLE_DEVICES for its own process; the command gets it from here.
+        environment = {"CUDA_VISIBLE_DEVICES": device} if device else {}
+        if "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(share)
+        patience = max(1.0, self.launcher.signal_delay - 5.0)
+        job = CommandJob(arguments, environment, Path.cwd(), folder, patience)
+        with _apart():
+            submitted = executor.submit(job)
+        self.jobs[task.name] = submitted
+        record = Record(
+            name=task.name,
+            label=task.label,
+            launcher=LOCAL,
+            id=submitted.job_id,
+            command=shown(arguments),
+            submitted=time.time(),
+            host=this_host(),
+            started=process_started(int(submitted.job_id)),
+            owner=os.getpid(),
+            owner_started=process_started(os.getpid()),
+            device=device,
+        )
+        record.write()
+        self.display.say(f"[dim]started[/]  {task.name} ({task.label}), job {record.id}")
+        return record
+
+    def _free_device(self) -> str:
+        """The GPU that the fewest jobs of this runs folder use."""
+        if not self.devices:
+            return ""
+        records = [one for one in read_records() if one.launcher == LOCAL and one.host == this_host() and one.device]
+        states = states_of(records)
+        used = [one.device for one in records if states[one.name].active]
+        return min(self.devices, key=used.count)
+
+    def _stop(self, number: int) -> None:
+        """End all jobs, which save checkpoints first."""
+        cancel_local(self.active.values())
+        end = time.monotonic() + PATIENCE
+        while self.active and time.monotonic() < end:
+            for job in self.jobs.values():
+                job.done()
+            states = states_of(self.active.values())
+            self.active = {name: one for name, one in self.active.items() if states[name].active}
+            time.sleep(LOOK)
+        raise Stopped("stopped all jobs; the same command goes on from their checkpoints", number)
+
+
+def _has_owner(record: Record) -> bool:
+    """Whether the launching process of a local job still lives."""
+    return is_process(record.host, record.owner, record.owner_started)
+
+
+def cancel_local(records: Iterable[Record]) -> None:
+    """Tell local jobs to save a checkpoint and end."""
+    for record in records:
+        if is_process(record.host, int(record.id), record.started):
+            with suppress(ProcessLookupError):
+                os.kill(int(record.id), signal.SIGTERM)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """What is started here does not end with this process: not by the keys and the end of its terminal, and it does
+    not hold its output open."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    kept = [(number, os.dup(number)) for number in (0, 1, 2)]
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        for number, _ in kept:
+            os.dup2(nothing, number)
+        yield
+    finally:
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nothing)
+        for number, handler in before.items():
+            signal.signal(number, handler)

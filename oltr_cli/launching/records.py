@@ -1,0 +1,159 @@
+"""Jobs on disk: ``$OLTR_RUNS/.jobs/<name>/``, where the name is that of the run, with a folder for each.
+
+================  ==============================================================
+job.json          the latest job of the run: launcher, number, command, log
+progress.json     written by the job: where it runs, and how it ended
+<number>_0_log.out  what the command printed; one for each job, requeued or not
+<number>_*        files of submitit
+================  ==============================================================
+
+submitit pickles a job, and whoever can write such a file can run anything in the job's name. So the folder belongs to
+one user, and nobody else may open it.
+"""
+
+import os
+import socket
+import stat
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from oltr_cli.base.files import read_json, write_json
+from oltr_cli.base.locks import Lock
+from oltr_cli.errors import OltrError
+from oltr_cli.launching.progress import PROGRESS, Ended
+from oltr_cli.runs.folder import runs_root
+
+JOBS = ".jobs"  # no dataset can be named like it
+RECORD = "job.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job as it was submitted.
+
+    Attributes:
+        name: of its run, or of a worker of a study.
+        label: what it was asked for, as "dme, seed 0".
+        launcher: local or slurm; ``id``: the number of the process or the job.
+        host, started: of a local job: the machine, and when its process started, in the kernel's count.
+        owner, owner_started: of a local job, the launching process likewise.
+        device: the GPU of a local job.
+        submitted: seconds since 1970.
+    """
+
+    name: str
+    label: str
+    launcher: str
+    id: str
+    command: str
+    submitted: float
+    host: str = ""
+    started: str = ""
+    owner: int = 0
+    owner_started: str = ""
+    device: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return jobs_root() / self.name
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.id}_0_log.out"
+
+    def write(self) -> None:
+        write_json(self.folder / RECORD, asdict(self))
+
+    def progress(self) -> dict[str, Any]:
+        """What the job wrote: ``host``, ``pid``, and ``ended`` once it has; empty before it started."""
+        found = read_json(self.folder / PROGRESS)
+        return found if isinstance(found, dict) and found.get("job") == self.id else {}
+
+    def ended(self) -> Ended | None:
+        about = self.progress().get("ended")
+        return Ended(**about) if about else None
+
+
+def jobs_root() -> Path:
+    return runs_root().absolute() / JOBS
+
+
+def own_jobs_root() -> Path:
+    """The folder of jobs, made if it does not exist.
+
+    Raises:
+        OltrError: it belongs to another user, or others may open it.
+    """
+    root = jobs_root()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = root.stat()
+    except OSError as error:
+        raise OltrError(f"{root}: cannot be used ({error.strerror}); set OLTR_RUNS to a folder of your own") from None
+    if about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077:
+        raise OltrError(
+            f"{root}: jobs are started from files in it, so it must belong to you and be closed to others (mode 700); "
+            "set OLTR_RUNS to a folder of your own"
+        )
+    return root
+
+
+def launch_lock() -> Lock:
+    """Held while it is looked which jobs there are and others are submitted."""
+    return Lock(own_jobs_root() / ".lock")
+
+
+def read_record(name: str) -> Record | None:
+    """The latest job of that name, if there is one."""
+    found = read_json(jobs_root() / name / RECORD)
+    try:
+        return Record(**found) if isinstance(found, dict) else None
+    except TypeError:  # of another version
+        return None
+
+
+def read_records() -> list[Record]:
+    """All jobs, the latest of each name, in the order in which they were submitted."""
+    if not jobs_root().is_dir():
+        return []
+    root = own_jobs_root()
+    found = [read_record(str(path.parent.relative_to(root))) for path in root.rglob(RECORD)]
+    return sorted((one for one in found if one is not None), key=lambda one: one.submitted)
+
+
+def this_host() -> str:
+    """Names this machine since it was started: numbers of processes mean nothing after that."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}/{boot}"
+
+
+def process_started(pid: int) -> str:
+    """When the process started, which tells it from a later one with the same number; "" if it is gone."""
+    if sys.platform != "linux":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        return "?"
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def last_error(log: Path) -> str:
+    """The last error that a command printed to its log; "" if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 20_000))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return said[-1] if said else ""
