@@ -88,11 +88,11 @@ def _shorter_side(image: Tensor, spec: DataSpec) -> Tensor:
 
 
 def _middle(image: Tensor) -> Tensor:
-    """The image (C, H, W) with its longer side cut to ``_LONGEST`` times the shorter one, around the middle."""
+    """Images (..., H, W) with their longer side cut to ``_LONGEST`` times the shorter one, around the middle."""
     height, width = image.shape[-2:]
     most = _LONGEST * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
-    return image[:, top : top + most, left : left + most]
+    return image[..., top : top + most, left : left + most]
 
 
 def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
