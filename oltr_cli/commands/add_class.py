@@ -150,4 +150,5 @@ def _thresholds(result: "RunResult") -> list[str]:
     if (chosen := read_chosen_detector(folder)) is not None:
         tau = chosen.default_threshold
         lines.append(f"{chosen.name}, chosen for the run of before, is fitted again: τ = {tau.shown} ({tau.text})")
+        lines.append(f"oltr predict accepts by {chosen.name}; the table has what the run's own confidence accepts")
     return lines
