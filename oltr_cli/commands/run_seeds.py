@@ -69,7 +69,8 @@ def _table(results: "Sequence[RunResult]") -> "Table":
         table.add_column(metric(name).label.removeprefix("closed-set accuracy, "), justify="right", no_wrap=True)
     for result in results:
         values: list[Any] = [result.metrics.get(name) for name in shown]
-        cells = ("–" if value is None else metric(name).shown(value) for name, value in zip(shown, values, strict=True))
+        pairs = zip(shown, values, strict=True)
+        cells = ["–" if value is None else metric(name).shown(value) for name, value in pairs]
         table.add_row(str(result.seed), *cells, end_section=result is results[-1])
     means: list[str] = []
     for name in shown:

@@ -74,9 +74,11 @@ class CommandJob:
     __submitit_checkpoint__ = checkpoint
 
     def _leave(self, code: int) -> None:
-        if code == BUSY and "SLURM_JOB_ID" in os.environ:
-            print("another process is working on the run; the job goes back to the queue", flush=True)
-            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True, timeout=60)
+        job = os.environ.get("SLURM_JOB_ID", "") if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else ""
+        if job and (code == BUSY or (code in STOPPED and _is_preempted(job))):
+            why = "another process is working on the run" if code == BUSY else "another job needs its place"
+            print(f"{why}; the job goes back to the queue", flush=True)
+            subprocess.run(["scontrol", "requeue", job], check=True, timeout=60)
             sys.exit(BUSY)
         write_progress(
             self.folder, _job_id(), host=socket.gethostname(), ended=Ended(code, _meaning(code), time.time())
@@ -100,6 +102,13 @@ class CommandJob:
             _child.kill()
             while _runs():
                 time.sleep(LOOK)
+
+
+def _is_preempted(job: str) -> bool:
+    """Whether SLURM still counts the job as running: a cancelled one is not, while it ends."""
+    asked = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip() in ("RUNNING", "PREEMPTED")
 
 
 def _tell_child() -> None:

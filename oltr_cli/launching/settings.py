@@ -19,6 +19,7 @@ _SBATCH = (
     *("partition", "account", "qos", "gres", "mem", "mem_per_cpu", "mem_per_gpu", "cpus_per_task", "gpus_per_node"),
     *("constraint", "exclude", "nodelist", "exclusive", "comment", "mail_type", "mail_user"),
 )
+_LOCAL_KEYS = ("time", "signal_delay", "requeues")
 _FREE = "sbatch."  # what comes after it is an option of sbatch that has no key here
 _HOURS = 24  # of a job whose time is not set
 _MINUTE, _DAY = 60, 1440
@@ -100,10 +101,8 @@ def minutes(text: object) -> int:
         raise ValueError(str(text))
     days, *parts = found.groups()
     numbers = [int(part) for part in parts if part is not None]
-    if days is not None:
-        units = (60 * _MINUTE, 60, 1)  # hours, minutes, seconds
-    else:
-        units = {1: (60,), 2: (60, 1), 3: (60 * _MINUTE, 60, 1)}[len(numbers)]
+    whole = (60 * _MINUTE, 60, 1)  # hours, minutes, seconds
+    units = whole if days is not None or len(numbers) == 3 else whole[1:]
     seconds = 60 * _DAY * int(days or 0) + sum(n * unit for n, unit in zip(numbers, units, strict=False))
     if not seconds:
         raise ValueError(str(text))
@@ -153,8 +152,7 @@ def _take(settings: dict[str, Any], where: str, key: str, value: Any, kind: str)
             raise UsageProblem(f"{where}: must be a whole number")
         settings[key] = value
     elif kind == LOCAL:
-        known = ("time", "signal_delay", "requeues")
-        raise UsageProblem(f"{where}: local jobs have no setting '{key}'{nearest(key, known)}")
+        raise UsageProblem(f"{where}: local jobs have no setting '{key}'{nearest(key, _LOCAL_KEYS)}")
     elif key == "setup":
         lines = [value] if isinstance(value, str) else value
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -169,6 +167,6 @@ def _take(settings: dict[str, Any], where: str, key: str, value: Any, kind: str)
             raise UsageProblem(f"{where}: must be a text or a number, as sbatch takes it")
         settings.setdefault("sbatch", {})[key.removeprefix(_FREE)] = value
     else:
-        keys = (*_SBATCH, "time", "signal_delay", "requeues", "setup", "wait")
+        known = (*_SBATCH, *_LOCAL_KEYS, "setup", "wait")
         other = f"{_FREE}{key.replace('_', '-')}"
-        raise UsageProblem(f"{where}: no setting '{key}'{nearest(key, keys)}; another option of sbatch is {other}")
+        raise UsageProblem(f"{where}: no setting '{key}'{nearest(key, known)}; another option of sbatch is {other}")

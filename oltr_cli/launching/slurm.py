@@ -78,10 +78,10 @@ def _submit(task: Task, launcher: Launcher, after: Record | None) -> Record:
     from submitit import SlurmExecutor
 
     folder = jobs_root() / task.name
-    options = {key.replace("_", "-"): value for key, value in launcher.sbatch.items() if value is not False}
+    options = {key.replace("-", "_"): value for key, value in launcher.sbatch.items() if value is not False}
     if after is not None and after.launcher != LOCAL:
-        options |= {"dependency": f"afterok:{after.id}", "kill-on-invalid-dep": "yes"}
-    options |= {"job-name": _job_name(task.name), "requeue": True}
+        options |= {"dependency": f"afterok:{after.id}", "kill_on_invalid_dep": "yes"}
+    options |= {"job_name": _job_name(task.name), "requeue": True}
     try:
         executor = SlurmExecutor(folder, max_num_timeout=launcher.requeues)
         executor.update_parameters(

@@ -21,6 +21,7 @@ _MEANING = {
     "DEADLINE": "its deadline passed",
     "BOOT_FAIL": "its node did not start",
 }
+_MEMORY = ("memory limit", "out of memory", "oom", "out-of-memory")
 _NEVER = "DependencyNeverSatisfied"
 
 
@@ -95,7 +96,7 @@ def _slurm(record: Record, found: _InSlurm | None) -> State:
     if found is not None and (found.reason == _NEVER or found.state == "CANCELLED"):
         return State("cancelled", node, "a run that it starts from failed" if found.reason == _NEVER else "cancelled")
     if found is not None:
-        return State("failed", node, f"SLURM says {found.state}")
+        return State("failed", node, _said(record) or f"SLURM says {found.state}")
     return State("lost", node, "SLURM does not know it any more")
 
 
@@ -108,7 +109,14 @@ def _ended(record: Record, node: str) -> State | None:
         return State("done", node)
     if ended.code in STOPPED:
         return State("stopped", node, ended.reason)
-    return State("failed", node, last_error(record.log) or ended.reason or f"exit code {ended.code}")
+    return State("failed", node, _said(record) or ended.reason or f"exit code {ended.code}")
+
+
+def _said(record: Record) -> str:
+    """Why a job failed, from its log: by its command, or by SLURM as it ended the job."""
+    if (error := last_error(record.log, ("slurmstepd", "srun"))) and any(word in error.lower() for word in _MEMORY):
+        return _MEANING["OUT_OF_MEMORY"]
+    return error
 
 
 def _ask_slurm(ids: list[str]) -> dict[str, _InSlurm] | None:

@@ -17,7 +17,7 @@ from oltr_cli.protocol.catalogue import METRICS, metric
 from oltr_cli.runs.folder import STUDIES, runs_root
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.request import Request
-from oltr_cli.tuning.space import check_space, check_written, own_values, read_space
+from oltr_cli.tuning.space import Dimension, check_space, check_written, own_values, read_space
 from oltr_cli.tuning.storage import check_database, named_faults
 from oltr_cli.tuning.study import Study
 from oltr_cli.tuning.summary import header
@@ -35,22 +35,7 @@ def search(request: Request, display: Display) -> Study:
         Stopped: a signal came; the same command resumes the trial.
         OltrError: a run that all trials start from cannot be made, the storage fails, or the first trials do.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageProblem("oltr tune needs one process per trial; start it once for each GPU, with --device cuda:N")
-    if request.objective is not None and request.objective not in METRICS:
-        raise UsageProblem(f"--objective {request.objective}: no such metric{nearest(request.objective, METRICS)}")
-    check_words(request.method, request.recipe, request.sets)
-    check_written(request.ranges, request.space_file)
-    display.starting_torch()
-    planned = plan(request.method, request.recipe, request.sets, request.seed)
-    space = read_space(planned[-1], request.params, request.ranges, request.space_file)
-    check_space(space, request.method, request.recipe, request.sets, request.seed)
-    if request.database is not None:
-        check_database(request.database)
-    from oltr_cli.data.feed.opening import check_lists
-
-    # Of all lists, the test set's too, once and by the files' bytes alone: a trial opens only some of them.
-    check_lists(planned[-1].link.recipe.data)
+    planned, space = checked(request, display)
     ancestors = planned[:-1]
     if ancestors:
         make_runs(ancestors, device=request.device, workers=request.workers, track=request.track, display=display)
@@ -68,6 +53,31 @@ def search(request: Request, display: Display) -> Study:
         _introduce(study, request.total, first is not None, display)
         Worker(study, bench, request.total, request.timeout, request.track, display).work()
     return study
+
+
+def checked(request: Request, display: Display) -> tuple[list[Planned], tuple[Dimension, ...]]:
+    """The runs that a request tunes, and the space of the search; all that can be refused is, before anything is made.
+
+    Raises:
+        UsageProblem, DataProblem: see ``search``.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageProblem("oltr tune needs one process per trial; start it once for each GPU, with --device cuda:N")
+    if request.objective is not None and request.objective not in METRICS:
+        raise UsageProblem(f"--objective {request.objective}: no such metric{nearest(request.objective, METRICS)}")
+    check_words(request.method, request.recipe, request.sets)
+    check_written(request.ranges, request.space_file)
+    display.starting_torch()
+    planned = plan(request.method, request.recipe, request.sets, request.seed)
+    space = read_space(planned[-1], request.params, request.ranges, request.space_file)
+    check_space(space, request.method, request.recipe, request.sets, request.seed)
+    if request.database is not None:
+        check_database(request.database)
+    from oltr_cli.data.feed.opening import check_lists
+
+    # Of all lists, the test set's too, once and by the files' bytes alone: a trial opens only some of them.
+    check_lists(planned[-1].link.recipe.data)
+    return planned, space
 
 
 def _workbench(request: Request, planned: list[Planned], display: Display) -> "Workbench":

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from oltr_cli.commands import complete
-from oltr_cli.commands.options import Dataset, Device, LoadingWorkers, MethodsFrom, NoTrack, Quiet
+from oltr_cli.commands.options import (
+    Dataset,
+    Device,
+    LauncherName,
+    LauncherSets,
+    LoadingWorkers,
+    MethodsFrom,
+    NoTrack,
+    Quiet,
+    given_launcher,
+)
 from oltr_cli.commands.printing import print_json
 
 
@@ -56,6 +66,8 @@ def search(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.freeze_backbone=true; repeatable"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of every trial")] = 0,
+    launcher: LauncherName = None,
+    launcher_sets: LauncherSets = None,
     device: Device = None,
     workers: LoadingWorkers = None,
     no_track: NoTrack = False,
@@ -75,6 +87,7 @@ def search(
     oltr tune focal --trials 10       every parameter that focal declares as tunable
     oltr tune lambda margin --range margin=1:30 --objective closed/overall
     oltr tune --method range --range weight=0.001:0.1:log --range epochs=3:8
+    oltr tune lambda --launcher local:2               two workers on this machine
     oltr tune energy --method dme     a detector's parameters, on a finished run
     ```
     """
@@ -86,6 +99,7 @@ def search(
 
     if dataset and recipe:
         raise UsageProblem("--dataset and --recipe both name a recipe; give one of them")
+    jobs = given_launcher(launcher, launcher_sets, True, "", workers=True)
     tuned, params = method_and_params(words or [], method, detector)
     request = Request(
         method=tuned,
@@ -109,7 +123,15 @@ def search(
     from oltr_cli.tuning.summary import next_commands, summarise, tables
 
     display = Display(quiet)
-    study = run_search(request, display)
+    failed: dict[str, str] = {}
+    if jobs is None:
+        study = run_search(request, display)
+    else:
+        from oltr_cli.base.added_files import given_files
+        from oltr_cli.tuning.jobs import search_by_jobs
+
+        option = f"--recipe {shlex.quote(recipe)}" if recipe else f"--dataset {shlex.quote(request.recipe)}"
+        study, failed = search_by_jobs(request, jobs, option + given_files(), display)
     if json_:
         print_json(summarise(study))
     else:
@@ -121,3 +143,7 @@ def search(
         shown += f" --storage {shlex.quote(without_secrets(storage))}"
     for number, line in enumerate([*next_commands(study), shown]):
         display.say(f"[dim]{'     ' if number else 'next '}[/] {escape(line)}")
+    for name, reason in failed.items():
+        display.warn(f"failed: {name}: {reason}")
+    if failed:
+        raise typer.Exit(1)
