@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.errors import DataProblem, UsageProblem, first_line
 from oltr_cli.protocol.confusions import Confusions
 from oltr_cli.protocol.evaluate import (
     Evaluation,
@@ -243,14 +243,22 @@ def _scores(given: ScoresLike, num_classes: int, name: str) -> SavedScores:
         raise UsageProblem(
             f"{name}: {type(given).__name__} is neither a run, a file NPZ, arrays by name nor SavedScores"
         )
-    arrays: dict[str, NDArray[Any]] = {key: np.asarray(value) for key, value in given.items()}
-    return scores_of_arrays(arrays, num_classes, Path(name))
+    return scores_of_arrays(
+        {key: _array(f"{name}['{key}']", value) for key, value in given.items()}, num_classes, Path(name)
+    )
+
+
+def _array(name: str, given: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists; a torch tensor of bfloat16, with a gradient
+        raise DataProblem(f"{name}: is no array that numpy can read ({first_line(error)})") from None
 
 
 def _counts(given: CountsLike) -> list[int]:
     if isinstance(given, str | os.PathLike):
         return [int(count) for count in read_class_counts(Path(given).expanduser())]
-    counts = np.asarray(given)
+    counts = _array("class_counts", given)
     if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iu" or counts.min() < 0:
         raise DataProblem(f"class_counts: must be whole numbers (K,), 0 or more, not {counts.dtype} {counts.shape}")
     return [int(count) for count in counts]

@@ -5,6 +5,7 @@ It is the code behind ``oltr predict`` and ``oltr embed``, with the same results
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,9 @@ class Recogniser:
         from oltr_cli.base.machine import ready_device
         from oltr_cli.inference.recogniser import Recogniser as Loaded
 
-        name = os.fspath(run)
-        if not isinstance(name, str):
-            raise UsageProblem(f"run: {name!r} is bytes; give text")
+        name = _text("run", run)
+        if device is not None and not isinstance(device, str):
+            raise UsageProblem(f"device: {device!r} is not text, such as 'cpu'")
         return cls(Loaded.load(name, ready_device(device), threshold, not own_confidence))
 
     @property
@@ -156,8 +157,7 @@ class Recogniser:
         """``predict`` for images without end: verdicts batch by batch, with only a few batches in memory."""
         from oltr_cli.inference.verdicts import check_explains, judge
 
-        if top_k < 1:
-            raise UsageProblem(f"top_k={top_k}: must be 1 or more")
+        _check_whole("top_k", top_k, 1)
         if explain:
             check_explains(self._loaded)
         wider = self._wider(coverage, set_score, class_weight, taxonomy, at_least)
@@ -217,7 +217,12 @@ class Recogniser:
             shots: definition of the shot groups, ``paper`` or ``code``.
         """
         from oltr_cli.api.examination import examine_mixed
+        from oltr_cli.runs.scores import SavedScores
 
+        if not isinstance(scores, SavedScores):
+            raise UsageProblem(
+                f"scores: {type(scores).__name__} is not what Recogniser.scores gives; oltr_cli.evaluate takes others"
+            )
         examined = examine_mixed(scores, self.class_counts, self._loaded.chosen, shots, "scores")
         return examined.evaluation.model_copy(update={"run": self.name})
 
@@ -240,7 +245,7 @@ class Recogniser:
         if coverage is None and (score is not None or class_weight is not None):
             raise UsageProblem("set_score and class_weight are for label sets: give coverage, such as 0.9")
         rule = None if coverage is None else SetRule.of(coverage, score, class_weight)
-        file = None if taxonomy is None else Path(taxonomy)
+        file = None if taxonomy is None else Path(_text("taxonomy", taxonomy))
         asked = WiderAnswers.of(self._loaded, rule, file, at_least, self._sets)
         if asked is not None and asked.sets is not None:
             self._sets = asked.sets
@@ -250,8 +255,8 @@ class Recogniser:
         from oltr_cli.api.images import sources
         from oltr_cli.inference.image_stream import image_batches
 
-        if size < 1 or workers < 0:
-            raise UsageProblem(f"batch_size={size}, workers={workers}: must be at least 1 and 0")
+        _check_whole("batch_size", size, 1)
+        _check_whole("workers", workers, 0)
         return image_batches(sources(images), self._loaded.recipe.data, size, workers)
 
     def _readable(self, images: "Iterable[ImageLike]", size: int, workers: int) -> Iterator[NDArray[np.uint8]]:
@@ -267,7 +272,10 @@ class Recogniser:
             yield batch.crops
 
     def _labels(self, labels: Sequence[int] | NDArray[np.integer], images: int) -> NDArray[np.int64]:
-        given = np.asarray(labels)
+        try:
+            given = np.asarray(labels)
+        except ValueError:  # lists of several lengths
+            raise UsageProblem("labels: are not a list of numbers; give one whole number for each image") from None
         if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) != images:
             raise UsageProblem(
                 f"labels: {given.dtype} {given.shape} for {counted(images, 'image')}; give one whole number for each"
@@ -278,3 +286,22 @@ class Recogniser:
 
     def __repr__(self) -> str:
         return f"<Recogniser {self.name}, {counted(len(self.class_names), 'class')}, τ = {self.threshold:.4g}>"
+
+
+def _check_whole(name: str, value: int, least: int) -> None:
+    if not isinstance(value, Integral) or value < least:
+        raise UsageProblem(f"{name}={value!r}: must be a whole number, {least} or more")
+
+
+def _text(name: str, given: str | os.PathLike[str]) -> str:
+    """The text of a path or a name, which may come from anywhere.
+
+    Raises:
+        UsageProblem: it is something else, bytes, or a path without a letter.
+    """
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else given
+    if not isinstance(text, str):
+        raise UsageProblem(f"{name}: {text!r} is {type(text).__name__}; give text or a path")
+    if not text and name != "run":  # of which the commands' own message says more
+        raise UsageProblem(f"{name}: the path is empty")
+    return text

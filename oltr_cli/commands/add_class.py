@@ -124,8 +124,17 @@ def _said(facts: "AddedClassFacts") -> list[str]:
         lines.append("one image alone cannot be left out, so the new class is not judged; give five or more")
     elif facts.images < 5:
         lines.append(f"{facts.images} images say little of the new class's accuracy; five or more say more")
-    if facts.old_val_before - facts.old_val_after > 0.01:
-        lines.append("the new class costs the old ones more than a point: its images look like theirs")
+    on = {"validation": facts.old_val_before - facts.old_val_after, "test": facts.old_before - facts.old_after}
+    if costly := [split for split, lost in on.items() if lost > 0.01 + 1e-9]:
+        lines.append(
+            f"the new class costs the old ones more than a point of {' and '.join(costly)} accuracy: its images look "
+            "like theirs; fewer such images, or training with the class, cost less"
+        )
+    if facts.new_after is not None and facts.new_after < 0.5:
+        lines.append(
+            "less than half of the new images are recognised; more images help, and so does a run on a pre-trained "
+            "network (docs/next-round.md)"
+        )
     return lines
 
 
@@ -141,4 +150,5 @@ def _thresholds(result: "RunResult") -> list[str]:
     if (chosen := read_chosen_detector(folder)) is not None:
         tau = chosen.default_threshold
         lines.append(f"{chosen.name}, chosen for the run of before, is fitted again: τ = {tau.shown} ({tau.text})")
+        lines.append(f"oltr predict accepts by {chosen.name}; the table has what the run's own confidence accepts")
     return lines

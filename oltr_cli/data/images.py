@@ -38,6 +38,8 @@ def _suffixes() -> frozenset[str]:
 
 
 SUFFIXES = _suffixes()  # in lower case; of formats that this Pillow decodes
+# HEIC too where it cannot be decoded: photographs of phones are named, with what to install, and never passed over.
+KNOWN_SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

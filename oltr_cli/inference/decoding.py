@@ -12,7 +12,7 @@ from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.data.images import decode_image, decode_pixels
 from oltr_cli.errors import DataProblem
 from oltr_cli.inference.image_paths import Source
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
 SMALL = 512 * 512  # pixels of an image: larger ones are cropped as they come, so that only one is in memory
 Pixels = Image.Image | NDArray[np.uint8]

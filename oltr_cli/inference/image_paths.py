@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import KNOWN_SUFFIXES
 
 STDIN = "-"
 _FOLDER = "a folder, not an image"
@@ -113,7 +113,7 @@ def _below(top: str) -> Iterator[Source]:
         seen.add((status.st_dev, status.st_ino))
         inside[:] = sorted(name for name in inside if not name.startswith("."))
         for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if Path(name).suffix.lower() in KNOWN_SUFFIXES and not name.startswith("."):
                 empty = False
                 yield Source(str(Path(folder, name)))
     for lost in unreadable:

@@ -99,9 +99,9 @@ class ImageStream:
                     waiting.append((sources[0], self._lanes.submit(finish).result if self._lanes else finish))
             if not waiting:
                 return
-            first, finish = waiting.popleft()
+            first, finished = waiting.popleft()
             try:
-                yield finish()
+                yield finished()
             except BrokenProcessPool:
                 raise OltrError(
                     f"a decoding process was killed, perhaps because memory ran out, at or soon after {first.path}; "

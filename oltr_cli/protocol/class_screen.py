@@ -72,7 +72,7 @@ def confusion_table(shown: Confusions, names: Sequence[str]) -> RenderableType:
             _percent(shown.share[place]),
         )
     wrong = shown.true != shown.decided
-    told = f"{int(wrong.sum()):,} pairs in all, {counted(int(shown.count[wrong].sum()), 'image')}"
+    told = f"{counted(int(wrong.sum()), 'pair')} in all, {counted(int(shown.count[wrong].sum()), 'image')}"
     return Group(table, Text(told, style="dim"))
 
 

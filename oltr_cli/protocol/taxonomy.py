@@ -24,6 +24,7 @@ from oltr_cli.base.text import some, visible
 from oltr_cli.errors import DataProblem, UsageProblem, nearest
 
 _HEADERS = {"child", "class", "label", "name", "species", "taxon"}  # first cells of a header
+_OTHER_MARKS = {";": "semicolons", "\t": "tabs"}  # of spreadsheets in some languages
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ def _check_classes(path: Path, parents: dict[str, tuple[str | None, int]], class
     above = {parent for parent, _ in parents.values()}
     for name, (_, line) in parents.items():
         if name not in above and name not in known:
+            if other := next((mark for mark in _OTHER_MARKS if any(mark in one for one in parents)), None):
+                raise DataProblem(
+                    f"{path}:{line}: '{visible(name)}' is no class of the run; cells must be separated by commas, not "
+                    f"by {_OTHER_MARKS[other]}"
+                )
             raise DataProblem(
                 f"{path}:{line}: '{visible(name)}' is neither a class of the run nor above one"
                 f"{nearest(name, known - parents.keys() or known)}; leave the line out or correct the name"

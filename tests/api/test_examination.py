@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from oltr_cli import DataProblem, SavedScores, UsageProblem, evaluate, examine
@@ -244,3 +245,13 @@ def test_scores_without_logits_have_no_suspects(run, tmp_path, monkeypatch):
     code, out, err = oltr_here("evaluate", run.name, "--mislabelled", 3)
     assert (code, out) == (3, "")
     assert "found by logits, and the scores have none" in err
+
+
+@pytest.mark.parametrize(
+    "logits", [[[1.0], [1.0, 2.0]], torch.zeros(2, 2, requires_grad=True), torch.zeros(2, 2, dtype=torch.bfloat16)]
+)
+def test_what_is_no_array_is_named(logits):
+    with pytest.raises(DataProblem, match=r"^scores\['logits'\]: is no array that numpy can read \("):
+        evaluate({"labels": [0, 1], "logits": logits}, [5, 5])
+    with pytest.raises(DataProblem, match=r"^class_counts: (is no array|must be whole)"):
+        evaluate({"labels": [0, 1], "logits": [[1.0, 2.0], [2.0, 1.0]]}, logits)

@@ -40,6 +40,9 @@ def refusal(images) -> str:
         (np.zeros((3, 4, 5), np.uint8), "move the channels to the end: array.transpose(1, 2, 0)"),
         (np.zeros((4, 5, 1), np.uint8), "drop the last axis: array[..., 0]"),
         (np.zeros((4, 5, 4), np.uint8), "give RGBA as Image.fromarray(array)"),
+        (np.zeros((1, 4, 5), np.uint8), "drop the first axis: array[0]"),
+        (np.ma.array(GOOD, mask=GOOD > 0), "a masked array is not an image; give it without: array.filled(255)"),
+        (Image.new("RGB", (0, 4)), "a Pillow image of 0 × 4 has no pixels"),
         (np.zeros((2, 4, 5, 3), np.uint8), "give each image of a batch by itself: [*batch]"),
         (np.zeros((0, 5, 3), np.uint8), "uint8 (0, 5, 3)"),
         (np.zeros(5, np.uint8), "uint8 (5,)"),
@@ -82,3 +85,17 @@ def test_positions_name_what_is_in_memory_and_paths_what_is_in_files(tmp_path):
     assert len(list(sources(batch))) == 2
     assert [one.path for one in sources(np.array(["a", "b"]))] == ["a", "b"]
     assert list(sources([])) == []
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_its_pixels():
+    """np.repeat of a np.matrix corrupts memory, so that the process dies soon after."""
+    grey = np.arange(2000, dtype=np.uint8).reshape(40, 50)
+    (source,) = sources([np.asmatrix(grey)])
+    assert type(source.image) is np.ndarray
+    assert np.array_equal(source.image, np.stack([grey] * 3, axis=2))
+
+
+@pytest.mark.parametrize("one", [np.array("a.jpg"), np.array(3), np.zeros((4, 5), np.uint8)])
+def test_an_array_that_is_no_list_is_refused(one):
+    assert "is not a list of images; put one image into a list" in refusal(one)

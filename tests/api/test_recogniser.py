@@ -263,3 +263,42 @@ def test_it_says_what_it_is(finished):
             Recogniser.load(wrong)
     with pytest.raises(UsageProblem, match="not available here"):
         Recogniser.load(finished.names["dme"], device="quantum")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"top_k": 0},
+        {"top_k": 1.5},
+        {"top_k": "3"},
+        {"top_k": None},
+        {"batch_size": 0},
+        {"batch_size": 2.0},
+        {"workers": -1},
+        {"workers": None},
+        {"taxonomy": 3},
+        {"taxonomy": b"birds.csv"},
+        {"taxonomy": ""},
+    ],
+)
+def test_an_argument_of_another_type_is_one_line_with_its_name(finished, files, given):
+    recogniser = Recogniser.load(finished.names["plain"], device="cpu")
+    with pytest.raises(UsageProblem, match=rf"^{next(iter(given))}[=:]"):
+        recogniser.predict(files[:1], **given)
+    assert recogniser.predict(files[:1], top_k=np.int64(2))[0].top
+
+
+def test_what_is_no_run_and_no_device_is_one_line():
+    for wrong in (None, 3, b"mine/dme"):
+        with pytest.raises(UsageProblem, match=r"^run: .*give text or a path"):
+            Recogniser.load(wrong)
+    with pytest.raises(UsageProblem, match=r"^device: 3 is not text"):
+        Recogniser.load("mine/dme", device=3)
+
+
+def test_scores_and_labels_of_another_form_are_one_line(finished, files):
+    recogniser = Recogniser.load(finished.names["plain"], device="cpu")
+    with pytest.raises(UsageProblem, match=r"^labels: are not a list of numbers"):
+        recogniser.scores(files[:2], [[1], [2, 3]])
+    with pytest.raises(UsageProblem, match=r"^scores: dict is not what Recogniser.scores gives"):
+        recogniser.evaluate({"labels": [0], "logits": [[1.0, 2.0]]})

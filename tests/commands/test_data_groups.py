@@ -147,3 +147,18 @@ def test_scores_are_not_touched(finished, pile, tmp_path):
     before = SavedScores.load(finished.path("plain") / "scores" / "val.npz").logits.tobytes()
     groups(finished, pile, ALL, "--out", tmp_path / "out")
     assert SavedScores.load(finished.path("plain") / "scores" / "val.npz").logits.tobytes() == before
+
+
+def test_too_many_rejected_images_end_it_before_all_are_predicted(finished, pile, tmp_path, monkeypatch):
+    monkeypatch.setattr("oltr_cli.inference.groups.cluster.MOST", 6)
+    judged, scores = [], Recogniser.scores
+
+    def counted(self, images):
+        judged.append(len(images))
+        return scores(self, images)
+
+    monkeypatch.setattr(Recogniser, "scores", counted)
+    done = groups(finished, pile, ALL, "--batch-size", 4, "--out", tmp_path / "out", code=2)
+    assert "more than 6 images are rejected" in str(done.exception)
+    assert sum(judged) == 8
+    assert not (tmp_path / "out").exists()

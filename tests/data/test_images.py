@@ -1,9 +1,11 @@
 """Image files of every kind against pixels that are known without Pillow, and files that are none."""
 
+import io
 import os
 import struct
 import subprocess
 import sys
+import tarfile
 import zlib
 
 import numpy as np
@@ -325,3 +327,32 @@ def test_heic_is_decoded_in_a_process_that_nobody_prepared(tmp_path, upright):
     code += "print(decode(pathlib.Path(sys.argv[1])).shape)"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert done.stdout == "(24, 40, 3)\n"
+
+
+def test_photographs_of_phones_are_not_passed_over_without_the_extra(tmp_path):
+    """In a folder to predict, below a table of addresses and in an archive: each of them says later what to install."""
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    (tmp_path / "1.HEIC").write_bytes(heic)
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, content in (("7.heic", heic), ("7.cls", b"fox")):
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    code = f"""
+import sys
+sys.modules["pillow_heif"] = None
+from pathlib import Path
+from oltr_cli.base.display import Display
+from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.sources import webdataset
+from oltr_cli.data.sources.local_files import LocalFiles
+from oltr_cli.data.sources.unpack import Unpacker
+from oltr_cli.inference.image_paths import image_sources
+folder = Path({str(tmp_path)!r})
+assert ".heic" not in SUFFIXES
+print([Path(source.path).name for source in image_sources([str(folder)])])
+print(LocalFiles(folder).find("https://x.org/1/medium.heic").name)
+print(webdataset.read([folder / "x.tar"], Unpacker(folder / "out"), [], Display(quiet=True))[0].path.name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout.split("\n")[:3]) == ("", ["['1.HEIC']", "1.HEIC", "7.heic"])

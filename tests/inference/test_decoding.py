@@ -10,9 +10,9 @@ from oltr_cli.data.images import decode_file
 from oltr_cli.inference import decoding
 from oltr_cli.inference.decoding import decoded
 from oltr_cli.inference.image_paths import Source
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 
-SIZES = [(64, 64), (37, 90), (64, 64), (640, 480), (20, 20), (37, 90), (64, 64), (48, 52)]
+SIZES = [(64, 64), (37, 90), (64, 64), (640, 480), (20, 20), (37, 90), (64, 64), (48, 52), (2000, 3), (3, 900)]
 
 
 def photographs(folder, sizes):

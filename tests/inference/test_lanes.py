@@ -1,5 +1,6 @@
 """Two batches at once: the same answers in the same order as one after the other, and what goes wrong is raised."""
 
+import json
 import os
 import threading
 from functools import partial
@@ -9,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 from threadpoolctl import threadpool_info
+from typer.testing import CliRunner
 
+from oltr_cli.app import app
 from oltr_cli.errors import OltrError
 from oltr_cli.inference import decoding, image_stream
 from oltr_cli.inference.image_paths import PAUSE, Source
@@ -17,7 +20,7 @@ from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.inference.lanes import LANES, lanes
 from oltr_cli.inference.recogniser import Recogniser
 from oltr_cli.inference.verdicts import judge
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from tests.helpers.finished_runs import environment, make_finished_runs
 
 SPEC = DataSpec(name="any", image_size=8, eval_resize=8)
@@ -98,6 +101,32 @@ def judged(sources, recogniser, judging):
     """One batch after the other in this thread."""
     with ImageStream(sources, recogniser.recipe.data, 7, 0) as stream:
         return [row for rows, _ in stream.through(judging) for row in rows]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_command_judges_two_batches_at_once(finished, monkeypatch):
+    """With decoding processes; without any, all is done in one thread. Rows and the exit code are the same."""
+    used = set()
+    real = Recogniser.scores
+    monkeypatch.setattr(
+        Recogniser, "scores", lambda *given: used.add(threading.current_thread().name[:4]) or real(*given)
+    )
+    words = ["predict", finished.names["plain"], *finished.files("test"), "nowhere.png", "--device", "cpu"]
+    told = {}
+    for workers in ("0", "1"):
+        done = CliRunner().invoke(app, [*words, "--batch-size", "4", "--json", "--workers", workers])
+        assert done.exit_code == 1, done.output
+        told[workers] = (json.loads(done.stdout)["images"], set(used))
+        used.clear()
+    assert (told["0"][1], told["1"][1]) == ({"Main"}, {"lane"})
+    one, both = told["0"][0], told["1"][0]
+    assert [(row["image"], row["label"], row["error"]) for row in one] == [
+        (row["image"], row["label"], row["error"]) for row in both
+    ]
+    np.testing.assert_allclose(
+        [row["confidence"] for row in one[:-1]], [row["confidence"] for row in both[:-1]], rtol=1e-5
+    )
+    assert torch.get_num_threads() == 2
 
 
 def test_lanes_work_at_the_same_time_and_answers_stay_in_order(tmp_path):

@@ -1,10 +1,13 @@
 """Pairs of true class and decision, against counting one by one; numbers by class; mistakes."""
 
+import io
 from collections import Counter
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from oltr_cli.protocol.class_screen import confusion_table
 from oltr_cli.protocol.confusions import Confusions, most_confused
 from oltr_cli.protocol.metrics import accepted
 from oltr_cli.protocol.mistakes import KINDS, at_threshold, find_mistakes, samples_of
@@ -137,3 +140,10 @@ def test_a_mistake_has_the_name_that_the_lists_have():
     assert (one.kind, one.split, one.row, one.path, one.label, one.prediction) == (
         ("known_as_other", "test", 0, "test/a b.jpg", 0, 1)
     )
+
+
+def test_one_pair_is_no_plural():
+    known = scores([0, 1], [0.9, 0.9], [0, 0])
+    console = Console(file=io.StringIO(), width=100)
+    console.print(confusion_table(Confusions.of(known, None, 2, None), ["fox", "owl"]))
+    assert "1 pair in all, 1 image\n" in console.file.getvalue()

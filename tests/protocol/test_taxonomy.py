@@ -92,6 +92,8 @@ def test_a_name_alone_has_no_parent(tmp_path):
             PAIRS.replace("robin,", "robbin,"),
             "'robbin' is neither a class of the run nor above one; did you mean 'robin'?",
         ),
+        (PAIRS.replace(",", ";"), "is no class of the run; cells must be separated by commas, not by semicolons"),
+        (PAIRS.replace(",", "\t"), "cells must be separated by commas, not by tabs"),
         ("", "is empty"),
         ("child,parent\n", "is empty"),
         (b"fox,\xff\n", "is not text in UTF-8"),

@@ -96,7 +96,7 @@ def _missing(missing: dict[Path, Photograph]) -> str:
         return f"{text}; the path comes first, then the label"
     if {"http:", "https:"} & set(path.parts):
         return f"{text}; nothing is downloaded: write where the file is"
-    return text + (f", and {counted(len(missing) - 1, 'other')} that are not there" if len(missing) > 1 else "")
+    return text + (f" (the first of {len(missing):,} that are not there)" if len(missing) > 1 else "")
 
 
 def by_class(photographs: Iterable[Photograph]) -> Photographs:

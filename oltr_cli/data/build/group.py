@@ -25,7 +25,7 @@ def group_by(photographs: list[Photograph], by: str, display: Display, warnings:
     Args:
         by: a column, ``day`` (of the date), ``folder``, ``name-pattern:REGEX`` or ``exif-time:10m``.
     Raises:
-        UsageProblem: ``by`` is none of these, or puts no two photographs together.
+        UsageProblem: ``by`` is none of these, or no photograph has a group by it.
     """
     kind, _, value = by.partition(":")
     if kind == "exif-time":
@@ -36,6 +36,8 @@ def group_by(photographs: list[Photograph], by: str, display: Display, warnings:
     sizes = Counter(filter(None, found))
     if not sizes:
         raise UsageProblem(f"{_OPTION} {by}: no photograph has a group by it{_why_none(kind)}")
+    if max(sizes.values()) == 1:
+        warnings.append(f"{_OPTION} {by}: each photograph is a group of its own, so no two are kept together by it")
     if without := [photograph.path.name for photograph, group in zip(photographs, found, strict=True) if not group]:
         warnings.append(f"{_OPTION} {by}: {counted(len(without), 'photograph')} of no group: {some(without)}")
     return [replace(photograph, group=group) for photograph, group in zip(photographs, found, strict=True)]
@@ -62,8 +64,11 @@ def column_of(photographs: Sequence[Photograph], name: str, option: str) -> str:
     fits = [column for column in columns if column.casefold() == name.casefold()]
     if len(fits) == 1:
         return fits[0]
-    there = f"there are: {', '.join(sorted(columns))}" if columns else "columns are those of a CSV"
-    raise UsageProblem(f"{option}: no column '{name}'{nearest(name, columns)} ({there})")
+    if not columns:
+        raise UsageProblem(f"{option}: no column '{name}' (columns are those of a CSV)")
+    hint = nearest(name, columns)
+    there = "" if hint.startswith("; known") else f" (there are: {', '.join(sorted(columns))})"
+    raise UsageProblem(f"{option}: no column '{name}'{hint}{there}")
 
 
 def _rule(kind: str, value: str, by: str, photographs: list[Photograph]) -> Callable[[Photograph], str]:

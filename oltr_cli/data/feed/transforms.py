@@ -88,15 +88,15 @@ def _shorter_side(image: Tensor, spec: DataSpec) -> Tensor:
 
 
 def _middle(image: Tensor) -> Tensor:
-    """The image (C, H, W) with its longer side cut to ``_LONGEST`` times the shorter one, around the middle."""
+    """The image (…, C, H, W) with its longer side cut to ``_LONGEST`` times the shorter one, around the middle."""
     height, width = image.shape[-2:]
     most = _LONGEST * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
-    return image[:, top : top + most, left : left + most]
+    return image[..., top : top + most, left : left + most]
 
 
 def evaluation_crop(image: Tensor, spec: DataSpec) -> Tensor:
-    """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (C, H, W) in and out.
+    """Shorter side to ``eval_resize``, then the middle ``image_size`` square; uint8 (…, C, H, W) in and out.
 
     With a ``store_side`` larger images are first shrunk to it, as in a store. Of a longer image than 16 : 1 only the
     middle is resized: one of 1 × 2,000,000 pixels, in a file of 8 kB, would take gigabytes.

@@ -45,7 +45,11 @@ def read(file: Path, warnings: list[str]) -> list[Photograph]:
     tables = _tables(file)
     need(tables["media"][0], "mediaID", "deploymentID", "timestamp", "filePath", "fileMediatype")
     media = list(rows_of(*tables["media"]))
-    known = {row["mediaID"] for _, row in media}
+    known: set[str] = set()
+    for where, row in media:
+        if row["mediaID"] in known:
+            raise DataProblem(f"{where}: the mediaID {row['mediaID']!r} is not unique")
+        known.add(row["mediaID"])
     sites = {row.get("deploymentID", ""): row for _, row in rows_of(*tables["deployments"])}
     labels, events, machine = _observations(tables["observations"], media, known)
     files, left_out, found = LocalFiles(file.parent), LeftOut(), []

@@ -60,8 +60,10 @@ def records(
         with open_text(file) as text:
             mark = separator(text.readline(100_000))
             text.seek(0)
-            quoting = csv.QUOTE_NONE if mark == "\t" and not quotes_in_tabs else csv.QUOTE_MINIMAL
-            reader = csv.reader(text, delimiter=mark, quoting=quoting)
+            if mark == "\t" and not quotes_in_tabs:
+                reader = csv.reader(text, delimiter=mark, quoting=csv.QUOTE_NONE)
+            else:
+                reader = csv.reader(text, delimiter=mark)
             begin = 1  # a quote that is never closed is in the line where its record begins
             for cells in reader:
                 yield begin, [cell.strip() for cell in cells]

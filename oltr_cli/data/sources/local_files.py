@@ -6,10 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import KNOWN_SUFFIXES
 
 # Names that say a size and not which image, the best first: the folder's name counts.
 _SIZES = ("original", "full", "large", "medium", "image", "photo", "file", "small", "thumb", "square")
+
+_Parts = tuple[str, ...]  # of a path, from the folder of all
 
 
 def is_file(path: str | Path) -> bool:
@@ -25,7 +27,8 @@ class LocalFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self._index: dict[str, list[tuple[str, ...]]] | None = None
+        self._index: dict[str, list[_Parts]] | None = None
+        self._by_folder: dict[tuple[str, ...], dict[str, list[_Parts]]] = {}
 
     def find(self, reference: str, *names: str) -> Path | None:
         """The image at a path or a URL; else the one below the folder that is called like it, or one of ``names``.
@@ -46,7 +49,7 @@ class LocalFiles:
             if is_file(path):
                 return path
         parts = tuple(unquote(url.path).strip("/").split("/")) if remote else tuple(Path(reference).parts)
-        candidates = [parts] if reference else []
+        candidates = [parts] if parts else []  # a mere dot has none
         if remote and len(parts) > 1:
             candidates.append((*parts[:-2], parts[-2]))  # …/photos/12345/medium.jpg saved as 12345.jpg
         candidates += [(name,) for name in names if name]
@@ -59,37 +62,44 @@ class LocalFiles:
         """The file whose last folders agree with ``parts`` the longest; it must be the only one."""
         if self._index is None:
             self._index = self._read()
-        found = self._index.get(parts[-1].lower(), [])
-        if not found:
+        key = [parts[-1].lower()]
+        found = self._index.get(key[0], [])
+        for folder in map(str.lower, reversed(parts[:-1])):
+            if len(found) < 2:
+                break
+            below = self._divided(tuple(key), found)
+            if folder not in below:
+                break
+            key.append(folder)
+            found = below[folder]
+        if len(found) != 1:
             return None
-        scores = [_agreement(parts[:-1], one[:-1]) for one in found]
-        best = max(scores)
-        if scores.count(best) > 1 or (not best and parts[-1].lower().partition(".")[0] in _SIZES):
-            return None
-        return self.folder.joinpath(*found[scores.index(best)])
+        folders = [one[-2].lower() for one in (found[0], parts) if len(one) > 1]
+        if key[0].partition(".")[0] in _SIZES and (len(folders) < 2 or folders[0] != folders[1]):
+            return None  # any image may be called so
+        return self.folder.joinpath(*found[0])
 
-    def _read(self) -> dict[str, list[tuple[str, ...]]]:
-        index: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    def _divided(self, key: tuple[str, ...], files: list[_Parts]) -> dict[str, list[_Parts]]:
+        """``files`` that have the name and the innermost folders of ``key``, by the next folder; once for each key."""
+        if key not in self._by_folder:
+            self._by_folder[key] = defaultdict(list)
+            for one in files:
+                if len(one) > len(key):
+                    self._by_folder[key][one[-1 - len(key)].lower()].append(one)
+        return self._by_folder[key]
+
+    def _read(self) -> dict[str, list[_Parts]]:
+        index: dict[str, list[_Parts]] = defaultdict(list)
         for place, folders, files in os.walk(self.folder):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             below = Path(place).relative_to(self.folder).parts
             sizes: dict[str, str] = {}
             for name in sorted(files):
                 stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122  fast for 200,000
-                if name[0] != "." and suffix in SUFFIXES:
+                if name[0] != "." and suffix in KNOWN_SUFFIXES:
                     index[name.lower()].append((*below, name))
                     index[stem].append((*below, name))
                     sizes.update({stem: name} if stem in _SIZES else {})
             if sizes and below:
                 index[below[-1].lower()].append((*below, sizes[min(sizes, key=_SIZES.index)]))
         return index
-
-
-def _agreement(wanted: tuple[str, ...], there: tuple[str, ...]) -> int:
-    """How many of the innermost folders are the same."""
-    count = 0
-    for one, other in zip(reversed(wanted), reversed(there), strict=False):
-        if one.lower() != other.lower():
-            break
-        count += 1
-    return count

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import KNOWN_SUFFIXES
 from oltr_cli.data.sources import camtrap_dp, coco, darwin_core, parquet, webdataset
 from oltr_cli.data.sources.json_file import read_object
 from oltr_cli.data.sources.table import Photograph
@@ -97,7 +97,7 @@ def _inside(folder: Path) -> tuple[list[Path], list[Path]]:
             name = entry.name.lower()
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))
-            elif Path(name).suffix in SUFFIXES:
+            elif Path(name).suffix in KNOWN_SUFFIXES:
                 return [], []
             elif name.endswith(".parquet"):
                 parquet.append(Path(entry.path))

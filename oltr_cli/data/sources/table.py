@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import KNOWN_SUFFIXES
 from oltr_cli.data.sources.csv_file import keyed, records
 from oltr_cli.data.sources.left_out import UNLABELLED, LeftOut
 from oltr_cli.data.sources.local_files import is_file
@@ -195,7 +195,9 @@ def _photograph(cells: list[str], columns: _Columns, named: dict[str, str], wher
 
 def _is_header(cells: Sequence[str], folder: str) -> bool:
     """Whether no cell of the first line is an image."""
-    return not any(Path(cell).suffix.lower() in SUFFIXES or (cell and is_file(Path(folder, cell))) for cell in cells)
+    return not any(
+        Path(cell).suffix.lower() in KNOWN_SUFFIXES or (cell and is_file(Path(folder, cell))) for cell in cells
+    )
 
 
 def _columns(header: list[str], where: str, all_open: bool) -> _Columns:

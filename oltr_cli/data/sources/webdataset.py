@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oltr_cli.base.display import Display
-from oltr_cli.data.images import SUFFIXES
+from oltr_cli.data.images import KNOWN_SUFFIXES
 from oltr_cli.data.sources.json_file import scalars
 from oltr_cli.data.sources.left_out import LeftOut
 from oltr_cli.data.sources.packed import label_in, places, splits
@@ -113,7 +113,7 @@ def _add(
     left_out: LeftOut,
 ) -> None:
     """Take what a member says into its sample, and unpack it if it is an image."""
-    is_image = f".{ending}" in SUFFIXES  # not KEY.mask.png
+    is_image = f".{ending}" in KNOWN_SUFFIXES  # not KEY.mask.png
     if not is_image and ending not in ("cls", "json", "cls.txt", "label.txt"):
         return
     if not is_image and member.size > _TEXT:

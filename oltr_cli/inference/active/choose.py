@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem
-from oltr_cli.inference.active.diversity import Spread, spread
+from oltr_cli.inference.active.diversity import SAME, Spread, distinct, median_distance, spread
 from oltr_cli.inference.active.measure import By, Measure
 from oltr_cli.inference.active.training_images import TrainingFiles, training_files
 from oltr_cli.inference.image_paths import Source
@@ -63,8 +63,8 @@ class Rows:
 class Counts:
     """Numbers of images: ``images`` counts all, the others those that were left out.
 
-    ``copies`` look the same to the network. ``similar`` and ``crowded`` are as unknown as the chosen ones, but nearly
-    the same as another one, or of a group that had its turns.
+    ``copies`` look the same to the network, and ``similar`` nearly the same as one that is known less. ``crowded`` are
+    as unknown as the chosen ones, but of a group that had its turns.
     """
 
     images: int = 0
@@ -111,19 +111,19 @@ def choose(recogniser: Recogniser, stream: ImageStream, budget: int, measure: Me
         trained = training_files(recogniser.recipe.data, _lists_digest(recogniser))
     except DataProblem as problem:
         chosen.training_problem = str(problem)
-    pool = _Pool(keep(budget))
+    known = _known(recogniser)
+    pool = _Pool(keep(budget), 0.0 if known is None else SAME * median_distance(known))
     seen: set[bytes] = set()
     with display.bar("scoring", 0) as bar:
         for batch in stream:
             pool.add(_new_rows(recogniser, batch, chosen, seen, trained))
             bar.advance(len(batch.sources))
             bar.reached(chosen.counts.images, stream.found)
-    known = _known(recogniser)
     with display.bar("choosing", 1) as bar:
         chosen.rows, found = least_known(pool.rows(), budget, known)
         bar.advance()
     chosen.groups = found.groups
-    chosen.counts.similar, chosen.counts.crowded = found.similar, found.crowded
+    chosen.counts.similar, chosen.counts.crowded = pool.similar + found.similar, found.crowded
     return chosen
 
 
@@ -202,10 +202,17 @@ def _scored(recogniser: Recogniser, paths: list[str], crops: NDArray[np.uint8], 
 
 
 class _Pool:
-    """The ``keep`` least known of all added rows; memory does not grow with the others."""
+    """The ``keep`` least known of all added rows; memory does not grow with the others.
 
-    def __init__(self, keep: int) -> None:
-        self.keep = keep
+    Attributes:
+        radius: rows within it of a less known one are left out, so that thousands of pictures of one scene do not take
+            the place of all others; 0 leaves none out.
+        similar: number of rows left out for that.
+    """
+
+    def __init__(self, keep: int, radius: float = 0.0) -> None:
+        self.keep, self.radius = keep, radius
+        self.similar = 0
         self.parts: list[Rows] = []
 
     def add(self, rows: Rows) -> None:
@@ -221,4 +228,9 @@ class _Pool:
     def _sorted(self) -> Rows:
         names = [f.name for f in fields(Rows)]
         joined = Rows(**{name: np.concatenate([getattr(part, name) for part in self.parts]) for name in names})
-        return joined.least_known(self.keep)
+        if not self.radius:
+            return joined.least_known(self.keep)
+        ordered = joined.least_known(len(joined))
+        kept = distinct(ordered.features, self.radius, self.keep)
+        self.similar += (len(ordered) if len(kept) < self.keep else int(kept[-1]) + 1) - len(kept)
+        return ordered.take(kept)

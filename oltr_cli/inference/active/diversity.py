@@ -56,8 +56,8 @@ def spread(features: Floats, budget: int, known: Floats | None = None) -> Spread
     if not len(features):
         none = np.empty(0, np.int64)
         return Spread(none, none, 0, 0)
-    scale = max(_median_distance(features), 0.0 if known is None else _median_distance(known))
-    kept = _distinct(features, SAME * scale, CANDIDATES * budget)
+    scale = max(median_distance(features), 0.0 if known is None else median_distance(known))
+    kept = distinct(features, SAME * scale, CANDIDATES * budget)
     group = _groups(features[kept], -(-budget // PER_GROUP))
     places = np.sort(np.lexsort((np.arange(len(kept)), _place_in_group(group)))[:budget])
     rows, groups = kept[places], group[places]
@@ -70,8 +70,8 @@ def spread(features: Floats, budget: int, known: Floats | None = None) -> Spread
     return Spread(rows, in_order[number.reshape(-1)], before - len(rows) - crowded, crowded)
 
 
-def _distinct(features: Floats, radius: float, most: int) -> Rows:
-    """The first ``most`` rows that are farther than ``radius`` from each one kept before, rising."""
+def distinct(features: Floats, radius: float, most: int) -> Rows:
+    """The first ``most`` rows of (N, D) that are farther than ``radius`` from each one kept before, rising."""
     x = features - features.mean(axis=0)  # relative to their mean the products below keep more digits
     squares = np.einsum("nd,nd->n", x, x)
     limit = max(radius**2, 1e-6 * float(squares.mean()))  # equal rows differ by rounding
@@ -121,7 +121,7 @@ def _squared(x: Floats, squares: Floats, rows: Rows, others: Rows) -> Floats:
     return np.maximum(distances, 0, out=distances)
 
 
-def _median_distance(features: NDArray[np.floating]) -> float:
+def median_distance(features: NDArray[np.floating]) -> float:
     """Median distance between different rows, of at most ``SAMPLE`` evenly spaced ones; 0 for a single one."""
     rows = np.unique(np.linspace(0, len(features) - 1, min(len(features), SAMPLE)).astype(np.int64))
     if len(rows) < 2:

@@ -194,8 +194,8 @@ class CamtrapPackage(Lines):
             return row | {"observationType": "unknown", "observationComments": nearest}
         row |= {"observationType": kind_of(v.label), "classificationProbability": min(v.top[0][1], 1.0)}
         if row["observationType"] == "animal":
-            row["scientificName"] = str(spreadsheet_cell(v.label))
-            self.names.add(row["scientificName"])
+            row["scientificName"] = name = str(spreadsheet_cell(v.label))
+            self.names.add(name)
         return row
 
     def _deployment(self, id_: str) -> dict[str, str]:

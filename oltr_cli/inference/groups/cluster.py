@@ -31,8 +31,7 @@ def cluster(features: NDArray[np.floating], least: int) -> NDArray[np.int64]:
         UsageProblem: there are more than ``MOST`` images.
     """
     images = len(features)
-    if images > MOST:
-        raise UsageProblem(f"{images:,} images are rejected, and at most {MOST:,} can be grouped; give a part of them")
+    check_number(images)
     if images < least:
         return np.full(images, ALONE, np.int64)
     from sklearn.cluster import HDBSCAN
@@ -47,6 +46,16 @@ def cluster(features: NDArray[np.floating], least: int) -> NDArray[np.int64]:
     rank = np.empty(len(sizes), np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     return np.where(found >= 0, rank[found], ALONE)
+
+
+def check_number(images: int) -> None:
+    """Check that so many images can be grouped.
+
+    Raises:
+        UsageProblem: there are more than ``MOST``.
+    """
+    if images > MOST:
+        raise UsageProblem(f"more than {MOST:,} images are rejected, which cannot be grouped; give a part of them")
 
 
 def unit(features: NDArray[np.floating]) -> NDArray[np.float64]:

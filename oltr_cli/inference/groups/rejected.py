@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from oltr_cli.base.display import Display
 from oltr_cli.errors import DataProblem
-from oltr_cli.inference.groups.cluster import ALONE, cluster, unit
+from oltr_cli.inference.groups.cluster import ALONE, check_number, cluster, unit
 from oltr_cli.inference.image_paths import Source
 from oltr_cli.inference.image_stream import ImageStream
 from oltr_cli.inference.recogniser import Recogniser
@@ -117,6 +117,7 @@ def _collect(
                         seen.add(digest)
                         new.append(index)
                 paths += [good[i] for i in new]
+                check_number(len(paths))  # now, not hours later
                 features.append(np.asarray(scores.features[new], np.float32))
             bar.advance(len(batch.sources))
             bar.reached(found.images, stream.found)

@@ -36,6 +36,7 @@ def test_by_a_column_whatever_its_case_and_empty_cells_are_alone():
     ("by", "problem"),
     [
         ("sit", r"--group-by sit: no column 'sit'; did you mean 'site'\? \(there are: site\)"),
+        ("camera", r"--group-by camera: no column 'camera'; known: site$"),
         ("name-pattern:(", "not a regular expression"),
         ("name-pattern:DSC", "no photograph has a group by it; the pattern is looked for in file names"),
         ("exif-time:10", "write the longest gap inside of a sequence as 30s, 10m or 2h"),
@@ -46,6 +47,14 @@ def test_by_a_column_whatever_its_case_and_empty_cells_are_alone():
 def test_what_is_no_group(by, problem):
     with pytest.raises(UsageProblem, match=problem):
         groups(rows({"site": "a"}), by)
+
+
+def test_groups_of_one_photograph_each_are_pointed_out():
+    warnings = []
+    group_by(rows({"site": "a"}, {"site": "b"}, {"site": ""}), "site", QUIET, warnings)
+    assert warnings[0] == "--group-by site: each photograph is a group of its own, so no two are kept together by it"
+    group_by(rows({"site": "a"}, {"site": "a"}), "site", QUIET, warnings := [])
+    assert warnings == []
 
 
 def test_by_folder_name_and_day():

@@ -129,10 +129,12 @@ def test_evaluation_crop_of_a_line_takes_the_memory_of_its_middle(monkeypatch, t
     monkeypatch.setattr(F, "resize", watched)
     line = torch.zeros(3, 1, 100_000, dtype=torch.uint8)
     line[:, :, 50_000 - 10 : 50_000 + 10] = 200
-    crop = evaluation_crop(line.transpose(1, 2) if turned else line, spec())
+    line = line.transpose(1, 2) if turned else line
+    crop = evaluation_crop(line, spec())
     assert sizes == [16]
     assert crop.shape == (3, 16, 16)
     assert crop.min() == 200
+    assert torch.equal(evaluation_crop(torch.stack([line, line]), spec()), torch.stack([crop, crop]))
 
 
 def test_evaluation_crop_of_a_panorama_is_cut_from_the_whole():

@@ -91,6 +91,7 @@ def test_it_is_known_by_its_profile_or_its_tables():
     ("file", "old", "new", "said"),
     [
         ("media.csv", "timestamp", "time", r"media\.csv:1: has no column timestamp"),
+        ("media.csv", "m2,", "m1,", r"media\.csv:3: the mediaID 'm1' is not unique"),
         ("media.csv", "2020-05-30T04:57:37+02:00", "noon", r"media\.csv:2: 'noon' is not a time"),
         ("observations.csv", "m3", "m33", r"observations\.csv:3: no medium has the mediaID 'm33'"),
         ("observations.csv", "2020-05-30T02:57:37Z", "noon", r"observations\.csv:2: 'noon' is not a time"),

@@ -38,6 +38,25 @@ def test_memory_is_bounded_and_the_order_kept():
     assert pool.rows().paths.tolist() == ["4", "7", "12", "13", "14"]
 
 
+def rows_of(values, features):
+    zeros = np.zeros(len(values))
+    names = np.array([str(value) for value in values], object)
+    return active.Rows(names, np.float32(values), zeros, zeros, zeros, zeros, zeros, np.float32(features)[:, None])
+
+
+def test_thousands_of_pictures_of_one_scene_leave_room_for_others():
+    """They are less known than all others, and more of them than the pool keeps."""
+    pool = active._Pool(keep=10, radius=1.0)
+    for start in range(0, 100, 10):
+        others = rows_of([-start - 1], [5.0 * start])
+        pool.add(rows_of(range(100 - start, 90 - start, -1), np.full(10, -50.0) + 0.01 * np.arange(10)))
+        pool.add(others)
+        assert sum(map(len, pool.parts)) <= 20
+    kept = pool.rows()
+    assert kept.paths.tolist() == ["100", *(str(-start - 1) for start in range(0, 90, 10))]
+    assert pool.similar == 99
+
+
 # The command, on real runs
 
 
@@ -69,6 +88,7 @@ def all_differ(monkeypatch):
         return Spread(rows, rows, 0, 0)
 
     monkeypatch.setattr(active, "spread", first)
+    monkeypatch.setattr(active, "distinct", lambda features, radius, most: np.arange(min(most, len(features))))
 
 
 def call(*arguments):

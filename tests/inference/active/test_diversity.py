@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oltr_cli.inference.active.diversity import BLOCK, CANDIDATES, MOST_GROUPS, SAME, _distinct, spread
+from oltr_cli.inference.active.diversity import BLOCK, CANDIDATES, MOST_GROUPS, SAME, distinct, spread
 
 
 def places(count, size, seed=0):
@@ -16,7 +16,7 @@ def around(place, count, deviation, rng):
 
 
 def naive(features, radius, most):
-    """The rule of ``_distinct`` row by row, in float64."""
+    """The rule of ``distinct`` row by row, in float64."""
     x, kept = features.astype(np.float64), []
     for row in range(len(x)):
         if len(kept) < most and all(np.linalg.norm(x[row] - x[other]) > radius for other in kept):
@@ -31,11 +31,11 @@ def test_near_duplicates_are_left_out_row_by_row(most, monkeypatch):
     rng = np.random.default_rng(3)
     spots = rng.standard_normal((12, 8)) * 3 + 50
     features = (spots[rng.integers(0, 12, 120)] + 0.5 * rng.standard_normal((120, 8))).astype(np.float32)
-    kept = _distinct(features, 1.3, most).tolist()
+    kept = distinct(features, 1.3, most).tolist()
     assert kept == naive(features, 1.3, most)
     assert most < 120 or 12 < len(kept) < 120
     chain = np.array([[0.0], [0.8], [1.6]], np.float32)
-    assert _distinct(chain, 1.0, 3).tolist() == [0, 2]
+    assert distinct(chain, 1.0, 3).tolist() == [0, 2]
 
 
 def test_two_hundred_pictures_of_one_scene_do_not_fill_the_choice():

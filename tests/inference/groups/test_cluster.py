@@ -49,5 +49,5 @@ def test_features_of_length_0():
 
 def test_too_many_images_are_refused(monkeypatch):
     monkeypatch.setattr(clustering, "MOST", 9)
-    with pytest.raises(UsageProblem, match="10 images are rejected, and at most 9 can be grouped"):
+    with pytest.raises(UsageProblem, match="more than 9 images are rejected, which cannot be grouped"):
         cluster(blobs((10,)), 5)

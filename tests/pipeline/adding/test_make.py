@@ -209,6 +209,8 @@ def test_the_detector_that_was_chosen_is_fitted_again(runs, finished, owls):
     chosen.write(runs / name)
     facts = add(name, "owl", *owls)
     again = read_chosen_detector(runs / facts["run"])
+    said = oltr("add-class", name, "owl", *owls, "--workers", 0, "--device", "cpu").stderr
+    assert "oltr predict accepts by knn; the table has what the run's own confidence accepts" in " ".join(said.split())
     assert (again.name, again.threshold.rule) == ("knn", "id_quantile:0.95")
     assert again.threshold.value > -1e9
     assert again.criterion == f"AUROC (chosen for {name})"
