@@ -22,7 +22,7 @@ def make_graph(graph: Graph, how: How, launcher: Launcher | None, display: Displ
     """
     if launcher is None:
         return work_through(graph, how, display)
-    return graph_failures(graph, run_tasks(graph_tasks(graph, how), launcher, how.device, display))
+    return graph_failures(graph, run_tasks(graph_tasks(graph, how, display), launcher, how.device, display))
 
 
 def run_tasks(tasks: list[Task], launcher: Launcher, device: str | None, display: Display) -> dict[str, str]:

@@ -120,7 +120,7 @@ class _Pool:
             ended = record.ended()
             if ended is not None and ended.code == BUSY:
                 self.left[name] = task  # until the other process has finished it
-            elif state.word == "done":
+            elif state.word == "done" or self._is_there(task):  # it may have been killed after its result
                 self.display.say(f"[dim]done[/]     {name}")
             else:
                 reason = state.reason or state.word
@@ -142,6 +142,12 @@ class _Pool:
             self.waited_for |= {task.name for task in busy}
             said = f"other processes are working on {names(busy)}; waiting for them (Ctrl-C stops only the waiting)"
             self.display.warn(said)
+
+    def _is_there(self, task: Task) -> bool:
+        try:
+            return task.finished()
+        except OltrError:  # damaged: the job's own reason is told
+            return False
 
     def _has_finished(self, task: Task) -> bool:
         """Whether there is nothing to do for the task, because it is finished or cannot be."""

@@ -34,10 +34,20 @@ def run_slurm(tasks: list[Task], launcher: Launcher, display: Display) -> dict[s
         display.say("the jobs need no launching process; see them with: oltr jobs")
         return failed
     display.say("[dim]waiting for the jobs; Ctrl-C ends the waiting, and the jobs go on (see: oltr jobs)[/]")
+    by_name = {task.name: task for task in tasks}
     for name, state in _ended(records, display).items():
-        if state.word not in ("done", "cancelled") or (state.word == "cancelled" and "starts from" not in state.reason):
+        if state.word == "done" or _is_there(by_name[name]):  # it may have been killed after its result
+            continue
+        if state.word != "cancelled" or "starts from" not in state.reason:
             failed[name] = with_log(state.reason or state.word, records[name].log)
     return failed
+
+
+def _is_there(task: Task) -> bool:
+    try:
+        return task.finished()
+    except OltrError:  # damaged: the job's own reason is told
+        return False
 
 
 def _submit_all(tasks: list[Task], launcher: Launcher, display: Display) -> tuple[dict[str, Record], dict[str, str]]:

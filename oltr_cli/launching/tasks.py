@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from oltr_cli.base.display import Display
 from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.pipeline.problems import unscored_sets
+from oltr_cli.pipeline.tracked import complete
 from oltr_cli.pipeline.working import Failures, How, failures_of, is_held
 from oltr_cli.planning.graph import Graph, Node
 from oltr_cli.runs.folder import Run
@@ -34,8 +36,11 @@ class Task:
     busy: Callable[[], bool] = lambda: False
 
 
-def graph_tasks(graph: Graph, how: How) -> list[Task]:
-    """A task for each run of a graph, in its order."""
+def graph_tasks(graph: Graph, how: How, display: Display) -> list[Task]:
+    """A task for each run of a graph, in its order.
+
+    A finished run is given what a job that was killed after its result left out, such as plots.
+    """
     options = machine_options(how)
 
     def task(node: Node) -> Task:
@@ -44,7 +49,7 @@ def graph_tasks(graph: Graph, how: How) -> list[Task]:
             node.label,
             (*node.arguments(), "--no-wait", *options),
             node.parent.name if node.parent else None,
-            lambda: _is_finished(node),
+            lambda: _is_finished(node, how.track, display),
             lambda: is_held(node.run),
         )
 
@@ -93,6 +98,9 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _is_finished(node: Node) -> bool:
+def _is_finished(node: Node, track: bool, display: Display) -> bool:
     result = node.run.result()
-    return result is not None and not unscored_sets(node.planned, result)
+    if result is None or unscored_sets(node.planned, result):
+        return False
+    complete(node.run, result, display, track)
+    return True

@@ -34,7 +34,7 @@ def search_by_jobs(
     how = How(request.device, request.workers, request.track)
     label = f"{request.method}, seed {request.seed}"
     wanted = Wanted(label, request.method, request.recipe, option, tuple(request.sets), request.seed)
-    before = graph_tasks(build_graph([wanted]), how)[:-1]
+    before = graph_tasks(build_graph([wanted]), how, display)[:-1]
     arguments = _arguments(request, option)
     about = [word for word in arguments if not word.startswith(("--trials=", "--timeout="))]
     digest = hashlib.sha256("\0".join(about).encode()).hexdigest()[:8]

@@ -15,8 +15,10 @@ from oltr_cli.launching.local import gpus, run_local
 from oltr_cli.launching.records import read_record
 from oltr_cli.launching.settings import Launcher
 from oltr_cli.launching.states import states_of
-from oltr_cli.launching.tasks import Task, machine_options
+from oltr_cli.launching.tasks import Task, graph_tasks, machine_options
 from oltr_cli.pipeline.working import How
+from oltr_cli.planning.graph import Wanted, build_graph
+from tests.helpers.fake_runs import make_run
 from tests.helpers.outcomes import run_dir, wait_for
 
 
@@ -51,6 +53,24 @@ def test_a_job_comes_after_its_parent_and_a_failure_costs_what_starts_from_it(ro
     assert read_record("tiny/dme/0123456789-s0") is None
     assert read_record("tiny/done/0123456789-s0") is None
     assert states_of([record])[record.name].word == "failed"
+
+
+def test_a_job_that_is_killed_after_its_result_has_not_failed(root):
+    looks = []
+    one = task("plain", "show", "plain", "--workers", "0", finished=lambda: looks.append(1) or len(looks) > 1)
+    assert run_local([one], Launcher("local", 1), "cpu", Display(quiet=True)) == {}
+    assert len(looks) == 2
+
+
+def test_what_a_killed_job_left_out_is_made_for_a_finished_run(root):
+    graph = build_graph([Wanted("plain, seed 0", "plain", "glyphs-lt", "--dataset glyphs-lt")])
+    (run,) = graph.nodes
+    made = make_run(root, run.dataset, run.method, run_hash=run.hash)
+    (left := made.path / ".result.json.x.tmp").touch()
+    (only,) = graph_tasks(graph, How(track=False), Display(quiet=True))
+    assert only.finished()
+    assert not left.exists()
+    assert (made.path / "plots" / "threshold.png").exists()
 
 
 def test_what_another_process_works_on_is_started_when_it_is_free(capsys):
