@@ -17,7 +17,8 @@ import _measure
 HERE = Path(__file__).parent
 SCRIPTS = {p.stem: p for p in sorted(HERE.glob("*.py")) if not p.stem.startswith("_") and p.stem != "all"}
 
-APART = {"active"}  # trains networks, and measures what labels are worth rather than time
+# active trains networks, and measures what labels are worth rather than time; launcher makes tables, for hours.
+APART = {"active", "launcher"}
 
 
 def machine() -> dict[str, Any]:
