@@ -1,8 +1,8 @@
 """Commands that compute nothing, as whole processes, against importing torch and torchvision.
 
-``oltr compare`` reads finished runs, ``show`` a method's parameters, ``run --dry-run`` of a finished run plans; none
-imports torch. The last two lines compare the time to a run's first step with a script that imports torch, builds the
-same network and steps once.
+``oltr compare`` reads finished runs, ``show`` a method's parameters, ``run --dry-run`` plans; none imports torch. The
+last two lines compare the time to a run's first step with a script that imports torch, builds the same network and
+steps once.
 """
 
 import json
@@ -19,7 +19,7 @@ IMPORTS = ["-c", "import torch, torchvision"]
 COMMANDS = {
     "compare": ["-m", "oltr_cli", "compare", "--table", "3a", "--dataset", "glyphs-lt"],
     "show dme": ["-m", "oltr_cli", "show", "dme"],
-    "run plain --dry-run": ["-m", "oltr_cli", "run", "plain", "--set", "train.epochs=1", "--dry-run"],
+    "run dme --dry-run": ["-m", "oltr_cli", "run", "dme", "--dry-run"],
     "ls runs": ["-m", "oltr_cli", "ls", "runs"],
 }
 # One step of the built-in recipe's network; then the process ends.
@@ -64,7 +64,6 @@ def main() -> None:
         environment = {**os.environ, "OLTR_RUNS": str(runs), "OLTR_TRACKING": "off", "XDG_CACHE_HOME": folder}
         small = ["--set", "backbone.width=4"] if options.quick else []
         call(["-m", "oltr_cli", "run", "plain", "--set", "train.epochs=1", *small, "--quiet"], environment)
-        COMMANDS["run plain --dry-run"] += small  # of the run that is finished
         forms = {"import torch": IMPORTS, **COMMANDS}
         if not options.quick:
             forms |= {"bare first step": ["-c", BARE], "run plain, first step": ["-c", FIRST]}

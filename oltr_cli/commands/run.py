@@ -211,7 +211,7 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **ho
     """Print what would run: each run of the chain, its steps, its status, and what is left of it.
 
     Args:
-        how: as ``dry_run.estimated`` takes it.
+        how: as ``dry_run.estimated`` takes it; without a rate or a probe there is the plan alone, which needs no torch.
     """
     from oltr_cli.base.text import counted
     from oltr_cli.commands import dry_run
@@ -238,12 +238,13 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **ho
             )
             print(f"  {p.run.name}  {p.run.status()}: {work}, {origin}")
     costs = None
-    if known is not None:
+    asked = how["rate"] is not None or how["probe"]
+    if known is not None and asked:
         sys.stdout.flush()
         display.starting_torch()
         costs = dry_run.estimated(planned, known, display, **how)
     if as_json:
-        nothing: dict[str, Any] = {"steps_left": 0, "seconds": 0.0}
+        nothing: dict[str, Any] = {"steps_left": 0, "seconds": 0.0} if known is None else {}
         left = dry_run.left_as_json(costs) if costs else [nothing for _ in planned]
         runs = [
             {
@@ -260,6 +261,8 @@ def _show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **ho
         return
     if costs is not None:
         dry_run.show(costs, display)
+    elif known is not None:
+        print("for its disk and time, add --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND")
     done = planned[-1].run.status() == "done"
     print(f"nothing was written; leave out --dry-run to {'see its result' if done else 'start'}", file=sys.stderr)
 

@@ -7,8 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from oltr_cli.data.feed.opening import OpenedDataset, open_dataset
-from oltr_cli.data.store.build import still_needed
-from oltr_cli.data.store.split import store_of
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.detectors import part_classes
@@ -18,7 +16,6 @@ from oltr_cli.planning.sizes import DatasetSize, DetectorNeeds, Estimate, Networ
 from oltr_cli.recipe.home import data_home
 from oltr_cli.recipe.published import PUBLISHED
 from oltr_cli.recipe.specs import DataSpec
-from oltr_cli.runs.checkpoint import LAST, previous
 from oltr_cli.runs.folder import Run
 
 
@@ -112,6 +109,9 @@ def _store(spec: DataSpec, known: Known) -> int:
         return 0
     if known.opened is None:
         return 4 * spec.store_side**2 * known.size.images(*known.size.splits)
+    from oltr_cli.data.store.build import still_needed
+    from oltr_cli.data.store.split import store_of  # imports torch
+
     return still_needed(*store_of(known.opened))[1]
 
 
@@ -140,6 +140,8 @@ def _steps_done(p: Planned, data: DatasetSize) -> int:
 
 def _progress(run: Run) -> tuple[int, int] | None:
     """Finished epochs and steps after them; None without a checkpoint that can be read."""
+    from oltr_cli.runs.checkpoint import LAST, previous  # imports torch
+
     last = run.path / LAST
     for path in (last, previous(last)):
         if not path.exists():

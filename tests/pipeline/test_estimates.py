@@ -161,7 +161,7 @@ def test_a_probe_times_every_kind_of_run_and_keeps_nothing(home, method, sets):
 
 def test_a_dataset_that_is_not_here_has_its_published_size(home):
     run = ("run", "dme", "--dataset", "imagenet-lt", "--set", "data.image_size=32", "--dry-run", "--json")
-    code, out, err = oltr_here(*run, "--set", "train.epochs=1", "--set", "train.batch_size=8")
+    code, out, err = oltr_here(*run, "--set", "train.epochs=1", "--set", "train.batch_size=8", "--rate", "100")
     assert code == 0
     assert "imagenet-lt is not here; its published size is used" in err
     said = json.loads(out)
