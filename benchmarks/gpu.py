@@ -102,7 +102,7 @@ def epoch(recipe: Path, sets: list[str], form: str) -> Callable[[], Any]:
     from oltr_cli.data.store.on_device import DeviceLoader
     from oltr_cli.data.store.split import StoredSplit, from_store
     from oltr_cli.planning.plan import plan
-    from oltr_cli.training.engine import _Training
+    from oltr_cli.training.engine import Training
     from oltr_cli.training.task import Task
 
     display, accelerator = Display(quiet=True), make_accelerator()

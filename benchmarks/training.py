@@ -60,7 +60,7 @@ def epochs(recipe: Path, sets: list[str], resident: bool = False) -> Callable[[]
     from oltr_cli.data.feed.opening import open_dataset
     from oltr_cli.data.store.split import from_store
     from oltr_cli.planning.plan import plan
-    from oltr_cli.training.engine import _Training
+    from oltr_cli.training.engine import Training
     from oltr_cli.training.task import Task
 
     display = Display(quiet=True)

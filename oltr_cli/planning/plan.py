@@ -70,6 +70,8 @@ def plan(method: str, recipe: str, sets: list[str], seed: int, start: Run | None
         )
     if start is not None:
         _check_weights(start, dict(map(parse_set, sets)).get("backbone.weights"))
+    if len(chain) > 1 and chain[-1].on_features:
+        _check_frozen(chain, sets)
     on_top = described(detector, detector=True) if detector else None
     above = None if start is None else f"{start.hash}-s{start.seed}"
     links = resolve_chain(find_recipe(recipe), chain, sets, on_top, above)
@@ -107,6 +109,18 @@ def _check_start(start: Run, method: Described, backbone: BackboneSpec) -> None:
         sets = " ".join(f"--set backbone.{key}={json.dumps(theirs[key])}" for key in keys if key in theirs)
         raise UsageProblem(
             f"--from {start.name}: it has another backbone ({', '.join(keys)}){f'; try {sets}' if sets else ''}"
+        )
+
+
+def _check_frozen(chain: list[Described], sets: list[str]) -> None:
+    """Refuse to freeze the backbone of a head on saved features, which trains none: another run is meant."""
+    given = dict(map(parse_set, sets))
+    key = next((key for key in ("train.freeze_backbone", "train.freeze") if given.get(key) in (True, "all")), None)
+    if key is not None:
+        first, head = chain[0].name, chain[-1].name
+        raise UsageProblem(
+            f"--set {key}: {head} trains a head on saved features, no backbone; to keep that of {first} as it is, "
+            f"write --set {first}.{key}={str(given[key]).lower()}"
         )
 
 

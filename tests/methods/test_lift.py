@@ -205,7 +205,7 @@ def test_interrupted_it_ends_in_the_same_bits(home, finished, monkeypatch, tmp_p
     class Killed(BaseException):
         pass
 
-    save, calls = engine._Training._save_last, []
+    save, calls = engine.Training._save_last, []
 
     def then_die(training):
         save(training)
@@ -214,7 +214,7 @@ def test_interrupted_it_ends_in_the_same_bits(home, finished, monkeypatch, tmp_p
 
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Training, "_save_last", then_die)
+        patch.setattr(engine.Training, "_save_last", then_die)
         for _ in range(2):
             with pytest.raises(Killed):
                 run(home)

@@ -98,19 +98,19 @@ def try_model(name: str, home: Path) -> None:
 
 
 def _same_when_killed(name: str, home: Path, whole: Run) -> None:
-    save = engine._Training._save_last
+    save = engine.Training._save_last
 
-    def then_die(training: engine._Training) -> None:
+    def then_die(training: engine.Training) -> None:
         save(training)
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLTR_RUNS", str(home / "again"))
-        patch.setattr(engine._Training, "_save_last", then_die)
+        patch.setattr(engine.Training, "_save_last", then_die)
         try:
             _run(name, home, home / "again")
         except Killed:
-            patch.setattr(engine._Training, "_save_last", save)
+            patch.setattr(engine.Training, "_save_last", save)
         assert_equal(outcome_of(_run(name, home, home / "again").path), outcome_of(whole.path))
 
 

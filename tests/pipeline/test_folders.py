@@ -39,7 +39,7 @@ def move(home):
 @pytest.mark.parametrize("go_away", [remove, move])
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_folder_that_goes_away_in_training_fails_the_run(home, monkeypatch, go_away, epoch):
-    finish = engine._Training._finish_epoch
+    finish = engine.Training._finish_epoch
 
     def finish_epoch(self):
         if self.progress.epoch + 1 == epoch:
@@ -47,7 +47,7 @@ def test_a_folder_that_goes_away_in_training_fails_the_run(home, monkeypatch, go
         return finish(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Training, "_finish_epoch", finish_epoch)
+        patch.setattr(engine.Training, "_finish_epoch", finish_epoch)
         with pytest.raises(OltrError, match="was removed or moved during training") as caught:
             train(home)
     assert "\n" not in str(caught.value)

@@ -119,13 +119,13 @@ def test_an_interrupted_run_resumes_with_a_set_that_was_added(home, monkeypatch)
     from oltr_cli.training import engine
 
     with monkeypatch.context() as patch:
-        finish = engine._Training._finish_epoch
+        finish = engine.Training._finish_epoch
 
         def killed(training):
             finish(training)
             raise KeyboardInterrupt
 
-        patch.setattr(engine._Training, "_finish_epoch", killed)
+        patch.setattr(engine.Training, "_finish_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             run(home, "plain", "train.epochs=2")
     add_open_list(home / "data" / "tiny", "open_far", (20,))

@@ -1,5 +1,6 @@
 """Chains of runs from a recipe: budgets, and where a chain begins."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,13 @@ def test_images_are_mixed_where_the_loss_is_a_mean_over_images(recipe, key):
             UsageProblem, match=f"train.{key}: {method} cannot train on mixed images .{why}.; set it for"
         ):
             plan(method, recipe(), [f"train.{key}=0.5"], seed=0)
+
+
+@pytest.mark.parametrize("assignment", ["train.freeze_backbone=true", "train.freeze=all"])
+def test_freezing_is_a_setting_of_the_run_that_has_a_backbone(assignment):
+    """cosine-la trains a head on what plain saved: its own setting would leave plain to be trained as a whole."""
+    with pytest.raises(UsageProblem, match=rf"cosine-la trains a head .* write --set plain\.{re.escape(assignment)}$"):
+        plan("cosine-la", "glyphs-lt", [assignment], 0)
+    assert plan("cosine-la", "glyphs-lt", [f"plain.{assignment}"], 0)[0].link.recipe.train.freeze_backbone
+    assert plan("plain", "glyphs-lt", [f"plain.{assignment}"], 0)[0].link.recipe.train.freeze_backbone
+    assert plan("cosine-la", "glyphs-lt", ["train.freeze_backbone=false"], 0)

@@ -94,7 +94,7 @@ def killed(home, monkeypatch, tmp_path, method, *sets, recipe="vit.toml"):
     class Killed(BaseException):
         pass
 
-    save = engine._Training._save_last
+    save = engine.Training._save_last
 
     def then_die(training):
         save(training)
@@ -102,7 +102,7 @@ def killed(home, monkeypatch, tmp_path, method, *sets, recipe="vit.toml"):
 
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Training, "_save_last", then_die)
+        patch.setattr(engine.Training, "_save_last", then_die)
         for _ in range(2):
             with pytest.raises(Killed):
                 run(home, method, *sets, recipe=recipe)

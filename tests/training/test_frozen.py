@@ -63,7 +63,7 @@ def task(root, tiny_data, tiny_recipe, tmp_path, monkeypatch):
 
 def with_parent(task):
     """The method with the weights that it starts from."""
-    return engine._Training(task).method
+    return engine.Training(task).method
 
 
 def with_data(task, **changes):

@@ -387,7 +387,7 @@ def test_a_trial_whose_folder_goes_away_fails_and_the_next_goes_on(ask, root, mo
         if study_run.path.name == "001":
             shutil.rmtree(study_run.path)
 
-    trained, finish = Workbench._trained, engine._Training._finish_epoch
+    trained, finish = Workbench._trained, engine.Training._finish_epoch
 
     def train_and_remove(self, p, log_epoch):
         made = trained(self, p, log_epoch)
@@ -401,7 +401,7 @@ def test_a_trial_whose_folder_goes_away_fails_and_the_next_goes_on(ask, root, mo
     if when == "scoring":
         monkeypatch.setattr(Workbench, "_trained", train_and_remove)
     else:
-        monkeypatch.setattr(engine._Training, "_finish_epoch", remove_and_finish)
+        monkeypatch.setattr(engine.Training, "_finish_epoch", remove_and_finish)
     study = search(ask("plain", ranges=("train.lr.features=0.01:0.1:log",)), QUIET)
     assert [t.state.name for t in study.trials()] == ["COMPLETE", "FAIL", "COMPLETE"]
     reason = f"{study.path / 'trials/001'}: was removed or moved during the trial; ask for one more trial instead"
