@@ -118,8 +118,9 @@ class _Pool:
             record, task = self.active.pop(name), next(task for task in self.tasks if task.name == name)
             self.jobs.pop(name, None)
             ended = record.ended()
-            if ended is not None and ended.code == BUSY:
-                self.left[name] = task  # until the other process has finished it
+            if (ended is not None and ended.code == BUSY) or (state.word != "done" and task.busy()):
+                # Until the other process has finished it; of a job that was killed, its command may not have ended yet.
+                self.left[name] = task
             elif state.word == "done" or self._is_there(task):  # it may have been killed after its result
                 self.display.say(f"[dim]done[/]     {name}")
             else:

@@ -100,7 +100,7 @@ def _short(path: Path) -> str:
 
 def _is_finished(node: Node, track: bool, display: Display) -> bool:
     result = node.run.result()
-    if result is None or unscored_sets(node.planned, result):
+    if result is None or is_held(node.run) or unscored_sets(node.planned, result):  # held: its plots are being drawn
         return False
     complete(node.run, result, display, track)
     return True

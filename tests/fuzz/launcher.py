@@ -48,7 +48,9 @@ def kills(home: Path, count: int, seed: int, rows: tuple[str, ...] = ROWS) -> It
             killed, code, said = _once(oltr, (*command, "--launcher", "local:2"), watch, rng, pause, count - done)
             done += len(killed)
             yield from (f"table {table}, {what}" for what in killed)
-            if "Traceback" in said or (code and not killed and (attempt == COMMANDS - 1 or not watch.killed)):
+            # Python itself prints one if it is interrupted while it starts.
+            trace = "Traceback" in said and not any(what.endswith("the launching process") for what in killed)
+            if trace or (code and not killed and (attempt == COMMANDS - 1 or not watch.killed)):
                 yield f"table {table}, exit code {code}: {said[-2000:]}"
                 break
             if code == 0:

@@ -68,6 +68,9 @@ def test_what_a_killed_job_left_out_is_made_for_a_finished_run(root):
     made = make_run(root, run.dataset, run.method, run_hash=run.hash)
     (left := made.path / ".result.json.x.tmp").touch()
     (only,) = graph_tasks(graph, How(track=False), Display(quiet=True))
+    with run.lock():  # the command of a killed job has not ended yet
+        assert not only.finished()
+        assert only.busy()
     assert only.finished()
     assert not left.exists()
     assert (made.path / "plots" / "threshold.png").exists()
@@ -82,7 +85,7 @@ def test_what_another_process_works_on_is_started_when_it_is_free(capsys):
 
     one = task("plain", "ls", "tables", busy=busy)
     assert set(run_local([one], Launcher("local", 1), "cpu", Display())) == {one.name}  # ls knows no --workers
-    assert len(looks) == 3
+    assert len(looks) >= 3
     assert capsys.readouterr().err.count("other processes are working on") == 1
 
 
