@@ -111,7 +111,7 @@ def epoch(recipe: Path, sets: list[str], form: str) -> Callable[[], Any]:
     (planned,) = plan("plain", str(recipe), sets, seed)
     dataset = from_store(open_dataset(planned.link.recipe.data), display)
     task = Task(planned.run, planned.link, planned.cls, dataset, None, accelerator, _measure.CORES, display)
-    training = _Training(task)
+    training = Training(task)
     training.method.train()
     split, data = dataset.splits["train"], task.recipe.data
     if form != "files":
@@ -132,7 +132,7 @@ def epoch(recipe: Path, sets: list[str], form: str) -> Callable[[], Any]:
     def train() -> None:
         current = next(number)
         for step, one in enumerate(batches(current)):
-            training._step(one, current, step)
+            training.step(one, current, step)
         training.watch.look(current, training.feed.steps)
         if device.type == "cuda":
             torch.cuda.synchronize()

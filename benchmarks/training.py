@@ -68,7 +68,7 @@ def epochs(recipe: Path, sets: list[str], resident: bool = False) -> Callable[[]
     dataset = from_store(open_dataset(planned.link.recipe.data), display)
     accelerator = make_accelerator()
     task = Task(planned.run, planned.link, planned.cls, dataset, None, accelerator, default_workers(), display)
-    training = _Training(task)
+    training = Training(task)
     training.method.train()
     number = iter(range(10**6))
     if resident:
@@ -82,7 +82,7 @@ def epochs(recipe: Path, sets: list[str], resident: bool = False) -> Callable[[]
     def train() -> None:
         epoch = next(number)
         for step, one in enumerate(batches(epoch)):
-            training._step(one, epoch, step)
+            training.step(one, epoch, step)
 
     return train
 

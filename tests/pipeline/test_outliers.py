@@ -56,7 +56,7 @@ def test_a_run_that_is_stopped_in_an_epoch_ends_in_the_same_bits(home, monkeypat
     (home / "runs").rename(home / "whole")
     monkeypatch.setenv("OLTR_CHECKPOINT_MINUTES", "1e-9")
     monkeypatch.setattr("oltr_cli.training.saving.LEAST_BETWEEN", 0)
-    step = engine.Training._step
+    step = engine.Training.step
 
     def killed(training, batch, epoch, number):
         if (training.task.recipe.method, epoch, number) == (method, 1, 3):
@@ -64,7 +64,7 @@ def test_a_run_that_is_stopped_in_an_epoch_ends_in_the_same_bits(home, monkeypat
         return step(training, batch, epoch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.Training, "_step", killed)
+        patch.setattr(engine.Training, "step", killed)
         with pytest.raises(KeyboardInterrupt):
             run(home, method, *sets, workers=1)
     again, _ = run(home, method, *sets)

@@ -82,19 +82,19 @@ def test_a_long_epoch_is_saved_by_time_too(oltr, tiny_recipe, unbroken, monkeypa
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("OLTR_CHECKPOINT_MINUTES", "1e-9")
     monkeypatch.setattr("oltr_cli.training.saving.LEAST_BETWEEN", 0)
-    step = engine.Training._step
+    step = engine.Training.step
 
     def killed(training, batch, epoch, number):
         if (epoch, number) == (0, 3):
             raise KeyboardInterrupt
         return step(training, batch, epoch, number)
 
-    monkeypatch.setattr(engine.Training, "_step", killed)
+    monkeypatch.setattr(engine.Training, "step", killed)
     with pytest.raises(KeyboardInterrupt):
         run_method("plain", str(tiny_recipe), device="cpu", workers=0, display=Display(quiet=True))
     checkpoint = torch.load(run_dir(oltr, "plain") / "last.pt", weights_only=True)
     assert (checkpoint["progress"]["epoch"], checkpoint["progress"]["step"]) == (0, 3)
-    monkeypatch.setattr(engine.Training, "_step", step)
+    monkeypatch.setattr(engine.Training, "step", step)
     run_method("plain", str(tiny_recipe), device="cpu", workers=0, display=Display(quiet=True))
     assert_equal(outcome(oltr, "plain"), unbroken["plain"])
 
@@ -147,17 +147,17 @@ def test_every_key_of_a_stage_resumes_in_the_same_bits(oltr, tiny_recipe, name, 
     train()
     whole = outcome(oltr, method)
     shutil.rmtree(run_dir(oltr, method))
-    step = engine.Training._step
+    step = engine.Training.step
 
     def killed(training, batch, epoch, number):
         if (epoch, number) == (1, 3):
             raise KeyboardInterrupt
         return step(training, batch, epoch, number)
 
-    monkeypatch.setattr(engine.Training, "_step", killed)
+    monkeypatch.setattr(engine.Training, "step", killed)
     with pytest.raises(KeyboardInterrupt):
         train()
-    monkeypatch.setattr(engine.Training, "_step", step)
+    monkeypatch.setattr(engine.Training, "step", step)
     train()
     assert_equal(outcome(oltr, method), whole)
 
