@@ -19,6 +19,7 @@ from oltr_cli.launching.progress import Ended, write_progress
 
 BUSY = 75  # of BeingMade: another process is working on the run
 STOPPED = frozenset({128 + n for n in (1, 2, 15)} | {-1, -2, -15})
+TIME_UP = "its time was up; the same command goes on"
 LOOK = 0.1  # seconds
 _PR_SET_PDEATHSIG = 1
 
@@ -69,6 +70,9 @@ class CommandJob:
 
         print("stopping: the job's time is up, or another one needs its place", flush=True)
         self._end_child()
+        # If the scheduler, or submitit, does not start it again, this is how it ended.
+        ended = Ended(128 + signal.SIGTERM, TIME_UP, time.time())
+        write_progress(self.folder, _job_id(), host=socket.gethostname(), ended=ended)
         return DelayedSubmission(self)
 
     __submitit_checkpoint__ = checkpoint

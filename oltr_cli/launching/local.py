@@ -7,6 +7,7 @@ and the same command finds them.
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from oltr_cli.base.machine import cores
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import counted
 from oltr_cli.errors import OltrError, Stopped
-from oltr_cli.launching.command_job import BUSY, CommandJob
+from oltr_cli.launching.command_job import BUSY, TIME_UP, CommandJob
 from oltr_cli.launching.records import (
     Record,
     jobs_root,
@@ -72,6 +73,7 @@ class _Pool:
     jobs: dict[str, Any] = field(default_factory=dict)  # of submitit, for those that were started here
     given_up: set[str] = field(default_factory=set)  # names of those that start from one that failed
     waited_for: set[str] = field(default_factory=set)  # names that were said to be other processes'
+    continued: Counter[str] = field(default_factory=Counter)  # how often, after their time was up
 
     def __post_init__(self) -> None:
         assert self.launcher.count is not None
@@ -120,6 +122,9 @@ class _Pool:
             ended = record.ended()
             if ended is not None and ended.code == BUSY:
                 self.left[name] = task  # until the other process has finished it
+            elif ended is not None and ended.reason == TIME_UP and self.continued[name] < self.launcher.requeues:
+                self.continued[name] += 1
+                self.left[name] = task
             elif state.word == "done" or self._is_there(task):  # it may have been killed after its result
                 self.display.say(f"[dim]done[/]     {name}")
             else:
@@ -181,7 +186,8 @@ class _Pool:
 
         device = self._free_device()
         folder = jobs_root() / task.name
-        executor = LocalExecutor(folder, max_num_timeout=self.launcher.requeues)
+        # What is out of time is started again here: submitit itself would stop after six times.
+        executor = LocalExecutor(folder, max_num_timeout=0)
         executor.update_parameters(
             timeout_min=self.launcher.minutes or FOREVER,
             signal_delay_s=self.launcher.signal_delay,

@@ -147,18 +147,23 @@ def process_started(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def last_error(log: Path, others: tuple[str, ...] = ()) -> str:
-    """The last error that a command printed to its log; "" if there is none.
+def last_error(log: Path) -> str:
+    """The last error that a command printed to its log; "" if there is none."""
+    said = [line.removeprefix("error: ") for line in _end_of(log) if line.startswith("error: ")]
+    return said[-1] if said else ""
 
-    Args:
-        others: programs whose errors count as well, in lines such as "slurmstepd-node7: error: …"; the first of these.
-    """
+
+def errors_of(log: Path, programs: tuple[str, ...]) -> list[str]:
+    """The errors of other programs in a log, in lines such as "slurmstepd-node7: error: …"."""
+    return [
+        line.partition(": error: ")[2] for line in _end_of(log) if line.startswith(programs) and ": error: " in line
+    ]
+
+
+def _end_of(log: Path) -> list[str]:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 20_000))
-            lines = file.read().decode(errors="replace").splitlines()
+            return file.read().decode(errors="replace").splitlines()
     except OSError:
-        return ""
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    theirs = [line.partition(": error: ")[2] for line in lines if line.startswith(others) and ": error: " in line]
-    return said[-1] if said else theirs[0] if theirs else ""
+        return []

@@ -118,6 +118,16 @@ def test_a_job_that_used_too_much_memory_is_named_as_such(monkeypatch, line, log
     assert "used more memory than it asked for" in states_of([one])[NAME].reason
 
 
+@pytest.mark.parametrize("launcher", ["slurm", "local"])
+@pytest.mark.parametrize("said", ["boom.py, line 9: ValueError: no room", "CUDA out of memory; lower train.batch_size"])
+def test_the_commands_own_error_is_not_taken_for_a_lack_of_memory_of_the_job(monkeypatch, launcher, said):
+    one = record(launcher=launcher)
+    one.log.write_text(f"error: {said}\nended with exit code 1\n")
+    ended(one, 1)
+    slurm_says(monkeypatch, "7|FAILED|node3|NonZeroExitCode")
+    assert states_of([one])[NAME].reason == said
+
+
 def test_a_local_job_is_known_by_its_process():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         about = {"host": this_host(), "started": process_started(process.pid)}
