@@ -18,8 +18,8 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.machine import cores
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import counted
-from oltr_cli.errors import OltrError, Stopped
-from oltr_cli.launching.command_job import BUSY, TIME_UP, CommandJob
+from oltr_cli.errors import OltrError, Stopped, first_line
+from oltr_cli.launching.command_job import BUSY, TIME_UP, CommandJob, shown
 from oltr_cli.launching.records import (
     Record,
     jobs_root,
@@ -32,7 +32,7 @@ from oltr_cli.launching.records import (
 )
 from oltr_cli.launching.settings import LOCAL, Launcher
 from oltr_cli.launching.states import is_process, states_of
-from oltr_cli.launching.tasks import Task, names, shown, with_log
+from oltr_cli.launching.tasks import Task, names, with_log
 
 LOOK = 0.3  # seconds between looks at the jobs
 FOREVER = 60 * 24 * 365  # minutes
@@ -177,7 +177,11 @@ class _Pool:
             elif task.busy():
                 return False
             else:
-                self.active[task.name] = self._submit(task)
+                try:
+                    self.active[task.name] = self._submit(task)
+                except (OSError, OltrError) as error:  # a full disk
+                    self.failed[task.name] = f"no job can be started in {jobs_root()}: {first_line(error)}"
+                    self.display.warn(f"{task.label}: {task.name}: {self.failed[task.name]}")
         del self.left[task.name]
         return True
 
@@ -219,7 +223,11 @@ class _Pool:
             owner_started=process_started(os.getpid()),
             device=device,
         )
-        record.write()
+        try:
+            record.write()
+        except OltrError:  # nobody would find it
+            cancel_local([record])
+            raise
         self.display.say(f"[dim]started[/]  {task.name} ({task.label}), job {record.id}")
         return record
 

@@ -84,7 +84,7 @@ def own_jobs_root() -> Path:
     """The folder of jobs, made if it does not exist.
 
     Raises:
-        OltrError: it belongs to another user, or others may open it.
+        OltrError: it belongs to another user, or others may open or replace it.
     """
     root = jobs_root()
     try:
@@ -97,7 +97,21 @@ def own_jobs_root() -> Path:
             f"{root}: jobs are started from files in it, so it must belong to you and be closed to others (mode 700); "
             "set OLTR_RUNS to a folder of your own"
         )
+    if _is_others(root.parent.stat()):
+        raise OltrError(
+            f"{root.parent}: other users can rename what is in it, and jobs are started from files in its {JOBS}; set "
+            "OLTR_RUNS to a folder of your own"
+        )
     return root
+
+
+def _is_others(about: os.stat_result) -> bool:
+    """Whether others than this user and root may rename what is in a folder; a user's own group is the user."""
+    if about.st_uid not in (os.getuid(), 0):
+        return True
+    if about.st_mode & stat.S_ISVTX:  # such as /tmp
+        return False
+    return bool(about.st_mode & stat.S_IWOTH or (about.st_mode & stat.S_IWGRP and about.st_gid != os.getgid()))
 
 
 def launch_lock() -> Lock:

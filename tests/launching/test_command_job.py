@@ -50,6 +50,21 @@ def test_before_it_is_continued_the_command_has_ended(child, tmp_path, monkeypat
     assert json.loads((tmp_path / "progress.json").read_text())["ended"]["reason"] == command_job.TIME_UP
 
 
+def test_the_log_begins_with_the_command_as_it_can_be_typed_but_without_secrets(tmp_path, monkeypatch, capsys):
+    def no_process(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(command_job, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(command_job.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command_job.subprocess, "Popen", no_process)
+    words = ["tune", "search", "--storage=postgresql://me:s3cret@db/x?password=hunter2", "--recipe", "my own.toml"]
+    with pytest.raises(FileNotFoundError):
+        CommandJob(words, {}, Path.cwd(), tmp_path, 1.0)()
+    assert capsys.readouterr().out == (
+        "oltr tune search '--storage=postgresql://db/x?password=***' --recipe 'my own.toml'\n"
+    )
+
+
 def test_only_a_running_job_is_preempted(monkeypatch):
     for said, is_ in (("RUNNING", True), ("PREEMPTED", True), ("COMPLETING", False), ("", False)):
         answer = subprocess.CompletedProcess([], 0, f"{said}\n", "")

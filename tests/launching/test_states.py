@@ -160,6 +160,25 @@ def test_a_folder_that_others_can_open_is_refused(root):
         read_records()
 
 
+@pytest.mark.parametrize(
+    ("mode", "refused"), [(0o755, False), (0o775, False), (0o777, True), (0o1777, False), (0o707, True)]
+)
+def test_a_runs_folder_in_which_others_can_replace_the_jobs_is_refused(root, mode, refused):
+    root.chmod(mode)
+    if refused:
+        with pytest.raises(OltrError, match="other users can rename what is in it"):
+            own_jobs_root()
+    else:
+        own_jobs_root()
+
+
+def test_a_runs_folder_of_another_user_or_group_is_refused(root, monkeypatch):
+    root.chmod(0o775)
+    monkeypatch.setattr(os, "getgid", lambda: root.stat().st_gid + 1)
+    with pytest.raises(OltrError, match="set OLTR_RUNS to a folder of your own"):
+        own_jobs_root()
+
+
 def test_a_process_that_ended_is_gone_before_its_parent_looks():
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
