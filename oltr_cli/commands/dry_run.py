@@ -55,6 +55,84 @@ def estimated(
     return costs(planned, known, of, runs_root())
 
 
+def show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **how: Any) -> None:
+    """Print what would run: each run of the chain, its steps, its status, and what is left of it.
+
+    Args:
+        how: as ``estimated`` takes it; without a rate or a probe there is the plan alone, which needs no torch.
+    """
+    from oltr_cli.base.text import counted
+    from oltr_cli.data.feed.sampling import steps_per_epoch
+
+    images, classes, known = _size(planned[-1], display)
+    plans: list[dict[str, Any]] = []
+    for p in planned:
+        train = p.link.recipe.train
+        steps = steps_per_epoch(images, train.batch_size)
+        plans.append(
+            {"epochs": p.epochs, "steps_per_epoch": steps, "steps": steps * p.epochs, "sampler": train.sampler}
+        )
+    if not as_json:
+        print(f"{planned[-1].run.dataset}: {counted(images, 'training image')} of {counted(classes, 'class')}")
+        for p, row in zip(planned, plans, strict=True):
+            origin = f"from {p.parent.name}" if p.parent else "from nothing"
+            work = (
+                f"{counted(row['epochs'], 'epoch')} × {counted(row['steps_per_epoch'], 'step')} = "
+                f"{counted(row['steps'], 'step')}, "
+                f"{row['sampler']} sampling"
+                if row["epochs"]
+                else "nothing to train"
+            )
+            print(f"  {p.run.name}  {p.run.status()}: {work}, {origin}")
+    costs = None
+    asked = how["rate"] is not None or how["probe"]
+    if known is not None and asked:
+        sys.stdout.flush()
+        display.starting_torch()
+        costs = estimated(planned, known, display, **how)
+    if as_json:
+        nothing: dict[str, Any] = {"steps_left": 0, "seconds": 0.0} if known is None else {}
+        left = left_as_json(costs) if costs else [nothing for _ in planned]
+        runs = [
+            {
+                "run": p.run.name,
+                "status": p.run.status(),
+                "starts_from": p.parent.name if p.parent else None,
+                **row,
+                **its,
+            }
+            for p, row, its in zip(planned, plans, left, strict=True)
+        ]
+        sums = {"total": total(costs)} if costs else {}
+        print_json({"images": images, "classes": classes, "runs": runs, **sums})
+        return
+    if costs is not None:
+        show(costs, display)
+    elif known is not None:
+        print("for its disk and time, add --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND")
+    done = planned[-1].run.status() == "done"
+    print(f"nothing was written; leave out --dry-run to {'see its result' if done else 'start'}", file=sys.stderr)
+
+
+def _size(last: "Planned", display: "Display") -> "tuple[int, int, Known | None]":
+    """Training images and classes, and the dataset; for a finished run from its result, without its dataset."""
+    from oltr_cli.pipeline.problems import unscored_sets, warn_of_other_lists
+
+    if (result := last.run.result()) is not None:
+        warn_of_other_lists(last, result, display)
+        if sets := unscored_sets(last, result):
+            display.warn(
+                f"{last.run.name} lacks scores of {', '.join(sets)}; repeat the oltr run command without --dry-run"
+            )
+        return sum(result.class_counts), len(result.class_counts), None
+    from oltr_cli.pipeline.estimates import known_dataset
+
+    known = known_dataset(last.link.recipe.data)
+    if known.opened is None:
+        display.warn(f"{last.run.dataset} is not here; its published size is used")
+    return known.size.images("train"), known.size.classes, known
+
+
 def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any) -> None:
     """Print what would be made of a graph of runs.
 

@@ -46,6 +46,8 @@ def jobs(
     if json_:
         print_json({"cancelled" if words else "jobs": listed})
     elif words:
+        if not listed:
+            print("no job waits or runs")
         for one in listed:
             print(f"cancelled {one['run']}, job {one['job']}")
     else:
@@ -96,7 +98,8 @@ def _show(listed: list[dict[str, Any]]) -> None:
     for name in ("state", "run", "job", "node", "log"):
         table.add_column(name, no_wrap=True)
     for one in listed:
-        word = f"{one['state']}: {one['reason']}" if one["reason"] else one["state"]
+        state, reason = one["state"], one["reason"]  # the reason may begin with the state, "stopped with a checkpoint"
+        word = reason if reason.startswith(state) else f"{state}: {reason}" if reason else state
         table.add_row(word, one["run"], one["job"], one["node"] or "–", one["log"])
     console = SafeConsole()
     table.width = SafeConsole(width=10_000).measure(table).maximum  # names and paths are copied

@@ -6,19 +6,23 @@ submitit pickles the job and calls it, on this machine or on a node. It needs ne
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from oltr_cli.base.secrets import without_secrets
 from oltr_cli.launching.progress import Ended, write_progress
 
 BUSY = 75  # of BeingMade: another process is working on the run
 STOPPED = frozenset({128 + n for n in (1, 2, 15)} | {-1, -2, -15})
+TIME_UP = "its time was up; the same command goes on"
 LOOK = 0.1  # seconds
 _PR_SET_PDEATHSIG = 1
 
@@ -48,7 +52,7 @@ class CommandJob:
         _end_with_parent()
         signal.signal(signal.SIGTERM, self._stop)  # submitit ignores it; a scheduler sends it before it kills
         environment = {**os.environ, **self.environment}
-        print("oltr " + " ".join(self.arguments), flush=True)
+        print(shown(self.arguments), flush=True)
         _child = subprocess.Popen(
             [sys.executable, "-m", "oltr_cli", *self.arguments],
             env=environment,
@@ -69,6 +73,9 @@ class CommandJob:
 
         print("stopping: the job's time is up, or another one needs its place", flush=True)
         self._end_child()
+        # If the scheduler, or submitit, does not start it again, this is how it ended.
+        ended = Ended(128 + signal.SIGTERM, TIME_UP, time.time())
+        write_progress(self.folder, _job_id(), host=socket.gethostname(), ended=ended)
         return DelayedSubmission(self)
 
     __submitit_checkpoint__ = checkpoint
@@ -102,6 +109,11 @@ class CommandJob:
             _child.kill()
             while _runs():
                 time.sleep(LOOK)
+
+
+def shown(arguments: Iterable[str]) -> str:
+    """The command of a job, without what is secret in addresses."""
+    return shlex.join(["oltr", *map(without_secrets, arguments)])
 
 
 def _is_preempted(job: str) -> bool:

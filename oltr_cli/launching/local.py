@@ -7,6 +7,7 @@ and the same command finds them.
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,8 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.machine import cores
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import counted
-from oltr_cli.errors import OltrError, Stopped
-from oltr_cli.launching.command_job import BUSY, CommandJob
+from oltr_cli.errors import OltrError, Stopped, first_line
+from oltr_cli.launching.command_job import BUSY, TIME_UP, CommandJob, shown
 from oltr_cli.launching.records import (
     Record,
     jobs_root,
@@ -31,7 +32,7 @@ from oltr_cli.launching.records import (
 )
 from oltr_cli.launching.settings import LOCAL, Launcher
 from oltr_cli.launching.states import is_process, states_of
-from oltr_cli.launching.tasks import Task, names, shown, with_log
+from oltr_cli.launching.tasks import Task, names, with_log
 
 LOOK = 0.3  # seconds between looks at the jobs
 FOREVER = 60 * 24 * 365  # minutes
@@ -72,6 +73,7 @@ class _Pool:
     jobs: dict[str, Any] = field(default_factory=dict)  # of submitit, for those that were started here
     given_up: set[str] = field(default_factory=set)  # names of those that start from one that failed
     waited_for: set[str] = field(default_factory=set)  # names that were said to be other processes'
+    continued: Counter[str] = field(default_factory=Counter)  # how often, after their time was up
 
     def __post_init__(self) -> None:
         assert self.launcher.count is not None
@@ -120,6 +122,9 @@ class _Pool:
             ended = record.ended()
             if (ended is not None and ended.code == BUSY) or (state.word != "done" and task.busy()):
                 # Until the other process has finished it; of a job that was killed, its command may not have ended yet.
+                self.left[name] = task
+            elif ended is not None and ended.reason == TIME_UP and self.continued[name] < self.launcher.requeues:
+                self.continued[name] += 1
                 self.left[name] = task
             elif state.word == "done" or self._is_there(task):  # it may have been killed after its result
                 self.display.say(f"[dim]done[/]     {name}")
@@ -173,7 +178,11 @@ class _Pool:
             elif task.busy():
                 return False
             else:
-                self.active[task.name] = self._submit(task)
+                try:
+                    self.active[task.name] = self._submit(task)
+                except (OSError, OltrError) as error:  # a full disk
+                    self.failed[task.name] = f"no job can be started in {jobs_root()}: {first_line(error)}"
+                    self.display.warn(f"{task.label}: {task.name}: {self.failed[task.name]}")
         del self.left[task.name]
         return True
 
@@ -182,7 +191,8 @@ class _Pool:
 
         device = self._free_device()
         folder = jobs_root() / task.name
-        executor = LocalExecutor(folder, max_num_timeout=self.launcher.requeues)
+        # What is out of time is started again here: submitit itself would stop after six times.
+        executor = LocalExecutor(folder, max_num_timeout=0)
         executor.update_parameters(
             timeout_min=self.launcher.minutes or FOREVER,
             signal_delay_s=self.launcher.signal_delay,
@@ -214,7 +224,11 @@ class _Pool:
             owner_started=process_started(os.getpid()),
             device=device,
         )
-        record.write()
+        try:
+            record.write()
+        except OltrError:  # nobody would find it
+            cancel_local([record])
+            raise
         self.display.say(f"[dim]started[/]  {task.name} ({task.label}), job {record.id}")
         return record
 

@@ -84,7 +84,7 @@ def own_jobs_root() -> Path:
     """The folder of jobs, made if it does not exist.
 
     Raises:
-        OltrError: it belongs to another user, or others may open it.
+        OltrError: it belongs to another user, or others may open or replace it.
     """
     root = jobs_root()
     try:
@@ -97,7 +97,21 @@ def own_jobs_root() -> Path:
             f"{root}: jobs are started from files in it, so it must belong to you and be closed to others (mode 700); "
             "set OLTR_RUNS to a folder of your own"
         )
+    if _is_others(root.parent.stat()):
+        raise OltrError(
+            f"{root.parent}: other users can rename what is in it, and jobs are started from files in its {JOBS}; set "
+            "OLTR_RUNS to a folder of your own"
+        )
     return root
+
+
+def _is_others(about: os.stat_result) -> bool:
+    """Whether others than this user and root may rename what is in a folder; a user's own group is the user."""
+    if about.st_uid not in (os.getuid(), 0):
+        return True
+    if about.st_mode & stat.S_ISVTX:  # such as /tmp
+        return False
+    return bool(about.st_mode & stat.S_IWOTH or (about.st_mode & stat.S_IWGRP and about.st_gid != os.getgid()))
 
 
 def launch_lock() -> Lock:
@@ -147,18 +161,23 @@ def process_started(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def last_error(log: Path, others: tuple[str, ...] = ()) -> str:
-    """The last error that a command printed to its log; "" if there is none.
+def last_error(log: Path) -> str:
+    """The last error that a command printed to its log; "" if there is none."""
+    said = [line.removeprefix("error: ") for line in _end_of(log) if line.startswith("error: ")]
+    return said[-1] if said else ""
 
-    Args:
-        others: programs whose errors count as well, in lines such as "slurmstepd-node7: error: …"; the first of these.
-    """
+
+def errors_of(log: Path, programs: tuple[str, ...]) -> list[str]:
+    """The errors of other programs in a log, in lines such as "slurmstepd-node7: error: …"."""
+    return [
+        line.partition(": error: ")[2] for line in _end_of(log) if line.startswith(programs) and ": error: " in line
+    ]
+
+
+def _end_of(log: Path) -> list[str]:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 20_000))
-            lines = file.read().decode(errors="replace").splitlines()
+            return file.read().decode(errors="replace").splitlines()
     except OSError:
-        return ""
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    theirs = [line.partition(": error: ")[2] for line in lines if line.startswith(others) and ": error: " in line]
-    return said[-1] if said else theirs[0] if theirs else ""
+        return []

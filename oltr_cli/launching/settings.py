@@ -76,11 +76,17 @@ def read_launcher(text: str, sets: Sequence[str], *, workers: bool = False) -> L
     settings: dict[str, Any] = {}
     for where, key, value in given:
         _take(settings, where, key, value, kind)
-    return Launcher(kind, int(number) if number else None, **settings)  # type: ignore[arg-type]  # checked above
+    launcher = Launcher(kind, int(number) if number else None, **settings)  # type: ignore[arg-type]  # checked above
+    if launcher.minutes is not None and 60 * launcher.minutes <= launcher.signal_delay:
+        raise UsageProblem(
+            f"--launcher-set: the time of a job, {launcher.minutes} min, is not longer than signal_delay, the "
+            f"{launcher.signal_delay} s before its end at which it saves a checkpoint; raise time or lower signal_delay"
+        )
+    return launcher
 
 
 def config_file() -> Path:
-    """``$OLTR_CONFIG``, or ``oltr/config.toml`` in the user's folder of configuration files; it need not exist."""
+    """``$OLTR_CONFIG``, or ``oltr/config.toml`` in the user's folder of configuration files, which need not exist."""
     if named := os.environ.get("OLTR_CONFIG"):
         return Path(named).expanduser()
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
@@ -126,6 +132,8 @@ def _parsed(assignment: str) -> tuple[str, Any]:
 
 def _table(file: Path) -> Mapping[str, Any]:
     if not file.exists():
+        if named := os.environ.get("OLTR_CONFIG"):
+            raise UsageProblem(f"OLTR_CONFIG={named}: there is no such file")
         return {}
     content = read_toml(file)
     if unknown := [key for key in content if key != "launcher"]:
@@ -149,7 +157,7 @@ def _take(settings: dict[str, Any], where: str, key: str, value: Any, kind: str)
             raise UsageProblem(f"{where}: write a time as 90 (minutes), 8:00:00 or 2-12:00:00") from None
     elif key in ("signal_delay", "requeues"):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UsageProblem(f"{where}: must be a whole number")
+            raise UsageProblem(f"{where}: must be a whole number, 0 or more")
         settings[key] = value
     elif kind == LOCAL:
         raise UsageProblem(f"{where}: local jobs have no setting '{key}'{nearest(key, _LOCAL_KEYS)}")

@@ -8,11 +8,11 @@ from pathlib import Path
 from oltr_cli.base.display import Display
 from oltr_cli.base.text import counted
 from oltr_cli.errors import OltrError, first_line
-from oltr_cli.launching.command_job import CommandJob
+from oltr_cli.launching.command_job import CommandJob, shown
 from oltr_cli.launching.records import Record, jobs_root, launch_lock, own_jobs_root, read_record
 from oltr_cli.launching.settings import LOCAL, SLURM, Launcher
 from oltr_cli.launching.states import State, states_of
-from oltr_cli.launching.tasks import Task, shown, with_log
+from oltr_cli.launching.tasks import Task, with_log
 
 LOOK = 5.0  # seconds between questions to SLURM, which become longer
 LONGEST = 60.0

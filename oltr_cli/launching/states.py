@@ -1,11 +1,12 @@
 """What has become of jobs: from their processes, from SLURM, and from what they wrote themselves."""
 
+import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from oltr_cli.launching.command_job import STOPPED
-from oltr_cli.launching.records import Record, last_error, process_started, this_host
+from oltr_cli.launching.records import Record, errors_of, last_error, process_started, this_host
 from oltr_cli.launching.settings import LOCAL
 
 PENDING, RUNNING, UNKNOWN = "pending", "running", "unknown"
@@ -21,7 +22,7 @@ _MEANING = {
     "DEADLINE": "its deadline passed",
     "BOOT_FAIL": "its node did not start",
 }
-_MEMORY = ("memory limit", "out of memory", "oom", "out-of-memory")
+_MEMORY = re.compile(r"memory limit|out[ -]of[ -]memory|\boom\b", re.IGNORECASE)
 _NEVER = "DependencyNeverSatisfied"
 
 
@@ -114,9 +115,10 @@ def _ended(record: Record, node: str) -> State | None:
 
 def _said(record: Record) -> str:
     """Why a job failed, from its log: by its command, or by SLURM as it ended the job."""
-    if (error := last_error(record.log, ("slurmstepd", "srun"))) and any(word in error.lower() for word in _MEMORY):
+    by_command, by_slurm = last_error(record.log), errors_of(record.log, ("slurmstepd", "srun"))
+    if record.launcher != LOCAL and any(_MEMORY.search(error) for error in by_slurm):
         return _MEANING["OUT_OF_MEMORY"]
-    return error
+    return by_command or next(iter(by_slurm), "")
 
 
 def _ask_slurm(ids: list[str]) -> dict[str, _InSlurm] | None:

@@ -1,12 +1,10 @@
 """What is to be started as jobs: the runs of a graph, each with the command that makes it."""
 
-import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.secrets import without_secrets
 from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.pipeline.problems import unscored_sets
 from oltr_cli.pipeline.tracked import complete
@@ -79,11 +77,6 @@ def graph_failures(graph: Graph, failed: dict[str, str]) -> Failures:
 def with_log(reason: str, log: Path) -> str:
     """Why a job failed, and where it says more."""
     return f"{reason} (log: {_short(log)})"
-
-
-def shown(arguments: Iterable[str]) -> str:
-    """The command of a job, without what is secret in addresses."""
-    return shlex.join(["oltr", *map(without_secrets, arguments)])
 
 
 def names(tasks: Iterable[Task]) -> str:

@@ -63,3 +63,15 @@ def test_it_cancels_what_is_named(running):
 @pytest.mark.parametrize("words", [["cancel"], ["stop", "all"], ["cancel", "a", "b"]])
 def test_other_words_are_refused(words):
     assert "write oltr jobs, oltr jobs cancel RUN" in str(oltr(*words).exception)
+
+
+def test_it_says_that_there_is_nothing_to_cancel():
+    assert oltr("cancel", "all").stdout == "no job waits or runs\n"
+
+
+def test_a_reason_does_not_repeat_the_state(running):
+    stopped = Record("tiny/dme/3-s0", "x", "local", "0", "oltr run dme", time.time(), host=this_host())
+    stopped.write()
+    write_progress(stopped.folder, "0", host="here", ended=Ended(143, "stopped with a checkpoint", 1.0))
+    (line,) = (line for line in oltr().stdout.splitlines() if "tiny/dme/3-s0" in line)
+    assert line.startswith("stopped with a checkpoint ")

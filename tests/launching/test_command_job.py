@@ -1,5 +1,6 @@
 """The job itself: its command is stopped before it is continued, and its exit code is the command's."""
 
+import json
 import pickle
 import signal
 import subprocess
@@ -39,12 +40,29 @@ def child(monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "patience", "code"), [(SLEEPS, 60.0, 143), (STUBBORN, 0.2, -signal.SIGKILL)])
-def test_before_it_is_continued_the_command_has_ended(child, tmp_path, text, patience, code):
+def test_before_it_is_continued_the_command_has_ended(child, tmp_path, monkeypatch, text, patience, code):
+    monkeypatch.setattr(command_job, "_job_id", lambda: "7")
     process = child(text)
     again = job(tmp_path, patience).checkpoint()
     assert process.wait(timeout=0.1) == code  # its exit code is left for whoever waits for it
     assert again.function.arguments == ["jobs", "--json"]
     assert pickle.loads(pickle.dumps(again.function)).environment == {"OLTR_RUNS": str(tmp_path)}
+    assert json.loads((tmp_path / "progress.json").read_text())["ended"]["reason"] == command_job.TIME_UP
+
+
+def test_the_log_begins_with_the_command_as_it_can_be_typed_but_without_secrets(tmp_path, monkeypatch, capsys):
+    def no_process(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(command_job, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(command_job.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command_job.subprocess, "Popen", no_process)
+    words = ["tune", "search", "--storage=postgresql://me:s3cret@db/x?password=hunter2", "--recipe", "my own.toml"]
+    with pytest.raises(FileNotFoundError):
+        CommandJob(words, {}, Path.cwd(), tmp_path, 1.0)()
+    assert capsys.readouterr().out == (
+        "oltr tune search '--storage=postgresql://db/x?password=***' --recipe 'my own.toml'\n"
+    )
 
 
 def test_only_a_running_job_is_preempted(monkeypatch):

@@ -1,18 +1,22 @@
 """Jobs on this machine: in order, a few at once, found again, stopped with checkpoints."""
 
+import errno
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from oltr_cli.base.display import Display
-from oltr_cli.errors import UsageProblem
+from oltr_cli.errors import OltrError, UsageProblem
 from oltr_cli.launching import local
+from oltr_cli.launching.command_job import TIME_UP
 from oltr_cli.launching.launch import run_tasks
 from oltr_cli.launching.local import gpus, run_local
-from oltr_cli.launching.records import read_record
+from oltr_cli.launching.progress import Ended, write_progress
+from oltr_cli.launching.records import Record, process_started, read_record
 from oltr_cli.launching.settings import Launcher
 from oltr_cli.launching.states import states_of
 from oltr_cli.launching.tasks import Task, graph_tasks, machine_options
@@ -87,6 +91,52 @@ def test_what_another_process_works_on_is_started_when_it_is_free(capsys):
     assert set(run_local([one], Launcher("local", 1), "cpu", Display())) == {one.name}  # ls knows no --workers
     assert len(looks) >= 3
     assert capsys.readouterr().err.count("other processes are working on") == 1
+
+
+@pytest.mark.parametrize("requeues", [0, 8])
+def test_a_job_whose_time_is_up_is_started_again(monkeypatch, requeues):
+    """As often as it may be, which is more often than submitit starts one job."""
+    started = []
+
+    def submit(self, one):
+        started.append(one.name)
+        record = Record(one.name, one.label, "local", "1", "oltr", 0.0)  # of a process that has ended
+        write_progress(record.folder, "1", host="here", ended=Ended(143, TIME_UP, 0.0))
+        return record
+
+    monkeypatch.setattr(local._Pool, "_submit", submit)
+    monkeypatch.setattr(local, "LOOK", 0)
+    one = task("plain", "jobs")
+    failed = run_local([one], Launcher("local", 1, requeues=requeues), "cpu", Display(quiet=True))
+    assert failed[one.name].startswith(TIME_UP)
+    assert len(started) == 1 + requeues
+
+
+def test_a_job_that_cannot_be_written_costs_its_row(root, monkeypatch):
+    def full(self, job):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("submitit.LocalExecutor.submit", full)
+    tasks = [task("plain", "jobs"), task("dme", "jobs", parent="plain")]
+    failed = run_local(tasks, Launcher("local", 1), "cpu", Display(quiet=True))
+    assert list(failed) == [tasks[0].name]
+    assert "No space left on device" in failed[tasks[0].name]
+
+
+def test_a_job_that_cannot_be_recorded_is_stopped(root, monkeypatch):
+    started = []
+
+    def unwritable(self):
+        started.append(self)
+        raise OltrError("cannot write job.json: No space left on device")
+
+    monkeypatch.setattr(Record, "write", unwritable)
+    one = task("plain", "jobs")
+    assert "cannot write job.json" in run_local([one], Launcher("local", 1), "cpu", Display(quiet=True))[one.name]
+    wait_for_end = time.monotonic() + 60
+    while process_started(int(started[0].id)) and time.monotonic() < wait_for_end:
+        time.sleep(0.05)
+    assert not process_started(int(started[0].id))
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch):

@@ -11,6 +11,7 @@ from oltr_cli.launching.settings import config_file, minutes, read_launcher
 @pytest.fixture(autouse=True)
 def config(tmp_path, monkeypatch):
     monkeypatch.setenv("OLTR_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").touch()
     return tmp_path / "config.toml"
 
 
@@ -55,6 +56,8 @@ def test_times_are_those_of_sbatch(text, is_):
         ("slurm", ["time=soon"], "write a time as 90 (minutes)"),
         ("slurm", ["time=0"], "write a time as 90 (minutes)"),
         ("slurm", ["requeues=-1"], "must be a whole number"),
+        ("slurm", ["time=2"], "2 min, is not longer than signal_delay, the 120 s before"),
+        ("local:2", ["time=1", "signal_delay=60"], "raise time or lower signal_delay"),
         ("slurm", ["wait=maybe"], "must be true or false"),
         ("slurm", ["mem=[1]"], "must be a text or a number"),
     ],
@@ -81,6 +84,12 @@ def test_a_wrong_file_is_named(config, content, says):
         read_launcher("slurm", [])
     assert str(refused.value).startswith(str(config))
     assert says in str(refused.value)
+
+
+def test_a_file_that_is_named_has_to_be_there(config, monkeypatch):
+    monkeypatch.setenv("OLTR_CONFIG", str(config.parent / "other.toml"))
+    with pytest.raises(UsageProblem, match=r"OLTR_CONFIG=.*other.toml: there is no such file"):
+        read_launcher("slurm", [])
 
 
 def test_the_file_is_in_the_users_folder_of_configurations(monkeypatch, tmp_path):

@@ -118,6 +118,16 @@ def test_a_job_that_used_too_much_memory_is_named_as_such(monkeypatch, line, log
     assert "used more memory than it asked for" in states_of([one])[NAME].reason
 
 
+@pytest.mark.parametrize("launcher", ["slurm", "local"])
+@pytest.mark.parametrize("said", ["boom.py, line 9: ValueError: no room", "CUDA out of memory; lower train.batch_size"])
+def test_the_commands_own_error_is_not_taken_for_a_lack_of_memory_of_the_job(monkeypatch, launcher, said):
+    one = record(launcher=launcher)
+    one.log.write_text(f"error: {said}\nended with exit code 1\n")
+    ended(one, 1)
+    slurm_says(monkeypatch, "7|FAILED|node3|NonZeroExitCode")
+    assert states_of([one])[NAME].reason == said
+
+
 def test_a_local_job_is_known_by_its_process():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         about = {"host": this_host(), "started": process_started(process.pid)}
@@ -148,6 +158,25 @@ def test_a_folder_that_others_can_open_is_refused(root):
         own_jobs_root()
     with pytest.raises(OltrError, match="mode 700"):
         read_records()
+
+
+@pytest.mark.parametrize(
+    ("mode", "refused"), [(0o755, False), (0o775, False), (0o777, True), (0o1777, False), (0o707, True)]
+)
+def test_a_runs_folder_in_which_others_can_replace_the_jobs_is_refused(root, mode, refused):
+    root.chmod(mode)
+    if refused:
+        with pytest.raises(OltrError, match="other users can rename what is in it"):
+            own_jobs_root()
+    else:
+        own_jobs_root()
+
+
+def test_a_runs_folder_of_another_user_or_group_is_refused(root, monkeypatch):
+    root.chmod(0o775)
+    monkeypatch.setattr(os, "getgid", lambda: root.stat().st_gid + 1)
+    with pytest.raises(OltrError, match="set OLTR_RUNS to a folder of your own"):
+        own_jobs_root()
 
 
 def test_a_process_that_ended_is_gone_before_its_parent_looks():
