@@ -113,7 +113,7 @@ def run(
     from oltr_cli.base.added_files import given_files
     from oltr_cli.base.display import Display
     from oltr_cli.base.machine import is_main_process
-    from oltr_cli.commands.dry_run import check_options, show_graph
+    from oltr_cli.commands.dry_run import check_options, show_graph, show_plan
     from oltr_cli.errors import UsageProblem
     from oltr_cli.pipeline.make import make_runs
     from oltr_cli.planning.plan import check_words
