@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from oltr_cli.commands.printing import print_json
-from oltr_cli.errors import UsageProblem
+from oltr_cli.errors import DataProblem, UsageProblem
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
@@ -65,6 +65,7 @@ def show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **how
     from oltr_cli.data.feed.sampling import steps_per_epoch
 
     images, classes, known = _size(planned[-1], display)
+    _warn_of_damaged(planned, display)
     plans: list[dict[str, Any]] = []
     for p in planned:
         train = p.link.recipe.train
@@ -133,6 +134,15 @@ def _size(last: "Planned", display: "Display") -> "tuple[int, int, Known | None]
     return known.size.images("train"), known.size.classes, known
 
 
+def _warn_of_damaged(planned: "Sequence[Planned]", display: "Display") -> None:
+    """What would stop these runs is told now."""
+    for p in planned:
+        try:
+            p.run.result()
+        except DataProblem as problem:
+            display.warn(str(problem))
+
+
 def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any) -> None:
     """Print what would be made of a graph of runs.
 
@@ -153,6 +163,7 @@ def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any)
     known = known_dataset(last.link.recipe.data)
     if known.opened is None:
         display.warn(f"{last.run.dataset} is not here; its published size is used")
+    _warn_of_damaged(planned, display)
     display.starting_torch()
     costs = estimated(planned, known, display, **how)
     if as_json:

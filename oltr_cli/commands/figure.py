@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -139,7 +138,11 @@ def figure(
     wanted = range(seeds or 1) if seed is None else [seed]
     if dry_run:
         how = {"rate": rate, "probe": probe, "device": device}
-        source_recipe, rows = _rows(chosen, request)
+        source_recipe, rows, problems = _rows(chosen, request)
+        if not rows and problems:
+            raise problems[0]
+        for problem in problems if "all" not in figures else ():
+            request.display.warn(str(problem))
         show_graph(rows_graph(rows, wanted, source_recipe, request.option), request.display, as_json=json_, **how)
         return
     failures = _make(chosen, request, wanted, jobs) if run else []
@@ -195,22 +198,26 @@ def _make(chosen: list[str], request: "Request", seeds: Iterable[int], launcher:
     """Train what the figures need and is missing, each run once."""
     from oltr_cli.tables.make import make_rows
 
-    recipe, rows = _rows(chosen, request)
+    recipe, rows, _ = _rows(chosen, request)  # the problems are told when the figures are drawn
     return make_rows(rows, seeds, recipe, request.option, request.device, request.display, launcher)
 
 
-def _rows(chosen: list[str], request: "Request") -> "tuple[str, list[RowSpec]]":
-    """The recipe, and the rows whose runs the figures need."""
+def _rows(chosen: list[str], request: "Request") -> "tuple[str, list[RowSpec], list[OltrError]]":
+    """The recipe, the rows whose runs the figures need, and why others cannot be drawn of this dataset."""
     from oltr_cli.errors import OltrError, UsageProblem
     from oltr_cli.figures import catalogue
 
     if request.source is None:
         raise UsageProblem(f"--run needs a recipe, and there is none for '{request.dataset}'; give --recipe FILE")
     rows: list[RowSpec] = []
+    problems: list[OltrError] = []
     for name in chosen:
-        with suppress(OltrError):  # said when the figure is drawn
+        try:
             rows += [row for row in catalogue.load(name).rows(request) if row.known and row not in rows]
-    return request.source, rows
+        except OltrError as problem:
+            problem.args = (f"figure {name}: {problem}",)
+            problems.append(problem)
+    return request.source, rows, problems
 
 
 def _tell(one: "dict[str, Any]") -> None:

@@ -255,3 +255,11 @@ def test_the_next_figure_is_none_of_those_that_could_not_be_drawn(runs):
     assert "figure 8b" in done.stdout
     assert "warning: figure 8c:" in done.stderr
     assert "next oltr report --dataset somewhere" in " ".join(done.stderr.split())
+
+
+def test_a_dry_run_says_why_a_figure_cannot_be_drawn(oltr, tiny_recipe):
+    refused = oltr("figure", "8a", "--recipe", tiny_recipe, "--run", "--dry-run", "--rate", "10", check=2)
+    assert "error: figure 8a: needs one dataset at several α" in refused.stderr
+    both = oltr("figure", "8a", "6", "--recipe", tiny_recipe, "--run", "--dry-run", "--rate", "10")
+    assert "warning: figure 8a: needs one dataset at several α" in both.stderr
+    assert "plain" in both.stdout

@@ -165,3 +165,14 @@ def test_a_seed_that_fails_is_named_and_the_others_are_shown(begun, monkeypatch)
     assert [run["seed"] for run in said["runs"]] == [0, 2]
     assert [one["what"] for one in said["failed"]] == ["dme, seed 1"]
     assert said["failed"][0]["error"].endswith(": no such thing")
+
+
+@pytest.mark.parametrize("words", [["run", "dme"], ["run", "dme", "--seeds", "1", "--rate", "10"]])
+def test_a_dry_run_names_a_damaged_run_that_would_stop_it(tmp_path, monkeypatch, words):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    run = plan.plan("dme", "glyphs-lt", [], 0)[0].run
+    run.path.mkdir(parents=True)
+    (run.path / "result.json").write_text("{")
+    done = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert done.exit_code == 0
+    assert "result.json: is damaged" in done.stderr
