@@ -1,5 +1,6 @@
 """Jobs of SLURM: submitted at once, each after the one that it depends on, so that they need no launching process."""
 
+import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -117,8 +118,8 @@ def _job_name(name: str) -> str:
 
 
 def _said(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if "sbatch: error:" in line]
-    return lines[-1].partition("sbatch: error:")[2].strip() if lines else first_line(error)
+    found = re.findall(r"sbatch: (?:error|fatal): (.+)", str(error))
+    return found[-1].strip() if found else first_line(error)
 
 
 def _ended(records: dict[str, Record], display: Display) -> dict[str, State]:

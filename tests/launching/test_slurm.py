@@ -105,6 +105,14 @@ def test_what_slurm_refuses_is_one_line(cluster):
     assert read_record("a/plain/1-s0") is None
 
 
+def test_slurm_without_a_configuration_is_one_line(cluster):
+    text = "#!/bin/sh\necho 'sbatch: error: fetch failed\nsbatch: fatal: No configuration source' >&2\nexit 1\n"
+    (cluster / "programs" / "sbatch").write_text(text)
+    with pytest.raises(OltrError) as refused:
+        run_slurm(TASKS, GO, Display(quiet=True))
+    assert str(refused.value) == "SLURM took no job for a/plain/1-s0: No configuration source"
+
+
 def test_a_machine_without_slurm_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("PATH", str(tmp_path))
