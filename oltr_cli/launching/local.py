@@ -181,7 +181,8 @@ class _Pool:
                 try:
                     self.active[task.name] = self._submit(task)
                 except (OSError, OltrError) as error:  # a full disk
-                    self.failed[task.name] = f"no job can be started in {jobs_root()}: {first_line(error)}"
+                    reason = getattr(error, "strerror", None) or first_line(error)
+                    self.failed[task.name] = f"no job can be started in {jobs_root()}: {reason}"
                     self.display.warn(f"{task.label}: {task.name}: {self.failed[task.name]}")
         del self.left[task.name]
         return True

@@ -120,7 +120,7 @@ def test_a_job_that_cannot_be_written_costs_its_row(root, monkeypatch):
     tasks = [task("plain", "jobs"), task("dme", "jobs", parent="plain")]
     failed = run_local(tasks, Launcher("local", 1), "cpu", Display(quiet=True))
     assert list(failed) == [tasks[0].name]
-    assert "No space left on device" in failed[tasks[0].name]
+    assert failed[tasks[0].name].endswith(".jobs: No space left on device")
 
 
 def test_a_job_that_cannot_be_recorded_is_stopped(root, monkeypatch):
