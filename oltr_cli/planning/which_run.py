@@ -30,8 +30,8 @@ _ELSEWHERE = (
 def resolve_run(text: str, say: Callable[[str], None] | None = None) -> Path:
     """The directory of the run that ``text`` names: a path, a run name, or any part of one.
 
-    Where several runs of one method fit, it is the finished one of the recipe as it is now, of the lowest seed;
-    ``NAME@latest`` is the one that finished last.
+    Where several runs of one method fit, it is the finished one of the recipe as it is now, of the lowest seed; runs
+    with an added class count only if no others are finished. ``NAME@latest`` is the one that finished last.
 
     Args:
         say: told in one line which run was taken, where ``text`` fits several.
@@ -155,6 +155,11 @@ def _obvious(finished: Sequence[Run]) -> tuple[Run, str] | None:
     """The run that is meant among finished ones of one method, and why; None where that cannot be told."""
     if len(finished) == 1:
         return finished[0], "the only finished one"
+    # add-class promises that the name means the run of before, whatever recipe that was trained by.
+    before = [run for run in finished if "added.name" not in _recipe(run)]
+    if len(before) == 1:
+        return before[0], "the only finished one without an added class"
+    finished = before or finished
     why = "the lowest seed"
     if len({run.hash for run in finished}) > 1:
         why = "of the recipe as it is now"

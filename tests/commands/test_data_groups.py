@@ -121,7 +121,9 @@ def test_copies_count_once(finished, pile, tmp_path):
 
 def test_nothing_rejected(finished, pile, tmp_path):
     done = groups(finished, pile, "--threshold=0", "--out", tmp_path / "out")
-    assert "no image is rejected" in done.stderr
+    said = " ".join(done.stderr.split())
+    assert "no image is rejected" in said
+    assert f"oltr tune threshold --run {finished.names['plain']} chooses one" in said
     assert not (tmp_path / "out").exists()
 
 

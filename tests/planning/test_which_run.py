@@ -80,6 +80,24 @@ def test_where_none_is_meant_the_error_tells_them_apart(root):
     assert (old.name in older, "train.epochs=3" in older, "steps" in older) == (True, True, False)
 
 
+def test_an_added_class_does_not_make_the_name_of_the_run_of_before_ambiguous(root):
+    before = with_recipe(make_run(root, "mine", "dme", 0, OTHER), "[train]\nepochs = 3\n", finished_at=1_000_000)
+    for at, name in ((2_000_000, "cccccccccc"), (3_000_000, "dddddddddd")):
+        added = make_run(root, "mine", "dme", 0, name)
+        with_recipe(added, '[train]\nepochs = 3\n[added]\nname = "owl"\n', finished_at=at)
+    said = []
+    assert resolve_run("mine/dme", said.append) == before.path
+    assert said == [f"'mine/dme' fits 3 runs; this is {before.name}, the only finished one without an added class"]
+    assert resolve_run("mine/dme@latest") == added.path
+
+
+def test_of_runs_without_an_added_class_it_is_still_the_recipe_as_it_is_now(root):
+    now = with_recipe(make_run(root, "mine", "dme", 0, NOW), "", finished_at=1_000_000)
+    with_recipe(make_run(root, "mine", "dme", 0, OTHER), "", finished_at=2_000_000)
+    with_recipe(make_run(root, "mine", "dme", 0, "cccccccccc"), '[added]\nname = "owl"\n', finished_at=3_000_000)
+    assert resolve_run("mine/dme") == now.path
+
+
 def test_runs_of_several_methods_or_datasets_are_not_chosen_between(root):
     make_run(root, "mine", "dme"), make_run(root, "mine", "plain"), make_run(root, "yours", "dme")
     for text in ("mine", "dme"):

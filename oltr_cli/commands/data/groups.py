@@ -110,7 +110,7 @@ def groups(
         display.warn(f"{visible(source.path)}: {visible(source.problem)}")
     if len(found.failed) > SHOWN:
         display.warn(f"and {len(found.failed) - SHOWN:,} more failed; --json lists all")
-    _last_words(found, least, display)
+    _last_words(found, least, f"oltr tune threshold --run {recogniser.run.name}", display)
     if found.groups:
         made = csv if csv is not None else out / found.groups[0].name
         command = shlex.join(["oltr", "add-class", run, "NAME", str(made)])
@@ -137,7 +137,7 @@ def _table(found: "Rejected") -> object:
     return table
 
 
-def _last_words(found: "Rejected", least: int, display: "Display") -> None:
+def _last_words(found: "Rejected", least: int, choose: str, display: "Display") -> None:
     """How many images are where, and why there is no group if there is none."""
     from oltr_cli.base.text import counted
 
@@ -152,7 +152,7 @@ def _last_words(found: "Rejected", least: int, display: "Display") -> None:
     elif len(found.groups) == 1 and not found.alone:
         display.say("no two groups stand apart, so all are in one, the most typical first")
     elif not found.rejected and found.known:
-        display.say("no image is rejected; --threshold with a higher τ rejects more")
+        display.say(f"no image is rejected; --threshold with a higher τ rejects more, and {choose} chooses one")
 
 
 def _how(is_csv: bool) -> str:

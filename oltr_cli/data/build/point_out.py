@@ -84,7 +84,7 @@ def small(splits: Splits, classes: list[str], even: Evenness, warnings: list[str
         grouped = even.without.get(split, [])
         if grouped:
             warnings.append(
-                f"classes without images in {split}, because their images are in too few groups "
+                f"classes without images in {split}, because their groups are in other splits "
                 f"({len(grouped)} of {len(classes)}): {', '.join(grouped)}"
             )
         without = [c for c in classes if c not in splits[split] and c not in grouped]

@@ -107,7 +107,7 @@ def check_dataset(
         found += in_lists
     located = find_files(root, read.names)
     files = located.files
-    found += label_findings(read, lists)
+    found += label_findings(read, lists, _class_names(read, root, lists))
     found += open_findings(read, checked.published)
     if checked.published and read.names:
         found += published_findings(read, checked.published)

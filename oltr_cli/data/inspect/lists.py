@@ -1,7 +1,7 @@
 """What the lists of a dataset contain, and everything that is wrong with them, in one go; no image is looked for."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +64,12 @@ def scan_lists(lists: Path) -> tuple[Lists, list[Finding]]:
     return read, findings
 
 
-def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
-    """Labels that do not fit together, classes without images, and problems of the lists for identification."""
+def label_findings(read: Lists, lists: Path, names: Sequence[str] = ()) -> Iterator[Finding]:
+    """Labels that do not fit together, classes without images, and problems of the lists for identification.
+
+    Args:
+        names: of the classes, by label; empty if they are not known.
+    """
     if "train" in read.labels:
         for split, problem in label_problems(read.labels):
             yield Finding("error", "labels", problem, (split,))
@@ -75,7 +79,8 @@ def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
                 continue
             without = np.setdiff1d(classes[classes >= 0], read.labels[split])
             if len(without):
-                message = f"{counted(len(without), 'class')} without images, labels: {some(list(without))}"
+                shown = some([_named(label, names) for label in without])
+                message = f"{counted(len(without), 'class')} without images, labels: {shown}"
                 yield Finding("warning", "classes_without_images", message, (split,), len(without))
     probes = [split for split in IDENTIFICATION if split in read.names]
     if probes and "train" in read.names:
@@ -88,6 +93,12 @@ def label_findings(read: Lists, lists: Path) -> Iterator[Finding]:
             read_groups(attributes, read.names["probe"])
         except DataProblem as problem:
             yield Finding("error", "identification", str(problem), ("probe",))
+
+
+def _named(label: int, names: Sequence[str]) -> str:
+    """``4 (wren)``, or ``4`` if the class has no name."""
+    name = names[label] if label < len(names) else f"class {label}"
+    return str(label) if name == f"class {label}" else f"{label} ({name})"
 
 
 def open_findings(read: Lists, published: Published | None) -> Iterator[Finding]:

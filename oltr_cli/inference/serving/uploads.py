@@ -167,7 +167,7 @@ def _checked(upload: Upload, limits: Limits) -> Upload:
 
 
 def _too_many(limits: Limits, count: int | None = None) -> Refused:
-    has = "more" if count is None else counted(count, "image")
+    has = "too many images" if count is None else counted(count, "image")
     return Refused(TOO_LARGE, f"the request has {has}; at most {counted(limits.files, 'image')} at a time")
 
 

@@ -378,8 +378,10 @@ def test_warnings_alone_are_no_failure(tiny):
     write(tiny, "val", [row for row in lines(tiny, "val") if not row.endswith(" 4")])
     code, facts, found = check()
     assert (code, facts["ok"], facts["warnings"]) == (0, True, 1)
-    assert found["classes_without_images", "val"]["message"] == "1 class without images, labels: 4"
+    assert found["classes_without_images", "val"]["message"] == "1 class without images, labels: 4 (thing 4)"
     assert "✓ no errors; 1 warning" in run("tiny")[1]
+    (tiny / "classes.txt").unlink()
+    assert check()[2]["classes_without_images", "val"]["message"] == "1 class without images, labels: 4"
 
 
 @pytest.mark.parametrize(

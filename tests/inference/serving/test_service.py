@@ -202,7 +202,7 @@ def test_entries_of_the_json_are_judged_one_by_one(finished, port):
 def test_a_thousand_images_or_too_many_bytes_are_413(finished, port):
     ((name, content),) = named(finished.files("test")[:1])
     answer = post_files(port, [(name, b"x")] * 1000)
-    assert (answer.status, "at most 24 images" in answer.json["error"]) == (413, True)
+    assert (answer.status, "has too many images; at most 24 images" in answer.json["error"]) == (413, True)
     answer = post_files(port, [(name, content)] * 24)
     assert answer.status == 200
     too_much = {"error": "the request has more than 1.0 MB; send fewer images at a time"}
