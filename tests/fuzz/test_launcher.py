@@ -1,4 +1,4 @@
-"""Two kills of the campaign. The long one: ``python -m tests.fuzz.launcher --kills 40``."""
+"""One kill of the campaign. The long one: ``python -m tests.fuzz.launcher --kills 40``."""
 
 import pytest
 
@@ -7,6 +7,6 @@ from tests.fuzz.launcher import kills
 
 @pytest.mark.timeout(900)
 def test_a_table_is_complete_and_the_same_after_kills(tmp_path):
-    said = list(kills(tmp_path, 2, seed=2, rows=("plain", "tau-norm", "plain+energy")))
-    assert len([line for line in said if " to " in line]) == 2
+    said = list(kills(tmp_path, 1, seed=2, rows=("plain", "plain+energy")))
+    assert len([line for line in said if " to " in line]) == 1
     assert not [line for line in said if ": " in line], "\n".join(said)
