@@ -155,9 +155,10 @@ def _summarise(checked: Checked, read: Lists) -> None:
 
 
 def _class_names(read: Lists, root: Path, lists: Path) -> list[str]:
-    """The names of the classes; none where there are none that can be read."""
+    """The names of the classes; none where none can be read, or where labels go beyond what the images can have."""
     try:
-        return class_names(root, lists, max(0, int(read.labels["train"].max()) + 1))
+        classes = int(read.labels["train"].max()) + 1
+        return class_names(root, lists, max(0, classes)) if classes <= len(read.labels["train"]) else []
     except (DataProblem, KeyError, ValueError):
         return []
 
