@@ -59,6 +59,7 @@ def export(
     from oltr_cli.base.display import Display
 
     display = Display(quiet)
+    folder = named_model(run, display)  # a misspelt name is told before torch starts
     display.starting_torch()
     from oltr_cli.inference.export import default_file, export_run
     from oltr_cli.inference.export_formats import require_packages
@@ -66,7 +67,7 @@ def export(
 
     if to != "hub-folder":
         require_packages(to)
-    recogniser = Recogniser.load(named_model(run, display), threshold=threshold, by_choice=not own_confidence)
+    recogniser = Recogniser.load(folder, threshold=threshold, by_choice=not own_confidence)
     if to == "hub-folder":
         _export_folder(recogniser, out, display, force, json_)
         return

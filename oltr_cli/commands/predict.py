@@ -150,6 +150,7 @@ def predict(
     rule = set_rule(coverage, set_score, class_weight)
     if (rule or taxonomy) and name in _FORMATS[3:]:
         raise UsageProblem(f"--format {name} has no place for --coverage and --taxonomy; csv, jsonl and --json have")
+    folder = named_model(run, display)  # a misspelt name is told before torch starts
     display.starting_torch()
     from rich.markup import escape
 
@@ -171,9 +172,7 @@ def predict(
     tiles = Sheet(sheet) if sheet else None
     project = Project.read(package.expanduser()) if package else Project()
     zone = offset(utc_offset) if utc_offset else None
-    recogniser = Recogniser.load(
-        named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
-    )
+    recogniser = Recogniser.load(folder, make_accelerator(device).device, threshold, not own_confidence)
     if explain:
         check_explains(recogniser)
     wider = WiderAnswers.of(recogniser, rule, taxonomy, at_least)

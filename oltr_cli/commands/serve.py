@@ -90,6 +90,7 @@ def serve(
         raise UsageProblem(f"--max-files {max_files} is more than --max-waiting {max_waiting}: it could never be taken")
     rule = set_rule(coverage, set_score, class_weight)
     display = Display(quiet)
+    folder = named_model(run, display)  # a misspelt name is told before torch starts
     display.starting_torch()
     from rich.markup import escape
 
@@ -107,9 +108,7 @@ def serve(
     limits = Limits(max_files, round(max_file_mb * 1e6), round(max_request_mb * 1e6), round(max_megapixels * 1e6))
     warnings.filterwarnings("ignore", module="PIL")  # about odd files; what cannot be decoded has a line
     listening = bound(host, port)
-    recogniser = Recogniser.load(
-        named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
-    )
+    recogniser = Recogniser.load(folder, make_accelerator(device).device, threshold, not own_confidence)
     wider = WiderAnswers.of(recogniser, rule, taxonomy, at_least)
     batcher = Batcher(
         lambda batch, top_k: judge(recogniser, batch, top_k, wider=wider, padded=batch_size if padded else None),

@@ -44,6 +44,10 @@ LINES = {
     "run dme --set train.epoch=3": 2,
     "run dme --set backbone.stem=huge": 2,
     "run dmee": 2,
+    "predict nope photo.jpg": 2,
+    "export nope": 2,
+    "serve nope": 2,
+    "data active nope photos": 2,
 }
 
 

@@ -86,6 +86,7 @@ def active(
     if json_ and format_:
         raise UsageProblem(f"--json prints one object, --format {format_} one row per image; give one of them")
     display = Display(quiet)
+    folder = named_model(run, display)  # a misspelt name is told before torch starts
     display.starting_torch()
     from oltr_cli.base.machine import default_workers, make_accelerator
     from oltr_cli.base.text import counted, visible
@@ -98,9 +99,7 @@ def active(
     from oltr_cli.inference.sheet import Sheet
 
     tiles = Sheet(sheet) if sheet else None
-    recogniser = Recogniser.load(
-        named_model(run, display), make_accelerator(device).device, threshold, not own_confidence
-    )
+    recogniser = Recogniser.load(folder, make_accelerator(device).device, threshold, not own_confidence)
     measure = choose_measure(recogniser, by)
     display.say(f"[dim]{recogniser.run.name}: {escape(measure.text)}[/]")
     if measure.doubt:
