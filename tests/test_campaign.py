@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
-from oltr_cli.recipe.specs import TrainSpec
+from oltr_cli.recipe.train import TrainSpec
 from oltr_cli.runs.folder import run_from_path
 from oltr_cli.runs.scores import SavedScores
 from tests.helpers.finished_runs import environment, make_finished_runs

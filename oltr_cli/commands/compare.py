@@ -121,9 +121,7 @@ def compare(
     if (seeds or device) and not run:
         raise UsageProblem("--seeds and --device only apply to runs that --run trains; add --run")
     jobs = given_launcher(launcher, launcher_sets, run, "--run")
-    check_options(dry_run, rate, probe)
-    if dry_run and not run:
-        raise UsageProblem("--dry-run shows what --run would train; add --run")
+    check_options(dry_run, rate, probe, run)
     rule = ThresholdRule.parse(threshold) if threshold is not None else None
     if table == DETECTORS:
         if run or columns not in ("paper", "open-sets"):

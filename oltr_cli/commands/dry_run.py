@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 NO_RATE = "time is left out: it takes --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND"
 
 
-def check_options(dry_run: bool, rate: float | None, probe: bool) -> None:
-    """Refuse ``--rate`` and ``--probe`` where they have no effect.
+def check_options(dry_run: bool, rate: float | None, probe: bool, run: bool = True) -> None:
+    """Refuse ``--dry-run``, ``--rate`` and ``--probe`` where they have no effect.
 
+    Args:
+        run: whether the command makes runs.
     Raises:
         UsageProblem: they do.
     """
@@ -29,6 +31,8 @@ def check_options(dry_run: bool, rate: float | None, probe: bool) -> None:
         raise UsageProblem("--rate states what --probe would measure; give one of them")
     if rate is not None and not 0 < rate < float("inf"):
         raise UsageProblem(f"--rate {rate:g}: give the images that are trained on per second, such as 500")
+    if dry_run and not run:
+        raise UsageProblem("--dry-run shows what --run would train; add --run")
 
 
 def estimated(
@@ -126,12 +130,18 @@ def _size(last: "Planned", display: "Display") -> "tuple[int, int, Known | None]
                 f"{last.run.name} lacks scores of {', '.join(sets)}; repeat the oltr run command without --dry-run"
             )
         return sum(result.class_counts), len(result.class_counts), None
+    known = _known(last, display)
+    return known.size.images("train"), known.size.classes, known
+
+
+def _known(last: "Planned", display: "Display") -> "Known":
+    """The dataset of the runs, or its published size, with a warning."""
     from oltr_cli.pipeline.estimates import known_dataset
 
     known = known_dataset(last.link.recipe.data)
     if known.opened is None:
         display.warn(f"{last.run.dataset} is not here; its published size is used")
-    return known.size.images("train"), known.size.classes, known
+    return known
 
 
 def _warn_of_damaged(planned: "Sequence[Planned]", display: "Display") -> None:
@@ -152,7 +162,6 @@ def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any)
         OltrError: no run can be planned.
     """
     from oltr_cli.base.text import counted
-    from oltr_cli.pipeline.estimates import known_dataset
 
     planned = [node.planned for node in graph.nodes.values()]
     if not planned:
@@ -160,9 +169,7 @@ def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any)
     for wanted, problem in graph.refused:
         display.warn(f"{wanted.label}: {problem}")
     last = planned[-1]
-    known = known_dataset(last.link.recipe.data)
-    if known.opened is None:
-        display.warn(f"{last.run.dataset} is not here; its published size is used")
+    known = _known(last, display)
     _warn_of_damaged(planned, display)
     display.starting_torch()
     costs = estimated(planned, known, display, **how)

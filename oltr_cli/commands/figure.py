@@ -114,9 +114,7 @@ def figure(
     if seeds and not run:
         raise UsageProblem("--seeds only applies to runs that --run trains; add --run")
     jobs = given_launcher(launcher, launcher_sets, run, "--run")
-    check_options(dry_run, rate, probe)
-    if dry_run and not run:
-        raise UsageProblem("--dry-run shows what --run would train; add --run")
+    check_options(dry_run, rate, probe, run)
     chosen, formats = catalogue.names(figures), read_formats(format_ or [])
     source = find_source(dataset, recipe, "glyphs-lt")
     request = Request(

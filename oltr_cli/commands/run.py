@@ -83,7 +83,8 @@ def run(
         bool, typer.Option("--compile", help="Train backbones compiled by torch.compile; slow to start, faster steps")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run, and what it costs; write nothing")
+        bool,
+        typer.Option("--dry-run", help="Show what would run, with --rate or --probe also what it costs; write nothing"),
     ] = False,
     rate: Rate = None,
     probe: Probe = False,

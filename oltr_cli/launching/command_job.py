@@ -18,9 +18,10 @@ from types import FrameType
 from typing import Any
 
 from oltr_cli.base.secrets import without_secrets
+from oltr_cli.errors import BeingMade
 from oltr_cli.launching.progress import Ended, write_progress
 
-BUSY = 75  # of BeingMade: another process is working on the run
+BUSY = BeingMade.exit_code  # another process is working on the run
 STOPPED = frozenset({128 + n for n in (1, 2, 15)} | {-1, -2, -15})
 TIME_UP = "its time was up; the same command goes on"
 LOOK = 0.1  # seconds

@@ -7,15 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from oltr_cli.data.feed.opening import OpenedDataset, open_dataset
+from oltr_cli.data.inspect.published import PUBLISHED
 from oltr_cli.detector import Detector, DetectorSetup, NetworkDetector
 from oltr_cli.errors import DataProblem
 from oltr_cli.planning.detectors import part_classes
 from oltr_cli.planning.estimate import Estimator
 from oltr_cli.planning.plan import Planned
 from oltr_cli.planning.sizes import DatasetSize, DetectorNeeds, Estimate, NetworkSize, Rate, SplitSize, seconds
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.home import data_home
-from oltr_cli.recipe.published import PUBLISHED
-from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.folder import Run
 
 
@@ -63,9 +63,11 @@ def known_dataset(spec: DataSpec) -> Known:
     except DataProblem:
         published = PUBLISHED.get(spec.name)
         here = Path(spec.root).expanduser() if spec.root else data_home() / spec.name
-        if published is None or here.exists() or spec.lists_digest is not None:
+        if published is None or published.letters is None or here.exists() or spec.lists_digest is not None:
             raise
-        splits = {name: SplitSize(count, published.letters) for name, count in published.images.items()}
+        splits = {
+            name: SplitSize(count, published.letters) for name, count in (published.images | published.further).items()
+        }
         return Known(DatasetSize(published.classes, splits), None)
     splits = {
         name: SplitSize(len(split), max(map(len, split.names), default=0)) for name, split in dataset.splits.items()

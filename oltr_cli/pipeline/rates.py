@@ -14,9 +14,9 @@ from oltr_cli.pipeline.estimates import Known
 from oltr_cli.pipeline.problems import check_outliers
 from oltr_cli.planning.described import described
 from oltr_cli.planning.plan import Planned
-from oltr_cli.planning.sizes import Estimate, Rate
+from oltr_cli.planning.sizes import Estimate, Rate, feeds
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.files import recorded_recipe
-from oltr_cli.recipe.specs import DataSpec
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.history import read_history
 
@@ -90,7 +90,7 @@ def _measured(run: Run, here: dict[str, Any]) -> tuple[dict[str, Any], Rate] | N
     if not rows or environment.get("compiled") or any(environment.get(key) != value for key, value in here.items()):
         return None
     train = recipe.get("train", {})
-    feed = "features" if on_features else "frozen" if train.get("freeze_backbone") else "images"
+    feed = feeds(on_features, bool(train.get("freeze_backbone")))
     rate = float(np.median([row["images_per_second"] for row in rows]))
     return _speed_key(recipe), Rate(rate, _scoring(run, rows) if feed == "images" else None, feed)
 

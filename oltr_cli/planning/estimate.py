@@ -11,7 +11,7 @@ from pathlib import Path
 from oltr_cli.data.feed.sampling import steps_per_epoch
 from oltr_cli.data.store.features import find_features
 from oltr_cli.planning.plan import Planned
-from oltr_cli.planning.sizes import DatasetSize, DetectorNeeds, Estimate, Feeds, NetworkSize
+from oltr_cli.planning.sizes import DatasetSize, DetectorNeeds, Estimate, NetworkSize, feeds
 from oltr_cli.planning.which_run import parent_of, trains_backbone
 from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.runs.folder import Run
@@ -52,7 +52,7 @@ class Estimator:
         steps = max(0, p.epochs * per_epoch - steps_done)
         epochs = -(-steps // per_epoch)
         splits = data.scored()
-        feed: Feeds = "features" if p.about.on_features else "frozen" if train.freeze_backbone else "images"
+        feed = feeds(p.about.on_features, train.freeze_backbone)
         scored = data.images(*splits) if feed == "images" or (feed == "frozen" and size.maps) else 0
         disk = {"checkpoints": _checkpoints(p, size), "scores": self._scores(splits, size.features)}
         if feed == "images":

@@ -12,6 +12,11 @@ SCORED = ("val", "test", "open", "open_val")  # and further open sets
 Feeds = Literal["images", "features", "frozen"]  # images; features that the run before saved; a frozen backbone's
 
 
+def feeds(on_features: bool, freeze_backbone: bool) -> Feeds:
+    """What a run is trained on, by its method and its recipe."""
+    return "features" if on_features else "frozen" if freeze_backbone else "images"
+
+
 @dataclass(frozen=True)
 class SplitSize:
     """Images of a split, and the letters of the longest of their names, which are saved with the scores."""

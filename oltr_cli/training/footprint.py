@@ -18,16 +18,11 @@ def network_size(p: Planned, classes: int) -> NetworkSize:
         UsageProblem: the recipe does not fit the network, as training would say.
     """
     recipe = p.link.recipe
-    assert issubclass(p.cls, Method)
     try:
         with torch.device("meta"):
-            method = build_method(p.cls, recipe, [1] * classes, p.run.seed)
-            best = _size(list(method.state_dict().values()))
-            freeze(method, recipe, p.run.seed)
+            method, best = _built(p, classes)
     except (NotImplementedError, RuntimeError):  # it asks for values while it is built
-        method = build_method(p.cls, recipe, [1] * classes, p.run.seed)
-        best = _size(list(method.state_dict().values()))
-        freeze(method, recipe, p.run.seed)
+        method, best = _built(p, classes)
     trained: list[Tensor] = []
     if p.about.trains:
         groups = build_optimizer(method, recipe.train).param_groups
@@ -45,6 +40,15 @@ def network_size(p: Planned, classes: int) -> NetworkSize:
         looks_first=not on_features and type(method).prepare is not Method.prepare,
         looks_again=not on_features and type(method).end_epoch is not Method.end_epoch,
     )
+
+
+def _built(p: Planned, classes: int) -> tuple[Method, tuple[int, int]]:
+    """The network as it is trained, and the size of its state before some of it is frozen."""
+    assert issubclass(p.cls, Method)
+    method = build_method(p.cls, p.link.recipe, [1] * classes, p.run.seed)
+    best = _size(list(method.state_dict().values()))
+    freeze(method, p.link.recipe, p.run.seed)
+    return method, best
 
 
 def _size(tensors: list[Tensor]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from oltr_cli.method import FeatureMethod, Method
 from oltr_cli.networks.backbones import Given
 from oltr_cli.planning.plan import Planned
 from oltr_cli.planning.sizes import DatasetSize, Estimate, Rate
-from oltr_cli.recipe.specs import DataSpec
+from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.engine import Training
 from oltr_cli.training.feeds import Drawn, Feed, ImageFeed
@@ -67,9 +67,10 @@ def probe(p: Planned, left: Estimate, dataset: OpenedDataset, accelerator: Accel
     Args:
         dataset: opened, or ``noise``. Saved features are random ones of the right shape.
     """
+    assert issubclass(p.cls, Method)
     with tempfile.TemporaryDirectory() as folder:  # of no run: so there is nothing to resume from
         run = replace(p.run, root=Path(folder))
-        task = Task(run, p.link, p.cls, dataset, None, accelerator, workers, Display(quiet=True))  # type: ignore[arg-type]
+        task = Task(run, p.link, p.cls, dataset, None, accelerator, workers, Display(quiet=True))
         train = None
         if left.steps:
             feed = ImageFeed(task) if left.feed == "images" else _NoiseFeed(task)
@@ -169,4 +170,4 @@ class _NoiseFeed(Feed):
         return batch.images.to(self.task.accelerator.device)
 
     def validate(self, method: Method) -> SavedScores:
-        raise NotImplementedError
+        raise NotImplementedError  # a probe takes steps, and random features have nothing to be right about
