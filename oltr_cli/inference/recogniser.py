@@ -76,8 +76,10 @@ class Recogniser:
 
     @property
     def threshold_facts(self) -> dict[str, Any]:
-        """τ for programs: value and rule, and ``by_class`` (K,) if each class has its own."""
+        """τ for programs: value and rule, the ``detector`` whose confidence it is on, if any, and ``by_class`` (K,)."""
         facts: dict[str, Any] = {"rule": self.rule, "value": self.threshold}
+        if self.detector is not None:
+            facts["detector"] = self.detector.name
         return facts if self.chosen.by_class is None else {**facts, "by_class": self.chosen.by_class}
 
     @property

@@ -66,10 +66,10 @@ def make_runs(
                     complete(p.run, result, display, track)
         return results[-1]
     display.starting_torch()
-    from oltr_cli.planning.detectors import part_classes
+    from oltr_cli.planning.detectors import check_pair
 
-    if planned[-1].is_detector:
-        part_classes(planned[-1].cls, planned[-1].link.recipe.detector)  # before anything is trained
+    if planned[-1].is_detector:  # before anything is trained
+        check_pair(planned[-1].cls, planned[-1].link.recipe.detector, planned[-2].cls)
     unfinished = [p for p, result in zip(planned, results, strict=True) if result is None]
     check_adapters(unfinished)
     shared = opened or Opened(device, display)

@@ -7,6 +7,7 @@ from typing import Any
 
 from oltr_cli.detector import Detector, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.method import Method
 from oltr_cli.planning.registry import list_methods, load_detector
 from oltr_cli.runs.scores import SavedScores
 
@@ -47,7 +48,7 @@ def fit_detector(detector: Detector, sources: FitSources) -> None:
     if fits or detector.needs_head:
         head = sources.head() if detector.needs_head else None
         if detector.needs_head and head is None:  # known before the training set is scored, which takes long
-            raise _no_linear_head(detector)
+            raise _no_linear_head(detector.name)
         train = sources.train()
         if head is not None:
             detector.head = _checked(detector, train, head)
@@ -93,6 +94,20 @@ def part_classes(cls: type, params: Any) -> list[type[Detector]]:
     return found
 
 
+def check_pair(cls: type, params: Any, method: type) -> None:
+    """Refuse what ``fit_detector`` would, as far as the classes show it.
+
+    Raises:
+        UsageProblem: as ``part_classes``; or a linear classifier is needed, and the method never has one.
+    """
+    parts = part_classes(cls, params)
+    assert issubclass(cls, Detector)
+    if issubclass(method, Method) and method.linear_head is Method.linear_head:
+        for detector in (cls, *parts):
+            if detector.needs_head:
+                raise _no_linear_head(detector.registered_as)
+
+
 def _checked(detector: Detector, train: SavedScores, head: LinearHead) -> LinearHead:
     """The method's linear classifier, if its logits are those of the training scores."""
     if train.features is None or train.logits is None:
@@ -100,12 +115,12 @@ def _checked(detector: Detector, train: SavedScores, head: LinearHead) -> Linear
         raise DataProblem(f"{detector.name} reads the {missing}, and these scores have none")
     detector.require(train)
     if not head.fits(train):
-        raise _no_linear_head(detector)
+        raise _no_linear_head(detector.name)
     return head
 
 
-def _no_linear_head(detector: Detector) -> UsageProblem:
+def _no_linear_head(detector: str) -> UsageProblem:
     return UsageProblem(
-        f"{detector.name} needs a linear classifier on the saved features, and this method has another one, such "
+        f"{detector} needs a linear classifier on the saved features, and this method has another one, such "
         "as a cosine classifier or a memory; use energy, gen, knn or relative-mahalanobis instead"
     )

@@ -87,6 +87,8 @@ def test_parameters_that_a_detector_chose_are_taken_over(finished):
     assert recogniser.detector.setup.params.temperature == said["temperature"]
     assert recogniser.detector.setup.params.epsilon == said["epsilon"]
     assert not recogniser.detector.setup.params.tune
+    assert recogniser.threshold_facts["detector"] == "odin"
+    assert "detector" not in Recogniser.load(finished.path("plain")).threshold_facts
 
 
 def test_names_and_counts_are_the_results(finished):

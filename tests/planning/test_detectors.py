@@ -73,6 +73,12 @@ def test_a_method_without_a_classifier_is_refused_before_its_training_set_is_sco
         fit_detector(build("react"), FitSources(refused, refused, lambda: None))
 
 
+def test_a_pair_that_cannot_be_is_refused_before_anything_is_trained(oltr, tiny_recipe):
+    done = oltr("run", "dme", "--detector", "react", "--recipe", tiny_recipe, check=2)
+    assert "react needs a linear classifier" in done.stderr
+    assert not list(oltr.runs.glob("*/*/*"))
+
+
 def test_parts_that_were_fitted_are_used_again():
     sources = FitSources(samples, samples, refused)
     first, second = build("combined"), build("combined")
