@@ -43,11 +43,11 @@ class Opened:
         spec = planned.link.recipe.data
         key = spec.model_dump_json()
         if key in self._datasets:
-            check_outliers(unfinished, self._datasets[key])
+            check_outliers(unfinished, self._datasets[key].splits)
             return self._datasets[key]
         with self.accelerator.main_process_first(), self.display.bar("opening the dataset", 1) as bar:
             dataset = open_dataset(spec, bar.reached)
-        check_outliers(unfinished, dataset)
+        check_outliers(unfinished, dataset.splits)
         with self.accelerator.main_process_first():
             self._datasets[key] = from_store(dataset, self.display)
         return self._datasets[key]
