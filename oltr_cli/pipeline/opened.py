@@ -30,6 +30,12 @@ class Opened:
             self._accelerator = make_accelerator(self.device)
         return self._accelerator
 
+    def join_group(self) -> None:
+        """Join the processes that ``torchrun`` started: from now on they can agree on what to do."""
+        if self._accelerator is None:
+            self.display.starting_torch()
+            self._accelerator = make_accelerator(self.device)
+
     def dataset(self, planned: Planned, unfinished: "Sequence[Planned]") -> "OpenedDataset":
         """The dataset of a chain of runs, checked for those of it that are not finished.
 
