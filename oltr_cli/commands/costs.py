@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from oltr_cli.pipeline.estimates import Costs
 
 NO_RATE = "time is left out: it takes --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND"
+SOME_RATES = "time: no finished run tells that of the rows with ?; --probe measures it (20 steps of each kind of run)"
 
 
 def left_as_json(costs: "Costs") -> list[dict[str, Any]]:
@@ -89,4 +90,6 @@ def _sources(costs: "Costs") -> list[str]:
     """Where the rates are from, and a hint if there are none."""
     sources: dict[str, None] = dict.fromkeys(rate.source for rate in costs.rates if rate is not None)
     lines = [f"time: {source}" for source in sources]
-    return lines + ([NO_RATE] if None in costs.seconds else [])
+    if None not in costs.seconds:
+        return lines
+    return [*lines, SOME_RATES if sources else NO_RATE]
