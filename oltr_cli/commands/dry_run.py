@@ -23,6 +23,8 @@ def check_options(dry_run: bool, rate: float | None, probe: bool, run: bool = Tr
     Raises:
         UsageProblem: they do.
     """
+    from oltr_cli.base.machine import in_group
+
     if (rate is not None or probe) and not dry_run:
         raise UsageProblem("--rate and --probe only apply to --dry-run; add it")
     if rate is not None and probe:
@@ -31,6 +33,8 @@ def check_options(dry_run: bool, rate: float | None, probe: bool, run: bool = Tr
         raise UsageProblem(f"--rate {rate:g}: give the images that are trained on per second, such as 500")
     if dry_run and not run:
         raise UsageProblem("--dry-run shows what --run would train; add --run")
+    if dry_run and in_group():
+        raise UsageProblem("--dry-run needs one process; leave torchrun out")
 
 
 def estimated(

@@ -215,3 +215,11 @@ def test_a_device_that_is_none_is_refused_before_anything_is_done(tmp_path, monk
         refused = CliRunner().invoke(app, [*words, "--device", name])
         assert str(refused.exception) == f"--device {name}: write cpu, cuda, cuda:1 or mps"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["run", "dme"], ["compare", "--table", "3a", "--run"], ["figure", "8a", "--run"]])
+def test_a_dry_run_is_for_one_process(monkeypatch, words):
+    """Each process of a group would print it."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = CliRunner().invoke(app, [*words, "--dry-run", "--json"])
+    assert str(refused.exception) == "--dry-run needs one process; leave torchrun out"
