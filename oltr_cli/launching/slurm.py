@@ -121,8 +121,9 @@ def _job_name(name: str) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """All lines of sbatch: the last one is often only "Unspecified error"."""
-    found = re.findall(r"^sbatch: (?:(?:error|fatal): )?(.*\S)", str(error), re.MULTILINE)
+    """What made sbatch give up, or all of its lines: the last one is often only "Unspecified error"."""
+    fatal = re.findall(r"^sbatch: fatal: (.*\S)", str(error), re.MULTILINE)
+    found = fatal or re.findall(r"^sbatch: (?:error: )?(.*\S)", str(error), re.MULTILINE)
     return "; ".join(dict.fromkeys(found)) if found else first_line(error)
 
 

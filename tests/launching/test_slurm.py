@@ -118,7 +118,7 @@ def test_slurm_without_a_configuration_is_one_line(cluster):
     (cluster / "programs" / "sbatch").write_text(text)
     with pytest.raises(OltrError) as refused:
         run_slurm(TASKS, GO, Display(quiet=True))
-    assert str(refused.value) == "SLURM took no job for a/plain/1-s0: fetch failed; No configuration source"
+    assert str(refused.value) == "SLURM took no job for a/plain/1-s0: No configuration source"
 
 
 def test_a_machine_without_slurm_is_one_line(tmp_path, monkeypatch):
