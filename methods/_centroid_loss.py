@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 CentroidStep = Literal["normalised", "autograd"]
 
@@ -37,7 +37,7 @@ class CentroidLoss(nn.Module):
     def forward(self, direct: Tensor, labels: Tensor) -> Tensor:
         """Scalar L_LM of direct (B, D) and labels (B,)."""
         with torch.autocast(direct.device.type, enabled=False):
-            v, c = at_least_float32(direct), self.centroids
+            v, c = full_precision(direct), self.centroids
             squared = (v - c[labels]).square().sum(1)
             if self.step == "normalised":
                 attract = _NormalisedAttraction.apply(v, c, labels)

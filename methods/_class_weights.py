@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from oltr_cli.networks.layers import full_precision
+
 
 def class_balanced_weights(class_counts: Sequence[int], beta: float = 0.9999) -> Tensor:
     """w (K,) float32 ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weights all classes equally; counts ≥ 1."""
     counts = torch.tensor(class_counts, dtype=torch.float64)
     # 1 − β^n by expm1, which is precise for a β just below 1.
     weights = -1 / torch.expm1(counts * torch.tensor(beta, dtype=torch.float64).log())
-    return (weights / weights.mean()).float()
+    return (weights / weights.mean()).to(torch.get_default_dtype())
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -24,7 +26,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     Divided by the batch size B, not by the sum of its weights: the gradient of a batch is then on average that of the
     weighted risk, and a batch of common classes counts as little as its weights say.
     """
-    return F.cross_entropy(logits.float(), labels, weights, reduction="sum") / len(labels)
+    return F.cross_entropy(full_precision(logits), labels, weights, reduction="sum") / len(labels)
 
 
 def log_prior(class_counts: Sequence[int]) -> Tensor:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 
 class Cosine(nn.Module):
@@ -37,4 +37,4 @@ class Cosine(nn.Module):
 def cosines(v: Tensor, w: Tensor) -> Tensor:
     """cos(w_c, v_n) of v (B, D) and w (K, D), (B, K) in float32; 0 for a vector of length 0."""
     with torch.autocast(v.device.type, enabled=False):  # a factor of the cosines makes rounding errors as large
-        return F.linear(F.normalize(at_least_float32(v)), F.normalize(at_least_float32(w)))
+        return F.linear(F.normalize(full_precision(v)), F.normalize(full_precision(w)))

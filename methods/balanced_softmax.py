@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, Setup
+from oltr_cli.networks.layers import full_precision
 
 
 class BalancedSoftmax(LinearMethod):
@@ -33,10 +34,10 @@ class BalancedSoftmax(LinearMethod):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
-        log_counts = torch.tensor(setup.class_counts, dtype=torch.float32).log()
+        log_counts = torch.tensor(setup.class_counts, dtype=torch.get_default_dtype()).log()
         self.register_buffer("log_counts", log_counts, persistent=False)
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy of logits + log n."""
-        logits = self.classifier(self.backbone(images)).float()
+        logits = full_precision(self.classifier(self.backbone(images)))
         return {"balanced_softmax": F.cross_entropy(logits + self.log_counts, labels)}

@@ -13,6 +13,7 @@ transformer. Here w_c begins at the mean of the class's features.
 
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,7 +52,7 @@ class CosineLA(FeatureMethod):
         # Under the name ``classifier`` it would get plain's weights.
         self.retrained = Cosine(self.backbone.feature_dim, setup.num_classes)
         adjustment = self.setup.params.tau * log_prior(setup.class_counts)
-        self.register_buffer("adjustment", adjustment.float(), persistent=False)
+        self.register_buffer("adjustment", adjustment.to(torch.get_default_dtype()), persistent=False)
 
     def prepare_features(self, train: FeatureSet, val: FeatureSet) -> None:
         """Begin at the class means; a class without a feature keeps its random vector."""

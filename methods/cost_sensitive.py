@@ -21,10 +21,10 @@ from ._class_weights import weighted_cross_entropy
 
 
 def cost_weights(class_counts: Sequence[int], gamma: float = 1.0) -> Tensor:
-    """w (K,) float32, mean 1, from the training images of each class, all at least 1."""
+    """w (K,), mean 1, from the training images of each class, all at least 1."""
     counts = torch.tensor(class_counts, dtype=torch.float64)
     weights = (counts.min() / counts) ** gamma
-    return (weights / weights.mean()).float()
+    return (weights / weights.mean()).to(torch.get_default_dtype())
 
 
 class CostSensitive(LinearMethod):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, Scores, Setup
+from oltr_cli.networks.layers import full_precision
 
 
 class CRT(FeatureMethod):
@@ -29,7 +30,7 @@ class CRT(FeatureMethod):
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean softmax cross-entropy over the batch."""
-        return {"cross_entropy": F.cross_entropy(self.retrained(features).float(), labels)}
+        return {"cross_entropy": F.cross_entropy(full_precision(self.retrained(features)), labels)}
 
     def score_features(self, features: Tensor) -> Scores:
         return Scores.from_logits(self.retrained(features), features)

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from oltr_cli.method import Explanation, Method, MethodParams, Scores, Setup, TrainingData
 from oltr_cli.networks.backbones import build_backbone
-from oltr_cli.networks.layers import Attention, AttentionInit, CosineClassifier, Squash, at_least_float32
+from oltr_cli.networks.layers import Attention, AttentionInit, CosineClassifier, Squash, full_precision
 
 from ._centroid_loss import CentroidLoss, CentroidStep
 
@@ -99,7 +99,7 @@ def reachability(direct: Tensor, centroids: Tensor) -> Tensor:
     its distance is then computed exactly.
     """
     with torch.autocast(direct.device.type, enabled=False):
-        v = at_least_float32(direct)
+        v = full_precision(direct)
         with torch.no_grad():
             nearest = torch.addmm(-centroids.square().sum(1), v, centroids.T, alpha=2).argmax(dim=1)
         # The guard is under the root, where it also keeps the gradient of a zero distance finite.
@@ -216,7 +216,7 @@ class DME(Method):
         logits = self.head.classifier(meta)
         target = v if self.setup.params.loss_target == "direct" else meta
         return {
-            "cross_entropy": F.cross_entropy(logits.float(), labels),
+            "cross_entropy": F.cross_entropy(full_precision(logits), labels),
             "centroid": self.setup.params.lambda_ * self.centroid_loss(target, labels),
         }
 

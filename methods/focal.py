@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Setup
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
     """Scalar focal loss of logits (B, K) and labels (B,)."""
-    log_p = -F.cross_entropy(at_least_float32(logits), labels, reduction="none")
+    log_p = -F.cross_entropy(full_precision(logits), labels, reduction="none")
     miss = (1 - log_p.exp()).clamp_min(1e-12)  # never 0, at which a γ below 1 has no finite gradient
     return -(miss**gamma * log_p).mean()
 

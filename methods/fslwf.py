@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, FeatureSet, MethodParams, Scores, Setup
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 IMAGES = 65536  # whose features are looked at in one piece
 CLASSES = 256  # novel classes whose weights are generated in one piece
@@ -187,7 +187,7 @@ class FSLwF(FeatureMethod):
         """Cross-entropy among base classes, of their images in the batch or of an episode."""
         self.stale = True
         with torch.autocast(features.device.type, enabled=False):
-            z, row = F.normalize(at_least_float32(features), dim=1), self.row[labels]
+            z, row = F.normalize(full_precision(features), dim=1), self.row[labels]
             z, row = z[row >= 0], row[row >= 0]
             if not len(row):
                 # A loss without gradient would stop the run; a zero one only lets weight decay act.
@@ -198,7 +198,7 @@ class FSLwF(FeatureMethod):
 
     def score_features(self, features: Tensor) -> Scores:
         _generate_if_stale(self)
-        z = F.normalize(at_least_float32(features), dim=1)
+        z = F.normalize(full_precision(features), dim=1)
         logits = torch.cat([self._base_logits(z), self.scale * z @ self.novel_weights.T], dim=1)
         return Scores.from_logits(logits[:, self.place], features)
 

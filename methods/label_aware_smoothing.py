@@ -21,13 +21,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from oltr_cli.method import FeatureMethod, MethodParams, Scores, Setup
+from oltr_cli.networks.layers import full_precision
 
 
 def smoothing(class_counts: Sequence[int], head: float, tail: float) -> Tensor:
     """ε (K,) float32, from ``tail`` for the rarest class to ``head`` for the most common one."""
     counts = torch.tensor(class_counts, dtype=torch.float64)
     rank = (counts - counts.min()) / (counts.max() - counts.min()).clamp_min(1)
-    return (tail + (head - tail) * (rank * torch.pi / 2).sin()).float()
+    return (tail + (head - tail) * (rank * torch.pi / 2).sin()).to(torch.get_default_dtype())
 
 
 class LabelAwareSmoothing(FeatureMethod):
@@ -64,7 +65,7 @@ class LabelAwareSmoothing(FeatureMethod):
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy against labels smoothed by their class's ε."""
-        log_p = self._logits(features).float().log_softmax(dim=1)
+        log_p = full_precision(self._logits(features)).log_softmax(dim=1)
         own = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
         epsilon = self.epsilon[labels]
         return {"label_aware_smoothing": -((1 - epsilon) * own + epsilon * log_p.mean(dim=1)).mean()}

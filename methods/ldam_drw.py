@@ -29,9 +29,9 @@ from ._cosine import Cosine
 
 
 def ldam_margins(class_counts: Sequence[int], largest: float = 0.5) -> Tensor:
-    """m (K,) float32 ∝ n_c^{−1/4}, with ``largest`` for the rarest class; counts are at least 1."""
+    """m (K,) ∝ n_c^{−1/4}, with ``largest`` for the rarest class; counts are at least 1."""
     margins = torch.tensor(class_counts, dtype=torch.float64) ** -0.25
-    return (margins * (largest / margins.max())).float()
+    return (margins * (largest / margins.max())).to(torch.get_default_dtype())
 
 
 class LDAMDRW(Method):

@@ -82,7 +82,7 @@ class LIFT(Method):
         self.backbone.requires_grad_(False)
         self.classifier = Cosine(self.backbone.feature_dim, setup.num_classes)
         adjustment = self.setup.params.tau * log_prior(setup.class_counts)
-        self.register_buffer("adjustment", adjustment.float(), persistent=False)
+        self.register_buffer("adjustment", adjustment.to(torch.get_default_dtype()), persistent=False)
 
     @property
     def needs_map(self) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Setup
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 
 def lifted_loss(features: Tensor, labels: Tensor, margin: float = 5.0) -> Tensor:
@@ -27,7 +27,7 @@ def lifted_loss(features: Tensor, labels: Tensor, margin: float = 5.0) -> Tensor
     A batch without a positive or without a negative pair gives 0, with gradient 0.
     """
     with torch.autocast(features.device.type, enabled=False):
-        v = at_least_float32(features)
+        v = full_precision(features)
         # cdist goes by a matrix product, 50 times as fast as by differences; about the mean, a common offset costs it
         # no digits. Coinciding features, such as one image drawn twice, get a gradient of 0 or at most of rounding.
         v = v - v.detach().mean(0)
@@ -61,6 +61,6 @@ class Lifted(LinearMethod):
         """Cross-entropy, and weight · L_lifted."""
         p, v = self.setup.params, self.backbone(images)
         return {
-            "cross_entropy": F.cross_entropy(self.classifier(v).float(), labels),
+            "cross_entropy": F.cross_entropy(full_precision(self.classifier(v)), labels),
             "lifted": p.weight * lifted_loss(v, labels, p.margin),
         }

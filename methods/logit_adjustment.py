@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Scores, Setup
+from oltr_cli.networks.layers import full_precision
 
 
 class LogitAdjustment(LinearMethod):
@@ -49,18 +50,18 @@ class LogitAdjustment(LinearMethod):
         super().__init__(setup)
         p = self.setup.params
         self.form = p.form
-        counts = torch.tensor(setup.class_counts, dtype=torch.float32)
+        counts = torch.tensor(setup.class_counts, dtype=torch.get_default_dtype())
         self.register_buffer("adjustment", p.tau * (counts / counts.sum()).log(), persistent=False)
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy, of the adjusted logits in the form "loss"."""
-        logits = self.classifier(self.backbone(images)).float()
+        logits = full_precision(self.classifier(self.backbone(images)))
         if self.form == "loss":
             logits = logits + self.adjustment
         return {"cross_entropy": F.cross_entropy(logits, labels)}
 
     def score_features(self, features: Tensor) -> Scores:
-        logits = self.classifier(features).float()
+        logits = full_precision(self.classifier(features))
         if self.form == "post-hoc":
             logits = logits - self.adjustment
         return Scores.from_logits(logits, features)

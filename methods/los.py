@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import FeatureMethod, MethodParams, Scores, Setup
+from oltr_cli.networks.layers import full_precision
 
 
 class LOS(FeatureMethod):
@@ -55,7 +56,7 @@ class LOS(FeatureMethod):
 
     def feature_loss(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy against the smoothed labels."""
-        logits = self.classifier(features).float()
+        logits = full_precision(self.classifier(features))
         return {"over_smoothed": F.cross_entropy(logits, labels, label_smoothing=self.setup.params.delta)}
 
     def score_features(self, features: Tensor) -> Scores:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from oltr_cli.detector import DetectorSetup, MethodParams, NetworkDetector
 from oltr_cli.errors import UsageProblem
 from oltr_cli.method import Method, Scores
+from oltr_cli.networks.layers import full_precision
 
 TEMPERATURES = (1.0, 10.0, 100.0, 1000.0)
 EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.004)
@@ -60,7 +61,7 @@ class ODIN(NetworkDetector):
             x = images.clone()
             with torch.enable_grad():
                 plain = network(x.requires_grad_())
-                logits = plain.logits.float() / p.temperature
+                logits = full_precision(plain.logits) / p.temperature
                 if not logits.requires_grad:
                     raise UsageProblem(f"odin cannot run on {type(network).__name__}: its forward takes no gradient")
                 # A sum, and times T: neither changes a sign, and both avoid underflow of the gradient.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Scores, Setup
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 from ._outliers import mean_over
 
@@ -48,13 +48,13 @@ class OutlierClass(LinearMethod):
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
         self.outlier = nn.Linear(self.backbone.feature_dim, 1)
-        counts = torch.tensor(setup.class_counts, dtype=torch.float32)
+        counts = torch.tensor(setup.class_counts, dtype=torch.get_default_dtype())
         self.register_buffer("adjustment", self.setup.params.tau * (counts / counts.sum()).log(), persistent=False)
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy over known images, and λ times that over outliers, whose label is −1."""
         v = self.backbone(images)
-        logits = at_least_float32(torch.cat([self.classifier(v), self.outlier(v)], dim=1))
+        logits = full_precision(torch.cat([self.classifier(v), self.outlier(v)], dim=1))
         outlier = logits.logsumexp(dim=1) - logits[:, -1]  # CE to the last class
         return {
             "cross_entropy": F.cross_entropy(logits, labels, ignore_index=-1),
@@ -62,9 +62,9 @@ class OutlierClass(LinearMethod):
         }
 
     def score_features(self, features: Tensor) -> Scores:
-        logits = self.classifier(features).float() - self.adjustment
+        logits = full_precision(self.classifier(features)) - self.adjustment
         # 1 − p_{K+1}, exact where p_{K+1} is near 1
-        confidence = (logits.logsumexp(dim=1) - self.outlier(features).float().squeeze(1)).sigmoid()
+        confidence = (logits.logsumexp(dim=1) - full_precision(self.outlier(features)).squeeze(1)).sigmoid()
         return Scores(logits, confidence, features)
 
     def linear_head(self) -> tuple[Tensor, Tensor] | None:

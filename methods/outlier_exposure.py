@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Setup
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 from ._outliers import mean_over
 
@@ -42,7 +42,7 @@ class OutlierExposure(LinearMethod):
 
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy over known images, and λ times the mean over outliers, whose label is −1."""
-        logits = at_least_float32(self.classifier(self.backbone(images)))
+        logits = full_precision(self.classifier(self.backbone(images)))
         away = logits.logsumexp(dim=1) - logits.mean(dim=1)
         return {
             "cross_entropy": F.cross_entropy(logits, labels, ignore_index=-1),

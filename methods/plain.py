@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod
+from oltr_cli.networks.layers import full_precision
 
 
 class Plain(LinearMethod):
@@ -22,4 +23,4 @@ class Plain(LinearMethod):
     def training_loss(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Mean softmax cross-entropy over the batch."""
         logits = self.classifier(self.backbone(images))
-        return {"cross_entropy": F.cross_entropy(logits.float(), labels)}
+        return {"cross_entropy": F.cross_entropy(full_precision(logits), labels)}

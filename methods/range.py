@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from oltr_cli.method import LinearMethod, MethodParams, Setup
-from oltr_cli.networks.layers import at_least_float32
+from oltr_cli.networks.layers import full_precision
 
 
 def range_terms(features: Tensor, labels: Tensor, k: int = 2, margin: float = 20.0) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def range_terms(features: Tensor, labels: Tensor, k: int = 2, margin: float = 20
     No shape depends on the labels, so that a GPU is never waited for: a class is named by its first sample's position.
     """
     with torch.autocast(features.device.type, enabled=False):
-        v = at_least_float32(features)
+        v = full_precision(features)
         v = v - v.detach().mean(0)  # a common offset would cost precision in cdist's matrix product
         own = (labels[:, None] == labels[None, :]).int().argmax(dim=1)
         return _intra(v, own, k), _inter(v, own, margin)
@@ -97,7 +97,7 @@ class Range(LinearMethod):
         p, v = self.setup.params, self.backbone(images)
         intra, inter = range_terms(v, labels, p.k, p.margin)
         return {
-            "cross_entropy": F.cross_entropy(self.classifier(v).float(), labels),
+            "cross_entropy": F.cross_entropy(full_precision(self.classifier(v)), labels),
             "intra": p.weight * p.alpha * intra,
             "inter": p.weight * p.beta * inter,
         }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from oltr_cli.networks.backbones import Backbone, build_backbone
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.recipe.specs import BackboneSpec, MethodParams, P
 
 
@@ -56,7 +57,7 @@ class Scores:
     @classmethod
     def from_logits(cls, logits: Tensor, features: Tensor, embedding: Tensor | None = None) -> "Scores":
         """Confidence = the largest softmax probability, the paper's rule for all rows but OpenMax."""
-        logits = logits.float()
+        logits = full_precision(logits)
         return cls(logits, logits.softmax(dim=1).amax(dim=1), features, embedding)
 
 
@@ -299,10 +300,10 @@ class FeatureMethod(Method):
         """``feature_loss`` of the images' features, without gradient for the backbone."""
         with torch.no_grad():
             features = self.backbone(images)
-        return self.feature_loss(features.float(), labels)
+        return self.feature_loss(full_precision(features), labels)
 
     def forward(self, images: Tensor) -> Scores:
-        return self.score_features(self.backbone(images).float())
+        return self.score_features(full_precision(self.backbone(images)))
 
     @torch.no_grad()
     def linear_head(self) -> tuple[Tensor, Tensor] | None:

@@ -10,7 +10,7 @@ import sys
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from oltr_cli import __version__
 from oltr_cli.base.secrets import without_secrets
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+Precision = Literal["bf16", "float32", "float64"]
+
 
 def make_accelerator(device: str | None = None) -> "Accelerator":
     """An Accelerator on ``device`` (``cpu``, ``cuda``, ``mps``; None: the best available), bf16 if the GPU has it.
@@ -28,21 +30,25 @@ def make_accelerator(device: str | None = None) -> "Accelerator":
     any they share the CPU.
 
     Raises:
-        UsageProblem: the device does not exist here, or there are fewer of it than processes.
+        UsageProblem: the device does not exist here, there are fewer of it than processes, or it lacks OLTR_PRECISION.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-    use_gpu = ready_device(device).type == "cuda"
+    ready = ready_device(device)
+    use_gpu = ready.type == "cuda"
     if in_group():
         _check_group(device, torch.cuda.device_count() if use_gpu else None)
     if not use_gpu:
         _keep_freed_memory()
+    asked = precision(ready)
+    if asked == "float64":
+        torch.set_default_dtype(torch.float64)
     return Accelerator(
         # Without a GPU accelerate joins the group only if it is told to use the CPU.
         cpu=device == "cpu" or (in_group() and not use_gpu),
-        mixed_precision="bf16" if use_gpu and torch.cuda.is_bf16_supported() else "no",
+        mixed_precision="bf16" if asked == "bf16" else "no",
         # Parts of a method that are turned off (no memory, no selector) leave parameters without gradient.
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=True),
@@ -76,7 +82,10 @@ def ready_device(device: str | None = None) -> "torch.device":
         torch.cuda.set_device(int(number))
     if available["cuda"] and device != "cpu":
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
+        # TF32 rounds to ten bits: for those who ask for float32 by name it is not that.
+        exact = os.environ.get("OLTR_PRECISION") == "float32"
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        torch.backends.cudnn.allow_tf32 = not exact
         return torch.device("cuda")  # the current one; asking which would start it, of several processes once each
     return torch.device("mps" if available["mps"] and device != "cpu" else "cpu")
 
@@ -90,6 +99,32 @@ def check_name(device: str | None) -> str | None:
     if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
         raise UsageProblem(f"--device {device}: write cpu, cuda, cuda:1 or mps")
     return device
+
+
+def precision(device: "torch.device") -> Precision:
+    """``OLTR_PRECISION``; without it bf16 on a GPU that computes in it, float32 elsewhere.
+
+    bf16 is mixed: parameters and losses are float32. float64 is for training and scoring; it shows that a difference
+    between two ways to compute is rounding, and is slow on most GPUs.
+
+    Raises:
+        UsageProblem: it is none of the three, or the device cannot compute in it.
+    """
+
+    asked = os.environ.get("OLTR_PRECISION") or ("bf16" if device.type == "cuda" and _has_bf16(device) else "float32")
+    known: tuple[Precision, ...] = get_args(Precision)
+    chosen = next((name for name in known if name == asked), None)
+    if chosen is None:
+        raise UsageProblem(f"OLTR_PRECISION={asked}: there is no such precision; use one of {', '.join(known)}")
+    if (chosen == "float64" and device.type == "mps") or (chosen == "bf16" and not _has_bf16(device)):
+        raise UsageProblem(f"OLTR_PRECISION={asked}: this device ({device.type}) does not compute in it; use float32")
+    return chosen
+
+
+def _has_bf16(device: "torch.device") -> bool:
+    import torch
+
+    return device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
 
 
 def _keep_freed_memory() -> None:
@@ -163,7 +198,7 @@ def describe(accelerator: "Accelerator", workers: int) -> dict[str, Any]:
         "packages": {name: _version(name) for name in ("torch", "torchvision", "accelerate", "numpy", "mlflow")},
         "device": device_name(device),
         "device_type": device.type,
-        "precision": "bf16" if accelerator.mixed_precision == "bf16" else "float32",
+        "precision": precision(device),
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),
         "workers": workers,

@@ -10,11 +10,12 @@ from typing import get_args
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from oltr_cli.conformance.exporting import compare_files
 from oltr_cli.data.feed.sampling import spread
 from oltr_cli.method import FeatureMethod, FeatureSet, Method, Setup
+from oltr_cli.networks.backbones import Backbone
 from oltr_cli.networks.weights import inherit_state
 from oltr_cli.planning.described import method_chain
 from oltr_cli.recipe.specs import BackboneSpec, MethodParams
@@ -67,6 +68,15 @@ def build(name: str, seed: int = 0, params: MethodParams | None = None) -> Metho
         prepare(method, RandomData(seed))
         parent = method.state_dict()
     return method
+
+
+def shorten(backbone: Backbone) -> None:
+    """Put one convolution in the place of the layers, which take most of the seconds of an export."""
+    side, _ = backbone.map_size(IMAGE_SIZE)
+    step = IMAGE_SIZE // side
+    layers = nn.Conv2d(3, backbone.map_channels, step, step).eval()
+    backbone.add_module("shortened", layers)
+    backbone.compute_map = lambda images: layers(images)  # type: ignore[method-assign]
 
 
 def choices(params: type[MethodParams]) -> list[MethodParams]:
@@ -212,7 +222,10 @@ def _outcome(method: Method, images: Tensor, labels: Tensor) -> dict[str, Tensor
 
 def check_it_can_be_exported(name: str) -> None:
     """The files that ``oltr export`` writes give the method's scores, for one image and for many."""
-    compare_files(name, build(name).eval(), None)
+    method = build(name).eval()
+    if not method.adapts_blocks:
+        shorten(method.backbone)
+    compare_files(name, method, None)
 
 
 def check_every_parameter_has_one_part(name: str) -> None:

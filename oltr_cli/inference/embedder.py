@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oltr_cli.base.files import write_atomically
+from oltr_cli.base.machine import precision
 from oltr_cli.base.text import counted
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem, NotFinite, OltrError, UsageProblem
@@ -99,7 +100,7 @@ class Embedder:
             backbone = backbone.to(memory_format=torch.channels_last)
         backbone = backbone.to(device).eval()
         transform = DeviceTransform(data, device)
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        half = precision(device) == "bf16"
 
         @torch.inference_mode()
         def features(images: Tensor) -> NDArray[np.floating]:

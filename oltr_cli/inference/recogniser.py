@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oltr_cli.base.added_files import given_files
+from oltr_cli.base.machine import precision
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.detector import Detector, DetectorSetup, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.inference.hub_format import CONFIG, WEIGHTS, is_hub_folder, read_config, read_weights
 from oltr_cli.inference.rebuilding import network_of, recipe_of, typed_recipe
 from oltr_cli.method import Explanation, FeatureMethod, Method, Scores
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.planning.detectors import FitSources, fit_detector, load_chosen
 from oltr_cli.planning.registry import PLUS, load_detector, load_method
 from oltr_cli.planning.which_run import resolve_run
@@ -60,7 +62,7 @@ class Recogniser:
     def __post_init__(self) -> None:
         self.transform = DeviceTransform(self.recipe.data, self.device)
         # The precision in which a run scores its splits (see make_accelerator), or its threshold would not fit.
-        self.half = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.half = precision(self.device) == "bf16"
 
     @property
     def threshold(self) -> float:
@@ -207,7 +209,7 @@ class Recogniser:
         """An explanation of ``scores`` of this network, on the CPU; None if its method has none."""
         if scores.features is None:
             return None
-        features = torch.from_numpy(np.asarray(scores.features, np.float32)).to(self.device)
+        features = full_precision(torch.from_numpy(scores.features)).to(self.device)
         said = self.network.explain(features, classes)
         if said is None:
             return None
@@ -222,7 +224,7 @@ class Recogniser:
             if not isinstance(self.network, FeatureMethod):
                 return self.network(inputs)
             features = self.network.backbone(inputs)
-        return self.network.score_features(features.float())
+        return self.network.score_features(full_precision(features))
 
 
 def _result(run: Run) -> RunResult:

@@ -43,9 +43,13 @@ class CosineClassifier(nn.Module):
         return F.linear(self.scale * squash(x, self.form), self.weight) / length
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """Half-precision tensors as float32, others as they are: for sums of squares, which half precision overflows."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+def full_precision(x: Tensor) -> Tensor:
+    """x in torch's default precision, or in its own if that is finer: for losses and sums of squares.
+
+    Under autocast a network gives half precision, which sums of squares overflow; the default is float32 unless
+    ``OLTR_PRECISION`` asks for float64.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.get_default_dtype()))
 
 
 class SelfAttention(nn.Module):

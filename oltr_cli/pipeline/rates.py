@@ -44,9 +44,11 @@ def measured_rates(device: str | None) -> RateOf:
     """What finished runs measured with the same backbone and image size on such a device as this one."""
     import torch
 
-    from oltr_cli.base.machine import device_name, ready_device
+    from oltr_cli.base.machine import device_name, precision, ready_device
 
-    here = {"device": device_name(ready_device(device)), "threads": torch.get_num_threads(), "processes": 1}
+    ready = ready_device(device)
+    here: dict[str, Any] = {"device": device_name(ready), "precision": precision(ready)}
+    here |= {"threads": torch.get_num_threads(), "processes": 1}
     runs = [run for pairs in finished_runs().values() for run, _ in pairs]
     measured = [(run, *facts) for run in runs if (facts := _measured(run, here)) is not None]
 

@@ -20,6 +20,7 @@ from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, FeatureSet, Method
 from oltr_cli.networks.backbones import Given
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.frozen import FrozenFeatures, frozen_features, score_frozen
 from oltr_cli.training.scoring import BATCH, score_features, score_split
@@ -187,7 +188,7 @@ class FeatureFeed:
         if scores.features is None:
             raise DataProblem(f"{self.task.parent and self.task.parent.name}: its saved scores hold no features")
         device = self.task.accelerator.device
-        features = torch.from_numpy(np.asarray(scores.features, np.float32)).to(device)
+        features = full_precision(torch.from_numpy(scores.features)).to(device)
         return FeatureSet(features, torch.from_numpy(scores.labels).to(device))
 
 

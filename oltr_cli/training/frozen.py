@@ -33,6 +33,7 @@ from oltr_cli.data.store.split import digest_of_files
 from oltr_cli.errors import NotFinite, OltrError, UsageProblem
 from oltr_cli.method import Method
 from oltr_cli.networks.backbones import Backbone, Given
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.planning.which_run import parent_of, trains_backbone
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.contract import check_scores
@@ -74,8 +75,8 @@ class FrozenFeatures:
         return len(self.labels)
 
     def rows(self, which: slice | NDArray[np.int64]) -> Tensor:
-        """Features of some rows, float32, in memory, in the layout of the backbone's output."""
-        return torch.from_numpy(np.array(self.features[which], np.float32)).to(memory_format=torch.channels_last)
+        """Features of some rows, in torch's default precision, in memory, in the layout of the backbone's output."""
+        return full_precision(torch.from_numpy(np.array(self.features[which]))).to(memory_format=torch.channels_last)
 
     def batches(self) -> Iterator[slice]:
         """The rows of each batch in which the split is scored from images, so that scores have the same bits."""
@@ -101,7 +102,8 @@ def frozen_features(task: Task, method: Method, split: str, bar: Bar | None = No
     dtype = np.float16 if task.recipe.train.frozen_precision == "float16" else np.float32
     side = backbone.map_size(spec.image_size) if kind == "maps" else (1, 1)
     shape = (len(images), backbone.map_channels if kind == "maps" else backbone.pooled_channels, *side)
-    folder = _folder(task, backbone, images, f"{kind} {task.accelerator.mixed_precision}", dtype)
+    computed = "float64" if torch.get_default_dtype() == torch.float64 else task.accelerator.mixed_precision
+    folder = _folder(task, backbone, images, f"{kind} {computed}", dtype)
     # One process computes while the others wait, whether they belong to one command or to several.
     with task.accelerator.main_process_first(), _locked(task, folder):
         file = FeatureFile(folder, shape, dtype)

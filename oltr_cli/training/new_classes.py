@@ -24,6 +24,7 @@ from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import Method
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import read_result
@@ -154,4 +155,4 @@ def _centre(old: Method, parent: Run, device: torch.device) -> Tensor:
 
 def _inputs(method: Method, features: Tensor) -> Tensor:
     """The classifier's inputs for ``features``, float64 on the CPU: not every device has float64."""
-    return method.embedding(features.float()).cpu().double()
+    return method.embedding(full_precision(features)).cpu().double()

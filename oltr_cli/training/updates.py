@@ -56,6 +56,8 @@ class Updates:
         size = min(self.size, self.batches - first)
         # Not accelerate's accumulation, which divides by the full size also where an epoch's last step has less.
         self.accelerator.backward(loss if size == 1 else loss / size)
+        if number == first and (self.size > 1 or self.clip_norm is not None):
+            _separate_gradients(self.trained)
 
     def step(self, number: int, method: Method, average: WeightAverage | None) -> None:
         """A step of the optimizer, the schedule and the average if one ends with batch ``number``; waits for no GPU."""
@@ -67,3 +69,18 @@ class Updates:
         self.scheduler.step()
         if average is not None:
             average.update(method)
+
+
+def _separate_gradients(parameters: list[nn.Parameter]) -> None:
+    """Give each parameter a gradient of its own, before gradients are changed in place.
+
+    torch gives parameters that are added to one tensor through views the same memory for their gradients, as biases
+    b.view(1, -1) with a batch of one: what is then added to one gradient, or scales it, changes the other as well
+    (torch 2.14.1).
+    """
+    seen: set[int] = set()
+    for p in parameters:
+        if p.grad is not None and p.grad.numel():
+            if p.grad.data_ptr() in seen:
+                p.grad = p.grad.clone()
+            seen.add(p.grad.data_ptr())

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from oltr_cli.errors import NotFinite
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.training.task import Progress
 
 EVERY = 20  # steps between two looks at a GPU's losses
@@ -40,7 +41,7 @@ class LossWatch:
         Raises:
             NotFinite: one of them is NaN or infinite, or was in a step since the last look.
         """
-        values = torch.stack([term.detach().float() for term in terms.values()])
+        values = torch.stack([full_precision(term.detach()) for term in terms.values()])
         if self.every == 1:
             self._check(dict(zip(terms, values.tolist(), strict=True)), epoch, step)
             return

@@ -110,3 +110,27 @@ def test_a_step_of_one_batch_is_todays():
     again, _ = epoch(1, 3)
     assert steps == 3
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
+
+
+class _TwoBiases(nn.Module):
+    """Their gradients are one tensor, which torch gives both of them for a batch of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return (x + self.a.view(1, 3)) + (x + self.b.view(1, 3))
+
+
+@pytest.mark.parametrize("changed", [{"accumulate": 2}, {"clip_norm": 0.5}], ids=str)
+def test_gradients_of_two_parameters_are_apart(changed):
+    network, x = _TwoBiases(), torch.tensor([[1.0, 2.0, 3.0]])
+    optimizer = torch.optim.SGD(network.parameters(), RATE)
+    updates = Updates(TrainSpec(**changed), optimizer, SimpleNamespace(step=lambda: None), Accelerator(cpu=True), 2)
+    for number in range(updates.size):
+        updates.backward((network(torch.zeros(1, 3)) * x).sum(), number)
+        updates.step(number, network, None)
+    wanted = x[0] if "accumulate" in changed else x[0] * 0.5 / (2 * x.square().sum()).sqrt()
+    for p in network.parameters():
+        torch.testing.assert_close(p.detach(), -RATE * wanted)

@@ -116,9 +116,9 @@ class DeviceTransform:
         self.luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
 
     def evaluate(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) → normalised float32 (B, 3, H, W), channels last."""
+        """uint8 (B, 1 or 3, H, W) → normalised (B, 3, H, W) in torch's default precision, channels last."""
         images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
-        scaled = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
+        scaled = images.to(memory_format=torch.channels_last, dtype=torch.get_default_dtype()).div_(255)
         return scaled.sub_(self.mean).div_(self.std)
 
     def train(self, images: Tensor, key: tuple[int | str, ...], share: slice) -> Tensor:
@@ -127,7 +127,7 @@ class DeviceTransform:
         The draws are made from ``key`` for a whole batch, of which ``images`` are the rows ``share``.
         """
         images = images.to(self.device, non_blocking=True).expand(-1, 3, -1, -1)
-        x = images.to(memory_format=torch.channels_last, dtype=torch.float32).div_(255)
+        x = images.to(memory_format=torch.channels_last, dtype=torch.get_default_dtype()).div_(255)
         drawn = generator(*key).random((share.stop, 4), dtype=np.float32)[share].T
         draws = torch.from_numpy(drawn.copy()).to(self.device, non_blocking=True)
         if self.spec.flip:
