@@ -22,7 +22,9 @@ def class_means(
         # numpy's add.at takes seventy times as long.
         sums.index_add_(0, torch.from_numpy(labels), torch.from_numpy(vectors.astype(np.float64)))
         counts += np.bincount(labels, minlength=num_classes)
-    return sums.numpy() / np.maximum(counts, 1)[:, None], counts
+    means = sums.numpy()
+    means /= np.maximum(counts, 1)[:, None]
+    return means, counts
 
 
 def class_moments(

@@ -8,7 +8,10 @@ Source: Ren et al., "A Simple Fix to Mahalanobis Distance for Improving Near-OOD
 It has no parameter.
 Deviation: directions in which no class varies within itself (fewer samples than dimensions, units that are always 0)
 are left out of d_0 as they are of d_c. Otherwise a sample far away in such a direction alone would count as known.
+With one class d_c and d_0 are the same, and the confidence is 0 for all samples.
 """
+
+import numpy as np
 
 from oltr_cli.detector import Detector, Samples, SavedScores
 
@@ -38,6 +41,8 @@ class RelativeMahalanobis(Detector):
 
     def confidence(self, block: Samples) -> Floats:
         """Confidence; above 0 where a class fits better than all classes together."""
+        if len(self.classes.means) == 1:  # the difference would be rounding, and rank samples by it
+            return np.zeros(len(block))
         z = self.classes.whitened(block.features)
         return self.all.nearest(self.all.whitened(z)) - self.classes.nearest(z)
 

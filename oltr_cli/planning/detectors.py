@@ -76,11 +76,14 @@ def part_classes(cls: type, params: Any) -> list[type[Detector]]:
     """The classes of the detectors that a detector with these parameters combines; none for most.
 
     Raises:
-        UsageProblem: there is no such detector, or it needs the network or combines others itself.
+        UsageProblem: there is no such detector, it is named twice, or it needs the network or combines others itself.
     """
     assert issubclass(cls, Detector)
-    found = []
-    for name in cls.combines(params):
+    found: list[type[Detector]] = []
+    names = cls.combines(params)
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise UsageProblem(f"{cls.registered_as} combines different detectors, and {name} is named twice")
         part = load_detector(name)
         if issubclass(part, NetworkDetector):
             raise UsageProblem(f"{cls.registered_as} reads saved scores, and {name} needs the network; name another")

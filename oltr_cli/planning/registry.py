@@ -155,9 +155,12 @@ def load_detector(name: str) -> "type[Detector]":
     """
     from oltr_cli.detector import Detector
 
+    methods = list_methods()
+    if name not in methods:
+        raise UsageProblem(f"no detector '{name}'{hint(name, _detectors(methods))}")
     cls = METHODS.load(name, hint)
     if not issubclass(cls, Detector):
-        raise UsageProblem(f"{name} is not a detector{nearest(name, _detectors(list_methods()))}")
+        raise UsageProblem(f"{name} is not a detector{nearest(name, _detectors(methods))}")
     own_way = any(getattr(cls, step) is not getattr(Detector, step) for step in ("score", "judge"))
     METHODS.check_complete(name, cls, ("confidence",) if own_way else ())
     _check_threshold_rule(name, cls)

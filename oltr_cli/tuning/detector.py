@@ -3,8 +3,8 @@
 With open validation images, a detector is judged by its AUROC against them, the mean over the shot groups by default:
 rare classes count as much as frequent ones. Without, by the AUROC of right against wrong predictions on closed
 validation. The run's own confidence stays unless a detector is better by more than chance explains: the intervals of
-all detectors together hold with 95 % (each with 1 − 0.05 / number of detectors), from a paired bootstrap. Nothing here
-opens the scores of the test set.
+all detectors together hold with 95 % (each with 1 − 0.05 / number of detectors), from a paired bootstrap. With too few
+samples for a bootstrap nothing is chosen. Nothing here opens the scores of the test set.
 """
 
 from collections.abc import Callable
@@ -55,6 +55,7 @@ class Choice:
         judged: the best first.
         left_out: detector → why it could not be judged.
         chosen: None if the run keeps its own confidence.
+        too_few: which validation images are too few for a choice, if any are.
     """
 
     run: str
@@ -62,6 +63,7 @@ class Choice:
     judged: list[Judged]
     left_out: dict[str, str]
     chosen: ChosenDetector | None
+    too_few: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -70,6 +72,7 @@ class Choice:
             "chosen": self.chosen.as_json() if self.chosen else None,
             "detectors": [asdict(one) for one in self.judged],
             "left_out": self.left_out,
+            **({"too_few": self.too_few} if self.too_few else {}),
         }
 
 
@@ -153,7 +156,8 @@ def tune_detector(
         for i, name in enumerate(found.names)
     ]
     judged.sort(key=lambda one: (-one.value, one.name != "own", one.name))  # equal to the own one: the own one
-    better = [one for one in judged if one.low > 0 and not one.saw_val]
+    too_few = samples.too_few(by)
+    better = [one for one in judged if one.low > 0 and not one.saw_val and too_few is None]
     criterion = CRITERIA[by] if open_val is not None else CLOSED
     chosen = None
     if better:
@@ -171,7 +175,7 @@ def tune_detector(
         chosen.write(run.path)
     else:
         forget_chosen_detector(run.path)
-    return Choice(run.name, criterion, judged, left_out, chosen)
+    return Choice(run.name, criterion, judged, left_out, chosen, too_few)
 
 
 def check_by(by: str) -> By:

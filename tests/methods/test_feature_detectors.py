@@ -86,6 +86,12 @@ def test_relative_mahalanobis(train, test):
     np.testing.assert_allclose(scored.confidence, naive_relative(train, test), rtol=1e-5, atol=1e-5)
 
 
+def test_relative_mahalanobis_of_one_class_does_not_rank_by_rounding(train, test):
+    """d_c and d_0 are then the same distance."""
+    one = train.take(np.flatnonzero(train.labels == 0))
+    assert set(fitted("relative-mahalanobis", one).score(test).confidence) == {0}
+
+
 def test_relative_mahalanobis_where_features_span_fewer_dimensions(train, test):
     """Fewer samples than dimensions, and dimensions in which only one class is: d_0 alone knows nothing there."""
     few = train.take(np.argsort(train.labels)[:9])

@@ -1,6 +1,7 @@
 """Detectors of logits, the class prior and validation confidences against literal float64 transcriptions with loops."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,20 @@ def test_kl_matching(train, test):
     detector = fitted("kl-matching", train, val)
     np.testing.assert_allclose(detector.score(test).confidence, expected, rtol=1e-6, atol=1e-9)
     assert detector.report() == {"classes": len(typical), "classes never predicted on val": K - len(typical)}
+
+
+def test_kl_matching_of_many_classes_takes_no_array_of_all_pairs():
+    """Its memory is that of the classes that are predicted on val."""
+    classes, rng = 3000, np.random.default_rng(0)
+    logits = rng.normal(size=(40, classes)).astype(np.float32)
+    val = with_logits(samples([40]), logits)
+    detector = build("kl-matching", [1] * classes)
+    tracemalloc.start()
+    detector.calibrate(val)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < classes * classes * 8 / 4
+    assert detector.report()["classes"] == len(np.unique(val.prediction))
 
 
 def test_kl_matching_reads_no_label_and_no_training_score(test):

@@ -90,7 +90,9 @@ def test_scores_without_features_are_named():
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        ("energie", "no .* 'energie'; did you mean 'energy'"),
+        ("energie", "^no detector 'energie'; did you mean 'energy'"),
+        ("cost-sensitiv", "^no detector 'cost-sensitiv'; known: combined, energy"),  # near to a method alone
+        ("energy", "^combined combines different detectors, and energy is named twice$"),
         ("plain", "plain is not a detector"),
         ("odin", "combined reads saved scores, and odin needs the network; name another"),
         ("combined", "combined cannot contain combined, which combines detectors itself"),

@@ -237,3 +237,13 @@ def test_an_added_detector_that_raises_costs_its_own_row(runs, tmp_path, no_file
     assert by_key(filled)["plain+falls-over"].status == "left_out"
     assert by_key(filled)["plain+energy"].status == "measured"
     assert any("falls_over.py, line 8" in note and "not today" in note for note in filled.notes)
+
+
+def test_a_run_without_scores_of_its_test_set_is_left_out_with_the_file_that_is_missing(runs):
+    (file,) = (runs / "tiny" / "plain").glob("*/scores/test.npz")
+    file.unlink()
+    filled = table(methods=["plain"])
+    rows = by_key(filled)
+    assert rows["plain"].status == "measured"  # from its result
+    assert rows["plain+energy"].status == "left_out"
+    assert any(f"{file}: no such file" in note and "plain+energy" in note for note in filled.notes)

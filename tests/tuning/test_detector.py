@@ -115,6 +115,43 @@ def test_the_own_confidence_stays_where_nothing_is_better_beyond_chance(run):
     assert not (run.path / "detector.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("rows", "by", "few"),
+    [
+        ({"val": [0, *np.flatnonzero(np.arange(300) % 5)]}, "groups", "1 medium-shot"),
+        ({"val": [0, *np.flatnonzero(np.arange(300) % 5)]}, "worst", "1 medium-shot"),
+        ({"val": [0, *np.flatnonzero(np.arange(300) % 5)]}, "all", None),
+        ({"open_val": range(6)}, "groups", "6 open"),
+        ({"val": range(14), "open_val": range(14)}, "all", "14 known, 14 open"),
+        ({"val": range(75), "open_val": range(15)}, "groups", None),
+    ],
+)
+def test_too_few_images_choose_nothing(run, rows, by, few):
+    """Their bootstrap takes chance for a difference; a choice of before goes, and the reason is said."""
+    tune_detector(run, draws=20)
+    for split, kept in rows.items():
+        SavedScores.load(run.scores(split)).take(np.array(kept)).save(run.scores(split))
+    choice = tune_detector(run, by, draws=100)
+    assert max(one.low for one in choice.judged if not one.saw_val and one.name != "own") > 0
+    assert (choice.chosen is None) == (few is not None) == (not (run.path / "detector.json").exists())
+    if few:
+        assert choice.too_few.partition("; ")[0].endswith(f"15 validation images of each kind, and there are {few}")
+        shown = command("tune", "detector", run.name, "--by", by, "--json")
+        assert json.loads(shown.stdout)["runs"][0]["too_few"] == choice.too_few
+        assert f"{run.name} keeps its own confidence: {choice.too_few}" in shown.stderr
+
+
+def test_few_wrong_predictions_choose_nothing(run):
+    run.scores("open_val").unlink()
+    val = SavedScores.load(run.scores("val"))
+    wrong = np.flatnonzero(val.prediction != val.labels)
+    kept = np.r_[np.flatnonzero(val.prediction == val.labels), wrong[:3]]
+    val.take(kept).save(run.scores("val"))
+    choice = tune_detector(run, draws=50)
+    assert choice.chosen is None
+    assert choice.too_few.endswith("and there are 3 wrongly classified")
+
+
 def test_test_and_open_scores_are_never_read(run):
     for split in ("test", "open"):
         run.scores(split).write_bytes(b"not scores")

@@ -149,7 +149,8 @@ def _said(choice: "Choice") -> "list[str]":
     """In words: what was chosen, and what could not be judged."""
     chosen = choice.chosen
     if chosen is None:
-        lines = [f"{choice.run} keeps its own confidence: no detector is better beyond chance"]
+        why = choice.too_few or "no detector is better beyond chance"
+        lines = [f"{choice.run} keeps its own confidence: {why}"]
     else:
         tau = f"τ = {chosen.threshold.shown} ({chosen.threshold.text})"
         lines = [f"{choice.run}: {chosen.name} is chosen, with {tau}; predict, evaluate and export use it"]

@@ -15,7 +15,7 @@ from oltr_cli.data.lists.identities import IDENTIFICATION, identification_proble
 from oltr_cli.data.lists.leaks import in_two_lists, is_leak, one_spelling, two_labels, why
 from oltr_cli.data.lists.list_file import find_list, scan_list
 from oltr_cli.data.lists.lists import OPTIONAL, REQUIRED, label_problems
-from oltr_cli.data.lists.open_lists import find_open_sets, shared_classes, shared_text
+from oltr_cli.data.lists.open_lists import find_open_sets, misnamed_open_sets, shared_classes, shared_text
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.protocol.shots import GROUPS, shot_groups
@@ -41,6 +41,7 @@ def scan_lists(lists: Path) -> tuple[Lists, list[Finding]]:
     read, findings = Lists(), []
     if not lists.is_dir():
         return read, [Finding("error", "no_lists", f"no folder of lists {lists}; give --lists")]
+    findings += [Finding("error", "misnamed_list", problem) for problem in misnamed_open_sets(lists)]
     for split in (*REQUIRED, *OPTIONAL, *find_open_sets(lists), OUTLIERS, *IDENTIFICATION):
         try:
             path = find_list(lists, split)

@@ -21,7 +21,7 @@ from oltr_cli.data.lists.identities import IDENTIFICATION, check_identification,
 from oltr_cli.data.lists.leaks import check_leaks
 from oltr_cli.data.lists.list_file import find_list, read_list
 from oltr_cli.data.lists.locate import locate
-from oltr_cli.data.lists.open_lists import check_classes, find_open_sets
+from oltr_cli.data.lists.open_lists import check_classes, find_open_sets, misnamed_open_sets
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import OUTLIERS, is_further, is_open
 
@@ -94,6 +94,8 @@ def read_lists(name: str, lists: Path, only: tuple[str, ...] | None = None) -> R
         DataProblem: a list is missing or unreadable, or the labels do not fit together; one line that names it.
     """
     paths = find_lists(name, lists, only)
+    for problem in misnamed_open_sets(lists):
+        raise DataProblem(problem)
     read = {split: read_list(path) for split, path in paths.items()}
     check_labels({split: (paths[split], labels) for split, (_, labels) in read.items()})
     check_identification({split: (paths[split], *columns) for split, columns in read.items()})

@@ -25,6 +25,16 @@ def find_open_sets(lists: Path) -> list[str]:
     return sorted({match[1] for match in matches if match and match[1].split("_")[-1] not in _OTHER})
 
 
+def misnamed_open_sets(lists: Path) -> Iterator[str]:
+    """What is wrong with each list ``open_NAME.txt`` whose NAME cannot be part of a split's: it would not be scored."""
+    for path in sorted(lists.glob("open_?*.txt")):
+        if _LIST.fullmatch(path.name) is None and re.split(r"[_\W]+", path.stem)[-1] not in _OTHER:
+            yield (
+                f"{path}: the name of an open set has letters A to Z, digits, '_', '.' and '-', and starts with a "
+                "letter or digit, as open_far.txt; rename the file"
+            )
+
+
 def check_classes(listed_in: Mapping[str, Path], names: Mapping[str, Sequence[str]]) -> None:
     """Outliers have no class folder of another list.
 

@@ -1,13 +1,15 @@
 """Further open sets and outliers: which lists are theirs, and what they must not share with others."""
 
+import re
 import shutil
 
 import pytest
 
 from oltr_cli.data.feed.opening import further_lists, open_dataset, other_lists
+from oltr_cli.data.inspect.lists import scan_lists
 from oltr_cli.data.lists.list_file import find_list
 from oltr_cli.data.lists.lists import digest_of_files, open_lists
-from oltr_cli.data.lists.open_lists import find_open_sets, shared_classes
+from oltr_cli.data.lists.open_lists import find_open_sets, misnamed_open_sets, shared_classes
 from oltr_cli.errors import DataProblem
 from oltr_cli.recipe.data import DataSpec
 from tests.helpers.open_lists import add_open_list
@@ -33,6 +35,17 @@ def test_names_of_open_sets_and_of_other_lists(tmp_path):
         (tmp_path / name).write_text("")
     assert find_open_sets(tmp_path) == ["open_2023", "open_by-year_2", "open_far", "open_near"]
     assert find_list(tmp_path, "open_near").name == "ImageNet_LT_open_near.txt"
+    assert not list(misnamed_open_sets(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["open_far away.txt", "open_-x.txt", "open_50%.txt", "open_é.txt", "open__far.txt"])
+def test_a_set_whose_name_cannot_be_used_is_not_passed_over(tiny, name):
+    """It would be missing from every table, and nothing would say why."""
+    (tiny / "open.txt").rename(tiny / name)
+    with pytest.raises(DataProblem, match=rf"{re.escape(name)}: the name of an open set has .*; rename the file$"):
+        opened()
+    _, findings = scan_lists(tiny)
+    assert [finding.kind for finding in findings] == ["misnamed_list"]
 
 
 def test_the_list_of_outliers_is_not_the_training_list(tmp_path):
