@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -87,6 +88,17 @@ def ready_device(device: str | None = None) -> "torch.device":
         torch.backends.cudnn.allow_tf32 = not exact
         return torch.device("cuda")  # the current one; asking which would start it, of several processes once each
     return torch.device("mps" if available["mps"] and device != "cpu" else "cpu")
+
+
+def check_name(device: str | None) -> str | None:
+    """``device``, if it is the name of one; whether this machine has it is known only with torch.
+
+    Raises:
+        UsageProblem: it is not.
+    """
+    if device is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", device) is None:
+        raise UsageProblem(f"--device {device}: write cpu, cuda, cuda:1 or mps")
+    return device
 
 
 def precision(device: "torch.device") -> Precision:

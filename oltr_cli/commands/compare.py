@@ -17,6 +17,7 @@ from oltr_cli.commands.options import (
     Rate,
     Shots,
     ThresholdOption,
+    device_option,
     given_launcher,
 )
 
@@ -63,7 +64,7 @@ def compare(
     ] = False,
     rate: Rate = None,
     probe: Probe = False,
-    device: Annotated[str | None, typer.Option(help="With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
+    device: Annotated[str | None, device_option("With --run: cpu, cuda, cuda:1, mps; default the fastest")] = None,
     launcher: LauncherName = None,
     launcher_sets: LauncherSets = None,
     threshold: ThresholdOption = None,

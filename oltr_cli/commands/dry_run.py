@@ -1,20 +1,18 @@
 """What ``--dry-run`` prints: the runs that would be made, and what they cost."""
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from oltr_cli.commands.costs import left_as_json, show, total
 from oltr_cli.commands.printing import print_json
-from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.errors import DataProblem, OltrError, UsageProblem
 
 if TYPE_CHECKING:
     from oltr_cli.base.display import Display
     from oltr_cli.pipeline.estimates import Costs, Known
-    from oltr_cli.planning.graph import Graph
+    from oltr_cli.planning.graph import Graph, Node
     from oltr_cli.planning.plan import Planned
-
-NO_RATE = "time is left out: it takes --probe (20 steps of each kind of run) or --rate IMAGES_PER_SECOND"
 
 
 def check_options(dry_run: bool, rate: float | None, probe: bool, run: bool = True) -> None:
@@ -25,6 +23,8 @@ def check_options(dry_run: bool, rate: float | None, probe: bool, run: bool = Tr
     Raises:
         UsageProblem: they do.
     """
+    from oltr_cli.base.machine import in_group
+
     if (rate is not None or probe) and not dry_run:
         raise UsageProblem("--rate and --probe only apply to --dry-run; add it")
     if rate is not None and probe:
@@ -33,6 +33,8 @@ def check_options(dry_run: bool, rate: float | None, probe: bool, run: bool = Tr
         raise UsageProblem(f"--rate {rate:g}: give the images that are trained on per second, such as 500")
     if dry_run and not run:
         raise UsageProblem("--dry-run shows what --run would train; add --run")
+    if dry_run and in_group():
+        raise UsageProblem("--dry-run needs one process; leave torchrun out")
 
 
 def estimated(
@@ -70,6 +72,8 @@ def show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **how
 
     images, classes, known = _size(planned[-1], display)
     _warn_of_damaged(planned, display)
+    if known is not None:
+        check_before(planned, known)
     plans: list[dict[str, Any]] = []
     for p in planned:
         train = p.link.recipe.train
@@ -119,6 +123,32 @@ def show_plan(planned: "list[Planned]", as_json: bool, display: "Display", **how
     print(f"nothing was written; leave out --dry-run to {'see its result' if done else 'start'}", file=sys.stderr)
 
 
+def check_before(planned: "Sequence[Planned]", known: "Known") -> None:
+    """What training would find wrong before its first step, as far as it is known without torch.
+
+    Raises:
+        UsageProblem, DataProblem: see ``check_adapters`` and ``check_outliers``.
+    """
+    from oltr_cli.pipeline.problems import check_adapters, check_outliers
+
+    unfinished = [p for p in planned if p.run.status() != "done"]
+    check_adapters(unfinished)
+    check_outliers(unfinished, known.size.splits)
+
+
+def possible(nodes: "Sequence[Node]", known: "Known") -> "tuple[list[Planned], list[tuple[str, OltrError]]]":
+    """The runs that can be made, and what was asked for that cannot be, with the reason."""
+    there: list[Planned] = []
+    problems: list[tuple[str, OltrError]] = []
+    for node in nodes:
+        try:
+            check_before(node.chain, known)
+            there.append(node.planned)
+        except OltrError as problem:
+            problems.append((node.label, problem))
+    return there, problems
+
+
 def _size(last: "Planned", display: "Display") -> "tuple[int, int, Known | None]":
     """Training images and classes, and the dataset; for a finished run from its result, without its dataset."""
     from oltr_cli.pipeline.problems import unscored_sets, warn_of_other_lists
@@ -163,13 +193,17 @@ def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any)
     """
     from oltr_cli.base.text import counted
 
-    planned = [node.planned for node in graph.nodes.values()]
-    if not planned:
-        raise graph.refused[0][1] if graph.refused else UsageProblem("there is nothing to run")
-    for wanted, problem in graph.refused:
-        display.warn(f"{wanted.label}: {problem}")
-    last = planned[-1]
+    nodes = list(graph.nodes.values())
+    refused = [(wanted.label, problem) for wanted, problem in graph.refused]
+    if not nodes:
+        raise refused[0][1] if refused else UsageProblem("there is nothing to run")
+    last = nodes[-1].planned
     known = _known(last, display)
+    planned, problems = possible(nodes, known)
+    for label, problem in refused + problems:
+        display.warn(f"{label}: {problem}")
+    if not planned:
+        raise problems[0][1]
     _warn_of_damaged(planned, display)
     display.starting_torch()
     costs = estimated(planned, known, display, **how)
@@ -185,85 +219,3 @@ def show_graph(graph: "Graph", display: "Display", *, as_json: bool, **how: Any)
     print(f"{last.run.dataset}: {counted(len(planned), 'run')}, of which {done} finished")
     show(costs, display)
     print("nothing was written; leave out --dry-run to start", file=sys.stderr)
-
-
-def left_as_json(costs: "Costs") -> list[dict[str, Any]]:
-    """What is left of each run."""
-    return [
-        {
-            "steps_left": e.steps,
-            "images": e.images,
-            "trained_on": e.feed,
-            "scored_images": e.scored,
-            "bytes": dict(e.disk),
-            "bytes_left": e.more,
-            "seconds": seconds,
-            "rate": vars(rate) if rate else None,
-        }
-        for e, rate, seconds in zip(costs.estimates, costs.rates, costs.seconds, strict=True)
-    ]
-
-
-def total(costs: "Costs") -> dict[str, Any]:
-    """The sums; seconds are None if the time of any run is not known."""
-    kinds: Counter[str] = Counter()
-    for e in costs.estimates:
-        kinds.update(e.disk)
-    if costs.store:
-        kinds["pixel store"] = costs.store
-    times = costs.seconds
-    return {
-        "runs_left": sum(e.status != "done" for e in costs.estimates),
-        "steps": sum(e.steps for e in costs.estimates),
-        "images": sum(e.images for e in costs.estimates),
-        "scored_images": sum(e.scored for e in costs.estimates),
-        "bytes": dict(kinds),
-        "bytes_left": costs.more,
-        "bytes_free": costs.free,
-        "seconds": None if None in times else sum(filter(None, times)),
-    }
-
-
-def show(costs: "Costs", display: "Display") -> None:
-    """Print what is left of each run, and the sums."""
-    from rich import box
-    from rich.table import Table
-
-    from oltr_cli.base.display import SafeConsole, duration
-    from oltr_cli.base.text import amount
-
-    sums, times = total(costs), costs.seconds
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("left to do", ""):
-        table.add_column(name, no_wrap=True)
-    for name in ("steps", "trained on", "scored", "disk", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for e, seconds in zip(costs.estimates, times, strict=True):
-        if e.status == "done":
-            table.add_row(e.run.name, "done")
-            continue
-        time = "?" if seconds is None else duration(seconds)
-        of = "images" if e.feed == "images" else "features"
-        trained = f"{e.images:,} {of}" if e.images else "–"
-        table.add_row(e.run.name, e.status, f"{e.steps:,}", trained, f"{e.scored:,}", amount(e.more), time)
-    if len(times) > 1:
-        time = "?" if sums["seconds"] is None else duration(sums["seconds"])
-        counts = (f"{sums[key]:,}" for key in ("steps", "images", "scored_images"))
-        table.add_section()
-        table.add_row("one after another", "", *counts, amount(sums["bytes_left"]), time)
-    width = SafeConsole(width=10_000).measure(table).maximum
-    SafeConsole(width=max(width, SafeConsole().width)).print(table, crop=False)
-    kinds = ", ".join(f"{kind} {amount(size)}" for kind, size in sums["bytes"].items())
-    if kinds:
-        print(f"disk: {kinds}; {amount(costs.free)} free")
-    for line in _sources(costs):
-        print(line)
-    if sums["bytes_left"] > costs.free:
-        display.warn(f"the runs need {amount(sums['bytes_left'])} and {amount(costs.free)} are free; set OLTR_RUNS")
-
-
-def _sources(costs: "Costs") -> list[str]:
-    """Where the rates are from, and a hint if there are none."""
-    sources: dict[str, None] = dict.fromkeys(rate.source for rate in costs.rates if rate is not None)
-    lines = [f"time: {source}" for source in sources]
-    return lines + ([NO_RATE] if None in costs.seconds else [])

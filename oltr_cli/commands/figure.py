@@ -19,6 +19,7 @@ from oltr_cli.commands.options import (
     Rate,
     Shots,
     ThresholdOption,
+    device_option,
     given_launcher,
 )
 from oltr_cli.commands.printing import print_json
@@ -79,7 +80,7 @@ def figure(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write; default figures/DATASET")] = None,
     device: Annotated[
-        str | None, typer.Option(help="For 4, 7 and --run: cpu, cuda, cuda:1, mps; default the fastest")
+        str | None, device_option("For 4, 7 and --run: cpu, cuda, cuda:1, mps; default the fastest")
     ] = None,
     launcher: LauncherName = None,
     launcher_sets: LauncherSets = None,

@@ -72,7 +72,7 @@ def _facts(record: "Record", state: "State") -> dict[str, Any]:
 def _cancel(text: str, records: "list[Record]", states: "dict[str, State]") -> "list[Record]":
     """Cancel the jobs that ``text`` names and that have not ended; returns them."""
     from oltr_cli.errors import UsageProblem, nearest
-    from oltr_cli.launching.local import cancel_local
+    from oltr_cli.launching.local_job import cancel_local
     from oltr_cli.launching.settings import LOCAL
     from oltr_cli.launching.slurm import cancel_slurm
 

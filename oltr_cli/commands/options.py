@@ -1,7 +1,7 @@
 """Options that several commands share, each defined once; each command sets its own default."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,7 +55,20 @@ DatasetOfRuns = Annotated[
         help="Dataset whose finished runs to tune; default glyphs-lt",
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default the fastest available")]
+
+
+def device_option(help_: str) -> Any:
+    """``--device``; a name that is none is refused before anything is done."""
+
+    def checked(device: str | None) -> str | None:
+        from oltr_cli.base.machine import check_name
+
+        return check_name(device)
+
+    return typer.Option(help=help_, callback=checked)
+
+
+Device = Annotated[str | None, device_option("cpu, cuda, cuda:1, mps; default the fastest available")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file")]
 FinishedRun = Annotated[
     str,

@@ -1,25 +1,21 @@
-"""Several jobs at once on this machine: a GPU each where there are GPUs, its cores divided between them.
+"""Several jobs at once on this machine, each after the run that it starts from.
 
 The launching process holds a job back until the run that it starts from is finished. If it is killed, its jobs go on,
 and the same command finds them.
 """
 
 import os
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.machine import cores
 from oltr_cli.base.signals import StopRequest
 from oltr_cli.base.text import counted
 from oltr_cli.errors import OltrError, Stopped, first_line
-from oltr_cli.launching.command_job import BUSY, TIME_UP, CommandJob, shown
+from oltr_cli.launching.command_job import BUSY, TIME_UP
+from oltr_cli.launching.local_job import cancel_local, gpus, start_job
 from oltr_cli.launching.records import (
     Record,
     jobs_root,
@@ -27,15 +23,12 @@ from oltr_cli.launching.records import (
     own_jobs_root,
     process_started,
     read_record,
-    read_records,
-    this_host,
 )
 from oltr_cli.launching.settings import LOCAL, Launcher
 from oltr_cli.launching.states import is_process, states_of
 from oltr_cli.launching.tasks import Task, names, with_log
 
 LOOK = 0.3  # seconds between looks at the jobs
-FOREVER = 60 * 24 * 365  # minutes
 PATIENCE = 120.0  # seconds for jobs that are stopped
 
 
@@ -49,17 +42,6 @@ def run_local(tasks: list[Task], launcher: Launcher, device: str | None, display
     """
     own_jobs_root()
     return _Pool(tasks, launcher, gpus(device), display).run()
-
-
-def gpus(device: str | None) -> list[str]:
-    """The GPUs that jobs may be given, as CUDA_VISIBLE_DEVICES names them; none with ``device`` cpu or mps."""
-    if device not in (None, "cuda") or not Path("/dev/nvidiactl").exists():
-        return []
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [one.strip() for one in visible.split(",") if one.strip()]
-    import torch
-
-    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 @dataclass
@@ -188,59 +170,9 @@ class _Pool:
         return True
 
     def _submit(self, task: Task) -> Record:
-        from submitit import LocalExecutor
-
-        device = self._free_device()
-        folder = jobs_root() / task.name
-        # What is out of time is started again here: submitit itself would stop after six times.
-        executor = LocalExecutor(folder, max_num_timeout=0)
-        executor.update_parameters(
-            timeout_min=self.launcher.minutes or FOREVER,
-            signal_delay_s=self.launcher.signal_delay,
-            stderr_to_stdout=True,
-        )
-        share = max(1, cores() // self.count)
-        arguments = [*task.arguments]
-        if "--workers" not in arguments:
-            arguments += ["--workers", str(max(1, min(8, share // 2)))]
-        # submitit sets CUDA_VISIBLE_DEVICES for its own process; the command gets it from here.
-        environment = {"CUDA_VISIBLE_DEVICES": device} if device else {}
-        if "OMP_NUM_THREADS" not in os.environ:
-            environment["OMP_NUM_THREADS"] = str(share)
-        patience = max(1.0, self.launcher.signal_delay - 5.0)
-        job = CommandJob(arguments, environment, Path.cwd(), folder, patience)
-        with _apart():
-            submitted = executor.submit(job)
-        self.jobs[task.name] = submitted
-        record = Record(
-            name=task.name,
-            label=task.label,
-            launcher=LOCAL,
-            id=submitted.job_id,
-            command=shown(arguments),
-            submitted=time.time(),
-            host=this_host(),
-            started=process_started(int(submitted.job_id)),
-            owner=os.getpid(),
-            owner_started=process_started(os.getpid()),
-            device=device,
-        )
-        try:
-            record.write()
-        except OltrError:  # nobody would find it
-            cancel_local([record])
-            raise
+        self.jobs[task.name], record = start_job(task, self.launcher, self.devices)
         self.display.say(f"[dim]started[/]  {task.name} ({task.label}), job {record.id}")
         return record
-
-    def _free_device(self) -> str:
-        """The GPU that the fewest jobs of this runs folder use."""
-        if not self.devices:
-            return ""
-        records = [one for one in read_records() if one.launcher == LOCAL and one.host == this_host() and one.device]
-        states = states_of(records)
-        used = [one.device for one in records if states[one.name].active]
-        return min(self.devices, key=used.count)
 
     def _stop(self, number: int) -> None:
         """End all jobs, which save checkpoints first."""
@@ -258,31 +190,3 @@ class _Pool:
 def _has_owner(record: Record) -> bool:
     """Whether the launching process of a local job still lives."""
     return is_process(record.host, record.owner, record.owner_started)
-
-
-def cancel_local(records: Iterable[Record]) -> None:
-    """Tell local jobs to save a checkpoint and end."""
-    for record in records:
-        if is_process(record.host, int(record.id), record.started):
-            with suppress(ProcessLookupError):
-                os.kill(int(record.id), signal.SIGTERM)
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    """What is started here does not end with this process: not by the keys and the end of its terminal, and it does
-    not hold its output open."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
-    kept = [(number, os.dup(number)) for number in (0, 1, 2)]
-    nothing = os.open(os.devnull, os.O_RDWR)
-    try:
-        for number, _ in kept:
-            os.dup2(nothing, number)
-        yield
-    finally:
-        for number, copy in kept:
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(nothing)
-        for number, handler in before.items():
-            signal.signal(number, handler)

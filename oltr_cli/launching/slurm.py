@@ -4,6 +4,8 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 from oltr_cli.base.display import Display
@@ -103,7 +105,8 @@ def _submit(task: Task, launcher: Launcher, after: Record | None) -> Record:
             additional_parameters=options,
         )
         patience = max(1.0, launcher.signal_delay - 15.0)
-        job = executor.submit(CommandJob([*task.arguments], {}, Path.cwd(), folder, patience))
+        with redirect_stderr(StringIO()):  # submitit prints what it raises, too
+            job = executor.submit(CommandJob([*task.arguments], {}, Path.cwd(), folder, patience))
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         # submitit raises what sbatch prints, or that there is no SLURM here.
         raise OltrError(f"SLURM took no job for {task.name}: {_said(error)}") from error
@@ -118,8 +121,10 @@ def _job_name(name: str) -> str:
 
 
 def _said(error: BaseException) -> str:
-    found = re.findall(r"sbatch: (?:error|fatal): (.+)", str(error))
-    return found[-1].strip() if found else first_line(error)
+    """What made sbatch give up, or all of its lines: the last one is often only "Unspecified error"."""
+    fatal = re.findall(r"^sbatch: fatal: (.*\S)", str(error), re.MULTILINE)
+    found = fatal or re.findall(r"^sbatch: (?:error: )?(.*\S)", str(error), re.MULTILINE)
+    return "; ".join(dict.fromkeys(found)) if found else first_line(error)
 
 
 def _ended(records: dict[str, Record], display: Display) -> dict[str, State]:

@@ -1,13 +1,14 @@
 """From a method's name to a finished run: resolve the chain, find or train each run of it, score, evaluate, record."""
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.machine import is_main_process
+from oltr_cli.base.machine import in_group, is_main_process
 from oltr_cli.pipeline.opened import Opened
 from oltr_cli.pipeline.problems import (
     check_adapters,
     unscored_sets,
     warn_of_other_lists,
 )
+from oltr_cli.pipeline.together import of_first
 from oltr_cli.pipeline.tracked import complete
 from oltr_cli.planning.plan import Planned, plan
 from oltr_cli.runs.result import RunResult
@@ -55,8 +56,10 @@ def make_runs(
     """
     if not is_main_process():
         display.quiet = True
-    results = [p.run.result() for p in planned]
-    added = [unscored_sets(p, result) if result else [] for p, result in zip(planned, results, strict=True)]
+    shared = opened or Opened(device, display)
+    if in_group():
+        shared.join_group()
+    results, added = of_first(lambda: _found(planned))
     if results[-1] is not None and not any(added):
         display.say(f"[dim]{planned[-1].run.name} is finished[/]")
         warn_of_other_lists(planned[-1], results[-1], display)
@@ -72,7 +75,6 @@ def make_runs(
         check_pair(planned[-1].cls, planned[-1].link.recipe.detector, planned[-2].cls)
     unfinished = [p for p, result in zip(planned, results, strict=True) if result is None]
     check_adapters(unfinished)
-    shared = opened or Opened(device, display)
     dataset = shared.dataset(planned[-1], unfinished)
     from oltr_cli.pipeline.networks import NetworkScores
     from oltr_cli.pipeline.session import Session
@@ -90,3 +92,9 @@ def make_runs(
                 complete(p.run, result, display, track)
     assert result is not None
     return result
+
+
+def _found(planned: list[Planned]) -> tuple[list[RunResult | None], list[list[str]]]:
+    """The results that are there, and the open sets that each of them lacks."""
+    results = [p.run.result() for p in planned]
+    return results, [unscored_sets(p, result) if result else [] for p, result in zip(planned, results, strict=True)]

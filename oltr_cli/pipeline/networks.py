@@ -6,7 +6,7 @@ the others.
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from oltr_cli.base.machine import default_workers
 from oltr_cli.data.feed.opening import OpenedDataset
 from oltr_cli.errors import DataProblem
 from oltr_cli.method import FeatureMethod, Method
+from oltr_cli.pipeline.together import of_first
 from oltr_cli.planning.plan import Planned
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
@@ -100,13 +101,9 @@ class NetworkScores:
         They are computed once: several runs that start from this one may be made at the same time.
         """
         path = p.run.scores("train")
-        there = path.exists()
-        self.accelerator.wait_for_everyone()
-        if not there:
+        if not of_first(path.exists):
             with self._alone(p.run):
-                there = path.exists()
-                self.accelerator.wait_for_everyone()
-                if not there:
+                if not of_first(path.exists):
                     self._score_training(p, path)
         return SavedScores.load(path)
 
@@ -119,12 +116,9 @@ class NetworkScores:
 
     @contextmanager
     def _alone(self, run: Run) -> Iterator[None]:
-        """Hold the run's lock in the main process, while the others wait for it."""
-        if not self.accelerator.is_main_process:
-            self.accelerator.wait_for_everyone()
-            yield
-            return
+        """Hold the run's lock in the first process of a group, while the others wait for it."""
         waiting = f"another process is scoring the training set of {run.name}; waiting for it"
-        with run.lock().held(lambda: self.display.say(waiting), poll_interval=0.1):
-            self.accelerator.wait_for_everyone()
+        with ExitStack() as held:
+            lock = run.lock().held(lambda: self.display.say(waiting), poll_interval=0.1)
+            of_first(lambda: held.enter_context(lock))
             yield

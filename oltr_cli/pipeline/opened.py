@@ -30,6 +30,12 @@ class Opened:
             self._accelerator = make_accelerator(self.device)
         return self._accelerator
 
+    def join_group(self) -> None:
+        """Join the processes that ``torchrun`` started: from now on they can agree on what to do."""
+        if self._accelerator is None:
+            self.display.starting_torch()
+            self._accelerator = make_accelerator(self.device)
+
     def dataset(self, planned: Planned, unfinished: "Sequence[Planned]") -> "OpenedDataset":
         """The dataset of a chain of runs, checked for those of it that are not finished.
 
@@ -43,11 +49,11 @@ class Opened:
         spec = planned.link.recipe.data
         key = spec.model_dump_json()
         if key in self._datasets:
-            check_outliers(unfinished, self._datasets[key])
+            check_outliers(unfinished, self._datasets[key].splits)
             return self._datasets[key]
         with self.accelerator.main_process_first(), self.display.bar("opening the dataset", 1) as bar:
             dataset = open_dataset(spec, bar.reached)
-        check_outliers(unfinished, dataset)
+        check_outliers(unfinished, dataset.splits)
         with self.accelerator.main_process_first():
             self._datasets[key] = from_store(dataset, self.display)
         return self._datasets[key]

@@ -1,9 +1,8 @@
 """What can go wrong around a run: lists that changed since it finished, and what the machine runs out of."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from oltr_cli.base.display import Display
 from oltr_cli.base.machine import in_group, is_main_process
@@ -12,9 +11,6 @@ from oltr_cli.errors import DataProblem, OltrError, UsageProblem, first_line
 from oltr_cli.planning.plan import Planned
 from oltr_cli.protocol.open_sets import OUTLIERS, is_open_set
 from oltr_cli.runs.result import RunResult
-
-if TYPE_CHECKING:
-    from oltr_cli.data.feed.opening import OpenedDataset
 
 
 def check_adapters(planned: Sequence[Planned]) -> None:
@@ -52,9 +48,11 @@ def check_adapters(planned: Sequence[Planned]) -> None:
             )
 
 
-def check_outliers(planned: Sequence[Planned], dataset: "OpenedDataset") -> None:
+def check_outliers(planned: Sequence[Planned], splits: Container[str]) -> None:
     """Check that methods that train on outliers can do so, before anything is trained.
 
+    Args:
+        splits: names of those that the dataset has.
     Raises:
         UsageProblem: one of them trains on saved features.
         DataProblem: the dataset has no outliers.
@@ -69,8 +67,8 @@ def check_outliers(planned: Sequence[Planned], dataset: "OpenedDataset") -> None
                 f"{p.about.name}: trains on images of outliers, and with train.freeze_backbone no image is read; set "
                 "train.freeze_backbone to false"
             )
-        if OUTLIERS not in dataset.splits:
-            built_in = dataset.spec.kind == "glyphs"
+        if OUTLIERS not in splits:
+            built_in = p.link.recipe.data.kind == "glyphs"
             raise DataProblem(
                 f"{p.about.name}: trains on outliers, and '{p.run.dataset}' has none; "
                 + ("use a dataset of lists" if built_in else "list images of classes that are neither known nor open ")

@@ -11,7 +11,6 @@ from oltr_cli.data.store.build import still_needed
 from oltr_cli.data.store.split import from_store, store_of
 from oltr_cli.errors import OltrError
 from oltr_cli.pipeline.estimates import Known
-from oltr_cli.pipeline.problems import check_outliers
 from oltr_cli.planning.described import described
 from oltr_cli.planning.plan import Planned
 from oltr_cli.planning.sizes import Estimate, Rate, feeds
@@ -136,7 +135,6 @@ def probed_rates(known: Known, spec: DataSpec, device: str | None, workers: int 
     def of(p: Planned, estimate: Estimate) -> Rate | None:
         if not (estimate.steps or estimate.scored):
             return None
-        check_outliers([p], dataset)
         key = p.link.hash, estimate.scored > 0
         if key not in probed:
             display.say(f"[dim]probing {p.run.dataset}/{p.run.method}[/]")

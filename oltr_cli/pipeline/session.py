@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from oltr_cli.pipeline.problems import (
     named_shortages,
 )
 from oltr_cli.pipeline.seen import record_trained_on
+from oltr_cli.pipeline.together import of_first
 from oltr_cli.pipeline.tracked import draw_plots, facts, numbers, remove_stray_files
 from oltr_cli.planning.plan import Planned
 from oltr_cli.planning.registry import files_of
@@ -66,7 +67,7 @@ class Session:
 
     def make(self, p: Planned) -> RunResult:
         with named_lost_process(), self._only_one(p.run):
-            result = p.run.result()  # another process may have finished it while this one waited
+            result = of_first(p.run.result)  # another process may have finished it while this one waited
             if result is not None:
                 return result
             if self.accelerator.is_main_process:
@@ -101,15 +102,11 @@ class Session:
 
     @contextmanager
     def _only_one(self, run: Run) -> Iterator[None]:
-        """Hold the run's lock in the main process; wait, with a message, while another process trains it.
+        """Hold the run's lock, in the first process of a group; wait, with a message, while another command has it.
 
         Raises:
             BeingMade: another process trains it, and this one is not to wait.
         """
-        if not self.accelerator.is_main_process:
-            self.accelerator.wait_for_everyone()
-            yield
-            return
 
         def busy() -> None:
             about = f"another process is working on {run.name}"
@@ -118,8 +115,9 @@ class Session:
             self.display.warn(f"{about}; waiting for it (Ctrl-C stops only the waiting)")
 
         # Without waiting, a moment is left to those who only look whether somebody holds it.
-        with run.lock().held(busy, patience=0.0 if self.waits else GLANCE):
-            self.accelerator.wait_for_everyone()
+        with ExitStack() as held:
+            lock = run.lock().held(busy, patience=0.0 if self.waits else GLANCE)
+            of_first(lambda: held.enter_context(lock))
             yield
 
     def _record_recipe(self, p: Planned) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 from filelock import Timeout
 
 from oltr_cli.base.display import Display
-from oltr_cli.base.machine import in_group
+from oltr_cli.base.machine import in_group, is_main_process
 from oltr_cli.errors import BeingMade, DataProblem, OltrError, Stopped, released, with_type
 from oltr_cli.pipeline.make import make_runs
 from oltr_cli.pipeline.opened import Opened
+from oltr_cli.pipeline.together import all_are_here, of_first
 from oltr_cli.planning.graph import Graph, Node
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.result import RESULT, RunFailure
@@ -55,6 +56,9 @@ class _Work:
         self.total = len(self.left)
         self.opened = Opened(self.how.device, self.display)
         self.before = {run: _ended(run) for run in self.graph.nodes}
+        if in_group():
+            self.display.quiet = self.display.quiet or not is_main_process()
+            self.opened.join_group()
 
     def done(self) -> Failures:
         announced: set[Run] = set()
@@ -64,12 +68,12 @@ class _Work:
                 if self._is_open(node) and not self._make(node):
                     busy.add(node.run)
             if self.left and len(self.left) == number:
-                if not busy <= announced:
+                if not busy <= announced and is_main_process():
                     names = ", ".join(sorted(run.name for run in busy))
                     self.display.warn(
                         f"other processes are working on {names}; waiting for them (Ctrl-C stops only the waiting)"
                     )
-                    announced |= busy
+                announced |= busy
                 time.sleep(LOOK)
         return failures_of(self.graph, self.failed)
 
@@ -82,32 +86,31 @@ class _Work:
 
     def _make(self, node: Node) -> bool:
         """Make the run, unless another process works on it (False)."""
-        if not in_group() and is_held(node.run):
+        if of_first(lambda: is_held(node.run)):
             return False
-        if (failure := self._failed_elsewhere(node.run)) is not None:
+        if (failure := of_first(lambda: self._failed_elsewhere(node.run))) is not None:
             self._give_up(node, failure)
             return True
         place = list(self.graph.nodes).index(node.run) + 1
         self.display.say(f"[dim]run {place} of {self.total}:[/] {node.run.name} ({node.label})")
         machine: dict[str, Any] = vars(self.how)
         try:
-            # The processes of a group have to agree on what they make: they wait, one run after another.
-            make_runs(list(node.chain), **machine, display=self.display, waits=in_group(), opened=self.opened)
+            make_runs(list(node.chain), **machine, display=self.display, waits=False, opened=self.opened)
         except BeingMade:
             return False
         except Stopped:
             raise
         except OltrError as error:
-            self._give_up(node, error)
+            self._failed(node, error)
         except Exception as error:  # an error in a method's code, which may be an added one: the other rows still run
-            self._give_up(node, OltrError(f"{with_type(error)}; for the traceback: {node.command()}"))
+            self._failed(node, OltrError(f"{with_type(error)}; for the traceback: {node.command()}"))
         else:
             self.left.remove(node)
         return True
 
     def _failed_elsewhere(self, run: Run) -> OltrError | None:
         """Why another process failed to make the run since this command started; it is not tried again here."""
-        if in_group() or _ended(run) == self.before[run]:
+        if _ended(run) == self.before[run]:
             return None
         try:
             outcome = run.outcome()
@@ -115,10 +118,21 @@ class _Work:
             return None  # said by whoever makes it
         return OltrError(outcome.error) if isinstance(outcome, RunFailure) else None
 
+    def _failed(self, node: Node, error: OltrError) -> None:
+        """The run failed here; the other rows still run, if all processes of a group have met the error.
+
+        Raises:
+            OltrError: some have not, and wait in vain for this one: the command ends for all.
+        """
+        if not all_are_here():
+            raise error
+        self._give_up(node, error)
+
     def _give_up(self, node: Node, error: OltrError) -> None:
         self.left.remove(node)
         self.failed[node.run] = released(error)
-        self.display.warn(f"{node.label}: {node.run.name}: {error}")
+        if is_main_process():
+            self.display.warn(f"{node.label}: {node.run.name}: {error}")
 
 
 def failures_of(graph: Graph, failed: dict[Run, OltrError], about: Callable[[Run], str] = lambda run: "") -> Failures:

@@ -89,7 +89,7 @@ def _workbench(request: Request, planned: list[Planned], display: Display) -> "W
     with display.bar("opening the dataset", 1) as bar:
         outliers = any(p.about.uses_outliers for p in planned)
         view = validation_view(planned[-1].link.recipe.data, bar.reached, outliers=outliers)
-    check_outliers(planned, view)
+    check_outliers(planned, view.splits)
     view = from_store(view, display)
     workers = default_workers() if request.workers is None else request.workers
     bench = Workbench(planned, request.recipe, request.sets, view, accelerator, workers, _BarsOnly(display.quiet))

@@ -176,3 +176,50 @@ def test_a_dry_run_names_a_damaged_run_that_would_stop_it(tmp_path, monkeypatch,
     done = CliRunner().invoke(app, [*words, "--dry-run"])
     assert done.exit_code == 0
     assert "result.json: is damaged" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "outlier-exposure"], "outlier-exposure: trains on outliers, and 'glyphs-lt' has none"),
+        (["run", "lift"], "lift: keeps the weights of a pre-trained transformer, and backbone.weights names none"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse_before_its_first_step(tmp_path, monkeypatch, words, said):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    assert said in str(CliRunner().invoke(app, [*words, "--dry-run"]).exception)
+
+
+def test_a_dry_run_of_a_table_leaves_out_the_row_that_cannot_be_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    words = ["compare", "--table", "3a", "--dataset", "glyphs-lt", "--methods", "plain,outlier-exposure", "--run"]
+    done = CliRunner().invoke(app, [*words, "--dry-run", "--rate", "5", "--json"])
+    assert done.exit_code == 0, done.output
+    assert [run["run"].split("/")[1] for run in json.loads(done.stdout)["runs"]] == ["plain"]
+    assert done.stderr.count("warning: outlier-exposure, seed 0: outlier-exposure: trains on outliers") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "dme", "--dry-run"],
+        ["compare", "--table", "3a", "--run"],
+        ["figure", "8a", "--run"],
+        ["tune", "lambda"],
+        ["predict", "mine/dme", "photos"],
+    ],
+)
+def test_a_device_that_is_none_is_refused_before_anything_is_done(tmp_path, monkeypatch, words):
+    monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
+    for name in ("nope", "cuda:x", "cpu:1", ""):
+        refused = CliRunner().invoke(app, [*words, "--device", name])
+        assert str(refused.exception) == f"--device {name}: write cpu, cuda, cuda:1 or mps"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["run", "dme"], ["compare", "--table", "3a", "--run"], ["figure", "8a", "--run"]])
+def test_a_dry_run_is_for_one_process(monkeypatch, words):
+    """Each process of a group would print it."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = CliRunner().invoke(app, [*words, "--dry-run", "--json"])
+    assert str(refused.exception) == "--dry-run needs one process; leave torchrun out"

@@ -1,22 +1,21 @@
 """Jobs on this machine: in order, a few at once, found again, stopped with checkpoints."""
 
-import errno
 import json
 import os
 import signal
-import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from oltr_cli.base.display import Display
-from oltr_cli.errors import OltrError, UsageProblem
+from oltr_cli.errors import UsageProblem
 from oltr_cli.launching import local
 from oltr_cli.launching.command_job import TIME_UP
 from oltr_cli.launching.launch import run_tasks
-from oltr_cli.launching.local import gpus, run_local
+from oltr_cli.launching.local import run_local
 from oltr_cli.launching.progress import Ended, write_progress
-from oltr_cli.launching.records import Record, process_started, read_record
+from oltr_cli.launching.records import Record, read_record
 from oltr_cli.launching.settings import Launcher
 from oltr_cli.launching.states import states_of
 from oltr_cli.launching.tasks import Task, graph_tasks, machine_options
@@ -98,54 +97,18 @@ def test_a_job_whose_time_is_up_is_started_again(monkeypatch, requeues):
     """As often as it may be, which is more often than submitit starts one job."""
     started = []
 
-    def submit(self, one):
+    def submit(one, launcher, devices):
         started.append(one.name)
         record = Record(one.name, one.label, "local", "1", "oltr", 0.0)  # of a process that has ended
         write_progress(record.folder, "1", host="here", ended=Ended(143, TIME_UP, 0.0))
-        return record
+        return Mock(), record
 
-    monkeypatch.setattr(local._Pool, "_submit", submit)
+    monkeypatch.setattr(local, "start_job", submit)
     monkeypatch.setattr(local, "LOOK", 0)
     one = task("plain", "jobs")
     failed = run_local([one], Launcher("local", 1, requeues=requeues), "cpu", Display(quiet=True))
     assert failed[one.name].startswith(TIME_UP)
     assert len(started) == 1 + requeues
-
-
-def test_a_job_that_cannot_be_written_costs_its_row(root, monkeypatch):
-    def full(self, job):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("submitit.LocalExecutor.submit", full)
-    tasks = [task("plain", "jobs"), task("dme", "jobs", parent="plain")]
-    failed = run_local(tasks, Launcher("local", 1), "cpu", Display(quiet=True))
-    assert list(failed) == [tasks[0].name]
-    assert failed[tasks[0].name].endswith(".jobs: No space left on device")
-
-
-def test_a_job_that_cannot_be_recorded_is_stopped(root, monkeypatch):
-    started = []
-
-    def unwritable(self):
-        started.append(self)
-        raise OltrError("cannot write job.json: No space left on device")
-
-    monkeypatch.setattr(Record, "write", unwritable)
-    one = task("plain", "jobs")
-    assert "cannot write job.json" in run_local([one], Launcher("local", 1), "cpu", Display(quiet=True))[one.name]
-    wait_for_end = time.monotonic() + 60
-    while process_started(int(started[0].id)) and time.monotonic() < wait_for_end:
-        time.sleep(0.05)
-    assert not process_started(int(started[0].id))
-
-
-def test_gpus_are_those_that_this_process_may_use(monkeypatch):
-    monkeypatch.setattr("oltr_cli.launching.local.Path.exists", lambda self: True)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-8a")
-    assert gpus(None) == ["2", "GPU-8a"]
-    assert gpus("cpu") == []
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpus("cuda") == []
 
 
 def test_options_of_the_machine_reach_the_job():

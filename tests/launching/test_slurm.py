@@ -15,7 +15,11 @@ from oltr_cli.launching.slurm import cancel_slurm, run_slurm
 from oltr_cli.launching.tasks import Task
 
 SBATCH = """#!/bin/sh
-grep -q 'partition=none' "$1" && { echo 'sbatch: error: invalid partition specified: none' >&2; exit 1; }
+grep -q 'partition=none' "$1" && {
+    echo 'sbatch: error: invalid partition specified: none' >&2
+    echo 'sbatch: error: Batch job submission failed: Unspecified error' >&2
+    exit 1
+}
 number=$(ls @/scripts | wc -l)
 cp "$1" @/scripts/$number
 echo "Submitted batch job $number"
@@ -98,10 +102,14 @@ def test_it_waits_until_all_have_ended_and_names_what_failed(cluster, monkeypatc
     assert failed["a/dme/2-s0"].startswith("loss term 'x' is nan (log: ")
 
 
-def test_what_slurm_refuses_is_one_line(cluster):
+def test_what_slurm_refuses_is_one_line(cluster, capfd):
     with pytest.raises(OltrError) as refused:
         run_slurm(TASKS, Launcher("slurm", minutes=90, sbatch={"partition": "none"}), Display(quiet=True))
-    assert str(refused.value) == "SLURM took no job for a/plain/1-s0: invalid partition specified: none"
+    assert str(refused.value) == (
+        "SLURM took no job for a/plain/1-s0: invalid partition specified: none; Batch job submission failed: "
+        "Unspecified error"
+    )
+    assert capfd.readouterr().err == ""  # the command prints the error, once
     assert read_record("a/plain/1-s0") is None
 
 

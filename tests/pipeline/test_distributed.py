@@ -11,7 +11,9 @@ import torch
 
 from oltr_cli.base import machine
 from oltr_cli.errors import UsageProblem
+from oltr_cli.runs.folder import run_from_path
 from tests.helpers.group import start_group
+from tests.helpers.outcomes import wait_for
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed support")
 
@@ -154,3 +156,18 @@ def test_shares_are_neighbours_and_cover_the_batch():
         for world in (1, 2, 3, 4):
             rows = [list(range(size))[rank_share(size, rank, world)] for rank in range(world)]
             assert [row for share in rows for row in share] == list(range(size))
+
+
+def test_a_group_leaves_a_run_that_another_command_makes_and_makes_the_rest(oltr, tiny_recipe, tmp_path):
+    options = ("--recipe", tiny_recipe, "--methods", "crt,tau-norm", "--run", "--device", "cpu", "--json")
+    oltr("run", "plain", "--recipe", tiny_recipe, "--workers", "0")
+    planned = json.loads(oltr("run", "crt", "--recipe", tiny_recipe, "--dry-run", "--json").stdout)["runs"]
+    crt = oltr.runs / planned[-1]["run"]
+    with run_from_path(crt).lock():
+        group = start_group(oltr.env, 2, tmp_path / "group", "compare", "--table", "3a", *options)
+        wait_for(lambda: list(oltr.runs.glob("tiny/tau-norm/*/result.json")), group[0], 240)
+        assert list(oltr.runs.glob("tiny/tau-norm/*/result.json"))
+        assert not (crt / "result.json").exists()
+    said = [member.communicate(timeout=240) for member in group]
+    assert [member.returncode for member in group] == [0, 0], said
+    assert [row["status"] for row in json.loads(said[0][0])["rows"]] == ["measured"] * 2
