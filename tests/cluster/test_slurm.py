@@ -1,4 +1,4 @@
-"""Jobs on a real SLURM of one node. By hand: ``.ci/slurm``, or ``OLTR_TEST_SLURM=1 pytest tests/cluster``, as root; 10 minutes."""
+"""Jobs on a real SLURM of one node. By hand: ``.ci/slurm``, which sets ``OLTR_TEST_SLURM=1``, as root; 10 minutes."""
 
 import json
 import os
