@@ -81,40 +81,67 @@ class _Grid:
                     yield "  Δ", "dim", [Text(delta, "dim") for delta in deltas]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        taken = self.label_width + sum(self.widths)
-        gap = max(1, min(3, (options.max_width - taken - 2) // len(self.widths)))
-        whole = taken + gap * len(self.widths)
+        parts = self._parts(options.max_width)
+        gap = min(self._gap(part, options.max_width) for part in parts)
+        for number, part in enumerate(parts):
+            if number:
+                yield Text()
+            yield from self._part(part, gap)
+
+    def _parts(self, width: int) -> list[list[int]]:
+        """The columns of each table: one, or several below each other, split between groups, if one is too wide."""
+        parts: list[list[int]] = [[]]
+        for _, members in self._groups():
+            if parts[-1] and self._taken([*parts[-1], *members]) > width:
+                parts.append([])
+            parts[-1] += members
+        return parts
+
+    def _taken(self, part: list[int]) -> int:
+        """Width of a table of some columns, with the least space between them."""
+        return self.label_width + sum(self.widths[i] + 1 for i in part)
+
+    def _gap(self, part: list[int], width: int) -> int:
+        free = width - self._taken(part) - 2
+        return max(1, min(3, 1 + free // len(part)))
+
+    def _part(self, part: list[int], gap: int) -> Iterator[Text]:
+        """The table of some columns."""
+        whole = self.label_width + sum(self.widths[i] + gap for i in part)
         rule = Text("─" * whole, style="dim", no_wrap=True)
         yield rule
         if any(name for name, _ in self._groups()):
-            yield self._spans(gap)
+            yield self._spans(part, gap)
         for depth in range(self.depth):
-            if any(head[depth] for head in self.heads):
+            if any(self.heads[i][depth] for i in part):
                 first = "Methods" if depth == self.depth - 1 else ""
-                yield self._line(first, "", [Text(h[depth]) for h in self.heads], gap)
+                yield self._line(first, "", [Text(self.heads[i][depth]) for i in part], part, gap)
         yield rule
-        for number, (label, style, cells) in enumerate(self.lines):
-            if cells:
-                yield self._line(label, style, cells, gap)
-                continue
-            if number:
-                yield rule
-            yield Text(label, style=style)
+        for number, (label, style, all_cells) in enumerate(self.lines):
+            cells = [all_cells[i] for i in part] if all_cells else []
+            if cells and (any(cells) or not label.startswith(" ")):
+                yield self._line(label, style, cells, part, gap)
+            elif not all_cells:
+                if number:
+                    yield rule
+                yield Text(label, style=style)
         yield rule
 
-    def _spans(self, gap: int) -> Text:
+    def _spans(self, part: list[int], gap: int) -> Text:
         """The line of group names, each between rules across its columns."""
         line = Text(" " * self.label_width, no_wrap=True)
-        for name, span in self._groups():
-            width = sum(self.widths[i] for i in span) + gap * (len(span) - 1)
-            line.append(" " * gap).append((f" {name} " if name else "").center(width, "─" if name else " "), "dim")
+        for name, members in self._groups():
+            span = [i for i in members if i in part]
+            if span:
+                width = sum(self.widths[i] for i in span) + gap * (len(span) - 1)
+                line.append(" " * gap).append((f" {name} " if name else "").center(width, "─" if name else " "), "dim")
         return line
 
-    def _line(self, label: str, style: str, cells: list[Text], gap: int) -> Text:
+    def _line(self, label: str, style: str, cells: list[Text], part: list[int], gap: int) -> Text:
         shown = label if len(label) <= _LABEL_WIDTH else label[: _LABEL_WIDTH - 1] + "…"
         line = Text(no_wrap=True).append(shown.ljust(self.label_width), style)
-        for cell, width in zip(cells, self.widths, strict=True):
-            line.append(" " * (gap + width - cell.cell_len)).append_text(cell)
+        for i, cell in zip(part, cells, strict=True):
+            line.append(" " * (gap + self.widths[i] - cell.cell_len)).append_text(cell)
         return line
 
 

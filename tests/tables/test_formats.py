@@ -257,6 +257,21 @@ def test_every_table_fits_the_screen(runs, name, width):
         assert any(line.startswith(row.label) for line in lines), f"the whole label of {row.label}"
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_columns_that_do_not_fit_are_below(runs, width):
+    filled = fill("3a", "somewhere", source="somewhere", columns="detection")
+    found = []
+    for console in (300, width):
+        lines = as_text(filled, console).splitlines()
+        assert max(map(len, lines)) <= console
+        grid = lines[: next(i for i, line in enumerate(lines) if line.startswith("row "))]
+        found.append([line[len("Plain Model [18]") :].split() for line in grid if line.startswith("Plain Model")])
+    [whole], parts = found
+    assert len(whole) == len(filled.table.columns)
+    assert [number for part in parts for number in part] == whole, "a column is cut off"
+    assert (len(parts) > 1) == (width < 100)
+
+
 def test_how_rows_were_measured_is_broken_at_signs_alone(runs):
     make_run(runs, "somewhere", "label-smoothing", 0)
     make_run(runs, "somewhere", "label-smoothing", 1)
