@@ -18,7 +18,7 @@ from typing import Any
 import _measure
 import tomli_w
 
-QUICK = "plain,crt"
+QUICK = "plain"
 JOBS = ("--launcher", "local:2")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from oltr_cli.detector import Detector, LinearHead, NetworkDetector
 from oltr_cli.errors import DataProblem, UsageProblem
-from oltr_cli.method import Method
 from oltr_cli.planning.registry import list_methods, load_detector
 from oltr_cli.runs.scores import SavedScores
 
@@ -100,6 +99,8 @@ def check_pair(cls: type, params: Any, method: type) -> None:
     Raises:
         UsageProblem: as ``part_classes``; or a linear classifier is needed, and the method never has one.
     """
+    from oltr_cli.method import Method
+
     parts = part_classes(cls, params)
     assert issubclass(cls, Detector)
     if issubclass(method, Method) and method.linear_head is Method.linear_head:
