@@ -13,7 +13,7 @@ from oltr_cli.networks.layers import full_precision
 
 
 def class_balanced_weights(class_counts: Sequence[int], beta: float = 0.9999) -> Tensor:
-    """w (K,) float32 ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weights all classes equally; counts ≥ 1."""
+    """w (K,) ∝ (1 − β) / (1 − β^{n_c}) with mean 1; β = 0 weights all classes equally; counts ≥ 1."""
     counts = torch.tensor(class_counts, dtype=torch.float64)
     # 1 − β^n by expm1, which is precise for a β just below 1.
     weights = -1 / torch.expm1(counts * torch.tensor(beta, dtype=torch.float64).log())

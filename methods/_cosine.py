@@ -10,7 +10,7 @@ from oltr_cli.networks.layers import full_precision
 
 
 class Cosine(nn.Module):
-    """cos(w_c, v) of v (B, D) and every class, (B, K) in float32, without bias.
+    """cos(w_c, v) of v (B, D) and every class, (B, K), without bias.
 
     Attributes:
         weight: (K, D), one vector per class; its length does not matter.
@@ -35,6 +35,6 @@ class Cosine(nn.Module):
 
 
 def cosines(v: Tensor, w: Tensor) -> Tensor:
-    """cos(w_c, v_n) of v (B, D) and w (K, D), (B, K) in float32; 0 for a vector of length 0."""
+    """cos(w_c, v_n) of v (B, D) and w (K, D), (B, K), in float32 or finer; 0 for a vector of length 0."""
     with torch.autocast(v.device.type, enabled=False):  # a factor of the cosines makes rounding errors as large
         return F.linear(F.normalize(full_precision(v)), F.normalize(full_precision(w)))

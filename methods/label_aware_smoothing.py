@@ -25,7 +25,7 @@ from oltr_cli.networks.layers import full_precision
 
 
 def smoothing(class_counts: Sequence[int], head: float, tail: float) -> Tensor:
-    """ε (K,) float32, from ``tail`` for the rarest class to ``head`` for the most common one."""
+    """ε (K,), from ``tail`` for the rarest class to ``head`` for the most common one."""
     counts = torch.tensor(class_counts, dtype=torch.float64)
     rank = (counts - counts.min()) / (counts.max() - counts.min()).clamp_min(1)
     return (tail + (head - tail) * (rank * torch.pi / 2).sin()).to(torch.get_default_dtype())

@@ -56,7 +56,7 @@ class Updates:
         size = min(self.size, self.batches - first)
         # Not accelerate's accumulation, which divides by the full size also where an epoch's last step has less.
         self.accelerator.backward(loss if size == 1 else loss / size)
-        if number == first and (self.size > 1 or self.clip_norm is not None):
+        if self.size > 1 or self.clip_norm is not None:  # after each batch: a later one may bring the first gradients
             _separate_gradients(self.trained)
 
     def step(self, number: int, method: Method, average: WeightAverage | None) -> None:

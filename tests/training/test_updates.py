@@ -134,3 +134,16 @@ def test_gradients_of_two_parameters_are_apart(changed):
     wanted = x[0] if "accumulate" in changed else x[0] * 0.5 / (2 * x.square().sum()).sqrt()
     for p in network.parameters():
         torch.testing.assert_close(p.detach(), -RATE * wanted)
+
+
+def test_gradients_that_come_with_a_later_batch_are_apart():
+    network, wanted = _TwoBiases(), torch.tensor([1.0, 2.0, 3.0])
+    optimizer = torch.optim.SGD(network.parameters(), RATE)
+    train = TrainSpec(accumulate=3)
+    updates = Updates(train, optimizer, SimpleNamespace(step=lambda: None), Accelerator(cpu=True), 3)
+    other = torch.zeros((), requires_grad=True)
+    for number, loss in enumerate([lambda: 0 * other, *[lambda: (network(torch.zeros(1, 3)) * wanted).sum()] * 2]):
+        updates.backward(loss(), number)
+        updates.step(number, network, None)
+    for p in network.parameters():
+        torch.testing.assert_close(p.detach(), -RATE * wanted * 2 / 3)
