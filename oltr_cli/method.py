@@ -258,7 +258,7 @@ class LinearMethod(Method):
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Pooled features (N, D) of one split, in torch's default precision on the model's device, and labels (N,) int64."""
+    """Pooled features (N, D) of one split, in torch's default precision on the model's device, labels (N,) int64."""
 
     features: Tensor
     labels: Tensor
