@@ -57,7 +57,7 @@ def start_job(task: Task, launcher: Launcher, devices: Sequence[str]) -> tuple[A
     share = max(1, cores() // launcher.count)
     arguments = [*task.arguments]
     if "--workers" not in arguments:
-        arguments += ["--workers", str(max(1, min(8, share // 2)))]
+        arguments += ["--workers", str(_loading_workers(share, device))]
     patience = max(1.0, launcher.signal_delay - 5.0)
     job = CommandJob(arguments, _environment(device, share), Path.cwd(), folder, patience)
     with _apart():
@@ -98,6 +98,11 @@ def _environment(device: str, share: int) -> dict[str, str]:
     if "OMP_NUM_THREADS" not in os.environ:
         environment["OMP_NUM_THREADS"] = str(share)
     return environment
+
+
+def _loading_workers(share: int, device: str) -> int:
+    """Loading processes of a job; none on one core without a GPU, where one would only take time from training."""
+    return min(8, share // 2) or int(device != "")
 
 
 def _free_device(devices: Sequence[str]) -> str:

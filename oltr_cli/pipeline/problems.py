@@ -68,15 +68,10 @@ def check_outliers(planned: Sequence[Planned], splits: Container[str]) -> None:
                 "train.freeze_backbone to false"
             )
         if OUTLIERS not in splits:
-            built_in = p.link.recipe.data.kind == "glyphs"
             raise DataProblem(
-                f"{p.about.name}: trains on outliers, and '{p.run.dataset}' has none; "
-                + ("use a dataset of lists" if built_in else "list images of classes that are neither known nor open ")
-                + (
-                    ""
-                    if built_in
-                    else f"in {OUTLIERS}.txt, beside its other lists, with the label -1 (docs/datasets.md)"
-                )
+                f"{p.about.name}: trains on outliers, and '{p.run.dataset}' has none; list images of classes that are "
+                f"neither known nor open in {OUTLIERS}.txt, beside its other lists, with the label -1 "
+                "(docs/datasets.md)"
             )
 
 
@@ -112,7 +107,8 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
             )
             return
         outliers = (result.further_lists or {}).get(OUTLIERS)
-        if outliers not in (None, further_lists(p.link.recipe.data).get(OUTLIERS)):
+        listed = p.link.recipe.data.kind == "lists"
+        if listed and outliers not in (None, further_lists(p.link.recipe.data).get(OUTLIERS)):
             display.warn(
                 f"the list of outliers has changed since {p.run.name}, which keeps its result; to train on it as it is "
                 f"now, type: oltr rm {shlex.quote(p.run.name)}, then this command"

@@ -14,6 +14,7 @@ from oltr_cli.base.display import Display
 from oltr_cli.base.seeding import derive
 from oltr_cli.base.text import counted
 from oltr_cli.data.feed.opening import OpenedDataset, Split
+from oltr_cli.data.glyphs.splits import ArraySplit
 from oltr_cli.data.lists.lists import ListSplit
 from oltr_cli.data.store.split import StoredSplit
 from oltr_cli.errors import DataProblem, OltrError
@@ -94,8 +95,10 @@ def training_images(cls: type[Method], dataset: OpenedDataset) -> Split:
     outliers = dataset.splits[OUTLIERS]
     if isinstance(train, StoredSplit) and isinstance(outliers, StoredSplit):
         return train.joined(outliers)
-    assert isinstance(train, ListSplit)
-    assert isinstance(outliers, ListSplit)
+    if isinstance(train, ListSplit) and isinstance(outliers, ListSplit):
+        return train.joined(outliers)
+    assert isinstance(train, ArraySplit)
+    assert isinstance(outliers, ArraySplit)
     return train.joined(outliers)
 
 

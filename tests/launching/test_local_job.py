@@ -101,3 +101,9 @@ def test_a_job_that_cannot_be_recorded_is_stopped(root, monkeypatch):
     while process_started(int(started[0].id)) and time.monotonic() < wait_for_end:
         time.sleep(0.05)
     assert not process_started(int(started[0].id))
+
+
+def test_a_job_on_one_core_loads_its_images_itself():
+    """Another process would only take time from training, unless that waits for a GPU."""
+    assert [local_job._loading_workers(share, "") for share in (1, 2, 3, 8, 64)] == [0, 1, 1, 4, 8]
+    assert [local_job._loading_workers(share, "0") for share in (1, 2, 8)] == [1, 1, 4]

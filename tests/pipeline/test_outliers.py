@@ -137,10 +137,39 @@ def test_a_search_says_the_same(home):
     assert code == 0, err
 
 
-def test_the_built_in_set_has_none(home):
-    code, _, err = oltr_here("run", "outlier-class", "--set", "data.glyphs.known_classes=3", "--workers", 0)
-    assert code == 3
-    assert "'glyphs-lt' has none; use a dataset of lists" in err
+SMALL_GLYPHS = {
+    "data.glyphs": "known_classes=3 open_classes=2 open_val_classes=1 image_size=16 tail_max=9 val_per_class=1",
+    "data": "image_size=16 eval_resize=16",
+    "backbone": "width=4",
+    "train": "epochs=1 batch_size=8",
+    "plain.train": "epochs=1",
+}
+
+
+def test_the_built_in_set_has_its_own(home, monkeypatch):
+    """Signs that are no letters, drawn beside the other splits; repeated, the run is there without a warning."""
+    from oltr_cli.methods.outlier_exposure import OutlierExposure
+
+    loss, seen = OutlierExposure.training_loss, []
+
+    def watched(method, images, labels):
+        seen.append(labels)
+        return loss(method, images, labels)
+
+    monkeypatch.setattr(OutlierExposure, "training_loss", watched)
+    sets = [f"--set={table}.{key}" for table, keys in SMALL_GLYPHS.items() for key in keys.split()]
+    command = ("run", "outlier-exposure", *sets, "--device", "cpu", "--workers", 0, "--json")
+    code, out, err = oltr_here(*command)
+    assert code == 0, err
+    result = json.loads(out)
+    assert list(result["further_lists"]) == ["open_train"]
+    assert all((labels == -1).sum() == 8 for labels in seen)
+    code, again, err = oltr_here(*command)
+    assert (code, json.loads(again)) == (0, result)
+    assert "outliers" not in err
+    code, out, err = oltr_here("data", "check", "glyphs-lt", "--json")
+    assert code == 0, err
+    assert json.loads(out)["splits"]["open_train"]["images"] == 750
 
 
 def test_a_frozen_backbone_is_refused(home):

@@ -72,8 +72,9 @@ def open_dataset(
     if spec.kind == "glyphs":
         from oltr_cli.data.glyphs.splits import open_glyphs
 
-        splits, names, digest = open_glyphs(spec.glyphs, progress)
-        return OpenedDataset(spec, {k: v for k, v in splits.items() if only is None or k in only}, names, digest)
+        splits, names, digest, further = open_glyphs(spec.glyphs, progress)
+        wanted = {name: split for name, split in splits.items() if only is None or name in only}
+        return OpenedDataset(spec, wanted, names, digest, further=further)
     from oltr_cli.data.lists.lists import further_digests, open_lists
 
     root, lists = _folders(spec)

@@ -4,7 +4,8 @@ Known classes are 80 characters: Latin, Greek, Cyrillic, digits. Open test class
 other characters, Armenian and Georgian. Training counts are 5 + Lomax(α = 6, scale 550), the shape of ImageNet-LT, cut
 at 250 and dealt out so that each alphabet has its share of head and tail; validation and test are balanced. Each split
 has typefaces of its own, see ``glyph_alphabets``: those of test are met in neither training nor validation, and open
-images come from the typefaces of the known images they are set against.
+images come from the typefaces of the known images they are set against. Outliers, which some methods train on, are
+signs that are no letters, in the typefaces of training.
 
 Every image is drawn from a key (seed, split, index): nothing depends on order or on how many are drawn at a time.
 Another FreeType (in Pillow) or another matplotlib may round an outline differently and move a grey value or two; the
@@ -23,13 +24,15 @@ from numpy.typing import NDArray
 
 from oltr_cli.data.glyphs import alphabets
 from oltr_cli.data.longtail import assign_counts, pareto_counts
+from oltr_cli.protocol.open_sets import OUTLIERS
 from oltr_cli.recipe.glyphs import GlyphsSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Raise it whenever the same spec draws other pixels, labels or names than before: caches made earlier are then left.
-DRAWING_VERSION = 1
+# Raise it whenever the same spec draws other splits, pixels, labels or names than before: caches made earlier are then
+# left.
+DRAWING_VERSION = 2
 _BATCH = 128  # images drawn at a time; has no influence on them
 Progress = Callable[[int, int], None]
 
@@ -51,6 +54,11 @@ class ArraySplit:
         import torch
 
         return torch.from_numpy(np.array(self.images[index])[None])
+
+    def joined(self, other: "ArraySplit") -> "ArraySplit":
+        """The images of both, those of ``other`` last; a copy in memory."""
+        images, labels = np.concatenate([self.images, other.images]), np.concatenate([self.labels, other.labels])
+        return ArraySplit(images, labels, [*self.names, *other.names], self.class_names)
 
 
 @dataclass(frozen=True)
@@ -93,10 +101,11 @@ def training_counts(spec: GlyphsSpec) -> NDArray[np.int64]:
 
 
 def plan(spec: GlyphsSpec) -> dict[str, SplitPlan]:
-    """The contents of all splits, in the order train, val, test, open, open_val; nothing is drawn."""
+    """The contents of all splits, in the order train, val, test, open, open_val, open_train; nothing is drawn."""
     known = known_characters(spec)
     opened = _evenly(alphabets.OPEN, spec.open_classes)
     opened_val = _evenly(alphabets.OPEN_VAL, spec.open_val_classes)
+    outliers = _evenly(alphabets.OUTLIERS, spec.open_classes)
 
     def alike(characters: str, number: int) -> NDArray[np.int64]:
         return np.full(len(characters), number)
@@ -109,6 +118,7 @@ def plan(spec: GlyphsSpec) -> dict[str, SplitPlan]:
         "open_val": _plan(
             "open_val", opened_val, alike(opened_val, spec.open_per_class), alphabets.VAL_FACES, is_open=True
         ),
+        OUTLIERS: _plan(OUTLIERS, outliers, alike(outliers, spec.open_per_class), alphabets.TRAIN_FACES, is_open=True),
     }
 
 
@@ -132,8 +142,10 @@ def draw(spec: GlyphsSpec, split: SplitPlan, advance: Callable[[int], None] | No
     return images
 
 
-def open_glyphs(spec: GlyphsSpec, progress: Progress | None = None) -> tuple[dict[str, ArraySplit], list[str], str]:
-    """The splits train, val, test, open and open_val, class names, and the digest of all pixels.
+def open_glyphs(
+    spec: GlyphsSpec, progress: Progress | None = None
+) -> tuple[dict[str, ArraySplit], list[str], str, dict[str, str]]:
+    """The splits of ``plan``, class names, the digest of all pixels but the outliers', and theirs, by split.
 
     They are drawn now, or mapped from ``$XDG_CACHE_HOME/oltr`` (``~/.cache/oltr``) where they were drawn before: a
     sub-folder for each spec, drawing version and set of font files. A folder that cannot be written draws into memory.
@@ -161,7 +173,9 @@ def open_glyphs(spec: GlyphsSpec, progress: Progress | None = None) -> tuple[dic
     images, pixels = cached(default_cache(), f"{DRAWING_VERSION} {spec.model_dump_json()}", shapes, draw_all)
     names = class_names(spec)
     splits = {name: ArraySplit(images[name], split.labels, split.names, names) for name, split in plans.items()}
-    return splits, names, hashlib.sha256("".join(pixels[name] for name in plans).encode()).hexdigest()
+    further = {OUTLIERS: pixels[OUTLIERS]}  # as in datasets of lists: runs without outliers do without it
+    digest = hashlib.sha256("".join(pixels[name] for name in plans if name != OUTLIERS).encode())
+    return splits, names, digest.hexdigest(), further
 
 
 def default_cache() -> Path:

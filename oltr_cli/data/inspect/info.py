@@ -74,7 +74,7 @@ def _look_at_glyphs(spec: DataSpec, display: Display) -> Look:
     from oltr_cli.data.glyphs.splits import open_glyphs, plan
 
     with display.bar("drawing", 1) as bar:
-        splits, names, _ = open_glyphs(spec.glyphs, bar.reached)
+        splits, names, *_ = open_glyphs(spec.glyphs, bar.reached)
     foreign = {split: one.characters for split, one in plan(spec.glyphs).items() if is_foreign(split)}
     kinds = {split: [f"{c} ({script_of(c)})" for c in characters] for split, characters in foreign.items()}
     return Look(spec.name, names, dict(splits), kinds)

@@ -67,11 +67,11 @@ def test_the_default_set_is_long_tailed_and_has_all_shot_groups():
 def test_the_plan_covers_every_class_and_is_balanced_where_it_should_be():
     spec = GlyphsSpec()
     plans = plan(spec)
-    assert list(plans) == ["train", "val", "test", "open", "open_val"]
+    assert list(plans) == ["train", "val", "test", "open", "open_val", "open_train"]
     assert np.array_equal(np.bincount(plans["train"].labels), training_counts(spec))
     assert np.bincount(plans["val"].labels).tolist() == [10] * 80
     assert np.bincount(plans["test"].labels).tolist() == [25] * 80
-    for split, classes in (("open", 30), ("open_val", 15)):
+    for split, classes in (("open", 30), ("open_val", 15), ("open_train", 30)):
         assert (plans[split].labels == -1).all()
         assert len(set(plans[split].characters)) == classes
         assert len(plans[split].labels) == 25 * classes
@@ -88,6 +88,10 @@ def test_no_class_is_on_two_sides():
     assert len(alphabets.KNOWN + alphabets.OPEN + alphabets.OPEN_VAL) == len(known | opened | opened_val)
     scripts = {alphabets.script_of(c) for c in known}
     assert not scripts & {alphabets.script_of(c) for c in opened | opened_val}
+    outliers = set(alphabets.OUTLIERS)
+    assert len(outliers) == len(alphabets.OUTLIERS) >= 30
+    assert not outliers & (known | opened | opened_val)
+    assert {alphabets.script_of(c) for c in outliers} == {"sign"}
 
 
 def test_typefaces_of_test_are_held_out_and_shared_with_open():
@@ -98,8 +102,9 @@ def test_typefaces_of_test_are_held_out_and_shared_with_open():
     assert not faces["val"] & faces["test"]
     assert faces["open"] == faces["test"]
     assert faces["open_val"] == faces["val"]
+    assert faces["open_train"] == faces["train"]
     # and in the same proportions: the typeface says nothing about open or known
-    for known, opened in (("test", "open"), ("val", "open_val")):
+    for known, opened in (("test", "open"), ("val", "open_val"), ("train", "open_train")):
         share = [[np.mean(np.array(plans[s].faces) == face) for face in sorted(faces[s])] for s in (known, opened)]
         assert share[0] == pytest.approx(share[1], abs=0.01)
 
@@ -173,7 +178,12 @@ def worst_pair(a, b, characters_a, characters_b):
 def test_no_two_classes_look_alike():
     both = tuple(face for face in ALL_FACES if face.startswith("DejaVu"))
     stix = tuple(face for face in ALL_FACES if face.startswith("STIX"))
-    characters = {"known": alphabets.KNOWN, "open": alphabets.OPEN, "open_val": alphabets.OPEN_VAL}
+    characters = {
+        "known": alphabets.KNOWN,
+        "open": alphabets.OPEN,
+        "open_val": alphabets.OPEN_VAL,
+        "outliers": alphabets.OUTLIERS,
+    }
     shapes = {side: shapes_of(cs, both) for side, cs in characters.items()}
     known_stix = shapes_of(alphabets.KNOWN, stix)
 
@@ -185,6 +195,9 @@ def test_no_two_classes_look_alike():
         ("known", "open"): 0.905,
         ("known", "open_val"): 0.905,
         ("open", "open_val"): 0.905,
+        ("outliers", "known"): 0.905,
+        ("outliers", "open"): 0.905,
+        ("outliers", "open_val"): 0.905,
     }
     for (side, other), limit in limits.items():
         alike, pair = worst(side, other)
@@ -352,6 +365,18 @@ def test_half_a_folder_of_a_killed_process_is_cleared_away(small, tmp_path):
     assert [path for path in folder.parent.iterdir() if path.is_dir()] == [folder]
 
 
+def test_other_outliers_leave_the_digest_of_the_rest(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    splits, _, digest, further = open_glyphs(SMALL)
+    assert list(further) == ["open_train"]
+    monkeypatch.setattr(alphabets, "OUTLIERS", alphabets.OUTLIERS[::-1])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    others = open_glyphs(SMALL)
+    assert others[2] == digest
+    assert others[3] != further
+    assert others[0]["open_train"].names != splits["open_train"].names
+
+
 def test_nothing_can_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
     assert equal(pixels(build(SMALL, tmp_path / "file")), pixels(small))
@@ -378,12 +403,12 @@ def test_several_processes_at_once(small, tmp_path):
 
 def test_open_glyphs_keeps_its_cache_where_the_user_says(small, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    splits, names, digest = open_glyphs(SMALL)
+    splits, names, digest, further = open_glyphs(SMALL)
     assert names == class_names(SMALL)
     assert equal(pixels(splits), pixels(small))
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["oltr"]
     monkeypatch.setattr(glyphs, "draw", refuse)
-    assert open_glyphs(SMALL)[2] == digest
+    assert open_glyphs(SMALL)[2:] == (digest, further)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert open_glyphs(SMALL.model_copy(update={"seed": 1}))[2] != digest
