@@ -73,7 +73,7 @@ def open_dataset(
         from oltr_cli.data.glyphs.splits import open_glyphs
 
         splits, names, digest, further = open_glyphs(spec.glyphs, progress)
-        wanted = {name: split for name, split in splits.items() if only is None or name in only}
+        wanted: dict[str, Split] = {name: split for name, split in splits.items() if only is None or name in only}
         return OpenedDataset(spec, wanted, names, digest, further=further)
     from oltr_cli.data.lists.lists import further_digests, open_lists
 
