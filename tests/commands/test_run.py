@@ -179,20 +179,24 @@ def test_a_dry_run_names_a_damaged_run_that_would_stop_it(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("method", "said"),
     [
-        (["run", "outlier-exposure"], "outlier-exposure: trains on outliers, and 'glyphs-lt' has none"),
-        (["run", "lift"], "lift: keeps the weights of a pre-trained transformer, and backbone.weights names none"),
+        ("outlier-exposure", "outlier-exposure: trains on outliers, and 'tiny' has none"),
+        ("lift", "lift: keeps the weights of a pre-trained transformer, and backbone.weights names none"),
     ],
 )
-def test_a_dry_run_refuses_what_the_run_would_refuse_before_its_first_step(tmp_path, monkeypatch, words, said):
+def test_a_dry_run_refuses_what_the_run_would_refuse_before_its_first_step(
+    tmp_path, tiny_data, tiny_recipe, monkeypatch, method, said
+):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
-    assert said in str(CliRunner().invoke(app, [*words, "--dry-run"]).exception)
+    monkeypatch.setenv("OLTR_DATA", str(tiny_data))
+    assert said in str(CliRunner().invoke(app, ["run", method, "--recipe", str(tiny_recipe), "--dry-run"]).exception)
 
 
-def test_a_dry_run_of_a_table_leaves_out_the_row_that_cannot_be_made(tmp_path, monkeypatch):
+def test_a_dry_run_of_a_table_leaves_out_the_row_that_cannot_be_made(tmp_path, tiny_data, tiny_recipe, monkeypatch):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path))
-    words = ["compare", "--table", "3a", "--dataset", "glyphs-lt", "--methods", "plain,outlier-exposure", "--run"]
+    monkeypatch.setenv("OLTR_DATA", str(tiny_data))
+    words = ["compare", "--table", "3a", "--recipe", str(tiny_recipe), "--methods", "plain,outlier-exposure", "--run"]
     done = CliRunner().invoke(app, [*words, "--dry-run", "--rate", "5", "--json"])
     assert done.exit_code == 0, done.output
     assert [run["run"].split("/")[1] for run in json.loads(done.stdout)["runs"]] == ["plain"]
