@@ -11,6 +11,8 @@ import torch
 from oltr_cli.base.display import Display
 from oltr_cli.data.lists.list_file import read_list
 from oltr_cli.errors import DataProblem, UsageProblem
+from oltr_cli.methods.outlier_exposure import OutlierExposure
+from oltr_cli.methods.plain import Plain
 from oltr_cli.pipeline import make
 from oltr_cli.planning.plan import plan
 from oltr_cli.planning.registry import list_methods
@@ -80,18 +82,21 @@ def test_a_store_is_only_a_cache(home, monkeypatch):
     assert_equal(outcome_of(unstored.path), outcome_of(home / "first" / stored.name))
 
 
-def test_each_batch_has_outliers_in_its_training_crop(home, monkeypatch):
-    """The loss of the first step, from the images that the feed hands over, has as many outliers as known images."""
-    seen = []
-    from oltr_cli.methods.outlier_exposure import OutlierExposure
-
-    loss = OutlierExposure.training_loss
+def batches_seen(monkeypatch, cls):
+    """The images and labels of each batch whose loss ``cls`` is asked for, in order; the list grows as it trains."""
+    loss, seen = cls.training_loss, []
 
     def watched(method, images, labels):
         seen.append((images.clone(), labels.clone()))
         return loss(method, images, labels)
 
-    monkeypatch.setattr(OutlierExposure, "training_loss", watched)
+    monkeypatch.setattr(cls, "training_loss", watched)
+    return seen
+
+
+def test_each_batch_has_outliers_in_its_training_crop(home, monkeypatch):
+    """The loss of the first step, from the images that the feed hands over, has as many outliers as known images."""
+    seen = batches_seen(monkeypatch, OutlierExposure)
     run(home, "outlier-exposure", "train.outlier_batch_size=5")
     assert len(seen) == 10
     for images, labels in seen:
@@ -101,17 +106,9 @@ def test_each_batch_has_outliers_in_its_training_crop(home, monkeypatch):
 
 
 def test_no_other_method_gets_an_outlier(home, monkeypatch):
-    from oltr_cli.methods.plain import Plain
-
-    loss, seen = Plain.training_loss, []
-
-    def watched(method, images, labels):
-        seen.append(labels)
-        return loss(method, images, labels)
-
-    monkeypatch.setattr(Plain, "training_loss", watched)
+    seen = batches_seen(monkeypatch, Plain)
     _, result = run(home, "plain")
-    assert torch.cat(seen).min() == 0
+    assert torch.cat([labels for _, labels in seen]).min() == 0
     assert result.further_lists is None
 
 
@@ -148,22 +145,15 @@ SMALL_GLYPHS = {
 
 def test_the_built_in_set_has_its_own(home, monkeypatch):
     """Signs that are no letters, drawn beside the other splits; repeated, the run is there without a warning."""
-    from oltr_cli.methods.outlier_exposure import OutlierExposure
-
-    loss, seen = OutlierExposure.training_loss, []
-
-    def watched(method, images, labels):
-        seen.append(labels)
-        return loss(method, images, labels)
-
-    monkeypatch.setattr(OutlierExposure, "training_loss", watched)
+    seen = batches_seen(monkeypatch, OutlierExposure)
     sets = [f"--set={table}.{key}" for table, keys in SMALL_GLYPHS.items() for key in keys.split()]
     command = ("run", "outlier-exposure", *sets, "--device", "cpu", "--workers", 0, "--json")
     code, out, err = oltr_here(*command)
     assert code == 0, err
     result = json.loads(out)
     assert list(result["further_lists"]) == ["open_train"]
-    assert all((labels == -1).sum() == 8 for labels in seen)
+    assert seen
+    assert all((labels == -1).sum() == 8 for _, labels in seen)
     code, again, err = oltr_here(*command)
     assert (code, json.loads(again)) == (0, result)
     assert "outliers" not in err
