@@ -90,6 +90,14 @@ def test_no_folder_imports_one_that_imports_it():
     assert not {(a, b) for a, b in arrows if a < b and (b, a) in arrows}
 
 
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions count: a circle of modules has no first one to read."""
+    left = {name.removesuffix(".__init__"): own(name) for name in MODULES}
+    while leaves := {name for name, targets in left.items() if not targets & left.keys()}:
+        left = {name: targets for name, targets in left.items() if name not in leaves}
+    assert not left
+
+
 def test_methods_know_the_contracts_alone():
     for name in MODULES:
         if room(name) == "methods":

@@ -9,9 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from oltr_cli.drawing.style import INKS, legend_below, one_plot, plain_log, save_pngs
-from oltr_cli.tuning.space import Dimension
+from oltr_cli.tuning.space import Dimension, shown
 from oltr_cli.tuning.study import Study
-from oltr_cli.tuning.summary import shown
 
 BEST, OTHER = INKS[2], INKS[1]
 NOISE = 0.02  # chance alone, with a few thousand validation images

@@ -34,6 +34,13 @@ SHORT = ("params", "detector", "train", "train.lr")  # where a key that is cut s
 FORM = "write KEY=LOW:HIGH, KEY=LOW:HIGH:log, or choices with commas between"
 
 
+def shown(value: Value | None) -> str:
+    """A tried value in four digits."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One key and what is tried for it: numbers from ``low`` to ``high``, or ``choices``."""

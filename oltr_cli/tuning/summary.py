@@ -16,7 +16,7 @@ from oltr_cli.runs.folder import find_studies, runs_root
 from oltr_cli.tuning.about import About
 from oltr_cli.tuning.best import run_command, search_command
 from oltr_cli.tuning.claim import OUTCOME, REASON
-from oltr_cli.tuning.space import Value
+from oltr_cli.tuning.space import Value, shown
 from oltr_cli.tuning.study import Study, load_study
 
 if TYPE_CHECKING:
@@ -219,13 +219,6 @@ def line(
     tried = " ".join(f"{escape(shown(values[d.key])):>{_width(d.name)}}" for d in about.space)
     result = f"{'–' if value is None else f'{value:.4f}':>{VALUE}} {'–' if tau is None else f'{tau:.4f}':>8}"
     return f"{number:>5} {tried} {result} {duration(seconds):>7}  {remark}".rstrip()
-
-
-def shown(value: Value | None) -> str:
-    """A tried value in four digits."""
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _width(name: str) -> int:
