@@ -98,6 +98,8 @@ def test_a_head_on_features_is_the_same_bit_for_bit(oltr, tiny_recipe):
 
 def test_a_killed_process_ends_all_with_one_line_and_one_process_goes_on(oltr, tiny_recipe, tmp_path):
     command = ["plain", "--recipe", tiny_recipe, "--set", "train.epochs=12", "--workers", 0]
+    # Two processes round otherwise than one, and how long there are two depends on the kill.
+    oltr.env["OLTR_PRECISION"] = "float64"
     oltr("run", *command)
     history = rows(oltr)
     oltr.runs = tmp_path / "disturbed"
@@ -118,7 +120,7 @@ def test_a_killed_process_ends_all_with_one_line_and_one_process_goes_on(oltr, t
     result = json.loads(oltr("run", *command, "--json").stdout)
     assert result["status"] == "done"
     for row, wanted in zip(rows(oltr), history, strict=True):
-        assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-3)
+        assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-6)
 
 
 def test_an_error_that_all_have_is_said_once(oltr, tiny_recipe, tmp_path):
