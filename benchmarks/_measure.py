@@ -22,6 +22,10 @@ from typing import Any
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or CORES)
 LEAST = 9  # repetitions
+TINY_GLYPHS = {  # glyphs-lt with --quick: enough to train on, and drawn in a moment
+    **{"known_classes": 8, "open_classes": 4, "open_val_classes": 4, "tail_max": 40, "tail_scale": 60},
+    **{"val_per_class": 5, "test_per_class": 12, "open_per_class": 6},
+}
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = str(THREADS)
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # GNU's OpenMP

@@ -31,9 +31,8 @@ from oltr_cli.pipeline.training_scores import score_training_set
 from oltr_cli.planning.plan import plan
 
 TINY = [
-    *("data.glyphs.known_classes=8", "data.glyphs.open_classes=4", "data.glyphs.open_val_classes=4"),
-    *("data.glyphs.tail_max=40", "data.glyphs.tail_scale=60", "data.glyphs.val_per_class=5"),
-    *("data.glyphs.test_per_class=12", "data.glyphs.open_per_class=6", "backbone.width=8", "train.batch_size=16"),
+    *(f"data.glyphs.{name}={value}" for name, value in _measure.TINY_GLYPHS.items()),
+    *("backbone.width=8", "train.batch_size=16"),
     "train.epochs=2",
 ]
 # What is printed of all rounds, or after the last one.

@@ -23,7 +23,7 @@ JOBS = ("--launcher", "local:2")
 
 
 def recipe(folder: Path, epochs: int | None, quick: bool) -> Path:
-    """The built-in recipe with fewer epochs, and with a narrow network if ``quick``."""
+    """The built-in recipe with fewer epochs; if ``quick``, with fewer images and a narrow network."""
     content: dict[str, Any] = tomllib.loads(
         (Path(__file__).parents[1] / "recipes" / "glyphs-lt.toml").read_text("utf-8")
     )
@@ -31,6 +31,7 @@ def recipe(folder: Path, epochs: int | None, quick: bool) -> Path:
         content[stage]["epochs"] = min(content[stage]["epochs"], epochs or 1000)
     if quick:
         content["backbone"]["width"] = 4
+        content["data"]["glyphs"] = _measure.TINY_GLYPHS
     file = folder / "glyphs-lt.toml"
     file.write_text(tomli_w.dumps(content))
     return file

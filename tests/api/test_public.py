@@ -18,6 +18,15 @@ PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 LISTED = re.findall(r"`(oltr_cli(?:\.\w+)+)`", PAGE[PAGE.index("## Everything public") :])
 
+# Nothing public has a type of these; to read them would take mypy four times as long.
+STRICTLY = """
+[mypy]
+strict = True
+ignore_missing_imports = True
+follow_imports = silent
+[mypy-torch.*,torchvision.*,accelerate.*,sklearn.*,scipy.*,matplotlib.*,rich.*]
+follow_imports = skip
+"""
 STRICT = """
 from pathlib import Path
 
@@ -115,8 +124,9 @@ def test_the_code_on_the_page_runs(tmp_path, monkeypatch, capsys):
 
 def test_a_program_passes_strict_type_checks(tmp_path):
     (tmp_path / "program.py").write_text(STRICT)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", tmp_path / "cache"]
-    command += ["--ignore-missing-imports", "--follow-imports", "silent", tmp_path / "program.py"]
+    (tmp_path / "mypy.ini").write_text(STRICTLY)
+    command = [sys.executable, "-m", "mypy", "--config-file", tmp_path / "mypy.ini", "--cache-dir", tmp_path / "cache"]
+    command += [tmp_path / "program.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PATH": "/usr/bin:/bin"})
     lines = [line.partition("program.py:")[2] for line in done.stdout.splitlines() if "program.py:" in line]
     problems = [line for line in lines if "error:" in line]

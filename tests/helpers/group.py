@@ -1,5 +1,6 @@
 """A group of processes in which a test's function runs, as ``torchrun`` would start them; they speak by gloo."""
 
+import json
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from tests.helpers.forked import Forked, context
+from tests.helpers.tiny import Oltr
 
 
 def in_group(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:
@@ -52,3 +54,14 @@ def start_group(environment: Mapping[str, str], world: int, folder: Path, *argum
         }
         members.append(Forked([*map(str, arguments)], {**environment, **own}))
     return members
+
+
+def run_together(oltr: Oltr, world: int, *arguments: object) -> dict[str, Any]:
+    """The result of ``oltr run ARGUMENTS`` in ``world`` processes, of which one speaks."""
+    folder = oltr.runs.parent / "group"
+    group = start_group(oltr.env, world, folder, "run", *arguments, "--json", "--workers", 0)
+    said = [member.communicate(timeout=240) for member in group]
+    assert [member.returncode for member in group] == [0] * world, said
+    assert [out for out, _ in said[1:]] == [""] * (world - 1)
+    result: dict[str, Any] = json.loads(said[0][0])
+    return result

@@ -1,8 +1,6 @@
 """Methods that train on outliers, as runs: what they need, that they resume exactly, and what they refuse."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,6 +19,7 @@ from oltr_cli.tables.paper import load_table
 from oltr_cli.tables.rows import table_rows
 from oltr_cli.training import engine
 from tests.helpers.finished_runs import environment
+from tests.helpers.group import run_together
 from tests.helpers.in_process import oltr_here
 from tests.helpers.open_lists import add_open_list
 from tests.helpers.outcomes import assert_equal, outcome_of
@@ -256,18 +255,5 @@ def test_tables_list_them_once_they_have_runs():
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without distributed support")
 def test_two_processes_make_one_run(home):
     oltr = Oltr(home / "runs", home / "data")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [
-        "-m",
-        "oltr_cli",
-        "run",
-        "outlier-class",
-        "--recipe",
-        str(home / "tiny.toml"),
-        "--device",
-        "cpu",
-        "--json",
-    ]
-    done = subprocess.run([*launch, *command], env=oltr.env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["status"] == "done"
+    result = run_together(oltr, 2, "outlier-class", "--recipe", home / "tiny.toml", "--device", "cpu")
+    assert result["status"] == "done"

@@ -129,7 +129,7 @@ def test_a_stopped_feature_method_goes_on_to_the_same_bits(trained, oltr, tiny_r
     """SIGTERM in the middle, the same command again: as if nothing had happened."""
     import signal
 
-    longer = ("run", method, "--recipe", tiny_recipe, "--set", "train.epochs=200", "--workers", 0)
+    longer = ("run", method, "--recipe", tiny_recipe, "--set", "train.epochs=80", "--workers", 0)
     done = trained(*longer, "--json")
     name = result_of(done)["run"].split("/")[-1]
     process = oltr.start(*longer)
