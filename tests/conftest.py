@@ -6,9 +6,11 @@ import pytest
 
 from oltr_cli.base import added_files
 from oltr_cli.tracking.quiet import keep_quiet
+from tests.helpers import outlines
 from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
 keep_quiet()  # as a run does before it imports MLflow, whichever test comes first
+outlines.use()
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,9 @@ def _oltr(ready: Connection, arguments: list[str], environment: dict[str, str], 
     ready.close()
     sys.argv = ["oltr", *arguments]
     from oltr_cli.app import main
+    from tests.helpers import outlines
 
+    outlines.use()
     code: str | int | None = None
     try:
         main()
