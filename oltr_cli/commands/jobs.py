@@ -31,6 +31,7 @@ def jobs(
     oltr jobs cancel glyphs-lt/dme
     ```
     """
+    from oltr_cli.base.display import Display
     from oltr_cli.errors import UsageProblem
     from oltr_cli.launching.records import read_records
     from oltr_cli.launching.states import states_of
@@ -38,7 +39,7 @@ def jobs(
     words = words or []
     if words and (words[0] != "cancel" or len(words) != 2):
         raise UsageProblem("write oltr jobs, oltr jobs cancel RUN or oltr jobs cancel all")
-    records = read_records()
+    records = read_records(Display().warn)
     states = states_of(records)
     if words:
         records = _cancel(words[1], records, states)

@@ -18,6 +18,14 @@ class Ended:
     at: float
 
 
+def as_ended(found: object) -> Ended | None:
+    """What a job wrote of its end, if it has written that and it can be read."""
+    if not isinstance(found, dict) or set(found) != {"code", "reason", "at"}:
+        return None
+    ended = Ended(**found)
+    return ended if isinstance(ended.code, int) and isinstance(ended.reason, str) else None
+
+
 def write_progress(folder: Path, job: str, *, host: str, pid: int = 0, ended: Ended | None = None) -> None:
     """Say where the job runs, and how it ended. A full disk does not end it: then it is known by its process alone."""
     content = {"job": job, "host": host, "pid": pid, "ended": asdict(ended) if ended else None}

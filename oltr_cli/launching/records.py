@@ -15,14 +15,15 @@ import os
 import socket
 import stat
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from oltr_cli.base.files import read_json, write_json
 from oltr_cli.base.locks import Lock
 from oltr_cli.errors import OltrError
-from oltr_cli.launching.progress import PROGRESS, Ended
+from oltr_cli.launching.progress import PROGRESS, Ended, as_ended
 from oltr_cli.runs.folder import runs_root
 
 JOBS = ".jobs"  # no dataset can be named like it
@@ -72,8 +73,7 @@ class Record:
         return found if isinstance(found, dict) and found.get("job") == self.id else {}
 
     def ended(self) -> Ended | None:
-        about = self.progress().get("ended")
-        return Ended(**about) if about else None
+        return as_ended(self.progress().get("ended"))
 
 
 def jobs_root() -> Path:
@@ -120,21 +120,39 @@ def launch_lock() -> Lock:
 
 
 def read_record(name: str) -> Record | None:
-    """The latest job of that name, if there is one."""
+    """The latest job of that name, if there is one; None if its file is damaged or of another version."""
     found = read_json(jobs_root() / name / RECORD)
-    try:
-        return Record(**found) if isinstance(found, dict) else None
-    except TypeError:  # of another version
+    if not isinstance(found, dict) or not all(
+        _fits(found[one.name], one.type) for one in fields(Record) if one.name in found
+    ):
         return None
+    try:
+        record = Record(**found)
+    except TypeError:  # keys that are missing, or not known
+        return None
+    return record if record.name == name and record.id.isdecimal() else None
 
 
-def read_records() -> list[Record]:
-    """All jobs, the latest of each name, in the order in which they were submitted."""
+def _fits(value: object, type_: Any) -> bool:
+    return isinstance(value, float | int if type_ is float else type_)
+
+
+def read_records(warn: Callable[[str], object] = lambda said: None) -> list[Record]:
+    """All jobs, the latest of each name, in the order in which they were submitted.
+
+    Args:
+        warn: told of each file that cannot be read.
+    """
     if not jobs_root().is_dir():
         return []
     root = own_jobs_root()
-    found = [read_record(str(path.parent.relative_to(root))) for path in root.rglob(RECORD)]
-    return sorted((one for one in found if one is not None), key=lambda one: one.submitted)
+    found = []
+    for file in sorted(root.rglob(RECORD)):
+        if (record := read_record(str(file.parent.relative_to(root)))) is not None:
+            found.append(record)
+        elif file.exists():
+            warn(f"{file}: damaged, or of another version; its job is not listed. Remove the file if no job runs")
+    return sorted(found, key=lambda one: one.submitted)
 
 
 def this_host() -> str:

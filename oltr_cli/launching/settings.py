@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from oltr_cli.base.files import parse_toml
 from oltr_cli.errors import UsageProblem, nearest
-from oltr_cli.planning.resolve import parse_set
 from oltr_cli.recipe.files import read_toml
 
 INSTALL = "pip install 'oltr[cluster]'"
@@ -21,6 +21,12 @@ _SBATCH = (
 )
 _LOCAL_KEYS = ("time", "signal_delay", "requeues")
 _FREE = "sbatch."  # what comes after it is an option of sbatch that has no key here
+# What a job's log, its number and its checkpoint depend on, with the key that says the same, if there is one.
+_OURS = {
+    **{"time": "time", "signal": "signal_delay", "requeue": "requeues", "no_requeue": "requeues", "wait": "wait"},
+    **dict.fromkeys(("output", "error", "open_mode", "job_name", "array", "kill_on_invalid_dep", "test_only"), ""),
+    **dict.fromkeys(("nodes", "ntasks", "ntasks_per_node"), ""),  # a second process would wait for the first one's run
+}
 _HOURS = 24  # of a job whose time is not set
 _MINUTE, _DAY = 60, 1440
 
@@ -124,10 +130,17 @@ def _parsed(assignment: str) -> tuple[str, Any]:
     key, equals, text = (part.strip() for part in assignment.partition("="))
     if not equals or not key or not text:
         raise UsageProblem(f"--launcher-set {assignment}: write it as KEY=VALUE, for example partition=gpu")
-    if key in ("time", "gres", "comment") or key.startswith(_FREE):
+    if key.startswith(_FREE):
+        return key, {"true": True, "false": False}.get(text, text)  # true: one without a value
+    if key in ("time", "gres", "comment"):
         return key, text  # 1-00:00:00 and gpu:1 are not TOML
     key = key.replace("-", "_")
-    return key, parse_set(f"launcher.{key}={text}")[1]
+    try:
+        return key, parse_toml(f"value = {text}")["value"]
+    except ValueError:
+        if text[0] in "[{\"'":
+            raise UsageProblem(f"--launcher-set {assignment}: the value is not valid TOML") from None
+        return key, text
 
 
 def _table(file: Path) -> Mapping[str, Any]:
@@ -170,11 +183,20 @@ def _take(settings: dict[str, Any], where: str, key: str, value: Any, kind: str)
         if not isinstance(value, bool):
             raise UsageProblem(f"{where}: must be true or false")
         settings["wait"] = value
-    elif key in _SBATCH or (key.startswith(_FREE) and key != _FREE):
-        if isinstance(value, dict | list):
-            raise UsageProblem(f"{where}: must be a text or a number, as sbatch takes it")
+    elif key in _SBATCH or re.fullmatch(rf"{re.escape(_FREE)}[a-zA-Z][\w-]*", key):
+        _check_option(where, key, value)
         settings.setdefault("sbatch", {})[key.removeprefix(_FREE)] = value
     else:
         known = (*_SBATCH, *_LOCAL_KEYS, "setup", "wait")
         other = f"{_FREE}{key.replace('_', '-')}"
         raise UsageProblem(f"{where}: no setting '{key}'{nearest(key, known)}; another option of sbatch is {other}")
+
+
+def _check_option(where: str, key: str, value: Any) -> None:
+    """Refuse an option of sbatch that a job depends on, and a value that none can have."""
+    option = key.removeprefix(_FREE).replace("-", "_")
+    if (ours := _OURS.get(option)) is not None:
+        raise UsageProblem(f"{where}: oltr sets this option{f'; use the key {ours}' if ours else '; leave it out'}")
+    with_value = option in _SBATCH and option != "exclusive"
+    if isinstance(value, dict | list) or (isinstance(value, bool) and with_value):
+        raise UsageProblem(f"{where}: must be a text or a number, as sbatch takes it")

@@ -14,6 +14,7 @@ from oltr_cli.data.feed.opening import Split
 from oltr_cli.data.feed.transforms import DeviceTransform
 from oltr_cli.errors import NotFinite
 from oltr_cli.method import FeatureMethod, Method, Scores
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.recipe.data import DataSpec
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.contract import check_scores
@@ -102,7 +103,7 @@ def score_features(
     method.eval()
     parts = []
     for start in range(0, len(features), FEATURE_BLOCK):
-        block = features[start : start + FEATURE_BLOCK]
+        block = full_precision(features[start : start + FEATURE_BLOCK])  # they are saved as float32
         scores = method.score_features(block)
         check_scores(method.score_features, scores, len(block), method.setup.num_classes)
         logits = scores.logits.float()

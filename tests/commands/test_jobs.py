@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from oltr_cli.app import app
+from oltr_cli.base.files import read_json
 from oltr_cli.launching.progress import Ended, write_progress
-from oltr_cli.launching.records import Record, own_jobs_root, process_started, this_host
+from oltr_cli.launching.records import Record, jobs_root, own_jobs_root, process_started, this_host
 
 
 def oltr(*words):
@@ -75,3 +76,31 @@ def test_a_reason_does_not_repeat_the_state(running):
     write_progress(stopped.folder, "0", host="here", ended=Ended(143, "stopped with a checkpoint", 1.0))
     (line,) = (line for line in oltr().stdout.splitlines() if "tiny/dme/3-s0" in line)
     assert line.startswith("stopped with a checkpoint ")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"id": "x"}, {"id": 5}, {"submitted": "x"}, {"submitted": None}, {"name": 5}, {"name": "../../x"}),
+        *({"host": 3}, {"owner": "x"}, {"label": None}, {"device": 0}, {"more": 1}),
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_named_and_the_others_are_listed(running, changed):
+    file = jobs_root() / "tiny" / "plain" / "1-s0" / "job.json"
+    file.write_text(json.dumps(read_json(file) | changed))
+    done = oltr("--json")
+    assert done.exit_code == 0, done.output
+    assert f"warning: {file}: damaged" in done.stderr
+    assert [one["run"] for one in json.loads(done.stdout)["jobs"]] == ["tiny/dme/2-s0"]
+    assert "cancelled tiny/dme/2-s0" in oltr("cancel", "all").stdout
+
+
+@pytest.mark.parametrize("ended", [{"code": 0}, {"code": "0", "reason": "", "at": 1.0}, [1], "x"], ids=str)
+def test_what_a_job_wrote_of_its_end_may_be_damaged(running, ended):
+    file = jobs_root() / "tiny" / "plain" / "1-s0" / "progress.json"
+    file.write_text(json.dumps(read_json(file) | {"ended": ended}))
+    done = oltr("--json")
+    assert done.exit_code == 0, done.output
+    states = {one["run"]: one["state"] for one in json.loads(done.stdout)["jobs"]}
+    assert states == {"tiny/dme/2-s0": "running", "tiny/plain/1-s0": "lost"}

@@ -60,6 +60,14 @@ def test_times_are_those_of_sbatch(text, is_):
         ("local:2", ["time=1", "signal_delay=60"], "raise time or lower signal_delay"),
         ("slurm", ["wait=maybe"], "must be true or false"),
         ("slurm", ["mem=[1]"], "must be a text or a number"),
+        ("slurm", ["partition=true"], "must be a text or a number"),
+        ("slurm", ["setup=['a]"], "--launcher-set setup=['a]: the value is not valid TOML"),
+        ("slurm", ["sbatch.time=1"], "oltr sets this option; use the key time"),
+        ("slurm", ["sbatch.signal=USR1@9"], "oltr sets this option; use the key signal_delay"),
+        ("slurm", ["sbatch.job-name=a"], "oltr sets this option; leave it out"),
+        ("slurm", ["sbatch.array=1-2"], "oltr sets this option; leave it out"),
+        ("slurm", ["sbatch.ntasks=2"], "oltr sets this option; leave it out"),
+        ("slurm", ["sbatch.a b=1"], "no setting 'sbatch.a b'"),
     ],
 )
 def test_what_does_not_fit_is_refused(text, sets, says):
@@ -67,6 +75,13 @@ def test_what_does_not_fit_is_refused(text, sets, says):
         read_launcher(text, sets)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_option_of_sbatch_may_have_no_value(config):
+    config.write_text("[launcher.sbatch]\ncontiguous = true\nreboot = true\n")
+    sets = ["sbatch.spread-job=true", "sbatch.reboot=false", "exclusive=true"]
+    flags = {"contiguous": True, "spread-job": True, "reboot": False, "exclusive": True}
+    assert read_launcher("slurm", sets).sbatch == flags
 
 
 @pytest.mark.parametrize(
