@@ -53,3 +53,13 @@ def no_files(monkeypatch):
 @pytest.fixture
 def oltr(tmp_path, tiny_data) -> Oltr:
     return Oltr(tmp_path / "runs", tiny_data)
+
+
+@pytest.fixture
+def float64():
+    """Networks are built as with OLTR_PRECISION=float64."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -221,8 +221,9 @@ def why_not_captured(error: Exception) -> str:
 
 
 def _check_target(file: Path, kind: Format, force: bool) -> None:
-    if file.suffix.lower() != SUFFIXES[kind]:
-        raise UsageProblem(f"--out {file}: a file for {kind} ends in {SUFFIXES[kind]}")
+    if (ending := file.suffix.lower()) != SUFFIXES[kind]:
+        other = next((f"; for one that ends in {ending}, add --to {to}" for to, s in SUFFIXES.items() if s == ending), "")
+        raise UsageProblem(f"--out {file}: a file for {kind} ends in {SUFFIXES[kind]}{other}")
     if file.is_dir():
         raise UsageProblem(f"--out {file}: is a folder")
     if file.exists() and not force:

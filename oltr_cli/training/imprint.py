@@ -15,7 +15,7 @@ Source: Qi et al., "Low-Shot Learning with Imprinted Weights", CVPR 2018.
 Deviation: the centre and t.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.method import Method, Scores
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.recipe.specs import Recipe
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.training.new_classes import per_class_entries
@@ -77,7 +78,7 @@ class Imprinter:
         """
         network = self._with_room(len(features))
         entries = network.state_dict()  # these tensors are those of the network
-        exact = self.old.class_entries(features)
+        exact = self.old.class_entries(full_precision(features))
         for name, value in exact.items():
             entries[name].select(self._axes[name], -1).copy_(value)
         inputs = _unit(network, features)
@@ -132,7 +133,7 @@ class Imprinter:
 @torch.inference_mode()
 def scores_of(network: Method, features: Tensor) -> Scores:
     """Scores of features (N, D), block by block."""
-    parts = [network.score_features(block) for block in features.split(_BLOCK)]
+    parts = [network.score_features(block) for block in _blocks(features)]
     logits, confidence = (torch.cat([getattr(p, name).float() for p in parts]) for name in ("logits", "confidence"))
     return Scores(logits, confidence, features)
 
@@ -140,7 +141,7 @@ def scores_of(network: Method, features: Tensor) -> Scores:
 @torch.inference_mode()
 def predictions(network: Method, features: Tensor) -> NDArray[np.int64]:
     """Predicted labels (N,) for features (N, D)."""
-    return torch.cat([network.score_features(part).logits.argmax(dim=1) for part in features.split(_BLOCK)]).numpy()
+    return torch.cat([network.score_features(block).logits.argmax(dim=1) for block in _blocks(features)]).numpy()
 
 
 def _is_row(entry: Tensor, inputs: int) -> bool:
@@ -150,5 +151,9 @@ def _is_row(entry: Tensor, inputs: int) -> bool:
 
 def _unit(network: Method, features: Tensor) -> Tensor:
     """The classifier's inputs (N, E) for ``features`` (N, D) at length 1, float64."""
-    parts = [F.normalize(network.embedding(part).double()) for part in features.split(_BLOCK)]
-    return torch.cat(parts)
+    return torch.cat([F.normalize(network.embedding(block).double()) for block in _blocks(features)])
+
+
+def _blocks(features: Tensor) -> Iterator[Tensor]:
+    """Features as a network takes them, ``_BLOCK`` at a time: they are saved as float32."""
+    return map(full_precision, features.split(_BLOCK))

@@ -12,13 +12,6 @@ from oltr_cli.training.scoring import score_features
 METHODS = [n for n, info in list_methods().items() if info.kind == "method"]
 
 
-@pytest.fixture
-def float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_and_scores_are_float64(name, float64):
     method = build(name).eval()

@@ -7,6 +7,7 @@ import torch
 from oltr_cli.conformance.methods import BACKBONE, IMAGE_SIZE
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.method import FeatureSet
+from oltr_cli.networks.layers import full_precision
 from oltr_cli.planning.registry import load_method
 from oltr_cli.recipe.data import DataSpec
 from oltr_cli.recipe.specs import Recipe
@@ -51,14 +52,14 @@ def trained(name: str):
         if key.endswith("centroids"):
             value.copy_(torch.from_numpy(CENTRES[:-1]))
         if value.shape == (len(COUNTS),) and key.endswith("bias"):
-            value.copy_(-(rows @ torch.full((DIM,), 3.0)))
+            value.copy_(-3 * rows.sum(1))
     return network
 
 
 def validation(network, count: int = 100) -> SavedScores:
     x, labels = features(count, seed=2)
     with torch.inference_mode():
-        scores = network.score_features(x)
+        scores = network.score_features(full_precision(x))
     logits = scores.logits.numpy()
     return SavedScores(logits.argmax(1), scores.confidence.numpy(), labels, logits, x.numpy())
 
@@ -79,6 +80,14 @@ def test_the_new_class_is_known_and_the_old_ones_stay(name):
     new = predictions(network, samples(len(COUNTS), 100, seed=4))
     assert (new == len(COUNTS)).mean() > 0.9
     assert adding.accuracy_before - adding.accuracy(network) <= LOSS + 1e-9
+
+
+@pytest.mark.parametrize("name", ["plain", "cosine-la", "dme"])
+def test_a_network_in_float64_takes_features_that_are_saved_as_float32(name, float64):
+    adding = imprinter(name)
+    network, _ = adding.add(samples(len(COUNTS), 5, seed=3))
+    assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float64}
+    assert (predictions(network, samples(len(COUNTS), 100, seed=4)) == len(COUNTS)).mean() > 0.9
 
 
 def test_a_mean_alone_would_take_the_images_of_trained_classes():
