@@ -222,8 +222,8 @@ def why_not_captured(error: Exception) -> str:
 
 def _check_target(file: Path, kind: Format, force: bool) -> None:
     if (ending := file.suffix.lower()) != SUFFIXES[kind]:
-        other = next((f"; for one that ends in {ending}, add --to {to}" for to, s in SUFFIXES.items() if s == ending), "")
-        raise UsageProblem(f"--out {file}: a file for {kind} ends in {SUFFIXES[kind]}{other}")
+        meant = next((f"; for {ending} add --to {to}" for to, s in SUFFIXES.items() if s == ending), "")
+        raise UsageProblem(f"--out {file}: a file for {kind} ends in {SUFFIXES[kind]}{meant}")
     if file.is_dir():
         raise UsageProblem(f"--out {file}: is a folder")
     if file.exists() and not force:

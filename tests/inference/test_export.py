@@ -382,7 +382,7 @@ def test_the_documented_sample_says_what_predict_says(finished, files, kind, tmp
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--to", "torch", "--out", "model.onnx"], "ends in .pt2; for one that ends in .onnx, add --to onnx"),
+        (["--to", "torch", "--out", "model.onnx"], "ends in .pt2; for .onnx add --to onnx"),
         (["--to", "onnx", "--out", "model"], "ends in .onnx"),
         (["--threshold", "val_opne"], "val_open"),
     ],
