@@ -16,7 +16,7 @@ from oltr_cli.data.feed.transforms import evaluation_crop
 from oltr_cli.errors import DataProblem, UsageProblem
 from oltr_cli.figures.request import Request
 from oltr_cli.inference.recogniser import Recogniser
-from oltr_cli.networks.layers import Attention
+from oltr_cli.networks.layers import Attention, full_precision
 from oltr_cli.runs.folder import Run
 from oltr_cli.runs.scores import SavedScores
 
@@ -63,7 +63,7 @@ class Opened:
         """Last feature maps f (B, C, h, w), before attention, of uint8 crops (S, S, 3)."""
         images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         network = self.recogniser.network
-        return network.backbone.feature_map(self.recogniser.transform.evaluate(images)).float()
+        return full_precision(network.backbone.feature_map(self.recogniser.transform.evaluate(images)))
 
     def attended_maps(self, split: str, advance: Callable[[int], None]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """(indices (B,), f after attention (B, C, h, w)) over a split; images that cannot be decoded are left out."""
@@ -73,7 +73,7 @@ class Opened:
         ):
             with torch.inference_mode():
                 f = self.recogniser.network.backbone.feature_map(transform.evaluate(batch.images))
-                f = (f if self.attention is None else self.attention(f)).float()
+                f = full_precision(f if self.attention is None else self.attention(f))
             yield batch.indices.numpy(), f
             advance(len(batch.indices))
 

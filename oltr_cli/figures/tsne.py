@@ -135,6 +135,7 @@ def embeddings(run: Run, chosen: Chosen, request: Request) -> Floats:
     import torch
 
     from oltr_cli.figures.networks import load_network
+    from oltr_cli.networks.layers import full_precision
 
     known, open_ = known_and_open(run)
     if known.features is None or open_.features is None:
@@ -145,7 +146,7 @@ def embeddings(run: Run, chosen: Chosen, request: Request) -> Floats:
     v = np.concatenate([known.features, open_.features])[chosen.rows].astype(np.float32)
     recogniser = load_network(run, request)
     with torch.inference_mode():
-        made = recogniser.network.embedding(torch.from_numpy(v).to(recogniser.device))
+        made = recogniser.network.embedding(full_precision(torch.from_numpy(v)).to(recogniser.device))
     return made.double().cpu().numpy()
 
 

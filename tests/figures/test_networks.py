@@ -290,6 +290,13 @@ def test_they_are_drawn(trained, finer_recipe, tmp_path):
         assert all(row["patch_image"].startswith("train/") for row in found)
 
 
+def test_they_are_drawn_in_float64(trained, finer_recipe, tmp_path, monkeypatch, float64):
+    monkeypatch.setenv("OLTR_PRECISION", "float64")
+    arguments = ("--recipe", str(finer_recipe), "--out", str(tmp_path), "--device", "cpu", "--image", "test/c1/2.png")
+    done = command("4", "7", "3", *arguments)
+    assert done.exit_code == 0, f"{done.output} {done.exception}"
+
+
 def test_one_cell_is_no_map_of_attention(tmp_path, monkeypatch, tiny_data, tiny_recipe):
     monkeypatch.setenv("OLTR_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("OLTR_DATA", str(tiny_data))
