@@ -23,6 +23,7 @@ _MEANING = {
     "BOOT_FAIL": "its node did not start",
 }
 _MEMORY = re.compile(r"memory limit|out[ -]of[ -]memory|\boom\b", re.IGNORECASE)
+_EXITED = re.compile(r"\btasks? \S+: (Exited|Killed|Terminated)")  # of srun, which knows no reason
 _NEVER = "DependencyNeverSatisfied"
 
 
@@ -110,15 +111,20 @@ def _ended(record: Record, node: str) -> State | None:
         return State("done", node)
     if ended.code in STOPPED:
         return State("stopped", node, ended.reason)
-    return State("failed", node, _said(record) or ended.reason or f"exit code {ended.code}")
+    return State("failed", node, _said(record, ended.reason) or f"exit code {ended.code}")
 
 
-def _said(record: Record) -> str:
-    """Why a job failed, from its log: by its command, or by SLURM as it ended the job."""
+def _said(record: Record, reason: str = "") -> str:
+    """Why a job failed, from its log: by its command, or by SLURM as it ended the job.
+
+    Args:
+        reason: what the job itself knows of it, such as a signal; said if the log says no more.
+    """
     by_command, by_slurm = last_error(record.log), errors_of(record.log, ("slurmstepd", "srun"))
     if record.launcher != LOCAL and any(_MEMORY.search(error) for error in by_slurm):
         return _MEANING["OUT_OF_MEMORY"]
-    return by_command or next(iter(by_slurm), "")
+    telling = [error for error in by_slurm if not _EXITED.search(error)]
+    return by_command or next(iter(telling), "") or reason or next(iter(by_slurm), "")
 
 
 def _ask_slurm(ids: list[str]) -> dict[str, _InSlurm] | None:

@@ -94,6 +94,12 @@ def test_what_the_job_wrote_says_more(monkeypatch):
     assert states_of([one])[NAME].reason == "cannot write last.pt: No space left on device"
     ended(one, 143, "stopped with a checkpoint")
     assert states_of([one])[NAME].word == "stopped"
+    # What srun adds says less than the job does, but more than SLURM's state.
+    one.log.write_text("1/3 1.2\nsrun: error: node3: task 0: Exited with exit code 137\n")
+    ended(one, -9, "killed by SIGKILL, perhaps because memory ran out")
+    assert states_of([one])[NAME].reason == "killed by SIGKILL, perhaps because memory ran out"
+    (one.folder / "progress.json").unlink()
+    assert states_of([one])[NAME].reason == "node3: task 0: Exited with exit code 137"
     # A job that was submitted again has not ended, whatever the one before wrote.
     again = record(id_="8")
     slurm_says(monkeypatch, "8|PENDING||Resources")
