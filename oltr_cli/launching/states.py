@@ -1,14 +1,17 @@
 """What has become of jobs: from their processes, from SLURM, and from what they wrote themselves."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from oltr_cli.launching.command_job import STOPPED
 from oltr_cli.launching.records import Record, errors_of, last_error, process_started, this_host
 from oltr_cli.launching.settings import LOCAL
 
+_ROOM = 100_000  # bytes; a disk with less is full
 PENDING, RUNNING, UNKNOWN = "pending", "running", "unknown"
 # Of SLURM, for jobs that wait or run; all others have ended.
 _WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SPECIAL_EXIT", "SUSPENDED"})
@@ -79,10 +82,20 @@ def _local(record: Record) -> State:
     node = record.host.partition("/")[0]
     if is_process(record.host, int(record.id), record.started):
         return State(RUNNING, node)
-    elsewhere = node != this_host().partition("/")[0]
-    return _ended(record, node) or State(
-        "lost", node, f"its process was on {node}" if elsewhere else "its process died"
-    )
+    if (ended := _ended(record, node)) is not None:
+        return ended
+    if node != this_host().partition("/")[0]:
+        return State("lost", node, f"its process was on {node}")
+    return State("lost", node, last_error(record.log) or f"its process died{_full_disk(record.folder)}")
+
+
+def _full_disk(folder: Path) -> str:
+    """Words that name a full disk, on which a job can neither write its log nor how it ended."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return ""
+    return f"; {folder} is on a full disk: make room" if free < _ROOM else ""
 
 
 def _slurm(record: Record, found: _InSlurm | None) -> State:
