@@ -161,6 +161,6 @@ def _job_id() -> str:
 def _meaning(code: int) -> str:
     if code == -signal.SIGKILL or code == 128 + signal.SIGKILL:
         return "killed by SIGKILL, perhaps because memory ran out"
-    if code in STOPPED:
-        return "stopped with a checkpoint"
+    if code in STOPPED:  # below 0: by the signal itself, while there was nothing to save
+        return "stopped with a checkpoint" if code > 0 else f"stopped by {signal.Signals(-code).name}"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else ""

@@ -1,14 +1,17 @@
 """What has become of jobs: from their processes, from SLURM, and from what they wrote themselves."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from oltr_cli.launching.command_job import STOPPED
 from oltr_cli.launching.records import Record, errors_of, last_error, process_started, this_host
 from oltr_cli.launching.settings import LOCAL
 
+_ROOM = 100_000  # bytes; a disk with less is full
 PENDING, RUNNING, UNKNOWN = "pending", "running", "unknown"
 # Of SLURM, for jobs that wait or run; all others have ended.
 _WAITS = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SPECIAL_EXIT", "SUSPENDED"})
@@ -23,6 +26,7 @@ _MEANING = {
     "BOOT_FAIL": "its node did not start",
 }
 _MEMORY = re.compile(r"memory limit|out[ -]of[ -]memory|\boom\b", re.IGNORECASE)
+_EXITED = re.compile(r"\btasks? \S+: (Exited|Killed|Terminated)")  # of srun, which knows no reason
 _NEVER = "DependencyNeverSatisfied"
 
 
@@ -78,10 +82,20 @@ def _local(record: Record) -> State:
     node = record.host.partition("/")[0]
     if is_process(record.host, int(record.id), record.started):
         return State(RUNNING, node)
-    elsewhere = node != this_host().partition("/")[0]
-    return _ended(record, node) or State(
-        "lost", node, f"its process was on {node}" if elsewhere else "its process died"
-    )
+    if (ended := _ended(record, node)) is not None:
+        return ended
+    if node != this_host().partition("/")[0]:
+        return State("lost", node, f"its process was on {node}")
+    return State("lost", node, last_error(record.log) or f"its process died{_full_disk(record.folder)}")
+
+
+def _full_disk(folder: Path) -> str:
+    """Words that name a full disk, on which a job can neither write its log nor how it ended."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return ""
+    return f"; {folder} is on a full disk: make room" if free < _ROOM else ""
 
 
 def _slurm(record: Record, found: _InSlurm | None) -> State:
@@ -110,15 +124,20 @@ def _ended(record: Record, node: str) -> State | None:
         return State("done", node)
     if ended.code in STOPPED:
         return State("stopped", node, ended.reason)
-    return State("failed", node, _said(record) or ended.reason or f"exit code {ended.code}")
+    return State("failed", node, _said(record, ended.reason) or f"exit code {ended.code}")
 
 
-def _said(record: Record) -> str:
-    """Why a job failed, from its log: by its command, or by SLURM as it ended the job."""
+def _said(record: Record, reason: str = "") -> str:
+    """Why a job failed, from its log: by its command, or by SLURM as it ended the job.
+
+    Args:
+        reason: what the job itself knows of it, such as a signal; said if the log says no more.
+    """
     by_command, by_slurm = last_error(record.log), errors_of(record.log, ("slurmstepd", "srun"))
     if record.launcher != LOCAL and any(_MEMORY.search(error) for error in by_slurm):
         return _MEANING["OUT_OF_MEMORY"]
-    return by_command or next(iter(by_slurm), "")
+    telling = [error for error in by_slurm if not _EXITED.search(error)]
+    return by_command or next(iter(telling), "") or reason or next(iter(by_slurm), "")
 
 
 def _ask_slurm(ids: list[str]) -> dict[str, _InSlurm] | None:

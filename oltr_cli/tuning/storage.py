@@ -31,6 +31,7 @@ DRIVERS = {
     "postgres": _POSTGRESQL,
     "mysql": {"pymysql": ("mysql+pymysql", "pymysql"), "MySQLdb": ("mysql+mysqldb", "mysqlclient")},
 }
+ADDRESSES = "postgresql://user@host:port/name, mysql://user@host/name or sqlite:////folder/file"
 BEAT = 60  # seconds
 DEAD_AFTER = 300
 ATTEMPTS = 10  # to make the tables of an empty database, while other workers make them too
@@ -113,7 +114,7 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
         UsageProblem: the address is invalid, or the database does not answer.
     """
     import optuna
-    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
     _quiet()
     address, left = with_driver(url), ATTEMPTS
@@ -130,7 +131,10 @@ def open_database(url: str, when_dead: "Callable[[optuna.Study, Any], None]") ->
             both = isinstance(error, IntegrityError | ProgrammingError | OperationalError) and "exist" in str(error)
             if both and left:
                 continue
-            raise UsageProblem(f"--storage {without_secrets(url)}: {without_secrets_in(first_line(error))}") from None
+            write = f"; write it as {ADDRESSES}" if isinstance(error, ArgumentError | ValueError) else ""
+            raise UsageProblem(
+                f"--storage {without_secrets(url)}: {without_secrets_in(first_line(error))}{write}"
+            ) from None
 
 
 def with_driver(url: str) -> str:

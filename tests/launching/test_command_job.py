@@ -95,3 +95,20 @@ def test_a_job_goes_back_to_the_queue_if_it_is_to_be_continued(tmp_path, monkeyp
     assert left.value.code == leaves
     assert asked == ([["scontrol", "requeue", "7"]] if requeued else [])
     assert (tmp_path / "progress.json").exists() is not requeued
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (143, "stopped with a checkpoint"),
+        (-signal.SIGTERM, "stopped by SIGTERM"),  # it was still starting: there is no checkpoint
+        (-signal.SIGKILL, "killed by SIGKILL, perhaps because memory ran out"),
+        (-signal.SIGSEGV, "killed by SIGSEGV"),
+        (3, ""),
+    ],
+)
+def test_how_a_command_ended_is_written_down(tmp_path, monkeypatch, code, reason):
+    monkeypatch.setattr(command_job, "_job_id", lambda: "7")
+    with pytest.raises(SystemExit):
+        job(tmp_path)._leave(code)
+    assert json.loads((tmp_path / "progress.json").read_text())["ended"]["reason"] == reason

@@ -1,6 +1,7 @@
 """What is said of a job: from SLURM's answer, from its process, and from what it wrote."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -94,6 +95,12 @@ def test_what_the_job_wrote_says_more(monkeypatch):
     assert states_of([one])[NAME].reason == "cannot write last.pt: No space left on device"
     ended(one, 143, "stopped with a checkpoint")
     assert states_of([one])[NAME].word == "stopped"
+    # What srun adds says less than the job does, but more than SLURM's state.
+    one.log.write_text("1/3 1.2\nsrun: error: node3: task 0: Exited with exit code 137\n")
+    ended(one, -9, "killed by SIGKILL, perhaps because memory ran out")
+    assert states_of([one])[NAME].reason == "killed by SIGKILL, perhaps because memory ran out"
+    (one.folder / "progress.json").unlink()
+    assert states_of([one])[NAME].reason == "node3: task 0: Exited with exit code 137"
     # A job that was submitted again has not ended, whatever the one before wrote.
     again = record(id_="8")
     slurm_says(monkeypatch, "8|PENDING||Resources")
@@ -139,6 +146,18 @@ def test_a_local_job_is_known_by_its_process():
     ended(one, -9, "killed by SIGKILL, perhaps because memory ran out")
     assert states_of([one])[NAME] == states.State(
         "failed", one.host.partition("/")[0], "killed by SIGKILL, perhaps because memory ran out"
+    )
+
+
+def test_a_job_that_could_not_write_its_end_is_explained_by_its_log_or_a_full_disk(monkeypatch):
+    one = record(launcher="local", id_="1", host=this_host(), started="gone")
+    assert states_of([one])[NAME].reason == "its process died"
+    usage = shutil.disk_usage(one.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=0))
+    assert states_of([one])[NAME].reason == f"its process died; {one.folder} is on a full disk: make room"
+    one.log.write_text("error: cannot write best.pt: No space left on device\n")
+    assert states_of([one])[NAME] == states.State(
+        "lost", one.host.partition("/")[0], "cannot write best.pt: No space left on device"
     )
 
 

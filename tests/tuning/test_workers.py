@@ -237,6 +237,13 @@ def test_a_database_that_cannot_be_had_is_one_line(url):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["nonsense", "postgresql+nodriver://me:secret@host/x", "postgresql://host:port/x"])
+def test_what_is_no_address_says_how_to_write_one(url):
+    with pytest.raises(UsageProblem, match=r"; write it as postgresql://user@host:port/name") as caught:
+        open_database(url, lambda study, trial: None)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
