@@ -48,8 +48,9 @@ class OpenMax(Detector):
     """OpenMax on the saved logits (N, K), which are its activation vectors.
 
     Attributes:
-        means: μ (K, K), one row per class; 0 for a class without samples.
-        squared_lengths: ‖μ‖² (K,).
+        means: μ (C + 1, K), one row for each of the C classes with samples; a last row of zeros is for all others.
+        place: row of each class in ``means`` (K,).
+        squared_lengths: ‖μ‖² (C + 1,).
         weibulls: the K fits.
     """
 
@@ -78,6 +79,7 @@ class OpenMax(Detector):
 
     setup: DetectorSetup[Params]
     means: Floats
+    place: NDArray[np.integer]
     squared_lengths: Floats
     weibulls: Weibulls
 
@@ -95,13 +97,18 @@ class OpenMax(Detector):
         used |= no_correct[train.labels]
         rows = np.flatnonzero(used)
         labels = train.labels[rows]
-        right = ((logits[rows[piece]], labels[piece]) for piece in self.blocks(len(rows)))
-        self.means, counts = class_means(right, num_classes, num_classes)
+        counts = np.bincount(labels, minlength=num_classes)
+        # Only rows that are needed: with 20,000 classes a (K, K) array takes 3 GB.
+        found = np.flatnonzero(counts)
+        self.place = np.full(num_classes, len(found))
+        self.place[found] = np.arange(len(found))
+        right = ((logits[rows[piece]], self.place[labels[piece]]) for piece in self.blocks(len(rows)))
+        self.means, _ = class_means(right, len(found) + 1, num_classes)
         self.squared_lengths = np.vecdot(self.means, self.means)
         distances = np.empty(len(rows))
         for piece in self.blocks(len(rows)):
             block = logits[rows[piece]].astype(np.float64)
-            distances[piece] = _distance(block, self.means[labels[piece]], p.distance)
+            distances[piece] = _distance(block, self.means[self.place[labels[piece]]], p.distance)
         tails = _largest(distances, labels, counts, p.tail)
         self.weibulls, self._way = fit_tails(tails, p.fit)
         own = self.weibulls.fitted
@@ -164,6 +171,7 @@ class OpenMax(Detector):
         """
         kind = self.setup.params.distance
         products, means = np.empty(classes.shape), np.empty_like(logits)
+        classes = self.place[classes]
         for column, c in zip(products.T, classes.T, strict=True):
             np.take(self.means, c, axis=0, out=means, mode="clip")  # the default mode makes another copy
             column[:] = np.vecdot(logits, means)

@@ -111,7 +111,7 @@ def _show_method(name: str, as_json: bool) -> None:
     console.print(f"[bold]{name}[/]  [dim]{' · '.join(filter(None, (info.family, info.source, start)))}[/]\n")
     console.print(about + "\n", markup=False)
     if params:
-        print_table(console, as_table("parameters", params))
+        print_table(console, as_table("parameters", _as_written(params)))
     for row in figures:
         shown = ", ".join(f"{column} {figure}" for column, figure in row["figures"].items())
         console.print(
@@ -164,7 +164,7 @@ def _show_backbone(name: str, as_json: bool) -> None:
         f"{weights} weights for it\n",
         soft_wrap=True,
     )
-    print_table(console, as_table("keys", keys))
+    print_table(console, as_table("keys", _as_written(keys)))
     typer.echo(f"\nnext  oltr run dme --set backbone.name={name}{given_files()}", err=True)
 
 
@@ -187,6 +187,11 @@ def _paper_figures(name: str) -> list[dict[str, Any]]:
                 named = {"table": f"{table.label}, {table.dataset_title}", "row": row.label}
                 found.append({**named, "source": row.source or "the paper", "figures": figures})
     return found
+
+
+def _as_written(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Defaults as one types them: with three decimals, 0.9999 would be shown as 1.000, and 0.0001 as 0.000."""
+    return [key | {"default": str(key["default"])} if isinstance(key["default"], float) else key for key in keys]
 
 
 def _type_name(annotation: Any) -> str:

@@ -96,8 +96,10 @@ def warn_of_other_lists(p: Planned, result: RunResult, display: Display) -> None
     """Warn if lists or class names have changed since a finished run; without the lists, its result is still valid."""
     if not is_main_process():
         return
-    from oltr_cli.data.feed.opening import further_lists, names_now, other_lists
+    from oltr_cli.data.feed.opening import further_lists, misnamed_lists, names_now, other_lists
 
+    for problem in misnamed_lists(p.link.recipe.data):
+        display.warn(problem)  # a new run is refused; here the list was added later, and would be passed over
     with suppress(DataProblem):
         if (other := other_lists(p.link.recipe.data, result.data_digest)) is not None:
             lists, digest = other

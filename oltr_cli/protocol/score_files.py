@@ -65,6 +65,9 @@ def check_scores(scores: SavedScores, num_classes: int, where: str, allowed: int
         scores.prediction,
     )
     _refuse(~np.isfinite(scores.confidence), where, "a confidence is not finite", scores.confidence)
+    if scores.logits is not None and scores.logits.size:
+        # Calibration reads them, whatever the confidence is; −∞ alone is a probability of 0.
+        _refuse(~np.isfinite(scores.logits.max(axis=1)), where, "logits contain NaN or infinity")
 
 
 def _refuse(wrong: NDArray[np.bool_], where: str | Path, problem: str, values: NDArray | None = None) -> None:

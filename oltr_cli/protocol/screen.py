@@ -93,11 +93,11 @@ def table(shown: Evaluation) -> RenderableType:
         by_set.add_column("\nopen set", no_wrap=True)
         for title in _OF_SETS:
             by_set.add_column(title, justify="right", no_wrap=True)
-        by_set.add_column("samples\n", justify="right", style="dim")
+        if counts is not None:  # after a run they are not known
+            by_set.add_column("samples\n", justify="right", style="dim")
         for name in ("open", *sets):
-            samples = (counts or {}).get(name)
             of_set = [cell(f"{name}/{rest}") for rest in _OF_SETS.values()]
-            by_set.add_row(name, *of_set, "" if samples is None else f"{samples:,}")
+            by_set.add_row(name, *of_set, *(() if counts is None else (f"{counts.get(name, 0):,}",)))
         parts.append(by_set)
     parts.append(Text("\n".join(lines), style="dim"))
     if f"{IDENTIFICATION}full" in metrics:

@@ -149,7 +149,15 @@ def detector_table(
     damaged: dict[Run, str] = {}
     finished, elsewhere = on_its_lists(finished_runs(dataset, damaged=damaged), source.recipe)
     trained = {method: runs for method, runs in finished.items() if PLUS not in method}
-    names, notes = _chosen(list(trained), methods, source)
+    left_out = [f"{DAMAGED} {problem}" for problem in damaged.values()]
+    if elsewhere:
+        left_out.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
+    try:
+        names, notes = _chosen(list(trained), methods, source)
+    except UsageProblem:
+        for note in left_out:  # there is no table below which they could stand
+            display.warn(note)
+        raise
     measured = [metric for name in names for _, result in trained[name] for metric in result.metrics]
     columns = open_set_columns(measured) if by_set else _COLUMNS
     filling = _Filling(source, rule, shots, columns, finished)
@@ -161,11 +169,9 @@ def detector_table(
             notes += [note] if note else []
             seeds = [Rescoring(run, result) for run, result in runs]
             rows += [filling.row(name, detector, seeds, bar) for detector in detectors]
-    for reason, left_out in filling.reasons.items():
-        notes.append(f"{', '.join(dict.fromkeys(left_out))}: left out: {reason}")
-    notes += [f"{DAMAGED} {problem}" for problem in damaged.values()]
-    if elsewhere:
-        notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
+    for reason, without in filling.reasons.items():
+        notes.append(f"{', '.join(dict.fromkeys(without))}: left out: {reason}")
+    notes += left_out
     if any(row.tuned_on_open for row in rows):
         notes.append(f"{TUNED} Open validation samples chose parameters of the detector.")
     if rows and not any(

@@ -3,6 +3,7 @@
 Numbers are rounded as in the paper; the best measured mean of a column is marked.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -63,7 +64,10 @@ def difference(filled: FilledTable, cell: Cell, column: int) -> str:
 
 def details(filled: FilledTable) -> tuple[tuple[str, ...], Lines, str]:
     """How each row was measured: headings, a line per row, and a sentence on what is the same for all."""
-    lines = [_facts(row) for row in filled.rows if row.status == "measured"]
+    measured_rows = [row for row in filled.rows if row.status == "measured"]
+    # The detectors of two methods have the same labels, under headings that are not repeated here.
+    labels = Counter(row.label for row in measured_rows)
+    lines = [(row.label if labels[row.label] == 1 else row.spec.key, *_facts(row)) for row in measured_rows]
     columns = list(zip(_HEADS, zip(*lines, strict=True), strict=True)) if lines else []
     same = {head: texts[0] for head, texts in columns if head in _ONCE and len(lines) > 1 and len(set(texts)) == 1}
     kept = [(h, texts) for h, texts in columns if h not in same and (h not in _OF_SOME or set(texts) != {NONE})]
@@ -79,7 +83,6 @@ def named(head: str, text: str) -> str:
 
 def _facts(row: FilledRow) -> tuple[str, ...]:
     return (
-        row.label,
         row.hash or NONE,
         ", ".join(map(str, row.seeds)) if len(row.seeds) < 6 else f"{len(row.seeds)} of them",
         f"{row.stages} from scratch" if row.footing.from_scratch else row.stages or NONE,

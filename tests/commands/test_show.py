@@ -58,3 +58,11 @@ def test_a_backbone_is_shown_with_its_keys_and_its_size():
     ]
     assert "He et al., CVPR 2016" in CliRunner().invoke(app, ["show", "resnet10"]).stdout
     assert complete.shown("resnet10") == ["resnet10", "resnet101"]
+
+
+@pytest.mark.parametrize(("name", "key", "default"), [("class-balanced", "beta", "0.9999"), ("nci", "alpha", "0.0001")])
+def test_a_default_is_shown_with_all_its_digits(name, key, default):
+    """With three decimals these two would be 1.000, which the method refuses, and 0.000."""
+    shown = CliRunner().invoke(app, ["show", name]).stdout
+    line = next(line for line in shown.splitlines() if f".{key} " in line)
+    assert line.split()[1] == default

@@ -207,7 +207,7 @@ def test_means_and_fits_of_the_long_tail(long_tail):
     rows = {c: labels == c for c in range(10)}
     for c in range(10):
         expected = logits[rows[c]].mean(0) if rows[c].any() else np.zeros(10)
-        np.testing.assert_allclose(detector.means[c], expected, rtol=1e-12)
+        np.testing.assert_allclose(detector.means[detector.place[c]], expected, rtol=1e-12)
     pool = []
     for c in (2, 3, 4, 6):  # own fit, fewer than 20 distances
         n = rows[c].sum()
@@ -269,3 +269,12 @@ def test_a_thousand_classes_with_huge_logits():
     train = samples(300, 3, 0)
     grown = scores_of(train.logits * np.float32(1e6), train.labels)
     assert np.isfinite(fitted(grown).score(grown).confidence).all()
+
+
+def test_classes_without_samples_take_no_memory():
+    """A mean for each of 20,000 classes takes 3 GB; most have no training image in a small set."""
+    rng = np.random.default_rng(0)
+    train = scores_of(rng.normal(size=(40, 3000)).astype(np.float32), np.repeat(np.arange(10) * 250, 4))
+    detector = fitted(train)
+    assert detector.means.shape == (11, 3000)
+    assert np.isfinite(detector.score(train).confidence).all()

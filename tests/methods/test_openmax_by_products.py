@@ -50,7 +50,9 @@ def direct(detector, logits):
             known[n] -= min(v.min(), 0)
         top = np.argpartition(-v, alpha - 1)[:alpha]
         for i, c in enumerate(top[np.argsort(-v[top])]):
-            w = detector.weibulls.score(np.array(c), np.array(direct_distance(v, detector.means[c], p.distance)))
+            w = detector.weibulls.score(
+                np.array(c), np.array(direct_distance(v, detector.means[detector.place[c]], p.distance))
+            )
             moved = max(known[n, c], 0) * w * (alpha - i) / alpha
             known[n, c] -= moved
             unknown[n] += moved
@@ -109,7 +111,12 @@ def test_a_sample_much_closer_to_a_mean_than_to_the_origin(distance):
     v = middles[labels[::7]] + 1.5e-3 * rng.normal(size=(len(labels[::7]), K)) * rng.gamma(1, size=(172, 1))
     first = detector.weibulls.score(
         labels[::7],
-        np.array([direct_distance(x, detector.means[c], distance) for x, c in zip(v, labels[::7], strict=True)]),
+        np.array(
+            [
+                direct_distance(x, detector.means[detector.place[c]], distance)
+                for x, c in zip(v, labels[::7], strict=True)
+            ]
+        ),
     )
     assert ((first > 0.05) & (first < 0.95)).sum() > 20
     assert_direct(detector, v, rtol=1e-8)

@@ -85,6 +85,16 @@ def test_a_set_whose_list_changed_is_scored_again(home):
     assert made.scores("open_far").stat().st_mtime_ns == mtime
 
 
+def test_a_set_that_came_later_under_an_impossible_name_is_not_passed_over(home):
+    run(home, "plain")
+    add_open_list(home / "data" / "tiny", "open_far away", (20,))
+    command = ("run", "plain", "--recipe", home / "tiny.toml", "--set", "train.epochs=1", "-q")
+    for more in ((), ("--dry-run",)):
+        code, _, told = oltr_here(*command, *more)
+        assert code == 0
+        assert told.count("open_far away.txt: the name of an open set has letters") == 1
+
+
 def test_a_run_whose_other_lists_changed_keeps_its_result(home):
     root = home / "data" / "tiny"
     made, before = run(home, "plain")

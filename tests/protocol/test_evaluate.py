@@ -387,3 +387,15 @@ def test_misuse_is_one_line_and_exit_code_2(run_dir, options, says, tmp_path, mo
 def test_a_file_that_does_not_exist_is_named_first(options):
     with pytest.raises(DataProblem, match=r"nosuch\.npz: no such file"):
         evaluate(target="nosuch.npz", **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused_also_beside_a_finite_confidence(value):
+    logits = np.zeros((4, 3), np.float32)
+    logits[2, 1] = value
+    labels, confidence = np.array([0, 1, 2, 0]), np.full(4, 0.5, np.float32)
+    known = SavedScores(np.zeros(4, np.int64), confidence, labels, logits)
+    with pytest.raises(DataProblem, match="scores of test: logits contain NaN or infinity; sample 2 is the first of 1"):
+        evaluate_scores(known, None, [30, 10, 5], ThresholdRule.parse("0.1"))
+    logits[2] = [0, -np.inf, 0]  # the logarithm of a probability of 0
+    assert evaluate_scores(known, None, [30, 10, 5], ThresholdRule.parse("0.1")).metrics["closed/ece"] is not None

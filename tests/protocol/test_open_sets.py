@@ -93,6 +93,14 @@ def test_without_open_txt_each_set_is_measured_all_the_same(scores):
         )
 
 
+def test_numbers_of_samples_have_a_column_only_where_they_are_known(scores):
+    shown = evaluate_scores(scores["test"], scores["open"], CLASS_COUNTS, FIXED, sets={"open_far": scores["open_far"]})
+    for evaluated, headed in ((shown, True), (shown.model_copy(update={"counts": None}), False)):
+        console = Console(file=io.StringIO(), width=100)
+        console.print(table(evaluated))
+        assert ("samples │" in console.file.getvalue()) == headed
+
+
 def test_labels_of_a_set_are_checked(scores):
     with pytest.raises(DataProblem, match="scores of open_far: open samples are labelled −1, but this label is not"):
         evaluate_scores(scores["test"], None, CLASS_COUNTS, FIXED, sets={"open_far": scores["val"]})

@@ -22,6 +22,7 @@ from oltr_cli.runs.folder import run_from_path
 from oltr_cli.runs.result import read_result
 from oltr_cli.runs.scores import SavedScores
 from oltr_cli.tables.detectors import OWN, detector_table
+from oltr_cli.tables.text import details
 from tests.helpers.fake_runs import by_key, edit_result
 from tests.helpers.finished_runs import environment, make_finished_runs
 from tests.helpers.tiny import TINY_RECIPE
@@ -146,6 +147,24 @@ def test_damaged_scores_are_named_in_the_rows_that_read_them(runs, made):
     filled = table(methods=["plain"])
     assert by_key(filled)["plain+knn"].status == "left_out"
     assert any("train.npz: cannot be read" in note and "plain+knn" in note for note in filled.notes)
+
+
+def test_a_run_that_is_damaged_is_named_also_where_it_is_the_only_one(runs, made, capsys):
+    (run_from_path(runs / made.names["plain"]).path / "result.json").write_text("{")
+    with pytest.raises(UsageProblem, match="plain: no finished run on tiny"):
+        table(methods=["plain"])
+    told = capsys.readouterr().err
+    assert told.count("result.json: is damaged") == 1
+    assert "Left out:" in told
+
+
+def test_below_a_table_of_two_methods_each_line_says_whose_detector_it_is(runs):
+    _, lines, _ = details(table(methods=["plain,ldam-drw"]))
+    names = [line[0] for line in lines]
+    assert len(set(names)) == len(names)
+    assert {"plain", "plain+energy", "ldam-drw", "ldam-drw+energy"} <= set(names)
+    _, lines, _ = details(table(methods=["plain"]))
+    assert {OWN, "energy"} <= {line[0] for line in lines}
 
 
 def test_another_rule_for_tau_holds_for_every_row(runs):

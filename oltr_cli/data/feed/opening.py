@@ -127,6 +127,13 @@ def further_lists(spec: DataSpec) -> dict[str, str]:
     return further_digests(spec.name, _folders(spec)[1]) if spec.kind == "lists" else {}
 
 
+def misnamed_lists(spec: DataSpec) -> list[str]:
+    """What is wrong with each list of open images that no run scores, for its name; none for the built-in set."""
+    from oltr_cli.data.lists.open_lists import misnamed_open_sets
+
+    return list(misnamed_open_sets(_folders(spec)[1])) if spec.kind == "lists" else []
+
+
 def names_now(spec: DataSpec, num_classes: int) -> list[str]:
     """The class names of a dataset of lists as its ``classes.txt`` has them now; none if there is no such file.
 
