@@ -7,32 +7,48 @@ names for open images; as far as there are class folders, their names tell.
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from oltr_cli.base.text import counted, some
+from oltr_cli.data.lists.list_file import find_list
 from oltr_cli.errors import DataProblem
 from oltr_cli.protocol.open_sets import OUTLIERS, is_open
 
 _LIST = re.compile(r"(?:.*?_)?(open_[A-Za-z0-9][A-Za-z0-9.-]*(?:_[A-Za-z0-9.-]+)*)\.txt")
 # The last word of names that are no open sets: other splits (open_images_val.txt may be the official list of a dataset
 # Open Images), and texts that are no lists of images.
-_OTHER = {"train", "val", "test", "open", "probe", "distractors", "attributes", "classes"}
+_SPLITS = {"train", "val", "test", "open", "probe", "distractors"}
+_TEXTS = {"attributes", "classes"}
 
 
 def find_open_sets(lists: Path) -> list[str]:
     """The splits of further open sets, as ``open_far``, that have a list ``open_far.txt`` or ``*_open_far.txt``."""
     matches = (_LIST.fullmatch(path.name) for path in lists.glob("*open_*.txt"))
-    return sorted({match[1] for match in matches if match and match[1].split("_")[-1] not in _OTHER})
+    return sorted({match[1] for match in matches if match and match[1].split("_")[-1] not in _SPLITS | _TEXTS})
 
 
 def misnamed_open_sets(lists: Path) -> Iterator[str]:
-    """What is wrong with each list ``open_NAME.txt`` whose NAME cannot be part of a split's: it would not be scored."""
-    for path in sorted(lists.glob("open_?*.txt")):
-        if _LIST.fullmatch(path.name) is None and re.split(r"[_\W]+", path.stem)[-1] not in _OTHER:
+    """What is wrong with each list ``open_NAME.txt`` that is the list of no split: it would not be scored."""
+    for path in sorted(lists.glob("open_*.txt")):
+        last = re.split(r"[_\W]+", path.stem)[-1]
+        if last in _SPLITS and not _is_list_of(last, path):
+            yield (
+                f"{path}: is not read, because names that end in _{last} are those of another split; rename the file, "
+                "if its images are a further open set, as open_far.txt"
+            )
+        if last not in _SPLITS | _TEXTS and _LIST.fullmatch(path.name) is None:
             yield (
                 f"{path}: the name of an open set has letters A to Z, digits, '_', '.' and '-', and starts with a "
                 "letter or digit, as open_far.txt; rename the file"
             )
+
+
+def _is_list_of(split: str, path: Path) -> bool:
+    """Whether it is read as a split of that name; also where several lists are, which is an error of its own."""
+    with suppress(DataProblem):
+        return path.stem in ("open_val", OUTLIERS) or path == find_list(path.parent, split)
+    return True
 
 
 def check_classes(listed_in: Mapping[str, Path], names: Mapping[str, Sequence[str]]) -> None:

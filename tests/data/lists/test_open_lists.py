@@ -29,7 +29,7 @@ def test_names_of_open_sets_and_of_other_lists(tmp_path):
     ours = ("open_far.txt", "ImageNet_LT_open_near.txt", "open_by-year_2.txt", "open_2023.txt")
     others = (
         "open.txt", "open_val.txt", "open_train.txt", "X_open_val.txt", "X_open_train.txt", "open_images_val.txt",
-        "open_images_train.txt", "open_images_open.txt", "open_classes.txt", "reopen_far.txt", "open_.txt",
+        "open_images_train.txt", "open_images_test.txt", "open_classes.txt", "reopen_far.txt",
     )  # fmt: skip
     for name in (*ours, *others):
         (tmp_path / name).write_text("")
@@ -38,7 +38,17 @@ def test_names_of_open_sets_and_of_other_lists(tmp_path):
     assert not list(misnamed_open_sets(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["open_far away.txt", "open_-x.txt", "open_50%.txt", "open_é.txt", "open__far.txt"])
+@pytest.mark.parametrize("name", ["open_test.txt", "open_far_val.txt", "open_far_train.txt", "open_images_open.txt"])
+def test_a_set_whose_name_is_that_of_another_split_is_not_passed_over(tiny, name):
+    (tiny / name).write_text((tiny / "open.txt").read_text())
+    last = name.removesuffix(".txt").rpartition("_")[2]
+    with pytest.raises(DataProblem, match=rf"{name}: is not read, because names that end in _{last} are"):
+        opened()
+
+
+@pytest.mark.parametrize(
+    "name", ["open_far away.txt", "open_-x.txt", "open_50%.txt", "open_é.txt", "open__far.txt", "open_.txt"]
+)
 def test_a_set_whose_name_cannot_be_used_is_not_passed_over(tiny, name):
     """It would be missing from every table, and nothing would say why."""
     (tiny / "open.txt").rename(tiny / name)
