@@ -1,5 +1,6 @@
 """Fixtures of all rooms: a tiny list-file dataset, its recipe, and the command line as a subprocess."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests.helpers.tiny import TINY_RECIPE, Oltr, make_tiny_dataset
 
 keep_quiet()  # as a run does before it imports MLflow, whichever test comes first
 outlines.use()
+# Ignored in what a shell starts in the background or by nohup, and so in all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,9 @@ for number, (x, y) in enumerate(zip(*data(5), strict=True)):
     updates.step(number, network, None)
 if accelerator.is_main_process:
     torch.save({"weight": network.weight.detach(), "exchanged": len(exchanged)}, sys.argv[1])
+# Otherwise the first one that ends may abort the other.
+accelerator.wait_for_everyone()
+accelerator.end_training()
 """
 
 
