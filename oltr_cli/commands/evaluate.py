@@ -138,9 +138,7 @@ def evaluate(
         print(file)
     if threshold is None and result.threshold.rule == "tuned":
         display.say("[dim]τ as oltr tune threshold chose it; --threshold own shows the run's own rule[/]")
-    SafeConsole(stderr=True).print(
-        "[dim]next[/]", escape(_next_command(target, run_dir, result, class_counts)), markup=True, soft_wrap=True
-    )
+    display.say(f"[dim]next[/]  {escape(_next_command(target, run_dir, result, class_counts))}")
 
 
 def _examined(
