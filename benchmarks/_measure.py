@@ -26,6 +26,7 @@ TINY_GLYPHS = {  # glyphs-lt with --quick: enough to train on, and drawn in a mo
     **{"known_classes": 8, "open_classes": 4, "open_val_classes": 4, "tail_max": 40, "tail_scale": 60},
     **{"val_per_class": 5, "test_per_class": 12, "open_per_class": 6},
 }
+TINY_SETS = [f"data.glyphs.{name}={value}" for name, value in TINY_GLYPHS.items()]  # the same for --set
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = str(THREADS)
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # GNU's OpenMP

@@ -31,9 +31,8 @@ from oltr_cli.pipeline.training_scores import score_training_set
 from oltr_cli.planning.plan import plan
 
 TINY = [
-    *(f"data.glyphs.{name}={value}" for name, value in _measure.TINY_GLYPHS.items()),
-    *("backbone.width=8", "train.batch_size=16"),
-    "train.epochs=2",
+    *_measure.TINY_SETS,
+    *("backbone.width=8", "train.batch_size=16", "train.epochs=2"),
 ]
 # What is printed of all rounds, or after the last one.
 SHOWN: dict[str, Callable[[Course], float]] = {

@@ -62,8 +62,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / "runs"
         environment = {**os.environ, "OLTR_RUNS": str(runs), "OLTR_TRACKING": "off", "XDG_CACHE_HOME": folder}
-        tiny = ["backbone.width=4", *(f"data.glyphs.{name}={value}" for name, value in _measure.TINY_GLYPHS.items())]
-        small = [word for one in tiny for word in ("--set", one)] if options.quick else []
+        tiny = ["backbone.width=4", *_measure.TINY_SETS] if options.quick else []
+        small = [word for one in tiny for word in ("--set", one)]
         call(["-m", "oltr_cli", "run", "plain", "--set", "train.epochs=1", *small, "--quiet"], environment)
         forms = {"import torch": IMPORTS, **COMMANDS}
         if not options.quick:
