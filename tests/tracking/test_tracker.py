@@ -227,14 +227,14 @@ def test_a_server_that_never_answers_costs_one_line(tmp_path):
     assert warning.startswith(f"warning: not tracked in {uri}: ")
 
 
-def test_four_processes_start_on_a_fresh_store(tmp_path):
-    processes = [script(tmp_path, seed) for seed in range(4)]
+def test_eight_processes_start_on_a_fresh_store(tmp_path):
+    processes = [script(tmp_path, seed) for seed in range(8)]
     for process in processes:
         assert process.communicate(timeout=240) == ("done\n", "")
     client = client_of(tmp_path)
     [experiment] = [e for e in client.search_experiments() if e.name == "glyphs-lt"]
     runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 4
+    assert len(runs) == 8
     for stored in runs:
         assert stored.info.status == "FINISHED"
         assert stored.data.metrics == {"loss": pytest.approx(1 / 3), "open/f_measure": 0.5}
