@@ -20,12 +20,13 @@ _LIST = re.compile(r"(?:.*?_)?(open_[A-Za-z0-9][A-Za-z0-9.-]*(?:_[A-Za-z0-9.-]+)
 # Open Images), and texts that are no lists of images.
 _SPLITS = {"train", "val", "test", "open", "probe", "distractors"}
 _TEXTS = {"attributes", "classes"}
+_OTHER = _SPLITS | _TEXTS
 
 
 def find_open_sets(lists: Path) -> list[str]:
     """The splits of further open sets, as ``open_far``, that have a list ``open_far.txt`` or ``*_open_far.txt``."""
     matches = (_LIST.fullmatch(path.name) for path in lists.glob("*open_*.txt"))
-    return sorted({match[1] for match in matches if match and match[1].split("_")[-1] not in _SPLITS | _TEXTS})
+    return sorted({match[1] for match in matches if match and match[1].split("_")[-1] not in _OTHER})
 
 
 def misnamed_open_sets(lists: Path) -> Iterator[str]:
@@ -37,7 +38,7 @@ def misnamed_open_sets(lists: Path) -> Iterator[str]:
                 f"{path}: is not read, because names that end in _{last} are those of another split; rename the file, "
                 "if its images are a further open set, as open_far.txt"
             )
-        if last not in _SPLITS | _TEXTS and _LIST.fullmatch(path.name) is None:
+        if last not in _OTHER and _LIST.fullmatch(path.name) is None:
             yield (
                 f"{path}: the name of an open set has letters A to Z, digits, '_', '.' and '-', and starts with a "
                 "letter or digit, as open_far.txt; rename the file"
