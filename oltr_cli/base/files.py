@@ -141,6 +141,20 @@ def parse_toml(text: str) -> dict[str, Any]:
     raise ValueError(TOO_DEEP)
 
 
+def toml_or_text(text: str) -> Any:
+    """A value as it is typed: TOML if it parses as such, otherwise the text itself.
+
+    Raises:
+        ValueError: it begins like TOML and is not valid TOML.
+    """
+    try:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
+        if text[0] in "[{\"'":
+            raise
+        return text
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from oltr_cli.base.files import parse_toml
+from oltr_cli.base.files import toml_or_text
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.recipe.files import read_toml
 
@@ -136,11 +136,9 @@ def _parsed(assignment: str) -> tuple[str, Any]:
         return key, text  # 1-00:00:00 and gpu:1 are not TOML
     key = key.replace("-", "_")
     try:
-        return key, parse_toml(f"value = {text}")["value"]
+        return key, toml_or_text(text)
     except ValueError:
-        if text[0] in "[{\"'":
-            raise UsageProblem(f"--launcher-set {assignment}: the value is not valid TOML") from None
-        return key, text
+        raise UsageProblem(f"--launcher-set {assignment}: the value is not valid TOML") from None
 
 
 def _table(file: Path) -> Mapping[str, Any]:

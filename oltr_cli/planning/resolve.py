@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from oltr_cli.base.files import parse_toml
+from oltr_cli.base.files import toml_or_text
 from oltr_cli.errors import UsageProblem, nearest
 from oltr_cli.planning.blame import Problem, blamed, explained, keys_of
 from oltr_cli.planning.described import Described, check_backbone
@@ -54,14 +54,12 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     if not text:
         raise UsageProblem(f"--set {assignment}: the value is missing; an empty text is --set '{key}=\"\"'")
     try:
-        return key, parse_toml(f"value = {text}")["value"]
+        return key, toml_or_text(text)
     except ValueError:
-        if text[0] in "[{\"'":
-            quoted = shlex.quote(f"{key}={json.dumps(text, ensure_ascii=False)}")
-            raise UsageProblem(
-                f"--set {assignment}: the value is not valid TOML; if it is a text, write --set {quoted}"
-            ) from None
-        return key, text
+        quoted = shlex.quote(f"{key}={json.dumps(text, ensure_ascii=False)}")
+        raise UsageProblem(
+            f"--set {assignment}: the value is not valid TOML; if it is a text, write --set {quoted}"
+        ) from None
 
 
 def resolve_chain(
