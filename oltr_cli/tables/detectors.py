@@ -21,7 +21,7 @@ from oltr_cli.protocol.thresholds import PAPER_RULE, ThresholdRule
 from oltr_cli.runs.folder import Run, finished_runs
 from oltr_cli.runs.made_with import hint
 from oltr_cli.runs.result import DetectorFacts
-from oltr_cli.tables.fill import DAMAGED, EARLIER_BUILD
+from oltr_cli.tables.fill import runs_left_out
 from oltr_cli.tables.filled import Cell, FilledRow, FilledTable
 from oltr_cli.tables.paper import DETECTORS, TUNED, Column, Table, open_set_columns
 from oltr_cli.tables.rows import RowSpec
@@ -149,9 +149,7 @@ def detector_table(
     damaged: dict[Run, str] = {}
     finished, elsewhere = on_its_lists(finished_runs(dataset, damaged=damaged), source.recipe)
     trained = {method: runs for method, runs in finished.items() if PLUS not in method}
-    left_out = [f"{DAMAGED} {problem}" for problem in damaged.values()]
-    if elsewhere:
-        left_out.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
+    left_out = runs_left_out(damaged.values(), elsewhere, dataset)
     try:
         names, notes = _chosen(list(trained), methods, source)
     except UsageProblem:

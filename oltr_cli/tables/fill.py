@@ -1,7 +1,7 @@
 """A table of the paper filled with the finished runs of a dataset: the paper's figure next to mean ± std over seeds."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -101,9 +101,8 @@ def fill(
     if rule is None and any("tuned" in (row.threshold_rule or "") for row in rows):
         notes.append(TUNED_TAU)
     shown = {spec.method for spec in specs}
-    notes += [f"{DAMAGED} {problem}" for run, problem in damaged.items() if methods is None or run.method in shown]
-    if elsewhere:
-        notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
+    of_rows = [problem for run, problem in damaged.items() if methods is None or run.method in shown]
+    notes += runs_left_out(of_rows, elsewhere, dataset)
     if len({digest for row in rows for digest in row.lists}) > 1:
         notes.append(
             "The lists of the dataset changed between these runs: rows may have been tested on different images."
@@ -112,6 +111,18 @@ def fill(
     if leaks:
         remarks.append(f"{TUNED} τ was chosen on the test set itself.")
     return FilledTable(name, table, dataset, shots, tuple(rows), tuple(dict.fromkeys(remarks)), leaks)
+
+
+def runs_left_out(damaged: Iterable[str], elsewhere: Sequence[Run], dataset: str) -> list[str]:
+    """Notes on runs that no row shows.
+
+    Args:
+        damaged: what is wrong with each damaged run; ``elsewhere``: those made on an earlier build of the dataset.
+    """
+    notes = [f"{DAMAGED} {problem}" for problem in damaged]
+    if elsewhere:
+        notes.append(f"{EARLIER_BUILD} {dataset}: {', '.join(run.name for run in elsewhere)}.")
+    return notes
 
 
 def _remarks(table: Table, dataset: str, shots: str, rows: Sequence[FilledRow], source: str | None) -> list[str]:
